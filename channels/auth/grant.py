@@ -1,0 +1,71 @@
+"""What a caller may do: statements, and the one function that decides. Pure; knows no token format."""
+
+import re
+from functools import lru_cache
+
+import msgspec
+
+ACTION_PREFIX = "kinesisvideo:"
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """One IAM-shaped statement: actions (case-insensitive) and resource ARNs (case-sensitive), `*` and `?` wild."""
+
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    is_allowed: bool = True
+    sid: str = ""
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """Who a request comes from and what it may do, until when.
+
+    `client_id` is the only viewer client id that this grant may use, None for any. `expires_at` is in epoch
+    seconds. `token_id` is the `jti` of the token, when it has one.
+    """
+
+    subject: str
+    account: str
+    statements: tuple[Statement, ...]
+    expires_at: float
+    client_id: str | None = None
+    token_id: str | None = None
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """Outcome of a decision and the reason in words; `sid` names the statement that decided, if any did."""
+
+    is_allowed: bool
+    reason: str
+    sid: str = ""
+
+
+@lru_cache(maxsize=4096)
+def _pattern(text: str, is_case_sensitive: bool) -> re.Pattern[str]:
+    wild = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in text)
+    return re.compile(wild, re.DOTALL if is_case_sensitive else re.DOTALL | re.IGNORECASE)
+
+
+def _matches(patterns: tuple[str, ...], text: str, *, is_case_sensitive: bool) -> bool:
+    return any(_pattern(pattern, is_case_sensitive).fullmatch(text) for pattern in patterns)
+
+
+def decide(grant: Grant, action: str, resource: str) -> Decision:
+    """Default deny; an explicit deny wins; else any allow.
+
+    `action` is the operation's name without prefix (`ConnectAsViewer`), `resource` a full ARN or `*`.
+    Source: IAM policy evaluation logic.
+    """
+    full = ACTION_PREFIX + action
+    allowed_by: Statement | None = None
+    for statement in grant.statements:
+        if not _matches(statement.actions, full, is_case_sensitive=False):
+            continue
+        if not _matches(statement.resources, resource, is_case_sensitive=True):
+            continue
+        if not statement.is_allowed:
+            return Decision(False, f"a deny statement covers {full} on {resource}", statement.sid)
+        allowed_by = allowed_by or statement
+    if allowed_by is None:
+        return Decision(False, f"{grant.subject} may not {full} on {resource}: no statement allows it")
+    return Decision(True, "allowed", allowed_by.sid)

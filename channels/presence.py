@@ -1,0 +1,45 @@
+"""Who is connected where: the interface of leases. One slot for the master, one per viewer client id."""
+
+from typing import Protocol
+
+import msgspec
+
+from channels.names import Role
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """One live connection: where it is and which claim it holds.
+
+    `fence` grows with every admission to the channel: of two claims the higher one is right.
+    """
+
+    role: Role
+    client_id: str
+    node: str
+    connection_id: str
+    fence: int
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """Outcome of a successful admission: the new holder, and the one it replaced, which must be closed."""
+
+    holder: Holder
+    replaced: Holder | None
+
+
+class Presence(Protocol):
+    """Admission and lookup of the connections of all channels; `channel` is the text of the ARN."""
+
+    async def admit(
+        self, channel: str, role: Role, client_id: str, connection_id: str, viewer_limit: int
+    ) -> Admission | None:
+        """Take the slot, newest wins; None when `viewer_limit` other viewers are in (KVS API: ConnectAsViewer)."""
+
+    async def leave(self, channel: str, holder: Holder) -> None:
+        """Give the slot back, if `holder` still has it."""
+
+    async def locate(self, channel: str, role: Role, client_id: str) -> Holder | None:
+        """The live connection in this slot. For the master `client_id` is ignored."""
+
+    async def count(self, channel: str) -> int:
+        """How many viewers are in."""
