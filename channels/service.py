@@ -1,0 +1,113 @@
+"""Client of the service's REST operations: one POST, one JSON answer, every failure as a typed error."""
+
+import asyncio
+import http.client
+import ssl
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from channels import errors
+from channels.errors import Limit, ServiceError
+
+_TIMEOUT_S: Final = 10.0
+_ANSWER_LIMIT: Final = 4 * 1024 * 1024  # a list of 10,000 channels
+_SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_json = msgspec.json.Decoder(dict[str, Any])
+_encoder = msgspec.json.Encoder()
+
+
+class EndpointUnreachableError(Exception):
+    """Nothing that speaks this service's protocol answers at the endpoint; the text says what to check."""
+
+
+class _WireLimit(msgspec.Struct, rename="camel"):
+    name: str
+    value: float
+    retry_after_seconds: float | None = None
+
+
+def service_error(status: int, code: str, body: dict[str, Any]) -> ServiceError:
+    """The error class that an error answer names; an unknown code becomes a ServiceError with the code in its text."""
+    message = str(body.get("Message") or body.get("message") or f"the service answered HTTP {status} without a message")
+    code = (code or str(body.get("__type") or body.get("code") or "")).split(":")[0].rpartition("#")[2]
+    limit: Limit | None = None
+    if "limit" in body:
+        try:
+            wire = msgspec.convert(body["limit"], _WireLimit)
+            limit = Limit(wire.name, wire.value, wire.retry_after_seconds)
+        except msgspec.ValidationError:
+            limit = None
+    kind = getattr(errors, code, None)
+    if isinstance(kind, type) and issubclass(kind, ServiceError):
+        return kind(message, limit)
+    return ServiceError(f"{code or 'HTTP ' + str(status)}: {message}", limit)
+
+
+class ServiceClient:
+    """Calls operations at one endpoint with one bearer token; holds no connection open."""
+
+    def __init__(self, endpoint: str, token: str) -> None:
+        self._endpoint = endpoint
+        self._token = token
+        parts = urlsplit(endpoint)
+        scheme = _SCHEMES.get(parts.scheme)
+        try:
+            port = parts.port
+        except ValueError:
+            scheme, port = None, None
+        if scheme is None or not parts.hostname:
+            raise EndpointUnreachableError(f"the endpoint {endpoint!r} must be a URL like http://127.0.0.1:8080")
+        self._scheme, self._host, self._port = scheme, parts.hostname, port
+        self._prefix = parts.path.rstrip("/")
+
+    def __repr__(self) -> str:
+        return f"ServiceClient({self._endpoint!r})"
+
+    async def call(self, path: str, body: msgspec.Struct | dict[str, Any]) -> dict[str, Any]:
+        """POST `body` as JSON to `path` and return the answer.
+
+        Raises: the ServiceError subclass that the answer names; EndpointUnreachableError.
+        """
+        return await asyncio.to_thread(self._call, path, _encoder.encode(body))
+
+    def _call(self, path: str, body: bytes) -> dict[str, Any]:
+        status, headers, answer = self._exchange(path, body)
+        try:
+            decoded = _json.decode(answer) if answer else {}
+        except (msgspec.DecodeError, UnicodeError):
+            raise EndpointUnreachableError(
+                f"{self._endpoint} answered HTTP {status} without JSON: is another program listening there?"
+            ) from None
+        if status == http.client.OK:
+            return decoded
+        raise service_error(status, headers.get("x-amzn-ErrorType", ""), decoded)
+
+    def _exchange(self, path: str, body: bytes) -> tuple[int, http.client.HTTPMessage, bytes]:
+        connection: http.client.HTTPConnection
+        if self._scheme == "https":
+            context = ssl.create_default_context()
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=_TIMEOUT_S, context=context)
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
+        headers = {"Content-Type": "application/json", "Connection": "close"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            connection.request("POST", self._prefix + path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.headers, response.read(_ANSWER_LIMIT)
+        except ssl.SSLCertVerificationError as error:
+            raise EndpointUnreachableError(
+                f"the certificate of {self._endpoint} is not trusted ({error.verify_message}): check SSL_CERT_FILE"
+            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise EndpointUnreachableError(
+                f"no service answers at {self._endpoint} ({type(error).__name__}): check that it runs, host and port"
+            ) from None
+        except ValueError:
+            # http.client refuses header values with line breaks and quotes them in its text: a token must not show.
+            raise EndpointUnreachableError("the token holds characters that no HTTP header may carry") from None
+        finally:
+            connection.close()

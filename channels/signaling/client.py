@@ -1,0 +1,247 @@
+"""Signaling client of our own masters and viewers: finds the endpoint, opens the websocket, sends and receives."""
+
+import asyncio
+import base64
+import binascii
+import http
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+
+from channels.errors import Limit
+from channels.ice import IceServer
+from channels.names import Role
+from channels.service import EndpointUnreachableError, ServiceClient, service_error
+from channels.signaling import messages
+from channels.signaling.messages import Action, ClientMessage, FrameError, Status
+
+_OPEN_TIMEOUT_S: Final = 10.0
+_CLOSE_TIMEOUT_S: Final = 2.0
+_PING_S: Final = 20.0
+_KEEP_ALIVE_S: Final = 240.0  # under the 10-minute idle rule of the `aws` profile
+_FRAME_LIMIT: Final = 64 * 1024
+_RECEIVE_QUEUE: Final = 256  # frames; above it the socket is not read, so the service sees a slow peer
+log = logging.getLogger(__name__)
+# The library writes request headers, and with them the token, at DEBUG: its logger stays above that.
+_library_log = logging.getLogger(__name__ + ".websocket")
+_library_log.setLevel(logging.INFO)
+
+
+class ClientSettings(msgspec.Struct, frozen=True):
+    """Where and as whom to connect; a master needs no `client_id`, a viewer does."""
+
+    endpoint: str
+    token: str
+    channel_name: str
+    role: Role
+    client_id: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ClientSettings({self.endpoint!r}, token=***, {self.channel_name!r}, {self.role}, {self.client_id!r})"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message of the service: `type` as on the wire, `payload` decoded; `status` only with STATUS_RESPONSE."""
+
+    type: str
+    payload: bytes
+    sender_client_id: str | None = None
+    status: Status | None = None
+
+
+class RefusedError(Exception):
+    """The service refused the websocket before the upgrade: HTTP status, AWS code, sentence and limit."""
+
+    def __init__(self, status: int, code: str, message: str, limit: Limit | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.limit = limit
+
+
+class ConnectionEndedError(Exception):
+    """The websocket is closed: nothing more can be sent. The connection has close code and reason."""
+
+
+class SignalingConnection:
+    """An open websocket; iterate it for messages until it ends, then read `close_code` and `close_reason`."""
+
+    def __init__(self, websocket: ClientConnection) -> None:
+        self._websocket = websocket
+        self.close_code: int | None = None
+        self.close_reason = ""
+
+    async def send(
+        self, type: str, payload: bytes, recipient_client_id: str | None = None, correlation_id: str | None = None
+    ) -> None:
+        """Send one message; calls keep their order.
+
+        `type` is SDP_OFFER, SDP_ANSWER or ICE_CANDIDATE. Raises: ConnectionEndedError; ValueError (unknown type).
+        """
+        text = base64.b64encode(payload).decode("ascii")
+        message = ClientMessage(Action(type), text, recipient_client_id or "", correlation_id or "")
+        try:
+            await self._websocket.send(messages.encode_client(message))
+        except ConnectionClosed:
+            self._note_close()
+            raise ConnectionEndedError(f"closed with {self.close_code} {self.close_reason}".rstrip()) from None
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        while (frame := await self._receive()) is not None:
+            message = _read(frame)
+            if message is not None:
+                yield message
+
+    async def _receive(self) -> str | bytes | None:
+        """The next frame, None at the end; after a silence an empty frame tells the service that we are there."""
+        while True:
+            try:
+                async with asyncio.timeout(_KEEP_ALIVE_S):
+                    return await self._websocket.recv()
+            except TimeoutError:
+                await self._keep_alive()
+            except ConnectionClosed:
+                self._note_close()
+                return None
+
+    async def _keep_alive(self) -> None:
+        try:
+            await self._websocket.send("")
+        except ConnectionClosed:
+            return  # the next receive reports it
+
+    def _note_close(self) -> None:
+        self.close_code = self._websocket.close_code
+        self.close_reason = self._websocket.close_reason or ""
+
+    async def close(self) -> None:
+        """Close with 1000; waits at most two seconds for the service's close frame. Closing twice is harmless."""
+        await self._websocket.close()
+        self._note_close()
+
+
+class SignalingClient:
+    """Connects to one channel in one role; every `open` looks the channel and its endpoint up anew."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self.settings = settings
+        self._service = ServiceClient(settings.endpoint, settings.token)
+        self._https_endpoint: str | None = None
+        self._arn = ""
+
+    async def open(self) -> SignalingConnection:
+        """Describe the channel, ask for its endpoint, open the websocket.
+
+        Raises: ServiceError subclasses of the REST calls, RefusedError (the service refused the upgrade, with the
+        reason), EndpointUnreachableError.
+        """
+        url = await self._websocket_url()
+        try:
+            websocket = await connect(
+                url,
+                additional_headers={"Authorization": f"Bearer {self.settings.token}"},
+                user_agent_header="heliograph",
+                compression=None,
+                proxy=None,
+                open_timeout=_OPEN_TIMEOUT_S,
+                close_timeout=_CLOSE_TIMEOUT_S,
+                ping_interval=_PING_S,
+                ping_timeout=_PING_S,
+                max_size=_FRAME_LIMIT,
+                max_queue=_RECEIVE_QUEUE,
+                logger=_library_log,
+            )
+        except InvalidStatus as error:
+            raise _refusal(error) from None
+        except (OSError, InvalidHandshake, InvalidURI, TimeoutError, ConnectionClosed) as error:
+            place = "{0.scheme}://{0.netloc}{0.path}".format(urlsplit(url))
+            raise EndpointUnreachableError(
+                f"no websocket opens at {place} ({type(error).__name__}): check that the service can be reached there"
+            ) from None
+        return SignalingConnection(websocket)
+
+    async def ice_servers(self) -> tuple[IceServer, ...]:
+        """The ICE servers for this role and client id (KVS API: GetIceServerConfig).
+
+        Raises: ServiceError subclasses, EndpointUnreachableError.
+        """
+        if self._https_endpoint is None:
+            await self._websocket_url()
+        service = ServiceClient(self._https_endpoint or self.settings.endpoint, self.settings.token)
+        body = {"ChannelARN": self._arn}
+        if self.settings.client_id:
+            body["ClientId"] = self.settings.client_id
+        answer = await service.call("/v1/get-ice-server-config", body)
+        return tuple(
+            IceServer(
+                uris=tuple(server["Uris"]),
+                username=server["Username"],
+                password=server["Password"],
+                ttl_s=server["Ttl"],
+            )
+            for server in answer.get("IceServerList", ())
+        )
+
+    async def _websocket_url(self) -> str:
+        described = await self._service.call("/describeSignalingChannel", {"ChannelName": self.settings.channel_name})
+        self._arn = _field(described, "ChannelInfo", "ChannelARN")
+        wanted = {"Protocols": ["WSS", "HTTPS"], "Role": self.settings.role.value}
+        answer = await self._service.call(
+            "/getSignalingChannelEndpoint",
+            {"ChannelARN": self._arn, "SingleMasterChannelEndpointConfiguration": wanted},
+        )
+        endpoints = {item["Protocol"]: item["ResourceEndpoint"] for item in answer.get("ResourceEndpointList", ())}
+        self._https_endpoint = endpoints.get("HTTPS")
+        base = _field(endpoints, "WSS")
+        query = {"X-Amz-ChannelARN": self._arn}
+        if self.settings.role is Role.VIEWER and self.settings.client_id:
+            query["X-Amz-ClientId"] = self.settings.client_id
+        path = "" if urlsplit(base).path else "/"
+        return f"{base}{path}?{urlencode(query)}"
+
+
+def _field(answer: dict[str, Any], *names: str) -> str:
+    value: Any = answer
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(value, str):
+        raise EndpointUnreachableError(f"the answer has no {'.'.join(names)}: is this the right service?")
+    return value
+
+
+def _refusal(error: InvalidStatus) -> RefusedError:
+    response = error.response
+    try:
+        body = msgspec.json.decode(bytes(response.body or b"{}"), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeError):
+        body = {}
+    code = response.headers.get("x-amzn-ErrorType", "") or body.get("__type", "")
+    if not body:
+        phrase = http.HTTPStatus(response.status_code).phrase if response.status_code in _PHRASES else "unknown"
+        return RefusedError(response.status_code, code or "Refused", f"HTTP {response.status_code} {phrase}")
+    parsed = service_error(response.status_code, code, body)
+    return RefusedError(response.status_code, code or parsed.code, parsed.message, parsed.limit)
+
+
+_PHRASES: Final = frozenset(status.value for status in http.HTTPStatus)
+
+
+def _read(frame: str | bytes) -> Message | None:
+    """The message of a frame; None for a frame that is no message, which is logged without its text."""
+    try:
+        wire = messages.decode_server(frame)
+        payload = base64.b64decode(wire.message_payload + "==", altchars=b"-_" if _is_url_safe(wire) else None)
+    except (FrameError, binascii.Error):
+        log.warning("signaling frame ignored", extra={"characters": len(frame)})
+        return None
+    return Message(wire.message_type, payload, wire.sender_client_id, wire.status_response)
+
+
+def _is_url_safe(wire: messages.ServerMessage) -> bool:
+    return "-" in wire.message_payload or "_" in wire.message_payload
