@@ -1,0 +1,231 @@
+"""The command line: what each command is called, takes and shows; the work is done by the `app.cli_*` modules.
+
+Those are imported only when their command runs, so that `--help` and `version` stay quick.
+"""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from app import settings
+from app.exits import MEANING, CommandError, Exit
+
+_ADDRESSES = ("host", "http_port", "https_port", "turn_port", "ops_host", "ops_port")
+_RELAY = ("turn_min_port", "turn_max_port", "turn_advertised_address", "turn_realm", "allow_peer_cidrs")
+_NAMING = ("region", "account", "partition")
+_LOGS = ("log_level", "log_format")
+_CLIENT = ("endpoint", "token", *_LOGS)
+_SERVE = (
+    *_ADDRESSES, *_RELAY, "public_host", *_NAMING, "account_channel_limit", "data_dir", "limits_profile", "drain_s",
+    *_LOGS,
+)  # fmt: skip
+_DEMO = tuple(name for name in _SERVE if name not in ("host", "data_dir"))
+
+
+class Command(msgspec.Struct, frozen=True):
+    """One command: its help, a line to copy, the settings it takes as flags, its own arguments, and who runs it.
+
+    `runner` is `module:function`; the function takes the arguments and the loaded settings and returns an exit code.
+    """
+
+    name: str
+    help: str
+    example: str
+    settings: tuple[str, ...]
+    runner: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    is_hidden: bool = False
+
+
+def _json_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print data as JSON, one line")
+
+
+def _inherited(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--inherited-fd", type=int, help=argparse.SUPPRESS)
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    _json_flag(parser)
+    parser.add_argument("--source", default="test", help="what the master sends: test or file:PATH (default: test)")
+    parser.add_argument("--relaxed", action="store_true", help="short for --limits-profile relaxed")
+
+
+def _turn(parser: argparse.ArgumentParser) -> None:
+    _json_flag(parser)
+    _inherited(parser)
+
+
+def _master(parser: argparse.ArgumentParser) -> None:
+    _inherited(parser)
+    parser.add_argument("--channel", metavar="NAME", help="channel to be the master of")
+    parser.add_argument("--source", default="test", help="what to send: test or file:PATH (default: test)")
+    parser.add_argument("--persist", action="store_true", help="when replaced by a newer master, try again after 30 s")
+
+
+def _viewer(parser: argparse.ArgumentParser) -> None:
+    _json_flag(parser)
+    parser.add_argument("--channel", metavar="NAME", required=True, help="channel to watch")
+    parser.add_argument("--frames", type=_positive, default=30, help="frames to decode before leaving (default: 30)")
+    parser.add_argument("--relay", action="store_true", help="use relay candidates only")
+    parser.add_argument("--timeout", type=_seconds, default=20.0, metavar="S", help="seconds in all (default: 20)")
+    parser.add_argument("--client-id", metavar="ID", help="client id to connect with (default: one made up)")
+
+
+def _channel(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|describe|list|delete")
+    for verb, words in (("create", "make a channel"), ("describe", "show one"), ("delete", "remove one")):
+        one = verbs.add_parser(verb, help=words, epilog=f"example: heliograph channel {verb} front-door")
+        one.add_argument("name", help="channel name")
+        _client_flags(one)
+        if verb == "create":
+            one.add_argument("--message-ttl", type=_positive, metavar="S", help="seconds a message waits, 5-120")
+            one.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="tag; may be repeated")
+    every = verbs.add_parser("list", help="show all", epilog="example: heliograph channel list --prefix front- --json")
+    every.add_argument("--prefix", default="", help="only names that begin so")
+    _client_flags(every)
+
+
+def _client_flags(parser: argparse.ArgumentParser) -> None:
+    _json_flag(parser)
+    _add_settings(parser, _CLIENT)
+
+
+def _token(parser: argparse.ArgumentParser) -> None:
+    _json_flag(parser)
+    parser.add_argument("--channel", metavar="NAME", default="*", help="channel it is good for (default: every one)")
+    parser.add_argument("--role", choices=("viewer", "master", "admin"), default="viewer", help="what it allows")
+    parser.add_argument("--ttl", type=_seconds, default=3600.0, metavar="S", help="lifetime in seconds (default: 3600)")
+    parser.add_argument("--client-id", metavar="ID", help="the only viewer client id it may use")
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    _json_flag(parser)
+    parser.add_argument("bench", metavar="NAME", help="first-frame, media ...: a file of tests/benchmarks")
+    parser.add_argument("--runs", type=_positive, default=3, help="repetitions (default: 3)")
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e9:  # also refuses NaN
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return value
+
+
+COMMANDS = (
+    Command("demo", "all planes on loopback with a live picture; nothing stays behind",
+            "heliograph demo --http-port 0", _DEMO, "app.cli_demo:run", _demo),
+    Command("serve", "the service: API, signaling and TURN, data in --data-dir",
+            "heliograph serve --host 0.0.0.0 --turn-advertised-address 203.0.113.7", _SERVE, "app.cli_serve:run",
+            _json_flag),
+    Command("turn", "STUN/TURN alone, with the secret of --data-dir",
+            "heliograph turn --host 0.0.0.0 --turn-advertised-address 203.0.113.7",
+            ("host", "turn_port", *_RELAY, "data_dir", *_LOGS), "app.cli_turn:run", _turn),
+    Command("master", "send a picture into a channel", "heliograph master --channel front-door --source test",
+            _CLIENT, "app.cli_master:run", _master),
+    Command("viewer", "watch a channel without a screen", "heliograph viewer --channel demo --frames 30 --json",
+            _CLIENT, "app.cli_viewer:run", _viewer),
+    Command("channel", "make, show, list and remove channels", "heliograph channel create front-door", (),
+            "app.cli_channel:run", _channel),
+    Command("token", "sign a token with the keys of --data-dir",
+            "heliograph token --channel front-door --role viewer --ttl 3600", ("data_dir", *_NAMING),
+            "app.cli_token:run", _token),
+    Command("settings", "every setting, its value and where it came from", "heliograph settings --json",
+            tuple(settings.BY_NAME), "app.cli_settings:run", _json_flag),
+    Command("bench", "run one benchmark of a checkout", "heliograph bench first-frame --runs 3", (),
+            "app.cli_bench:run", _bench),
+    Command("version", "the version", "heliograph version", (), "app.cli_version:run", _json_flag),
+)  # fmt: skip
+EPILOG = "exit codes:\n" + "\n".join(f"  {code.value:>2}  {words}" for code, words in MEANING.items())
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="heliograph",
+        description="Self-hosted signaling, STUN/TURN and media, compatible with Kinesis Video Streams WebRTC.",
+        epilog=f"example: heliograph demo\n\n{EPILOG}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        one = commands.add_parser(
+            command.name,
+            help=command.help,
+            description=command.help[0].upper() + command.help[1:] + ".",
+            epilog=f"example: {command.example}\n\n{EPILOG}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.arguments(one)
+        if command.settings:
+            _add_settings(one, command.settings)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    group = parser.add_argument_group("settings", "also as HELIOGRAPH_* variables, or in a TOML file")
+    group.add_argument("--config", metavar="FILE", help="TOML file with settings")
+    for name in names:
+        field = settings.BY_NAME[name]
+        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        words = f"{field.help} (default: {default})" if default != "" else field.help
+        # SUPPRESS: what the command line did not give is not there, so variable and file can speak
+        group.add_argument(field.flag, default=argparse.SUPPRESS, metavar=_metavar(field), help=words)
+
+
+def _metavar(field: settings.Field) -> str:
+    return {"integer": "N", "seconds": "S", "text": "TEXT", "list": "A,B"}.get(field.kind, field.kind)
+
+
+def _load(arguments: argparse.Namespace) -> settings.Loaded:
+    flags = {name: value for name, value in vars(arguments).items() if name in settings.BY_NAME}
+    loaded = settings.load(flags, os.environ, getattr(arguments, "config", None))
+    for warning in loaded.warnings:
+        print(f"heliograph: {warning}", file=sys.stderr)
+    return loaded
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    arguments = build_parser().parse_args(argv)
+    loaded = _load(arguments)
+    runner = next(command.runner for command in COMMANDS if command.name == arguments.command)
+    module, function = runner.split(":")
+    return int(getattr(importlib.import_module(module), function)(arguments, loaded))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; what a user can mend is one sentence on stderr."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return Exit.OK
+    except BrokenPipeError:  # `heliograph settings | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except settings.SettingsError as error:
+        return _fail(str(error), Exit.USAGE)
+    except CommandError as error:
+        return _fail(str(error), error.code)
+    return code
+
+
+def _fail(message: str, code: Exit) -> int:
+    print(f"heliograph: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,228 @@
+"""Parent and child processes over one inherited socketpair: secrets down, readiness and counters up.
+
+The parent starts a child, hands it one JSON line, and ends it on its own end; a child that ends by itself ends the
+parent. A child whose parent is gone, even by SIGKILL, reads end-of-file and ends. Nothing is ever restarted silently.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+import msgspec
+
+READY_S = 30.0
+STOP_S = 1.0
+LINE_BYTES = 1 << 20
+_ORPHAN_GRACE_S = 1.0
+_GONE_S = 2.0
+
+
+class PartEndedError(Exception):
+    """A child process ended by itself; the sentence names the part."""
+
+
+class PartRefusedError(Exception):
+    """A child process could not start and said why; `exit_code` is the one it asks for."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a child cannot work, in one sentence, and the exit code for the command."""
+
+    message: str
+    exit_code: int
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a child: exactly one of these is set; a notice is a sentence for the person who started it all."""
+
+    ready: dict[str, object] | None = None
+    stats: dict[str, float] | None = None
+    notice: str | None = None
+    refused: Refusal | None = None
+
+
+_REPORTS = msgspec.json.Decoder(Report)
+_ENCODER = msgspec.json.Encoder()
+
+
+class Child:
+    """One child process `heliograph NAME --inherited-fd N`, running from the moment it is made.
+
+    Make it early: it loads its code while the parent loads its own. Then `configure` it once and keep `run` in a
+    TaskGroup until the end.
+    """
+
+    def __init__(self, name: str, arguments: Sequence[str] = ()) -> None:
+        self.name = name
+        self.stats: dict[str, float] = {}
+        self.on_notice: Callable[[str], None] = lambda _: None
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            # -P keeps a folder named `app` in the current directory from being taken for ours.
+            command = [sys.executable, "-P", "-m", "app", name, "--inherited-fd", str(theirs.fileno()), *arguments]
+            # Its own session: a Ctrl-C in the terminal reaches the parent alone, which then ends the child in order.
+            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        self._ready: asyncio.Future[dict[str, object]] | None = None
+        self._is_stopping = False
+
+    @property
+    def pid(self) -> int:
+        """Process id of the child."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process.poll() is None
+
+    def configure(self, configuration: Mapping[str, object]) -> None:
+        """Send the one line that the child waits for; it may hold secrets."""
+        self._ready = asyncio.get_running_loop().create_future()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # run() tells that the child is gone
+            self._socket.sendall(_ENCODER.encode(configuration) + b"\n")
+
+    async def ready(self) -> dict[str, object]:
+        """Wait until the child works and return what it said of itself.
+
+        Raises: PartEndedError after 30 s of silence.
+        """
+        assert self._ready is not None, "configure comes first"  # noqa: S101  # order of our own calls
+        try:
+            async with asyncio.timeout(READY_S):
+                return await asyncio.shield(self._ready)
+        except TimeoutError:
+            raise PartEndedError(f"{self.name} was not ready in {READY_S:.0f} s") from None
+
+    async def run(self) -> None:
+        """Follow the child until it ends; when cancelled, end it: SIGTERM, then SIGKILL after a second.
+
+        Raises: PartRefusedError when it said why it cannot work, PartEndedError when it just ended.
+        """
+        try:
+            self._socket.setblocking(False)
+            reader, writer = await asyncio.open_unix_connection(sock=self._socket, limit=LINE_BYTES)
+            try:
+                await self._follow(reader)
+                await self._is_gone(STOP_S)
+            finally:
+                writer.close()
+        finally:
+            await self.stop()
+        raise PartEndedError(f"{self.name} ended by itself ({_end_in_words(self._process.returncode)})")
+
+    async def _follow(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ConnectionResetError):
+            while line := await reader.readline():
+                self._take(_REPORTS.decode(line))
+
+    def _take(self, report: Report) -> None:
+        if report.stats is not None:
+            self.stats = report.stats
+        if report.notice is not None:
+            self.on_notice(report.notice)
+        if report.refused is not None:
+            raise PartRefusedError(report.refused.message, report.refused.exit_code)
+        if report.ready is not None and self._ready is not None and not self._ready.done():
+            self._ready.set_result(report.ready)
+
+    async def stop(self) -> None:
+        """End the child and wait for it; safe to call twice."""
+        if self.is_alive and not self._is_stopping:
+            self._is_stopping = True
+            self._process.terminate()
+        if not await self._is_gone(STOP_S):
+            self._process.kill()
+            await self._is_gone(_GONE_S)
+
+    async def _is_gone(self, limit_s: float) -> bool:
+        deadline = time.monotonic() + limit_s
+        while self._process.poll() is None:
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(0.005)
+        return True
+
+    def abandon(self) -> None:
+        """End the child at once, without an event loop: for a parent that fails before it runs one."""
+        self._socket.close()
+        if self.is_alive:
+            self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_S)
+            return
+        self._process.kill()
+        self._process.wait()
+
+
+def _end_in_words(code: int | None) -> str:
+    if code is None:
+        return "still there"
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+class ParentLink:
+    """The child's end of the socketpair: configuration in, reports out, end-of-file when the parent is gone."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._lines = self._socket.makefile("rb")
+        self._is_ending = threading.Event()
+
+    def configuration(self) -> bytes:
+        """Wait for the parent's line; leaves with exit code 0 when the parent is gone."""
+        line = self._lines.readline(LINE_BYTES)
+        if not line.endswith(b"\n"):
+            raise SystemExit(0)
+        return line
+
+    def report(self, report: Report) -> None:
+        """Send one line; a parent that does not read loses it."""
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            self._socket.send(_ENCODER.encode(report) + b"\n", socket.MSG_DONTWAIT)
+
+    def watch(self, stop: Callable[[], None]) -> None:
+        """Call `stop` on the running loop when the parent is gone; leave hard when that takes over a second."""
+        loop = asyncio.get_running_loop()
+
+        def wait_for_end() -> None:
+            while self._lines.readline(LINE_BYTES):
+                pass
+            with contextlib.suppress(RuntimeError):  # the loop is closed: we are ending anyway
+                loop.call_soon_threadsafe(stop)
+            time.sleep(_ORPHAN_GRACE_S)
+            os._exit(0)
+
+        threading.Thread(target=wait_for_end, name="parent-watch", daemon=True).start()
+
+
+@contextlib.asynccontextmanager
+async def until_signal(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Set `stop` on SIGINT and SIGTERM while the block runs."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def report_stats(link: ParentLink, read: Callable[[], dict[str, float]], every_s: float = 1.0) -> None:
+    """Send the counters of this child once a second, for ever."""
+    while True:
+        link.report(Report(stats=read()))
+        await asyncio.sleep(every_s)

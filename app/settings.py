@@ -1,0 +1,342 @@
+"""Settings of every command: flag, else HELIOGRAPH_* variable, else TOML file, else default; the only reader of
+environment and files.
+
+Each field of Settings is one setting: its name, type, bounds and help stand in the annotation, its default beside it.
+"""
+
+import difflib
+import enum
+import ipaddress
+import math
+import os
+import secrets
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "HELIOGRAPH_"
+CONFIG_VARIABLE = PREFIX + "CONFIG"
+HIDDEN = "********"
+_TYPO_LIKENESS = 0.85
+_TURN_SECRET_BYTES = 32
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+RelayPort = Annotated[int, Meta(ge=1024, le=65535)]
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the sentence names its key and what it may be."""
+
+
+class Origin(enum.Enum):
+    """Where the value of a setting came from."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    FLAG = "flag"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting with its default; ports are 0 for any free one, durations are seconds."""
+
+    host: Annotated[str, Meta(description="address to bind; 0.0.0.0 opens it to the network")] = "127.0.0.1"
+    http_port: Annotated[Port, Meta(description="HTTP and websocket port; 0 takes any free one")] = 8080
+    https_port: Annotated[Port, Meta(description="HTTPS port; accepted, unused until TLS comes")] = 8443
+    turn_port: Annotated[Port, Meta(description="STUN/TURN port over UDP; 0 takes any free one")] = 3478
+    ops_host: Annotated[str, Meta(description="address of the operations port; do not publish it")] = "127.0.0.1"
+    ops_port: Annotated[Port, Meta(description="port of /livez, /readyz and /metrics; 0 takes any free one")] = 9090
+    turn_min_port: Annotated[RelayPort, Meta(description="lowest relay port")] = 49160
+    turn_max_port: Annotated[RelayPort, Meta(description="highest relay port")] = 49559
+    turn_advertised_address: Annotated[
+        str, Meta(description="IP address that clients reach relays at; empty: the bound one")
+    ] = ""
+    turn_realm: Annotated[str, Meta(min_length=1, description="realm of TURN credentials")] = "heliograph"
+    allow_peer_cidrs: Annotated[
+        tuple[str, ...], Meta(description="private networks that relays may reach, separated by commas")
+    ] = ()
+    public_host: Annotated[
+        str, Meta(description="host name written into endpoint answers; empty: what the client asked")
+    ] = ""
+    region: Annotated[str, Meta(pattern="^[a-z0-9-]+$", description="AWS region in ARNs")] = "us-west-2"
+    account: Annotated[str, Meta(pattern="^[0-9]{12}$", description="account in ARNs, 12 digits")] = "000000000000"
+    partition: Annotated[str, Meta(pattern="^[a-z0-9-]+$", description="AWS partition in ARNs")] = "aws"
+    account_channel_limit: Annotated[int, Meta(ge=1, le=1_000_000, description="channels an account may hold")] = 10_000
+    data_dir: Annotated[str, Meta(description="folder of catalog, token keys and TURN secret, made with mode 0700")] = (
+        "~/.local/state/heliograph"
+    )
+    limits_profile: Annotated[
+        Literal["aws", "relaxed"], Meta(description="signaling limits: those of AWS, or relaxed")
+    ] = "aws"
+    drain_s: Annotated[float, Meta(ge=0, le=600, description="seconds a stop may take to tell the clients to go")] = 1.0
+    endpoint: Annotated[
+        str, Meta(pattern="^https?://[^/]", description="service that channel, master and viewer call")
+    ] = "http://127.0.0.1:8080"
+    token: Annotated[
+        str, Meta(description="JWT that channel, master and viewer present", extra={"is_secret": True})
+    ] = ""
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="least severe event that is logged")
+    ] = "info"
+    log_format: Annotated[Literal["json", "text"], Meta(description="form of the log lines on stderr")] = "json"
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{f.name}={f.shown(getattr(self, f.name))!r}' for f in FIELDS)})"
+
+    @property
+    def data_path(self) -> Path:
+        """The data folder with `~` replaced."""
+        return Path(self.data_dir).expanduser()
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One setting as a table row: `kind` is the type in words, `constraints` its bounds and help."""
+
+    name: str
+    type: Any
+    default: object
+    constraints: tuple[Meta, ...]
+
+    @property
+    def key(self) -> str:
+        """The name as the specifications and error sentences write it."""
+        return self.name.upper()
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of the setting."""
+        return PREFIX + self.key
+
+    @property
+    def flag(self) -> str:
+        """The command line flag of the setting."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def help(self) -> str:
+        """One line of help, without the default."""
+        return next(meta.description for meta in self.constraints if meta.description)
+
+    @property
+    def kind(self) -> str:
+        """The type in words."""
+        if get_origin(self.type) is Literal:
+            return "|".join(get_args(self.type))
+        return {int: "integer", float: "seconds", str: "text"}.get(self.type, "list")
+
+    def shown(self, value: object) -> object:
+        """Return `value` fit for eyes: secrets are masked."""
+        is_secret = any(meta.extra and meta.extra.get("is_secret") for meta in self.constraints)
+        return HIDDEN if is_secret and value else value
+
+    def parse(self, value: object) -> object:
+        """Turn a value of a flag, a variable or a file into the setting's type.
+
+        Raises: SettingsError.
+        """
+        if get_origin(self.type) is tuple:
+            return _list(self.key, value)
+        if get_origin(self.type) is Literal:
+            choices = get_args(self.type)
+            if value not in choices:
+                raise SettingsError(f"{self.key}: {value} is none of {', '.join(choices)}")
+            return value
+        if self.type is str:
+            return _text(self, value)
+        return _number(self, value)
+
+
+def _list(key: str, value: object) -> tuple[str, ...]:
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise SettingsError(f"{key}: {value!r} is not a list of texts")
+    return tuple(part for part in parts if part)
+
+
+def _text(field: Field, value: object) -> str:
+    if not isinstance(value, str):
+        raise SettingsError(f"{field.key}: {value!r} is not a text; put it into quotes")
+    try:
+        msgspec.convert(value, Annotated[(str, *field.constraints)])
+    except msgspec.ValidationError:
+        shown = field.shown(value)
+        raise SettingsError(f"{field.key}: {shown!r} is not allowed; it is the {field.help}") from None
+    return value
+
+
+def _number(field: Field, value: object) -> float:
+    unit = "an integer" if field.type is int else "a number"
+    try:
+        number = field.type(value) if isinstance(value, str) else value
+    except ValueError:
+        raise SettingsError(f"{field.key}: {value} is not {unit}") from None
+    allowed = (int,) if field.type is int else (int, float)
+    if isinstance(number, bool) or not isinstance(number, allowed) or not math.isfinite(number):
+        raise SettingsError(f"{field.key}: {value} is not {unit}")
+    for meta in field.constraints:
+        if meta.ge is not None and number < meta.ge:
+            raise SettingsError(f"{field.key}: {value} is under {meta.ge}")
+        if meta.le is not None and number > meta.le:
+            raise SettingsError(f"{field.key}: {value} is over {meta.le}")
+    return field.type(number)  # type: ignore[no-any-return]  # int or float, seen above
+
+
+def _fields() -> tuple[Field, ...]:
+    rows = []
+    for field in msgspec.structs.fields(Settings):
+        base, *constraints = get_args(field.type)
+        rows.append(Field(field.name, base, field.default, tuple(constraints)))
+    return tuple(rows)
+
+
+FIELDS = _fields()
+BY_NAME = {field.name: field for field in FIELDS}
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """Settings, the origin of each by name, and what looked like a setting but is none."""
+
+    settings: Settings
+    origins: dict[str, Origin]
+    warnings: tuple[str, ...] = ()
+
+
+def load(flags: Mapping[str, object], environment: Mapping[str, str], config: str | None = None) -> Loaded:
+    """Read every setting once; `flags` holds only what the command line gave, by setting name.
+
+    Raises: SettingsError, which names the first wrong key.
+    """
+    file = _read_file(config or environment.get(CONFIG_VARIABLE) or "")
+    values: dict[str, object] = {}
+    origins: dict[str, Origin] = {}
+    for field in FIELDS:
+        given, origin = _pick(field, flags, environment, file)
+        origins[field.name] = origin
+        if origin is not Origin.DEFAULT:
+            values[field.name] = _parse(field, given, origin)
+    if origins["data_dir"] is Origin.DEFAULT and environment.get("XDG_STATE_HOME"):
+        values["data_dir"] = str(Path(environment["XDG_STATE_HOME"]) / "heliograph")
+    settings = msgspec.convert(values, Settings)
+    _check_together(settings)
+    return Loaded(settings, origins, tuple(_misspelled(environment)))
+
+
+def _pick(
+    field: Field, flags: Mapping[str, object], environment: Mapping[str, str], file: Mapping[str, object]
+) -> tuple[object, Origin]:
+    if field.name in flags:
+        return flags[field.name], Origin.FLAG
+    if field.variable in environment:
+        return environment[field.variable], Origin.ENVIRONMENT
+    if field.name in file:
+        return file[field.name], Origin.FILE
+    return field.default, Origin.DEFAULT
+
+
+def _parse(field: Field, given: object, origin: Origin) -> object:
+    try:
+        return field.parse(given)
+    except SettingsError as error:
+        where = {Origin.FLAG: field.flag, Origin.ENVIRONMENT: field.variable, Origin.FILE: "the settings file"}[origin]
+        raise SettingsError(f"{error} (from {where})") from None
+
+
+def _read_file(path: str) -> dict[str, object]:
+    if not path:
+        return {}
+    try:
+        values = tomllib.loads(Path(path).expanduser().read_text())
+    except OSError as error:
+        raise SettingsError(f"CONFIG: {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"CONFIG: {path} is not TOML: {error}") from None
+    for name in values:
+        if name not in BY_NAME:
+            raise SettingsError(f"{name}: no such setting in {path}{_hint(name, BY_NAME)}")
+    return values
+
+
+def _hint(name: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else "; `heliograph settings` lists them"
+
+
+def _misspelled(environment: Mapping[str, str]) -> list[str]:
+    """Orchestrators set HELIOGRAPH_* names of their own, so only a near miss is worth a warning."""
+    known = {field.key: field for field in FIELDS} | {CONFIG_VARIABLE.removeprefix(PREFIX): None}
+    warnings = []
+    for variable in environment:
+        name = variable.removeprefix(PREFIX)
+        if variable.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=_TYPO_LIKENESS)
+            warnings += [f"{variable} is no setting; did you mean {PREFIX}{guess}?" for guess in near]
+    return warnings
+
+
+def _check_together(settings: Settings) -> None:
+    low, high = settings.turn_min_port, settings.turn_max_port
+    if low > high:
+        raise SettingsError(f"TURN_MIN_PORT: {low} is over TURN_MAX_PORT {high}")
+    if low <= settings.turn_port <= high:
+        raise SettingsError(f"TURN_PORT: {settings.turn_port} lies inside the relay ports {low}-{high}")
+    if settings.http_port and settings.http_port == settings.ops_port:
+        raise SettingsError(f"OPS_PORT: {settings.ops_port} is HTTP_PORT too; choose another")
+    for text in settings.allow_peer_cidrs:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            raise SettingsError(f"ALLOW_PEER_CIDRS: {error}") from None
+    for key in ("host", "ops_host", "turn_advertised_address"):
+        _check_address(key.upper(), getattr(settings, key))
+
+
+def _check_address(key: str, text: str) -> None:
+    if not text or text == "localhost":
+        return
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise SettingsError(f"{key}: {text} is not an IP address") from None
+
+
+def open_data_folder(settings: Settings) -> Path:
+    """Make the data folder with mode 0700 when it is not there and return it.
+
+    Raises: SettingsError when it cannot be made or others may enter it.
+    """
+    folder = settings.data_path
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = folder.stat().st_mode & 0o777
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: {folder} cannot be used: {error.strerror}") from None
+    if mode & 0o077:
+        raise SettingsError(f"DATA_DIR: others may enter {folder} (mode {mode:o}); run: chmod 700 {folder}")
+    return folder
+
+
+def load_or_create_turn_secret(folder: Path) -> bytes:
+    """Return the TURN secret of the data folder, made at first start with mode 0600.
+
+    The key is the text of the file itself, as coturn's `static-auth-secret` takes it.
+    """
+    path = folder / "turn.secret"
+    draft = folder / f".turn.secret.{os.getpid()}"
+    try:
+        if not path.exists():
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(_TURN_SECRET_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(path)
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
+    if len(secret) < _TURN_SECRET_BYTES:
+        raise SettingsError(f"DATA_DIR: {path} is shorter than {_TURN_SECRET_BYTES} characters; remove it")
+    return secret
