@@ -1,0 +1,47 @@
+"""The one Opus encoder: 20 ms of 48 kHz stereo in, one packet out."""
+
+from fractions import Fraction
+
+import av
+
+from media.encoders.encoder import AUDIO_CLOCK_HZ, AccessUnit, AudioCapture, EncoderError, EncoderSettings
+
+
+class OpusEncoder:
+    """Opus at `audio_bitrate_bps`; each packet stands alone, so each is a key frame."""
+
+    name = "libopus"
+
+    def __init__(self, settings: EncoderSettings) -> None:
+        context = av.CodecContext.create(self.name, "w")
+        if not isinstance(context, av.AudioCodecContext):
+            raise EncoderError(f"{self.name} is not an audio encoder")
+        context.sample_rate = AUDIO_CLOCK_HZ
+        context.layout = "stereo"
+        context.format = "s16"
+        context.time_base = Fraction(1, AUDIO_CLOCK_HZ)
+        context.bit_rate = settings.audio_bitrate_bps
+        context.options = {"frame_duration": "20", "application": "audio", "vbr": "on"}
+        context.open()
+        self._context: av.AudioCodecContext | None = context
+
+    def encode(self, capture: AudioCapture, is_key: bool) -> list[AccessUnit]:
+        """Encode 960 samples; `is_key` changes nothing."""
+        if self._context is None:
+            raise EncoderError(f"{self.name} is closed")
+        frame = capture.frame
+        frame.pts = capture.timestamp
+        frame.time_base = Fraction(1, AUDIO_CLOCK_HZ)
+        return [
+            AccessUnit(bytes(packet), capture.timestamp, True, capture.captured_at)
+            for packet in self._context.encode(frame)
+        ]
+
+    def set_bitrate(self, bitrate_bps: int) -> None:
+        """Aim at another rate from the next packet on."""
+        if self._context is not None:
+            self._context.bit_rate = bitrate_bps
+
+    def close(self) -> None:
+        """Free the codec; idempotent."""
+        self._context = None

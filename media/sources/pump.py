@@ -1,0 +1,114 @@
+"""The reader thread of a source: keeps its pace, stamps what it gives, starts it again when it dies."""
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from fractions import Fraction
+from typing import Protocol
+
+import msgspec
+from av.video.frame import PictureType
+
+from media.encoders.encoder import (
+    AUDIO_CLOCK_HZ,
+    OPUS_FRAME_SAMPLES,
+    VIDEO_CLOCK_HZ,
+    AudioCapture,
+    Capture,
+    VideoCapture,
+)
+from media.sources.source import Picture, Sound, Source
+
+log = logging.getLogger(__name__)
+
+LATE_S = 0.5
+FIRST_RETRY_S = 0.5
+LAST_RETRY_S = 30.0
+
+
+class PumpStats(msgspec.Struct):
+    """Counters of one source. `rebased` counts how often it fell behind its own clock by more than 0.5 s."""
+
+    pictures: int = 0
+    sounds: int = 0
+    failures: int = 0
+    rebased: int = 0
+
+
+class Outputs(Protocol):
+    """Where captures go; called in the reader thread and never blocks."""
+
+    def video(self, capture: VideoCapture) -> None:
+        """Take a picture."""
+
+    def audio(self, capture: AudioCapture) -> None:
+        """Take 20 ms of sound."""
+
+
+class Pump:
+    """Plays one source in real time. Time stamps go on over every restart of the source."""
+
+    def __init__(self, source: Source, outputs: Outputs, clock: Callable[[], float]) -> None:
+        self._source = source
+        self._outputs = outputs
+        self._clock = clock
+        self._epoch: float | None = None
+        self._origin = 0.0
+        self._video_timestamp = -1
+        self._audio_timestamp = -OPUS_FRAME_SAMPLES
+        self.stats = PumpStats()
+
+    def run(self, stop: threading.Event) -> None:
+        """Play until `stop`; a dead source is tried again after 0.5 s, doubling to 30 s, with jitter."""
+        retry_s = FIRST_RETRY_S
+        while not stop.is_set():
+            before = self.stats.pictures
+            reason = self._play(stop)
+            if stop.is_set():
+                return
+            if self.stats.pictures > before:
+                retry_s = FIRST_RETRY_S
+            self.stats.failures += 1
+            wait_s = retry_s * (0.5 + secrets.randbelow(512) / 1024)
+            log.warning("source failed", extra={"reason": reason, "retry_s": round(wait_s, 2)})
+            stop.wait(wait_s)
+            retry_s = min(retry_s * 2, LAST_RETRY_S)
+
+    def _play(self, stop: threading.Event) -> str:
+        def pace(time_s: float) -> bool:
+            wait_s = self._origin + time_s - self._clock()
+            if wait_s < -LATE_S:
+                self._origin -= wait_s
+                self.stats.rebased += 1
+            return not (stop.wait(wait_s) if wait_s > 0 else stop.is_set())
+
+        try:
+            self._origin = self._clock()
+            with closing(self._source.frames(pace)) as items:
+                for item in items:
+                    self._give(item)
+                    if stop.is_set():
+                        break
+        except Exception as error:  # noqa: BLE001  whatever a source, a driver or a file does, the viewers stay
+            return f"{type(error).__name__}: {error}"
+        return "the source ended"
+
+    def _give(self, item: Picture | Sound) -> None:
+        captured_at = self._origin + item.time_s
+        if self._epoch is None:
+            self._epoch = captured_at
+        elapsed = max(captured_at - self._epoch, 0.0)
+        if isinstance(item, Picture):
+            timestamp = max(round(elapsed * VIDEO_CLOCK_HZ), self._video_timestamp + 1)
+            self._video_timestamp = timestamp
+            item.frame.pict_type = PictureType.NONE  # else an encoder would take the source's key frames over
+            item.frame.pts, item.frame.time_base = timestamp, Fraction(1, VIDEO_CLOCK_HZ)
+            self.stats.pictures += 1
+            self._outputs.video(Capture(item.frame, timestamp, captured_at))
+        else:
+            timestamp = max(round(elapsed * AUDIO_CLOCK_HZ), self._audio_timestamp + OPUS_FRAME_SAMPLES)
+            self._audio_timestamp = timestamp
+            self.stats.sounds += 1
+            self._outputs.audio(Capture(item.frame, timestamp, captured_at))
