@@ -1,0 +1,178 @@
+// Every way a page can fail, each with one sentence that says what happened and one that says what to do next.
+
+import { ServiceError, UnreachableError } from "./api.js";
+
+/** What went wrong: `kind` for programs; `sentence` and `next` for people; `command` to copy; final ones are not retried. */
+export class Failure extends Error {
+  constructor(kind, sentence, next, { command = "", isFinal = false, retryAfterMs = null } = {}) {
+    super(sentence);
+    this.name = "Failure";
+    Object.assign(this, { kind, sentence, next, command, isFinal, retryAfterMs });
+  }
+}
+
+const MASTER_COMMAND = (channel) => `heliograph master --channel ${channel} --token TOKEN`;
+
+export const failures = {
+  noToken: () =>
+    new Failure("no-token", "This page needs a token.", "Open the link that `heliograph demo` prints, or paste a token here.", {
+      isFinal: true,
+    }),
+  noChannelGiven: () =>
+    new Failure("no-channel-given", "This page was opened without a channel.", "Give its name here, or choose one on the page of channels.", {
+      isFinal: true,
+    }),
+  tokenExpired: (expiresAt) =>
+    new Failure(
+      "token-expired",
+      expiresAt ? `The token expired at ${timeOfDay(expiresAt)}.` : "The token has expired.",
+      "Make a new one with `heliograph token` and paste it here.",
+      { isFinal: true },
+    ),
+  tokenRefused: (reason) =>
+    new Failure("token-refused", `The service does not accept this token${reason ? `: ${asClause(reason)}` : ""}.`, "Paste one that this service made: a token is valid only where its key is known.", {
+      isFinal: true,
+    }),
+  notAllowed: (channel, role) =>
+    new Failure(
+      "not-allowed",
+      `This token may not ${role === "MASTER" ? "be the master of" : "watch"} channel ${channel}.`,
+      `Ask for a token whose scope has ${role === "MASTER" ? "ConnectAsMaster" : "ConnectAsViewer"} on this channel, and paste it here. A token may also be bound to another client id.`,
+      { isFinal: true },
+    ),
+  noChannel: (channel) =>
+    new Failure("no-channel", `There is no channel ${channel}.`, "Check the name, or create the channel:", {
+      command: `heliograph channel create ${channel}`,
+      isFinal: true,
+    }),
+  limitReached: (channel, limit, message) => {
+    const seconds = limit?.retryAfterSeconds ?? null;
+    const isFull = /viewer/i.test(limit?.name ?? message);
+    const named = limit ? `the limit ${limit.name} is ${limit.value}` : asClause(message) || "a limit is reached";
+    return new Failure(
+      isFull ? "full" : "limited",
+      isFull ? `Channel ${channel} is full: ${named}.` : `The service holds back: ${named}.`,
+      isFull ? "This page enters by itself as soon as a viewer leaves." : "This page tries again by itself.",
+      { retryAfterMs: seconds === null ? null : seconds * 1000 },
+    );
+  },
+  unreachable: (origin) =>
+    new Failure("unreachable", `The service at ${origin} does not answer.`, "Check that it runs and that this machine can reach it; this page tries again by itself."),
+  serviceFailed: (code, message) =>
+    new Failure("service-failed", `The service answered ${code}${message ? `: ${asClause(message)}` : ""}.`, "Its log says more; this page tries again by itself."),
+  signalingLost: (code, reason) =>
+    new Failure("signaling-lost", `The connection to the service ended (${code}${reason ? `, ${asClause(reason)}` : ""}).`, "This page reconnects by itself; a picture that plays goes on meanwhile."),
+  replacedViewer: (clientId) =>
+    new Failure("replaced", `Another page connected with the client id ${clientId}.`, "Two viewers can't share one: close one of them, or choose another client id below.", {
+      isFinal: true,
+    }),
+  replacedMaster: (channel) =>
+    new Failure("replaced", `A newer master took over channel ${channel} at ${timeOfDay(Date.now())}.`, "This camera has stopped. Start it again to take the channel back.", {
+      isFinal: true,
+    }),
+  noMaster: (channel) =>
+    new Failure("no-master", `No master answers on channel ${channel} yet.`, "The picture starts by itself as soon as one does:", {
+      command: MASTER_COMMAND(channel),
+    }),
+  iceFailed: ({ local, remote, relayOnly, errors }) =>
+    new Failure("ice-failed", `No path to the master worked: tried ${countTypes(local)} here, ${countTypes(remote)} there.`, iceAdvice(local, remote, relayOnly, errors)),
+  mediaStopped: (seconds) =>
+    new Failure("media-stopped", `The picture stopped: nothing came for ${seconds} s.`, "This page asks the master again by itself. If that lasts, check that the master still runs."),
+  peerClosed: () => new Failure("peer-closed", "The master ended this connection.", "This page asks for a new one by itself."),
+  negotiationFailed: (reason) =>
+    new Failure("negotiation-failed", `The master's answer can't be used: ${asClause(reason)}.`, "Try another codec below; this page tries again by itself."),
+  insecureContext: (origin) =>
+    new Failure("insecure-context", `A browser gives the camera only to a secure page, and ${origin} is plain HTTP.`, "Open this page over HTTPS, or as localhost through a tunnel:", {
+      command: `ssh -L 8080:127.0.0.1:8080 ${hostOf(origin)}`,
+      isFinal: true,
+    }),
+  cameraDenied: () =>
+    new Failure("camera-denied", "The browser was not allowed to use the camera.", "Allow it by the camera symbol in the address bar, then start again.", { isFinal: true }),
+  cameraMissing: () => new Failure("camera-missing", "No camera was found.", "Plug one in, then start again.", { isFinal: true }),
+  cameraBusy: (reason) =>
+    new Failure("camera-busy", `The camera did not start${reason ? `: ${asClause(reason)}` : ""}.`, "Close other programs that use it, or choose another camera or resolution.", {
+      isFinal: true,
+    }),
+};
+
+/** The Failure behind an error of the REST surface; `context` is `{channel, role, clientId, expiresAt}`. */
+export function failureOf(error, { channel = "", role = "VIEWER", expiresAt = null } = {}) {
+  if (error instanceof Failure) return error;
+  if (error instanceof UnreachableError) return failures.unreachable(error.origin);
+  if (!(error instanceof ServiceError)) return failures.serviceFailed("nothing usable", String(error?.message ?? error));
+  switch (error.code) {
+    case "MissingAuthenticationTokenException":
+      return failures.noToken();
+    case "ExpiredTokenException":
+      return failures.tokenExpired(expiresAt);
+    case "UnrecognizedClientException":
+    case "InvalidSignatureException":
+      return expiresAt !== null && expiresAt < Date.now() ? failures.tokenExpired(expiresAt) : failures.tokenRefused(error.message);
+    case "AccessDeniedException":
+    case "NotAuthorizedException":
+      return failures.notAllowed(channel, role);
+    case "ResourceNotFoundException":
+      return failures.noChannel(channel);
+    case "ClientLimitExceededException":
+      return failures.limitReached(channel, error.limit, error.message);
+    case "InvalidArgumentException":
+      return new Failure("invalid", `The service refused the request: ${asClause(error.message)}.`, "Correct the channel or client id and connect again.", { isFinal: true });
+    default:
+      return failures.serviceFailed(error.code, error.message);
+  }
+}
+
+/** The Failure behind the end of a signaling socket, or null when `wasWanted`. */
+export function failureOfClose({ code, reason }, { channel, role, clientId }) {
+  if (code === 1000 && /replaced by a newer/.test(reason)) {
+    return role === "MASTER" ? failures.replacedMaster(channel) : failures.replacedViewer(clientId);
+  }
+  return failures.signalingLost(code, reason);
+}
+
+/** The Failure behind an error of getUserMedia. */
+export function failureOfCamera(error) {
+  switch (error?.name) {
+    case "NotAllowedError":
+    case "SecurityError":
+      return failures.cameraDenied();
+    case "NotFoundError":
+      return failures.cameraMissing();
+    default:
+      return failures.cameraBusy(error?.message ?? "");
+  }
+}
+
+/** "2 host, 1 relay" or "no candidate". */
+export function countTypes(types) {
+  const counts = new Map();
+  for (const type of types) counts.set(type, (counts.get(type) ?? 0) + 1);
+  const parts = ["host", "srflx", "prflx", "relay"].filter((type) => counts.has(type)).map((type) => `${counts.get(type)} ${type}`);
+  return parts.length ? parts.join(", ") : "no candidate";
+}
+
+function iceAdvice(local, remote, relayOnly, errors) {
+  const because = errors.length ? ` The relay said: ${asClause(errors[0])}.` : "";
+  if (!local.includes("relay")) {
+    return `No relay candidate was made here: check that the TURN port of the service is reachable by UDP from this machine.${because}`;
+  }
+  if (!remote.length) return "The master sent no candidate: check its network, then connect again.";
+  if (relayOnly) return `The relay could not reach the master: switch to the automatic path, or check the peer rules of TURN.${because}`;
+  return "Switch to relay only below; if that fails as well, a firewall stops UDP on one side.";
+}
+
+function asClause(text) {
+  return text.trim().replace(/[.!]+$/, "");
+}
+
+function timeOfDay(milliseconds) {
+  return new Date(milliseconds).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
+function hostOf(origin) {
+  try {
+    return new URL(origin).hostname;
+  } catch {
+    return "HOST";
+  }
+}

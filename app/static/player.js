@@ -1,0 +1,217 @@
+// One viewer-side RTCPeerConnection, from offer to its end. It never retries: whoever made it decides what follows.
+
+import { failures } from "./failures.js";
+
+const GATHER_LIMIT_MS = 2_000; // without trickle: how long to wait for candidates
+const CONNECT_LIMIT_MS = 12_000; // from the answer to a connected pair
+const DISCONNECT_LIMIT_MS = 3_000;
+const STALL_LIMIT_MS = 3_000;
+const STALL_CHECK_MS = 500;
+
+/** Events: `stream` (detail MediaStream); `answered`; `connected`; `ended` (detail Failure), once. */
+export class Player extends EventTarget {
+  #options;
+  #send;
+  #connection;
+  #stream = new MediaStream();
+  #early = [];
+  #local = [];
+  #remote = [];
+  #errors = [];
+  #timers = new Set();
+  #isClosed = false;
+  #answered = false;
+  #lastBytes = 0;
+  #lastBytesAt = 0;
+
+  /** `options` is `{iceServers, relay, trickle, codec}`; `send(type, payload)` carries messages to the master. */
+  constructor(options, send) {
+    super();
+    this.#options = options;
+    this.#send = send;
+    this.#connection = new RTCPeerConnection({
+      iceServers: options.iceServers,
+      iceTransportPolicy: options.relay ? "relay" : "all",
+      bundlePolicy: "max-bundle",
+      rtcpMuxPolicy: "require",
+    });
+    this.offeredAt = 0;
+    this.connectedAt = null;
+    this.#listen();
+  }
+
+  get isAnswered() {
+    return this.#answered;
+  }
+
+  get isClosed() {
+    return this.#isClosed;
+  }
+
+  getStats() {
+    return this.#connection.getStats();
+  }
+
+  /** Make and send the offer; with trickle at once, without it when gathering is over. */
+  async start() {
+    this.offeredAt = performance.now();
+    const video = this.#connection.addTransceiver("video", { direction: "recvonly" });
+    const audio = this.#connection.addTransceiver("audio", { direction: "recvonly" });
+    preferCodec(video, this.#options.codec);
+    for (const { receiver } of [video, audio]) {
+      if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0; // live: rather a late frame lost than all frames late
+    }
+    const offer = await this.#connection.createOffer();
+    if (this.#isClosed) return;
+    if (!this.#options.trickle) {
+      await this.#connection.setLocalDescription(offer);
+      await this.#gathered();
+    } else {
+      const applied = this.#connection.setLocalDescription(offer);
+      this.#send("SDP_OFFER", { type: "offer", sdp: offer.sdp });
+      await applied;
+      return;
+    }
+    if (!this.#isClosed) this.#send("SDP_OFFER", this.#connection.localDescription.toJSON());
+  }
+
+  /** Apply the master's answer. */
+  async answer(description) {
+    if (this.#isClosed || this.#answered) return;
+    this.#answered = true;
+    this.#remote.push(...candidateTypes(description.sdp ?? ""));
+    try {
+      await this.#connection.setRemoteDescription(description);
+    } catch (error) {
+      this.#end(failures.negotiationFailed(error.message));
+      return;
+    }
+    for (const candidate of this.#early.splice(0)) await this.#add(candidate);
+    this.#emit("answered");
+    this.#after(CONNECT_LIMIT_MS, () => {
+      if (this.connectedAt === null) this.#end(this.#iceFailure());
+    });
+  }
+
+  /** Take a candidate of the master, also one that overtook the answer. */
+  async addCandidate(candidate) {
+    if (this.#isClosed || !candidate) return;
+    this.#remote.push(...candidateTypes(candidate.candidate ?? ""));
+    if (this.#connection.remoteDescription) await this.#add(candidate);
+    else this.#early.push(candidate);
+  }
+
+  /** End without an event. */
+  close() {
+    this.#isClosed = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#connection.close();
+  }
+
+  #listen() {
+    const connection = this.#connection;
+    connection.onicecandidate = ({ candidate }) => {
+      if (!candidate?.candidate) return;
+      this.#local.push(...candidateTypes(candidate.candidate));
+      if (this.#options.trickle) this.#send("ICE_CANDIDATE", candidate.toJSON());
+    };
+    connection.onicecandidateerror = ({ url, errorCode, errorText }) => {
+      this.#errors.push(`${url} ${errorCode === 701 ? "did not answer" : `answered ${errorCode} ${errorText}`}`);
+    };
+    connection.ontrack = ({ track, receiver }) => {
+      this.#stream.addTrack(track);
+      if (receiver.transport) receiver.transport.onstatechange = () => this.#transportChanged(receiver.transport.state);
+      if (track.kind === "video") this.#emit("stream", this.#stream);
+    };
+    connection.onconnectionstatechange = () => this.#connectionChanged(connection.connectionState);
+  }
+
+  #connectionChanged(state) {
+    if (this.#isClosed) return;
+    if (state === "connected" && this.connectedAt === null) {
+      this.connectedAt = performance.now();
+      this.#lastBytesAt = this.connectedAt;
+      this.#emit("connected");
+      this.#watchMedia();
+    }
+    if (state === "failed") this.#end(this.connectedAt === null ? this.#iceFailure() : failures.mediaStopped(DISCONNECT_LIMIT_MS / 1000));
+    if (state === "closed") this.#end(failures.peerClosed());
+    if (state === "disconnected") {
+      this.#after(DISCONNECT_LIMIT_MS, () => {
+        if (this.#connection.connectionState === "disconnected") this.#end(failures.mediaStopped(DISCONNECT_LIMIT_MS / 1000));
+      });
+    }
+  }
+
+  #transportChanged(state) {
+    if (state === "closed" || state === "failed") this.#end(failures.peerClosed());
+  }
+
+  // A peer that vanished without a word: connected, but no byte comes any more.
+  #watchMedia() {
+    this.#after(STALL_CHECK_MS, async () => {
+      let bytes = 0;
+      for (const entry of (await this.#connection.getStats()).values()) {
+        if (entry.type === "inbound-rtp" && entry.kind === "video") bytes += entry.bytesReceived;
+      }
+      if (this.#isClosed) return;
+      const now = performance.now();
+      if (bytes !== this.#lastBytes) [this.#lastBytes, this.#lastBytesAt] = [bytes, now];
+      if (now - this.#lastBytesAt > STALL_LIMIT_MS) this.#end(failures.mediaStopped(STALL_LIMIT_MS / 1000));
+      else this.#watchMedia();
+    });
+  }
+
+  #iceFailure() {
+    return failures.iceFailed({ local: this.#local, remote: this.#remote, relayOnly: this.#options.relay, errors: this.#errors });
+  }
+
+  async #add(candidate) {
+    try {
+      await this.#connection.addIceCandidate(candidate);
+    } catch {
+      // of an earlier offer, or of a kind this browser does not know: the other candidates decide
+    }
+  }
+
+  #gathered() {
+    if (this.#connection.iceGatheringState === "complete") return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#after(GATHER_LIMIT_MS, resolve);
+      this.#connection.onicegatheringstatechange = () => {
+        if (this.#connection.iceGatheringState === "complete") resolve();
+      };
+    });
+  }
+
+  #end(failure) {
+    if (this.#isClosed) return;
+    this.close();
+    this.#emit("ended", failure);
+  }
+
+  #after(milliseconds, act) {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      act();
+    }, milliseconds);
+    this.#timers.add(timer);
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/** Types of all candidates in an SDP or a candidate line: "host", "srflx", "prflx" or "relay". */
+export function candidateTypes(text) {
+  return Array.from(text.matchAll(/candidate:\S.*? typ (host|srflx|prflx|relay)/g), (match) => match[1]);
+}
+
+function preferCodec(transceiver, codec) {
+  if (!codec || !transceiver.setCodecPreferences) return;
+  const { codecs } = RTCRtpReceiver.getCapabilities("video");
+  const isWanted = (entry) => entry.mimeType.toUpperCase() === `VIDEO/${codec}`;
+  const isCarrier = (entry) => /\/(rtx|red|ulpfec|flexfec-03)$/i.test(entry.mimeType);
+  transceiver.setCodecPreferences([...codecs.filter(isWanted), ...codecs.filter(isCarrier)]);
+}

@@ -1,0 +1,194 @@
+// The viewer page: switches in, picture and numbers out.
+
+import { Service } from "./api.js";
+import { Channel } from "./channel.js";
+import { failures } from "./failures.js";
+import { showFragment } from "./fragment.js";
+import { byId, formatBitrate, formatNumber, linkPages, listenForToken, openPage, setText, showCountdown, showNotice } from "./page.js";
+import { Screen } from "./screen.js";
+import { summariseInbound } from "./statistics.js";
+import { newClientId, readClaims } from "./token.js";
+import { Watch } from "./watch.js";
+
+const POLL_MS = 1_000;
+const STATES = {
+  connecting: "Connecting",
+  negotiating: "Starting the picture",
+  waiting: "Waiting for a master",
+  playing: "Live",
+  recovering: "Asking again",
+  refused: "Not let in yet",
+  failed: "Stopped",
+};
+
+const video = byId("video");
+let options = openPage((next) => restart({ ...next, token: next.token || options.token }));
+let watch = null;
+let screen = null;
+let summary = null;
+let history = [];
+
+function restart(next) {
+  options = next;
+  showFragment(options);
+  linkPages(options);
+  showSwitches();
+  stop();
+  const claims = readClaims(options.token);
+  const obstacle = obstacleOf(claims);
+  if (obstacle) {
+    showState("failed", obstacle);
+    return;
+  }
+  const clientId = options.clientId || claims?.clientId || newClientId();
+  const channel = new Channel(new Service(location.origin, options.token), options.channel, "VIEWER", clientId);
+  document.body.dataset.clientId = clientId;
+  byId("client").placeholder = clientId;
+  setText("client-shown", clientId);
+  watch = new Watch(channel, { ...options, expiresAt: claims?.expiresAt ?? null });
+  screen = new Screen(video, watch);
+  listen(watch, screen);
+  watch.start();
+}
+
+function obstacleOf(claims) {
+  if (!options.token) return failures.noToken();
+  if (claims === null) return failures.tokenRefused("it is not a token at all");
+  if (!options.channel && claims.channels.length === 1) options.channel = claims.channels[0];
+  return options.channel ? null : failures.noChannelGiven();
+}
+
+function stop() {
+  watch?.stop();
+  screen?.stop();
+  watch = screen = summary = null;
+  history = [];
+  for (const key of ["path", "codec", "frames", "width", "height", "fps", "firstFrameMs", "counter", "latencyMs", "offers"]) {
+    delete document.body.dataset[key];
+  }
+}
+
+function listen(current, shown) {
+  const ifCurrent = (act) => () => current === watch && act();
+  current.addEventListener("change", ifCurrent(() => showState(current.state, current.failure, current.retryAt)));
+  shown.addEventListener("frame", ifCurrent(showFirstFrame));
+  shown.addEventListener("counter", ifCurrent(showCounter));
+  showState(current.state, null);
+}
+
+function showState(state, failure, retryAt = null) {
+  const { dataset } = document.body;
+  dataset.state = state;
+  dataset.signaling = watch?.signaling ?? "";
+  dataset.offers = String(watch?.offers ?? 0);
+  setText("state", STATES[state]);
+  showNotice(failure, { retryAt });
+  byId("retry").textContent = state === "failed" ? "Start again" : "Try now";
+  document.title = options.channel ? `${options.channel} · Heliograph` : "Viewer · Heliograph";
+  setText("channel-name", options.channel || "no channel");
+}
+
+function showFirstFrame() {
+  document.body.dataset.firstFrameMs = String(Math.round(screen.firstFrameMs));
+  setText("first-frame", `${Math.round(screen.firstFrameMs)} ms`);
+  setText("first-frame-since-open", `${Math.round(screen.firstFrameSinceOpenMs)} ms`);
+  byId("unmute").hidden = !video.muted;
+  poll();
+}
+
+function showCounter() {
+  document.body.dataset.counter = String(screen.frameNumber);
+  document.body.dataset.latencyMs = String(screen.latencyMs ?? "");
+  setText("counter", String(screen.frameNumber));
+  setText("latency", screen.latencyMs === null ? "clocks differ" : `${screen.latencyMs} ms`);
+}
+
+async function poll() {
+  showCountdown(watch?.retryAt ?? null);
+  const player = watch?.player;
+  if (!player || player.isClosed) return;
+  const next = summariseInbound(await player.getStats(), summary?.player === player ? summary : null);
+  if (!next || player !== watch?.player) return;
+  summary = { ...next, player };
+  history.push({ at: new Date().toISOString(), ...next });
+  history = history.slice(-3600);
+  showSummary(next);
+}
+
+function showSummary(now) {
+  const { dataset } = document.body;
+  dataset.path = now.path ?? "";
+  dataset.codec = now.codec;
+  dataset.frames = String(now.frames);
+  dataset.width = String(now.width);
+  dataset.height = String(now.height);
+  dataset.fps = now.fps === null ? "" : now.fps.toFixed(1);
+  setText("path", now.path ? pathInWords(now) : "–");
+  setText("codec-shown", now.codec || "–");
+  setText("resolution", now.width ? `${now.width} × ${now.height}` : "–");
+  setText("fps", formatNumber(now.fps, "fps"));
+  setText("rtt", formatNumber(now.rttMs, "ms", now.rttMs < 10 ? 1 : 0));
+  setText("loss", formatNumber(now.lossPercent, "%", 1));
+  setText("bitrate", formatBitrate(now.bitrateBps));
+  setText("frames", String(now.frames));
+  setText("dropped", String(now.dropped));
+  setText("packets", `${now.packets} / ${now.lost} lost`);
+  setText("jitter", formatNumber(now.jitterMs, "ms", 1));
+  setText("jitter-buffer", formatNumber(now.jitterBufferMs, "ms"));
+  setText("decode", formatNumber(now.decodeMs, "ms", 1));
+  setText("feedback", `${now.nack} NACK, ${now.pli} PLI, ${now.fir} FIR`);
+  setText("candidates", `${now.local ?? "–"} → ${now.remote ?? "–"}, ${now.transport ?? ""}`);
+  setText("decoder", now.decoder || "–");
+}
+
+function pathInWords({ path, relayProtocol }) {
+  return path === "relay" ? `relay${relayProtocol ? ` (${relayProtocol})` : ""}` : path;
+}
+
+function showSwitches() {
+  byId(options.relay ? "path-relay" : "path-any").checked = true;
+  byId("trickle").checked = options.trickle;
+  byId("codec").value = options.codec;
+  byId("client").value = options.clientId;
+  byId("channel").value = options.channel;
+}
+
+function readSwitches() {
+  return {
+    ...options,
+    channel: byId("channel").value.trim(),
+    relay: byId("path-relay").checked,
+    trickle: byId("trickle").checked,
+    codec: byId("codec").value,
+    clientId: byId("client").value.trim(),
+  };
+}
+
+function saveStatistics() {
+  if (!history.length) return;
+  const columns = Object.keys(history[0]);
+  const lines = history.map((row) => columns.map((column) => row[column] ?? "").join(","));
+  const file = new Blob([[columns.join(","), ...lines].join("\n")], { type: "text/csv" });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(file);
+  link.download = `heliograph-${options.channel}.csv`;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+byId("switches").addEventListener("change", () => restart(readSwitches()));
+byId("switches").addEventListener("submit", (event) => {
+  event.preventDefault();
+  restart(readSwitches());
+});
+byId("retry").addEventListener("click", () => (watch && watch.state !== "failed" ? watch.retryNow() : restart(options)));
+byId("save").addEventListener("click", saveStatistics);
+byId("unmute").addEventListener("click", () => {
+  video.muted = false;
+  byId("unmute").hidden = true;
+});
+byId("full-screen").addEventListener("click", () => byId("stage").requestFullscreen?.());
+listenForToken(({ token, channel }) => restart({ ...options, token, channel: channel || options.channel }));
+setInterval(poll, POLL_MS);
+addEventListener("pagehide", stop);
+restart(options);
