@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from app import settings
-from app.exits import MEANING, CommandError, Exit
+from app.exits import MEANING, CommandError, Exit, cause
 
 _ADDRESSES = ("host", "http_port", "https_port", "turn_port", "ops_host", "ops_port")
 _RELAY = ("turn_min_port", "turn_max_port", "turn_advertised_address", "turn_realm", "allow_peer_cidrs")
@@ -219,13 +219,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `heliograph settings | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
-    except settings.SettingsError as error:
-        return _fail(str(error), Exit.USAGE)
-    except CommandError as error:
-        return _fail(str(error), error.code)
-    return code
-
-
-def _fail(message: str, code: Exit) -> int:
-    print(f"heliograph: {message}", file=sys.stderr)
+    except (CommandError, ExceptionGroup) as error:
+        reason = cause(error)
+        if not isinstance(reason, CommandError):
+            raise
+        print(f"heliograph: {reason}", file=sys.stderr)
+        return reason.code
     return code

@@ -1,6 +1,7 @@
 """Exit codes of every command, and the one error that carries them to the shell."""
 
 import enum
+from collections.abc import Iterator
 
 from channels import errors
 
@@ -86,3 +87,17 @@ def refusal(error: errors.ServiceError) -> CommandError:
     limit = error.limit
     words = f" (limit {limit.name} = {limit.value:g})" if limit else ""
     return CommandError(f"{error.message}{words} [{error.code}]", code)
+
+
+def cause(error: BaseException) -> BaseException:
+    """Return what a task group failed of: the first CommandError inside, else the first error of all."""
+    leaves = list(_leaves(error))
+    return next((leaf for leaf in leaves if isinstance(leaf, CommandError)), leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

@@ -13,9 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
 import msgspec
+
+from app.exits import CommandError, Exit, cause
 
 READY_S = 30.0
 STOP_S = 1.0
@@ -24,23 +26,18 @@ _ORPHAN_GRACE_S = 1.0
 _GONE_S = 2.0
 
 
-class PartEndedError(Exception):
+class PartEndedError(CommandError):
     """A child process ended by itself; the sentence names the part."""
 
-
-class PartRefusedError(Exception):
-    """A child process could not start and said why; `exit_code` is the one it asks for."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Exit.PART_ENDED)
 
 
 class Refusal(msgspec.Struct, frozen=True):
     """Why a child cannot work, in one sentence, and the exit code for the command."""
 
     message: str
-    exit_code: int
+    exit_code: Exit
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,20 +57,23 @@ class Child:
     """One child process `heliograph NAME --inherited-fd N`, running from the moment it is made.
 
     Make it early: it loads its code while the parent loads its own. Then `configure` it once and keep `run` in a
-    TaskGroup until the end.
+    TaskGroup until the end. `command` replaces the program, which then gets `--inherited-fd N` as its last words.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, command: Sequence[str] = ()) -> None:
         self.name = name
         self.stats: dict[str, float] = {}
         self.on_notice: Callable[[str], None] = lambda _: None
         self._socket, theirs = socket.socketpair()
         with theirs:
             # -P keeps a folder named `app` in the current directory from being taken for ours.
-            command = [sys.executable, "-P", "-m", "app", name, "--inherited-fd", str(theirs.fileno()), *arguments]
+            program = command or (sys.executable, "-P", "-m", "app", name)
             # Its own session: a Ctrl-C in the terminal reaches the parent alone, which then ends the child in order.
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+                [*program, "--inherited-fd", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         self._ready: asyncio.Future[dict[str, object]] | None = None
         self._is_stopping = False
@@ -88,11 +88,11 @@ class Child:
         """Whether the process is there."""
         return self._process.poll() is None
 
-    def configure(self, configuration: Mapping[str, object]) -> None:
+    def configure(self, order: msgspec.Struct) -> None:
         """Send the one line that the child waits for; it may hold secrets."""
         self._ready = asyncio.get_running_loop().create_future()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # run() tells that the child is gone
-            self._socket.sendall(_ENCODER.encode(configuration) + b"\n")
+            self._socket.sendall(_ENCODER.encode(order) + b"\n")
 
     async def ready(self) -> dict[str, object]:
         """Wait until the child works and return what it said of itself.
@@ -109,7 +109,7 @@ class Child:
     async def run(self) -> None:
         """Follow the child until it ends; when cancelled, end it: SIGTERM, then SIGKILL after a second.
 
-        Raises: PartRefusedError when it said why it cannot work, PartEndedError when it just ended.
+        Raises: CommandError when it said why it cannot work, PartEndedError when it just ended.
         """
         try:
             self._socket.setblocking(False)
@@ -134,7 +134,7 @@ class Child:
         if report.notice is not None:
             self.on_notice(report.notice)
         if report.refused is not None:
-            raise PartRefusedError(report.refused.message, report.refused.exit_code)
+            raise CommandError(report.refused.message, report.refused.exit_code)
         if report.ready is not None and self._ready is not None and not self._ready.done():
             self._ready.set_result(report.ready)
 
@@ -188,6 +188,11 @@ class ParentLink:
             raise SystemExit(0)
         return line
 
+    def close(self) -> None:
+        """Close this end."""
+        self._lines.close()
+        self._socket.close()
+
     def report(self, report: Report) -> None:
         """Send one line; a parent that does not read loses it."""
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
@@ -226,3 +231,26 @@ async def report_stats(link: ParentLink, read: Callable[[], dict[str, float]], e
     while True:
         link.report(Report(stats=read()))
         await asyncio.sleep(every_s)
+
+
+Work = Callable[[asyncio.Event], Coroutine[object, object, None]]
+
+
+def run_for_parent(link: ParentLink, work: Work) -> Exit:
+    """Run a child's work until its parent, SIGTERM or itself ends it; a reason to fail goes to the parent."""
+
+    async def watched() -> None:
+        stopping = asyncio.Event()
+        link.watch(stopping.set)
+        async with until_signal(stopping):
+            await work(stopping)
+
+    try:
+        asyncio.run(watched())
+    except (CommandError, ExceptionGroup) as error:
+        reason = cause(error)
+        if not isinstance(reason, CommandError):
+            raise
+        link.report(Report(refused=Refusal(str(reason), reason.code)))
+        return reason.code
+    return Exit.OK

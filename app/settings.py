@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from app.exits import CommandError, Exit
+
 PREFIX = "HELIOGRAPH_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
 HIDDEN = "********"
@@ -28,8 +30,11 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 RelayPort = Annotated[int, Meta(ge=1024, le=65535)]
 
 
-class SettingsError(Exception):
+class SettingsError(CommandError):
     """A setting is wrong; the sentence names its key and what it may be."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Exit.USAGE)
 
 
 class Origin(enum.Enum):

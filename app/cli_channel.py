@@ -1,0 +1,95 @@
+"""`heliograph channel`: make, show, list and remove channels through the API of the endpoint."""
+
+import argparse
+import asyncio
+import datetime
+import json
+import sys
+from typing import Any
+
+from app.exits import CommandError, Exit, refusal
+from app.settings import Loaded
+from channels.errors import ServiceError
+from channels.service import EndpointUnreachableError, ServiceClient
+
+_COLUMNS = ("ChannelName", "ChannelStatus", "MessageTtlSeconds", "CreationTime", "ChannelARN")
+
+
+def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
+    """Do the verb and print what the service answered."""
+    try:
+        client = ServiceClient(loaded.settings.endpoint, loaded.settings.token)
+        asyncio.run(_VERBS[arguments.verb](client, arguments))
+    except ServiceError as error:
+        raise refusal(error) from None
+    except EndpointUnreachableError as error:
+        raise CommandError(f"{error}; --endpoint or HELIOGRAPH_ENDPOINT sets it", Exit.UNREACHABLE) from None
+    return Exit.OK
+
+
+async def _create(client: ServiceClient, arguments: argparse.Namespace) -> None:
+    body: dict[str, object] = {"ChannelName": arguments.name, "Tags": [_tag(text) for text in arguments.tag]}
+    if arguments.message_ttl is not None:
+        body["SingleMasterConfiguration"] = {"MessageTtlSeconds": arguments.message_ttl}
+    answer = await client.call("/createSignalingChannel", body)
+    print(json.dumps(answer) if arguments.json else answer["ChannelARN"])
+
+
+def _tag(text: str) -> dict[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise CommandError(f"--tag {text}: a tag is KEY=VALUE", Exit.USAGE)
+    return {"Key": key, "Value": value}
+
+
+async def _describe(client: ServiceClient, arguments: argparse.Namespace) -> None:
+    answer = await client.call("/describeSignalingChannel", {"ChannelName": arguments.name})
+    channel = answer["ChannelInfo"]
+    if arguments.json:
+        print(json.dumps(channel))
+        return
+    for name, value in _row(channel).items():
+        print(f"{name:<18} {value}")
+
+
+async def _delete(client: ServiceClient, arguments: argparse.Namespace) -> None:
+    answer = await client.call("/describeSignalingChannel", {"ChannelName": arguments.name})
+    arn = answer["ChannelInfo"]["ChannelARN"]
+    await client.call("/deleteSignalingChannel", {"ChannelARN": arn})
+    print(json.dumps({"ChannelARN": arn}) if arguments.json else f"deleted {arn}")
+
+
+async def _list(client: ServiceClient, arguments: argparse.Namespace) -> None:
+    body: dict[str, object] = {}
+    if arguments.prefix:
+        body["ChannelNameCondition"] = {"ComparisonOperator": "BEGINS_WITH", "ComparisonValue": arguments.prefix}
+    channels: list[dict[str, Any]] = []
+    while True:
+        answer = await client.call("/listSignalingChannels", body)
+        channels += answer["ChannelInfoList"]
+        if not answer.get("NextToken"):
+            break
+        body["NextToken"] = answer["NextToken"]
+    if arguments.json:
+        print(json.dumps(channels))
+    elif channels:
+        _print_table([_row(channel) for channel in channels])
+    else:
+        print("no channels; make one: heliograph channel create NAME", file=sys.stderr)
+
+
+def _row(channel: dict[str, Any]) -> dict[str, str]:
+    flat = channel | channel.get("SingleMasterConfiguration", {})
+    made = datetime.datetime.fromtimestamp(float(channel["CreationTime"]), datetime.UTC)
+    flat["CreationTime"] = made.isoformat(timespec="seconds")
+    return {name: str(flat.get(name, "")) for name in _COLUMNS}
+
+
+def _print_table(rows: list[dict[str, str]]) -> None:
+    lines = [dict(zip(_COLUMNS, _COLUMNS, strict=True)), *rows]
+    widths = {name: max(len(line[name]) for line in lines) for name in _COLUMNS}
+    for line in lines:
+        print("  ".join(line[name].ljust(widths[name]) for name in _COLUMNS).rstrip())
+
+
+_VERBS = {"create": _create, "describe": _describe, "delete": _delete, "list": _list}

@@ -1,0 +1,159 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from app import settings
+from app.settings import FIELDS, Origin, Settings, SettingsError, load
+
+
+def test_defaults_are_those_of_the_manual() -> None:
+    values = load({}, {}).settings
+    assert (values.host, values.http_port, values.https_port) == ("127.0.0.1", 8080, 8443)
+    assert (values.turn_port, values.ops_port) == (3478, 9090)
+    assert (values.turn_min_port, values.turn_max_port) == (49160, 49559)
+    assert (values.region, values.account, values.partition) == ("us-west-2", "000000000000", "aws")
+    assert values.limits_profile == "aws"
+
+
+def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path) -> None:
+    file = tmp_path / "heliograph.toml"
+    file.write_text('http_port = 1\nops_port = 2\nregion = "file-1"\n')
+    environment = {"HELIOGRAPH_HTTP_PORT": "3", "HELIOGRAPH_OPS_PORT": "4", "HELIOGRAPH_CONFIG": str(file)}
+    loaded = load({"http_port": "5"}, environment)
+    values = loaded.settings
+    assert (values.http_port, values.ops_port, values.region, values.turn_port) == (5, 4, "file-1", 3478)
+    origins = [loaded.origins[name] for name in ("http_port", "ops_port", "region", "turn_port")]
+    assert origins == [Origin.FLAG, Origin.ENVIRONMENT, Origin.FILE, Origin.DEFAULT]
+
+
+def test_the_config_flag_beats_its_variable(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("http_port = 1")
+    (tmp_path / "b.toml").write_text("http_port = 2")
+    environment = {"HELIOGRAPH_CONFIG": str(tmp_path / "a.toml")}
+    assert load({}, environment, str(tmp_path / "b.toml")).settings.http_port == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("TURN_MIN_PORT", "70000", "TURN_MIN_PORT: 70000 is over 65535"),
+        ("TURN_MIN_PORT", "80", "TURN_MIN_PORT: 80 is under 1024"),
+        ("HTTP_PORT", "-1", "HTTP_PORT: -1 is under 0"),
+        ("HTTP_PORT", "web", "HTTP_PORT: web is not an integer"),
+        ("HTTP_PORT", "80.0", "HTTP_PORT: 80.0 is not an integer"),
+        ("DRAIN_S", "nan", "DRAIN_S: nan is not a number"),
+        ("LIMITS_PROFILE", "none", "LIMITS_PROFILE: none is none of aws, relaxed"),
+        ("ACCOUNT", "12", "ACCOUNT: '12' is not allowed; it is the account in ARNs, 12 digits"),
+        ("ENDPOINT", "localhost:8080", "ENDPOINT: 'localhost:8080' is not allowed"),
+        ("TURN_MIN_PORT", "50000", "TURN_MIN_PORT: 50000 is over TURN_MAX_PORT 49559"),
+        ("TURN_PORT", "49200", "TURN_PORT: 49200 lies inside the relay ports 49160-49559"),
+        ("OPS_PORT", "8080", "OPS_PORT: 8080 is HTTP_PORT too"),
+        ("ALLOW_PEER_CIDRS", "10.0.0.0/8,ten", "ALLOW_PEER_CIDRS: 'ten' does not appear to be"),
+        ("HOST", "example", "HOST: example is not an IP address"),
+        ("TURN_ADVERTISED_ADDRESS", "me", "TURN_ADVERTISED_ADDRESS: me is not an IP address"),
+    ],
+)
+def test_a_wrong_value_is_told_by_its_key(name: str, text: str, sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({}, {f"HELIOGRAPH_{name}": text})
+    assert str(caught.value).startswith(sentence)
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("http_prot = 1", "http_prot: no such setting in"),
+        ('http_port = "80', "is not TOML"),
+        ("http_port = true", "HTTP_PORT: True is not an integer (from the settings file)"),
+        ("http_port = 1.5", "HTTP_PORT: 1.5 is not an integer"),
+        ("region = 7", "REGION: 7 is not a text"),
+        ("allow_peer_cidrs = 7", "ALLOW_PEER_CIDRS: 7 is not a list of texts"),
+    ],
+)
+def test_a_wrong_file_is_told(tmp_path: Path, text: str, sentence: str) -> None:
+    file = tmp_path / "heliograph.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load({}, {}, str(file))
+    assert sentence in str(caught.value)
+
+
+def test_an_unknown_key_of_a_file_gets_a_guess(tmp_path: Path) -> None:
+    file = tmp_path / "heliograph.toml"
+    file.write_text("http_prot = 1")
+    with pytest.raises(SettingsError, match=r"did you mean http_port\?"):
+        load({}, {}, str(file))
+
+
+def test_a_missing_file_is_told() -> None:
+    with pytest.raises(SettingsError, match=r"CONFIG: /nowhere/h\.toml cannot be read: No such file"):
+        load({}, {}, "/nowhere/h.toml")
+
+
+def test_a_misspelled_variable_is_a_warning_and_a_foreign_one_is_not() -> None:
+    environment = {"HELIOGRAPH_HTTP_PROT": "1", "HELIOGRAPH_PORT": "tcp://10.0.0.1:80", "HELIOGRAPH_SERVICE_HOST": "x"}
+    assert load({}, environment).warnings == ("HELIOGRAPH_HTTP_PROT is no setting; did you mean HELIOGRAPH_HTTP_PORT?",)
+
+
+def test_the_data_folder_follows_the_state_home_of_the_desktop() -> None:
+    loaded = load({}, {"XDG_STATE_HOME": "/state"})
+    assert loaded.settings.data_path == Path("/state/heliograph")
+    assert load({}, {}).settings.data_path == Path.home() / ".local/state/heliograph"
+
+
+def test_lists_come_from_texts_and_files(tmp_path: Path) -> None:
+    assert load({"allow_peer_cidrs": "10.0.0.0/8, fd00::/8"}, {}).settings.allow_peer_cidrs == (
+        "10.0.0.0/8",
+        "fd00::/8",
+    )
+    file = tmp_path / "heliograph.toml"
+    file.write_text('allow_peer_cidrs = ["10.0.0.0/8"]')
+    assert load({}, {}, str(file)).settings.allow_peer_cidrs == ("10.0.0.0/8",)
+
+
+def test_the_token_never_shows() -> None:
+    loaded = load({"token": "abc.def.ghi"}, {})
+    assert "abc.def.ghi" not in repr(loaded)
+    assert settings.BY_NAME["token"].shown(loaded.settings.token) == settings.HIDDEN
+
+
+def test_every_setting_says_what_it_is() -> None:
+    for field in FIELDS:
+        assert field.help
+        assert not field.help.endswith(".")
+        assert field.kind
+
+
+def test_the_data_folder_is_private(tmp_path: Path) -> None:
+    folder = settings.open_data_folder(Settings(data_dir=str(tmp_path / "a" / "b")))
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_open_data_folder_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o755)
+    with pytest.raises(SettingsError, match="run: chmod 700"):
+        settings.open_data_folder(Settings(data_dir=str(folder)))
+
+
+def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="DATA_DIR"):
+        settings.open_data_folder(Settings(data_dir=str(tmp_path / "file" / "inside")))
+
+
+def test_the_turn_secret_is_made_once_and_private(tmp_path: Path) -> None:
+    first = settings.load_or_create_turn_secret(tmp_path)
+    assert len(first) == 64
+    assert settings.load_or_create_turn_secret(tmp_path) == first
+    assert (tmp_path / "turn.secret").stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["turn.secret"]  # noqa: PTH208
+
+
+def test_a_short_turn_secret_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "turn.secret").write_text("hush")
+    with pytest.raises(SettingsError, match="shorter than 32"):
+        settings.load_or_create_turn_secret(tmp_path)
