@@ -1,0 +1,208 @@
+"""Control plane operations of signaling channels: permission, quota, then the rules of `channels.control`.
+
+KVS API: service kinesisvideo. Who may not act on a channel is refused in the same words whether it exists or not.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from app.api import shapes
+from app.authenticate import authorise
+from app.wire import Caller, Operation
+from channels.channel import DEFAULT_MESSAGE_TTL_S, Channel, ChannelType
+from channels.control import DEFAULT_PAGE_SIZE, ControlPlane, public_version, require_active
+from channels.errors import AccessDeniedException, InvalidArgumentException, ResourceNotFoundException
+from channels.names import ChannelArn, Role
+
+_DEFAULT_PORT = {"http": ":80", "https": ":443"}
+_SOCKET_SCHEME = {"http": "ws", "https": "wss"}
+_PATH = {Role.MASTER: "/master", Role.VIEWER: "/viewer"}
+
+
+class EndpointSettings(msgspec.Struct, frozen=True):
+    """Under which name clients reach this service: `host` or `host:port`, and the scheme in front of a proxy.
+
+    None tells each caller the name and the scheme that it used itself.
+    """
+
+    public_host: str | None = None
+    public_scheme: Literal["http", "https"] | None = None
+
+
+class ChannelsApi:
+    """The operations on signaling channels as the KVS control plane has them."""
+
+    def __init__(self, control: ControlPlane, settings: EndpointSettings) -> None:
+        self._control = control
+        self._settings = settings
+
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        """Each operation with its path; AWS is not consistent in their case."""
+        table = (
+            ("CreateSignalingChannel", "/createSignalingChannel", shapes.CreateSignalingChannelInput, self._create),
+            ("DescribeSignalingChannel", "/describeSignalingChannel", shapes.ChannelReference, self._describe),
+            ("ListSignalingChannels", "/listSignalingChannels", shapes.ListSignalingChannelsInput, self._list),
+            ("UpdateSignalingChannel", "/updateSignalingChannel", shapes.UpdateSignalingChannelInput, self._update),
+            ("DeleteSignalingChannel", "/deleteSignalingChannel", shapes.DeleteSignalingChannelInput, self._delete),
+            (
+                "GetSignalingChannelEndpoint",
+                "/getSignalingChannelEndpoint",
+                shapes.GetSignalingChannelEndpointInput,
+                self._endpoint,
+            ),
+            ("TagResource", "/TagResource", shapes.TagResourceInput, self._tag),
+            ("UntagResource", "/UntagResource", shapes.UntagResourceInput, self._untag),
+            ("ListTagsForResource", "/ListTagsForResource", shapes.ListTagsForResourceInput, self._list_tags),
+            (
+                "DescribeMediaStorageConfiguration",
+                "/describeMediaStorageConfiguration",
+                shapes.ChannelReference,
+                self._describe_storage,
+            ),
+        )
+        return tuple(Operation(name, path, request, handle, "kinesisvideo") for name, path, request, handle in table)
+
+    async def _create(
+        self, caller: Caller, body: shapes.CreateSignalingChannelInput
+    ) -> shapes.CreateSignalingChannelOutput:
+        account = caller.grant.account
+        resource = self._control.name_pattern(account, body.channel_name)
+        authorise(caller.grant, "CreateSignalingChannel", resource)
+        self._control.meter("CreateSignalingChannel", account)
+        ttl_s = _message_ttl(body.single_master_configuration)
+        channel = await self._control.create(
+            account,
+            body.channel_name,
+            body.channel_type or ChannelType.SINGLE_MASTER,
+            DEFAULT_MESSAGE_TTL_S if ttl_s is None else ttl_s,
+            [(tag.key, tag.value) for tag in body.tags or ()],
+        )
+        return shapes.CreateSignalingChannelOutput(str(channel.arn))
+
+    async def _describe(self, caller: Caller, body: shapes.ChannelReference) -> shapes.DescribeSignalingChannelOutput:
+        channel = await self._referred(caller, "DescribeSignalingChannel", body)
+        return shapes.DescribeSignalingChannelOutput(_info(channel))
+
+    async def _list(
+        self, caller: Caller, body: shapes.ListSignalingChannelsInput
+    ) -> shapes.ListSignalingChannelsOutput:
+        account = caller.grant.account
+        authorise(caller.grant, "ListSignalingChannels", "*")
+        self._control.meter("ListSignalingChannels", account)
+        condition = body.channel_name_condition
+        listing = await self._control.list(
+            account,
+            (condition.comparison_value if condition else None) or "",
+            DEFAULT_PAGE_SIZE if body.max_results is None else body.max_results,
+            body.next_token,
+        )
+        channels = tuple(_info(channel) for channel in listing.channels)
+        return shapes.ListSignalingChannelsOutput(channels, listing.next_token or msgspec.UNSET)
+
+    async def _update(self, caller: Caller, body: shapes.UpdateSignalingChannelInput) -> shapes.Empty:
+        arn = self._permitted(caller, "UpdateSignalingChannel", body.channel_arn)
+        ttl_s = _message_ttl(body.single_master_configuration)
+        await self._control.update(arn, caller.grant.account, body.current_version, ttl_s)
+        return shapes.Empty()
+
+    async def _delete(self, caller: Caller, body: shapes.DeleteSignalingChannelInput) -> shapes.Empty:
+        arn = self._permitted(caller, "DeleteSignalingChannel", body.channel_arn)
+        await self._control.delete(arn, caller.grant.account, body.current_version)
+        return shapes.Empty()
+
+    async def _endpoint(
+        self, caller: Caller, body: shapes.GetSignalingChannelEndpointInput
+    ) -> shapes.GetSignalingChannelEndpointOutput:
+        arn = self._permitted(caller, "GetSignalingChannelEndpoint", body.channel_arn)
+        require_active(await self._control.resolve(arn, caller.grant.account))
+        wanted = body.single_master_channel_endpoint_configuration or shapes.EndpointConfiguration()
+        endpoints = tuple(
+            shapes.ResourceEndpoint(protocol, self._url(caller, protocol, wanted.role or Role.VIEWER))
+            for protocol in dict.fromkeys(wanted.protocols or ("WSS", "HTTPS"))
+        )
+        return shapes.GetSignalingChannelEndpointOutput(endpoints)
+
+    async def _tag(self, caller: Caller, body: shapes.TagResourceInput) -> shapes.Empty:
+        arn = self._permitted(caller, "TagResource", body.resource_arn)
+        await self._control.tag(arn, caller.grant.account, [(tag.key, tag.value) for tag in body.tags])
+        return shapes.Empty()
+
+    async def _untag(self, caller: Caller, body: shapes.UntagResourceInput) -> shapes.Empty:
+        arn = self._permitted(caller, "UntagResource", body.resource_arn)
+        await self._control.untag(arn, caller.grant.account, body.tag_key_list)
+        return shapes.Empty()
+
+    async def _list_tags(
+        self, caller: Caller, body: shapes.ListTagsForResourceInput
+    ) -> shapes.ListTagsForResourceOutput:
+        arn = self._permitted(caller, "ListTagsForResource", body.resource_arn)
+        if body.next_token:
+            raise InvalidArgumentException("NextToken was not given out here: all tags of a channel come at once")
+        return shapes.ListTagsForResourceOutput(dict(await self._control.list_tags(arn, caller.grant.account)))
+
+    async def _describe_storage(
+        self, caller: Caller, body: shapes.ChannelReference
+    ) -> shapes.DescribeMediaStorageConfigurationOutput:
+        await self._referred(caller, "DescribeMediaStorageConfiguration", body)
+        return shapes.DescribeMediaStorageConfigurationOutput(shapes.MediaStorageConfiguration("DISABLED", None))
+
+    def _permitted(self, caller: Caller, action: str, text: str) -> ChannelArn:
+        """The ARN in `text`, once the caller may do `action` to it and its quota allows."""
+        arn = ChannelArn.parse(text)
+        authorise(caller.grant, action, str(arn))
+        self._control.meter(action, caller.grant.account, arn)
+        return arn
+
+    async def _referred(self, caller: Caller, action: str, reference: shapes.ChannelReference) -> Channel:
+        """The channel that is named by ARN, by name, or by both if they agree."""
+        name = reference.channel_name
+        if reference.channel_arn is not None:
+            arn = ChannelArn.parse(reference.channel_arn)
+            if name not in (None, arn.name):
+                raise InvalidArgumentException("ChannelName is not the name in ChannelARN: give one of them")
+            self._permitted(caller, action, str(arn))
+            return await self._control.resolve(arn, caller.grant.account)
+        if name is None:
+            raise InvalidArgumentException("ChannelName or ChannelARN is missing")
+        account = caller.grant.account
+        channel = await self._control.find(account, name)
+        pattern = self._control.name_pattern(account, name)
+        self._authorise_named(caller, action, channel, pattern)
+        self._control.meter(action, account, channel.arn if channel else None)
+        if channel is None:
+            raise ResourceNotFoundException(f"there is no channel named {name}")
+        return channel
+
+    def _authorise_named(self, caller: Caller, action: str, channel: Channel | None, pattern: str) -> None:
+        if channel is None:
+            authorise(caller.grant, action, pattern)
+            return
+        try:
+            authorise(caller.grant, action, str(channel.arn))
+        except AccessDeniedException as denial:  # its words must not tell that the channel exists
+            raise AccessDeniedException(denial.message.replace(str(channel.arn), pattern)) from None
+
+    def _url(self, caller: Caller, protocol: str, role: Role) -> str:
+        if protocol == "WEBRTC":
+            raise InvalidArgumentException("Protocols: WEBRTC needs media storage, which this channel does not have")
+        scheme = self._settings.public_scheme or caller.scheme
+        host = (self._settings.public_host or caller.host).removesuffix(_DEFAULT_PORT[scheme])
+        return f"{_SOCKET_SCHEME[scheme]}://{host}{_PATH[role]}" if protocol == "WSS" else f"{scheme}://{host}"
+
+
+def _message_ttl(configuration: shapes.SingleMasterConfiguration | None) -> int | None:
+    return configuration.message_ttl_seconds if configuration else None
+
+
+def _info(channel: Channel) -> shapes.ChannelInfo:
+    return shapes.ChannelInfo(
+        channel_name=channel.arn.name,
+        channel_arn=str(channel.arn),
+        channel_type=channel.type,
+        channel_status=channel.status,
+        creation_time=channel.arn.created_ms / 1000,
+        single_master_configuration=shapes.ChannelSettings(channel.message_ttl_s),
+        version=public_version(channel),
+    )
