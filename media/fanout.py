@@ -1,0 +1,136 @@
+"""One encode, N viewers: each access unit is packetized once and handed to every viewer of its codec.
+
+It knows codecs and recipients; what a recipient does with a unit, and its death, are its own business.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from media.encoders.encoder import AccessUnit
+from media.feed import Codec
+from media.rtp import packetize
+from media.rtp.packetize import Packetize, PacketizedUnit
+
+_log = logging.getLogger(__name__)
+
+Detach = Callable[[], None]
+
+
+class Feed(Protocol):
+    """The part of `media/feed.py` that a fan-out needs."""
+
+    def attach(self, codec: Codec, sink: Callable[[AccessUnit], None]) -> Detach:
+        """Call `sink` on the event loop for each access unit until the answer is called."""
+
+    def request_keyframe(self, codec: Codec) -> None:
+        """Ask for a key frame soon; many requests become one."""
+
+
+class Recipient(Protocol):
+    """One stream of one viewer."""
+
+    def deliver(self, unit: PacketizedUnit) -> None:
+        """Send the unit, or leave it; called on the event loop, must not block."""
+
+    def fail(self, error: Exception) -> None:
+        """The delivery raised `error`: the recipient was taken out of the fan-out and must end itself."""
+
+
+class FanOutStats(msgspec.Struct):
+    """Counters of a fan-out; `failed` counts recipients that were taken out because their delivery raised."""
+
+    units: int = 0
+    payloads: int = 0
+    deliveries: int = 0
+    failed: int = 0
+
+
+def _packetizer(codec: Codec) -> Packetize:
+    match codec:
+        case Codec.H264:
+            return packetize.h264
+        case Codec.VP8:
+            return packetize.Vp8(secrets.randbelow(1 << 15))
+        case Codec.OPUS:
+            return packetize.opus
+
+
+class _Branch:
+    """All recipients of one codec; attached to the feed while there is at least one."""
+
+    def __init__(self, codec: Codec, stats: FanOutStats) -> None:
+        self._codec = codec
+        self._packetize = _packetizer(codec)
+        self._stats = stats
+        self.recipients: dict[int, Recipient] = {}
+        self.detach: Detach | None = None
+
+    def deliver(self, unit: AccessUnit) -> None:
+        payloads = self._packetize(unit.data)
+        if not payloads:
+            return
+        packetized = PacketizedUnit(payloads, unit.timestamp, unit.is_key, unit.captured_at, sum(map(len, payloads)))
+        self._stats.units += 1
+        self._stats.payloads += len(payloads)
+        for key, recipient in list(self.recipients.items()):
+            try:
+                recipient.deliver(packetized)
+            except Exception as error:  # noqa: BLE001 - whatever a dying viewer raises, the others get their picture
+                self._fail(key, recipient, error)
+            else:
+                self._stats.deliveries += 1
+
+    def _fail(self, key: int, recipient: Recipient, error: Exception) -> None:
+        self.recipients.pop(key, None)
+        self._stats.failed += 1
+        _log.info("viewer stream failed", extra={"codec": self._codec.value, "error": type(error).__name__})
+        try:
+            recipient.fail(error)
+        except Exception:  # noqa: BLE001 - its end is its own business too
+            _log.exception("viewer stream did not end cleanly")
+
+
+class FanOut:
+    """Hands the access units of one feed to any number of recipients per codec."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._branches: dict[Codec, _Branch] = {}
+        self._next_key = 0
+        self.stats = FanOutStats()
+
+    def join(self, codec: Codec, recipient: Recipient) -> Detach:
+        """Add a recipient; the answer takes it out again, as often as it is called."""
+        branch = self._branches.get(codec)
+        if branch is None:
+            branch = self._branches[codec] = _Branch(codec, self.stats)
+        key = self._next_key
+        self._next_key += 1
+        branch.recipients[key] = recipient
+        if branch.detach is None:
+            branch.detach = self._feed.attach(codec, branch.deliver)
+
+        def leave() -> None:
+            branch.recipients.pop(key, None)
+            self._close_if_empty(codec)
+
+        return leave
+
+    def request_keyframe(self, codec: Codec) -> None:
+        """Pass a viewer's wish on to the encoder."""
+        self._feed.request_keyframe(codec)
+
+    def count(self, codec: Codec) -> int:
+        """How many recipients the codec has."""
+        branch = self._branches.get(codec)
+        return len(branch.recipients) if branch else 0
+
+    def _close_if_empty(self, codec: Codec) -> None:
+        branch = self._branches.get(codec)
+        if branch is not None and not branch.recipients and branch.detach is not None:
+            detach, branch.detach = branch.detach, None
+            detach()

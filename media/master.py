@@ -1,0 +1,246 @@
+"""A master: one signaling connection, one feed, and a peer for each viewer that sends an offer.
+
+It knows who asked for what; how a peer lives is `peer/peer.py`, what is encoded is `feed.py`.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import msgspec
+
+from channels.errors import ServiceError
+from channels.ice import IceServer
+from channels.service import EndpointUnreachableError
+from channels.signaling.client import (
+    ConnectionEndedError,
+    Message,
+    RefusedError,
+    SignalingClient,
+    SignalingConnection,
+)
+from media.fanout import FanOut
+from media.feed import Feed
+from media.peer import description
+from media.peer.description import Candidate, DescriptionError
+from media.peer.early import EarlyCandidates
+from media.peer.peer import End, Outside, Peer, PeerSettings
+
+_log = logging.getLogger(__name__)
+
+REPLACED_CODE = 1000
+REPLACED_REASON = "replaced by a newer master"
+_SEND_LIMIT_S = 5.0
+_RENEW_MARGIN_S = 60.0
+_RETRY_SERVERS_S = 1.0
+_STABLE_S = 10.0
+"""A connection that lived this long starts the back-off anew."""
+
+
+class ReplacedError(Exception):
+    """A newer master took over the channel; `persist` makes a master try again instead."""
+
+
+class MasterSettings(msgspec.Struct, frozen=True):
+    """`source` is for logs only: the feed is open already. The back-off has full jitter; times in seconds."""
+
+    source: str = "test"
+    persist: bool = False
+    persist_after_s: float = 30.0
+    backoff_first_s: float = 0.2
+    backoff_last_s: float = 10.0
+    peer: PeerSettings = PeerSettings()
+
+
+class MasterStats(msgspec.Struct):
+    """Counters of a master; `ends` counts peers by the reason of their end."""
+
+    offers: int = 0
+    offers_repeated: int = 0
+    offers_refused: int = 0
+    messages_ignored: int = 0
+    messages_unsent: int = 0
+    candidates_dropped: int = 0
+    reconnects: int = 0
+    replaced: int = 0
+    faults: int = 0
+    ends: dict[str, int] = {}
+
+
+class Master:
+    """Serves one channel from one feed; whoever makes it also runs the feed (`Feed.run`)."""
+
+    def __init__(self, signaling: SignalingClient, feed: Feed, settings: MasterSettings) -> None:
+        self._signaling = signaling
+        self._settings = settings
+        self._peer_settings = msgspec.structs.replace(settings.peer, has_audio=feed.has_audio)
+        self._fanout = FanOut(feed)
+        self._peers: dict[str, Peer] = {}
+        self._early = EarlyCandidates()
+        self._connection: SignalingConnection | None = None
+        self._servers: tuple[IceServer, ...] = ()
+        self._servers_until = 0.0
+        self._servers_lock = asyncio.Lock()
+        self._attempt = 0
+        self.stats = MasterStats()
+
+    @property
+    def viewers(self) -> int:
+        """Peers whose DTLS is up."""
+        return sum(peer.is_connected for peer in self._peers.values())
+
+    @property
+    def fanout(self) -> FanOut:
+        """The fan-out, for its counters."""
+        return self._fanout
+
+    async def run(self, on_ready: Callable[[], None]) -> None:
+        """Connect, call `on_ready`, and serve until cancelled; a lost connection is opened again with back-off.
+
+        Raises: ReplacedError (a newer master, without `persist`); what `SignalingClient.open` raises, for the first
+        connection only.
+        """
+        connection = await self._signaling.open()
+        replaced: ReplacedError | None = None
+        async with asyncio.TaskGroup() as group:
+            warm = group.create_task(self._ice_servers())
+            on_ready()
+            try:
+                await self._serve(group, connection)
+            except ReplacedError as error:
+                replaced = error
+            finally:
+                warm.cancel()
+                self._stop_peers()
+        if replaced is not None:
+            raise replaced
+
+    async def _serve(self, group: asyncio.TaskGroup, connection: SignalingConnection) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            opened_at = loop.time()
+            await self._listen(group, connection)
+            if (connection.close_code, connection.close_reason) == (REPLACED_CODE, REPLACED_REASON):
+                self.stats.replaced += 1
+                self._stop_peers()
+                if not self._settings.persist:
+                    raise ReplacedError("a newer master took over the channel")
+                _log.warning("replaced by a newer master", extra={"again_in_s": self._settings.persist_after_s})
+                await asyncio.sleep(self._settings.persist_after_s)
+            if loop.time() - opened_at > _STABLE_S:
+                self._attempt = 0
+            connection = await self._reopen()
+
+    async def _listen(self, group: asyncio.TaskGroup, connection: SignalingConnection) -> None:
+        self._connection = connection
+        try:
+            async for message in connection:
+                self._receive(group, message)
+        finally:
+            self._connection = None
+            await connection.close()
+        _log.warning("signaling ended", extra={"code": connection.close_code, "viewers": self.viewers})
+
+    async def _reopen(self) -> SignalingConnection:
+        while True:
+            bound_s = min(self._settings.backoff_last_s, self._settings.backoff_first_s * 2.0 ** min(self._attempt, 16))
+            self._attempt += 1
+            await asyncio.sleep(random.uniform(0, bound_s))  # noqa: S311 - jitter, no secret
+            try:
+                connection = await self._signaling.open()
+            except (ServiceError, RefusedError, EndpointUnreachableError) as error:
+                _log.warning("signaling does not open", extra={"reason": str(error)})
+                continue
+            self.stats.reconnects += 1
+            _log.info("signaling opened again", extra={"viewers": self.viewers})
+            return connection
+
+    def _receive(self, group: asyncio.TaskGroup, message: Message) -> None:
+        client_id = message.sender_client_id
+        if not client_id:
+            self.stats.messages_ignored += 1
+            return
+        try:
+            if message.type == "SDP_OFFER":
+                self._offer_received(group, client_id, message.payload)
+            elif message.type == "ICE_CANDIDATE":
+                self._candidate_received(client_id, description.read_candidate(message.payload))
+            else:
+                self.stats.messages_ignored += 1
+        except DescriptionError as error:
+            self.stats.offers_refused += message.type == "SDP_OFFER"
+            self.stats.messages_ignored += message.type != "SDP_OFFER"
+            _log.warning("message refused", extra={"client_id": client_id, "reason": str(error)})
+
+    def _offer_received(self, group: asyncio.TaskGroup, client_id: str, payload: bytes) -> None:
+        offer = description.read_description(payload, "offer")
+        self.stats.offers += 1
+        old = self._peers.get(client_id)
+        if old is not None and old.answer is not None and old.end is None and old.ufrag == description.ufrag(offer.sdp):
+            # The same ICE session once more: an offer that was sent twice, not a restart (RFC 8839, 4.4.1.1).
+            self.stats.offers_repeated += 1
+            group.create_task(self._signal(client_id, "SDP_ANSWER", old.answer))
+            return
+        outside = Outside(self._fanout, self._ice_servers, partial(self._signal, client_id))
+        peer = Peer(client_id, offer, outside, self._peer_settings)
+        self._peers[client_id] = peer
+        for candidate in self._early.take(client_id, asyncio.get_running_loop().time()):
+            if candidate.ufrag in (None, peer.ufrag):
+                peer.add_candidate(candidate)
+        group.create_task(self._run_peer(peer, old))
+
+    def _candidate_received(self, client_id: str, candidate: Candidate) -> None:
+        peer = self._peers.get(client_id)
+        if peer is not None and candidate.ufrag in (None, peer.ufrag):
+            peer.add_candidate(candidate)
+        elif not self._early.keep(client_id, candidate, asyncio.get_running_loop().time()):
+            self.stats.candidates_dropped += 1
+
+    async def _run_peer(self, peer: Peer, old: Peer | None) -> None:
+        def replace_old() -> None:
+            if old is not None:
+                old.stop(End.REPLACED)
+
+        try:
+            end = await peer.run(replace_old)
+            self.stats.ends[end.value] = self.stats.ends.get(end.value, 0) + 1
+            self.stats.offers_refused += end is End.REFUSED
+        except Exception:  # noqa: BLE001 - root of a viewer's task: our fault in one leaves the others their picture
+            self.stats.faults += 1
+            _log.exception("peer failed")
+        finally:
+            replace_old()
+            if self._peers.get(peer.client_id) is peer:
+                del self._peers[peer.client_id]
+
+    def _stop_peers(self) -> None:
+        for peer in self._peers.values():
+            peer.stop()
+
+    async def _signal(self, client_id: str, type: str, payload: bytes) -> None:
+        connection = self._connection
+        try:
+            if connection is None:
+                raise ConnectionEndedError("not connected")
+            async with asyncio.timeout(_SEND_LIMIT_S):
+                await connection.send(type, payload, client_id)
+        except (ConnectionEndedError, TimeoutError):
+            self.stats.messages_unsent += 1
+
+    async def _ice_servers(self) -> Sequence[IceServer]:
+        """The servers of this moment; asked for again a minute before their credential expires, the last ones else."""
+        async with self._servers_lock:
+            now = asyncio.get_running_loop().time()
+            if now < self._servers_until:
+                return self._servers
+            try:
+                self._servers = await self._signaling.ice_servers()
+            except (ServiceError, EndpointUnreachableError) as error:
+                _log.warning("no ICE servers", extra={"reason": str(error)})
+                self._servers_until = now + _RETRY_SERVERS_S
+                return self._servers
+            ttl_s = min((server.ttl_s for server in self._servers), default=300)
+            self._servers_until = now + max(ttl_s - _RENEW_MARGIN_S, ttl_s / 2)
+            return self._servers

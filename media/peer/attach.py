@@ -1,0 +1,196 @@
+"""Our sender in the place of aiortc's: the private names of aiortc and aioice that sending, feedback and stats need.
+
+aiortc keeps SDP, ICE and DTLS. `RTCRtpSender.send` is called once, after DTLS connects, with what was negotiated:
+there our stream starts instead of aiortc's encoder loop. A test holds every private name used here to the library.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from struct import pack
+from typing import Any
+
+import msgspec
+from aioice import Connection
+from aioice.ice import CandidatePair
+from aioice.turn import TurnTransport
+from aiortc import RTCDtlsTransport, RTCPeerConnection, RTCRtpTransceiver
+from aiortc.codecs import is_rtx
+from aiortc.rtcrtpparameters import RTCRtpSendParameters
+
+_CIPHERS = b":".join(
+    (
+        b"ECDHE-ECDSA-AES128-GCM-SHA256",
+        b"ECDHE-ECDSA-CHACHA20-POLY1305",
+        b"ECDHE-RSA-AES128-GCM-SHA256",
+        b"ECDHE-RSA-CHACHA20-POLY1305",
+        b"ECDHE-ECDSA-AES128-SHA",
+        b"ECDHE-ECDSA-AES256-SHA",
+        b"ECDHE-RSA-AES128-SHA",
+        b"ECDHE-RSA-AES256-SHA",
+    )
+)
+
+
+class Negotiated(msgspec.Struct, frozen=True):
+    """What a stream may send: the first codec both sides have, its RTX, and the header extensions by URI.
+
+    `codec` is the RTP name (`H264`, `VP8`, `opus`), `rtx` is (payload type, ssrc) or None.
+    """
+
+    kind: str
+    codec: str
+    payload_type: int
+    clock_rate: int
+    ssrc: int
+    rtx: tuple[int, int] | None
+    cname: str
+    mid: str
+    extensions: dict[str, int]
+
+
+class DtlsPath:
+    """SRTP and the selected candidate pair of one transport; raises ConnectionError when there is none."""
+
+    def __init__(self, dtls: RTCDtlsTransport) -> None:
+        self._dtls = dtls
+
+    def protect(self, packet: bytes) -> bytes:
+        """Encrypt one RTP packet."""
+        return self._dtls._tx_srtp.protect(packet)
+
+    def protect_rtcp(self, packet: bytes) -> bytes:
+        """Encrypt one compound RTCP packet."""
+        return self._dtls._tx_srtp.protect_rtcp(packet)
+
+    def write(self, datagrams: Sequence[bytes]) -> None:
+        """Hand datagrams to the selected pair's socket or TURN allocation, in order."""
+        pair = self._pair()
+        address = pair.remote_addr
+        transport: Any = pair.protocol.transport
+        if isinstance(transport, TurnTransport) and _write_bound(transport, datagrams, address):
+            return
+        for datagram in datagrams:
+            transport.sendto(datagram, address)
+
+    def waiting_bytes(self) -> int:
+        """Bytes in the socket's send buffer on our side."""
+        transport: Any = self._pair().protocol.transport
+        if isinstance(transport, TurnTransport):
+            transport = _inner(transport).transport
+        return int(transport.get_write_buffer_size())
+
+    def _pair(self) -> CandidatePair:
+        pair = self._dtls.transport._connection._nominated.get(1)
+        if pair is None:
+            raise ConnectionError("no candidate pair is selected")
+        return pair
+
+
+def _inner(transport: TurnTransport) -> Any:
+    return transport._TurnTransport__inner_protocol  # type: ignore[attr-defined]
+
+
+def _write_bound(transport: TurnTransport, datagrams: Sequence[bytes], address: tuple[str, int]) -> bool:
+    """Send ChannelData straight when the channel is bound; aioice would start a task for each datagram."""
+    inner = _inner(transport)
+    number = inner.peer_to_channel.get(address)
+    if number is None or inner.transport.is_closing():
+        return False
+    for datagram in datagrams[:-1]:
+        inner._send(pack("!HH", number, len(datagram)) + datagram)
+    transport.sendto(datagrams[-1], address)  # through aioice, which refreshes the channel in time
+    return True
+
+
+def replace_sender(transceiver: RTCRtpTransceiver, start: Callable[[Negotiated, RTCDtlsTransport], None]) -> None:
+    """Call `start` once when DTLS is up and the transceiver may send; aiortc's own sender never runs."""
+    sender = transceiver.sender
+    has_started = False
+
+    async def send(parameters: RTCRtpSendParameters) -> None:
+        nonlocal has_started
+        if not has_started:
+            has_started = True
+            start(_negotiated(transceiver, parameters), sender.transport)
+
+    sender.send = send  # type: ignore[method-assign]
+
+
+def _negotiated(transceiver: RTCRtpTransceiver, parameters: RTCRtpSendParameters) -> Negotiated:
+    codec = parameters.codecs[0]
+    if codec.payloadType is None:
+        raise ValueError("the negotiated codec has no payload type")
+    repair = (c.payloadType for c in parameters.codecs if is_rtx(c) and c.parameters.get("apt") == codec.payloadType)
+    rtx = next(repair, None)
+    return Negotiated(
+        kind=transceiver.kind,
+        codec=codec.name,
+        payload_type=codec.payloadType,
+        clock_rate=codec.clockRate,
+        ssrc=transceiver.sender._ssrc,
+        rtx=(rtx, transceiver.sender._rtx_ssrc) if rtx is not None else None,
+        cname=parameters.rtcp.cname or "",
+        mid=parameters.muxId,
+        extensions={extension.uri: extension.id for extension in parameters.headerExtensions},
+    )
+
+
+def first_codec(transceiver: RTCRtpTransceiver) -> str | None:
+    """RTP name of the codec that a negotiated transceiver will send, before DTLS is up."""
+    return transceiver._codecs[0].name if transceiver._codecs else None
+
+
+def hear_rtcp(dtls: RTCDtlsTransport, receive: Callable[[bytes], None]) -> None:
+    """Give every decrypted RTCP packet of the transport to `receive` instead of aiortc's parser."""
+
+    async def handle(data: bytes) -> None:
+        receive(data)
+
+    dtls._handle_rtcp_data = handle  # type: ignore[method-assign]
+
+
+def ice_connections(peer: RTCPeerConnection) -> list[tuple[Connection, str, int]]:
+    """Each ICE connection once, with the mid and index of the first media section on it."""
+    found: dict[int, tuple[Connection, str, int]] = {}
+    for transceiver in peer.getTransceivers():
+        connection = transceiver.receiver.transport.transport._connection
+        found.setdefault(id(connection), (connection, transceiver.mid or "0", transceiver._get_mline_index() or 0))
+    if peer.sctp is not None:
+        connection = peer.sctp.transport.transport._connection
+        found.setdefault(id(connection), (connection, peer.sctp.mid or "0", len(found)))
+    return list(found.values())
+
+
+def selected_types(peer: RTCPeerConnection) -> tuple[str, str] | None:
+    """Candidate types (local, remote) of the selected pair: host, srflx, prflx or relay; None before there is one."""
+    for connection, _, _ in ice_connections(peer):
+        pair = connection._nominated.get(1)
+        if pair is not None:
+            return pair.local_candidate.type, pair.remote_candidate.type
+    return None
+
+
+async def close(peer: RTCPeerConnection, limit_s: float) -> bool:
+    """Close within `limit_s`; False when it goes on behind us, as with a TURN server that does not answer.
+
+    Shielded: a cancelled wait for a close that aiortc began itself would break that one.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            await asyncio.shield(peer.close())
+    except TimeoutError:
+        return False
+    return True
+
+
+def accept_rsa(peer: RTCPeerConnection) -> None:
+    """Let peers with an RSA certificate in too: aiortc offers ECDSA suites only."""
+    for certificate in peer._RTCPeerConnection__certificates:  # type: ignore[attr-defined]
+        create = certificate._create_ssl_context
+
+        def create_context(*args: Any, _create: Callable[..., Any] = create, **kwargs: Any) -> Any:
+            context = _create(*args, **kwargs)
+            context.set_cipher_list(_CIPHERS)
+            return context
+
+        certificate._create_ssl_context = create_context

@@ -1,0 +1,161 @@
+"""Session descriptions and candidates as they cross the wire: JSON of the JavaScript SDK, SDP text. No I/O.
+
+RTCSessionDescriptionInit and RTCIceCandidateInit of W3C WebRTC; SDP of RFC 8829; fingerprints of RFC 8122.
+"""
+
+import re
+
+import msgspec
+from aiortc import RTCIceCandidate
+from aiortc.sdp import SessionDescription, candidate_from_sdp, candidate_to_sdp
+
+PAYLOAD_LIMIT = 64 * 1024
+VIDEO_CODECS = ("H264", "VP8")
+_UFRAG = re.compile(r"^a=ice-ufrag:(\S+)\s*$", re.MULTILINE)
+_CANDIDATE_TYPE = re.compile(r"^a=candidate:.* (\S+) (\d+) typ (\w+)", re.MULTILINE)
+
+
+class DescriptionError(Exception):
+    """The other side sent what is no session description or candidate; the text says what is wrong with it."""
+
+
+class Description(msgspec.Struct, frozen=True):
+    """An offer or answer; `type` is `offer` or `answer`."""
+
+    type: str
+    sdp: str
+
+
+class _CandidateInit(msgspec.Struct, rename="camel", omit_defaults=True):
+    candidate: str = ""
+    sdp_mid: str | None = None
+    sdp_m_line_index: int | None = msgspec.field(default=None, name="sdpMLineIndex")
+    username_fragment: str | None = None
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A remote candidate; `candidate` is None for end-of-candidates, `ufrag` is None where it was not given."""
+
+    candidate: RTCIceCandidate | None
+    ufrag: str | None
+
+
+class MediaPlan(msgspec.Struct, frozen=True):
+    """One audio or video section of an offer and whether we can send into it."""
+
+    kind: str
+    sends: bool
+
+
+_description_decoder = msgspec.json.Decoder(Description)
+_candidate_decoder = msgspec.json.Decoder(_CandidateInit)
+
+
+def read_description(payload: bytes, expected: str) -> Description:
+    """Decode `{"type": expected, "sdp": ...}` of at most 64 KiB. Raises: DescriptionError."""
+    if len(payload) > PAYLOAD_LIMIT:
+        raise DescriptionError(f"the {expected} is longer than {PAYLOAD_LIMIT} bytes")
+    try:
+        description = _description_decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DescriptionError(f"the {expected} is not JSON of type and sdp: {error}") from error
+    if description.type != expected:
+        raise DescriptionError(f"expected type {expected}, got {description.type!r:.40}")
+    return description
+
+
+def write_description(description: Description) -> bytes:
+    """Encode as `JSON.stringify(RTCSessionDescription)` does."""
+    return msgspec.json.encode(description)
+
+
+def read_candidate(payload: bytes) -> Candidate:
+    """Decode RTCIceCandidateInit; an empty candidate line is end-of-candidates. Raises: DescriptionError."""
+    if len(payload) > PAYLOAD_LIMIT:
+        raise DescriptionError("the candidate is too long")
+    try:
+        init = _candidate_decoder.decode(payload)
+        line = init.candidate.strip().removeprefix("a=").removeprefix("candidate:")
+        if not line:
+            return Candidate(None, init.username_fragment)
+        candidate = candidate_from_sdp(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, IndexError, AssertionError) as error:
+        raise DescriptionError(f"the candidate cannot be read: {error}") from error
+    candidate.sdpMid = init.sdp_mid
+    candidate.sdpMLineIndex = init.sdp_m_line_index
+    if candidate.sdpMid is None and candidate.sdpMLineIndex is None:
+        candidate.sdpMLineIndex = 0
+    return Candidate(candidate, init.username_fragment)
+
+
+def write_candidate(candidate: RTCIceCandidate, mid: str, index: int, ufrag: str) -> bytes:
+    """Encode a candidate of ours as RTCIceCandidateInit."""
+    return msgspec.json.encode(_CandidateInit("candidate:" + candidate_to_sdp(candidate), mid, index, ufrag))
+
+
+def _filter(sdp: str, is_wanted: "re.Pattern[str]") -> str:
+    return "".join(line for line in sdp.splitlines(keepends=True) if not is_wanted.match(line))
+
+
+_OTHER_FINGERPRINT = re.compile(r"a=fingerprint:(?!sha-256 )", re.IGNORECASE)
+_END_OF_CANDIDATES = re.compile(r"a=end-of-candidates")
+
+
+def sha256_only(sdp: str) -> str:
+    """Leave out every fingerprint but sha-256: the KVS C SDK keeps the last one and knows no other."""
+    return _filter(sdp, _OTHER_FINGERPRINT)
+
+
+def without_end_of_candidates(sdp: str) -> str:
+    """Leave out end-of-candidates: candidates of the sender may still follow, or the receiver has more to pair."""
+    return _filter(sdp, _END_OF_CANDIDATES)
+
+
+def has_end_of_candidates(sdp: str) -> bool:
+    """Whether the description says that no further candidates will come."""
+    return any(_END_OF_CANDIDATES.match(line) for line in sdp.splitlines())
+
+
+def ufrag(sdp: str) -> str | None:
+    """The first ICE user name fragment: a changed one in an offer is an ICE restart (RFC 8839, 4.4.1.1)."""
+    match = _UFRAG.search(sdp)
+    return match[1] if match else None
+
+
+def candidate_addresses(sdp: str) -> list[str]:
+    """Candidates of a description as `host 192.0.2.1:5000`, for the sentence about a failed connection."""
+    return [f"{kind} {address}:{port}" for address, port, kind in _CANDIDATE_TYPE.findall(sdp)]
+
+
+def plan(sdp: str, *, has_audio: bool) -> tuple[MediaPlan, ...]:
+    """What to do with each audio and video section of an offer: we send into the first of each kind we can fill.
+
+    Raises: DescriptionError when the text is no SDP or offers no video codec of ours.
+    """
+    try:
+        sections = SessionDescription.parse(sdp).media
+    except Exception as error:  # aiortc's parser raises whatever broken text makes it raise
+        raise DescriptionError(f"the offer is not SDP: {type(error).__name__}") from error
+    found: list[MediaPlan] = []
+    filled: set[str] = set()
+    for section in sections:
+        if section.kind not in ("audio", "video"):
+            continue
+        names = {codec.name for codec in section.rtp.codecs}
+        wanted = section.direction in ("recvonly", "sendrecv")
+        can = bool(names & set(VIDEO_CODECS)) if section.kind == "video" else has_audio and "opus" in names
+        sends = wanted and can and section.kind not in filled
+        if section.kind == "video" and wanted and not can:
+            raise DescriptionError(f"the offer has no video codec of ours (H264, VP8), only {', '.join(sorted(names))}")
+        if sends:
+            filled.add(section.kind)
+        found.append(MediaPlan(section.kind, sends))
+    return tuple(found)
+
+
+def sent_codec(sdp: str) -> str | None:
+    """The first video codec of an answer: what its sender sends."""
+    for section in SessionDescription.parse(sdp).media:
+        if section.kind == "video" and section.rtp.codecs:
+            return section.rtp.codecs[0].name
+    return None

@@ -1,0 +1,238 @@
+"""The receiving side of a viewer: one offer, its answer, decoded frames counted. Receives with aiortc's stock path."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
+
+from aioice import Candidate as IceCandidate
+from aiortc import (
+    MediaStreamTrack,
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCIceCandidate,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCSessionDescription,
+)
+from aiortc.mediastreams import MediaStreamError
+from aiortc.rtcconfiguration import RTCIceTransportPolicy
+from aiortc.rtcicetransport import candidate_from_aioice
+from av import VideoFrame
+
+from channels.ice import IceServer
+from channels.signaling.client import ConnectionEndedError
+from media.peer import attach, description, gather
+from media.peer.description import Candidate, Description, DescriptionError
+from media.sources import counter
+
+_log = logging.getLogger(__name__)
+
+_STALL_S = 3.0
+"""No frame for this long after the first one: the media has ended."""
+_CLOSE_LIMIT_S = 1.0
+_CANDIDATES_LIMIT = 64
+
+
+class Send(Protocol):
+    """`SignalingConnection.send`."""
+
+    def __call__(
+        self, type: str, payload: bytes, recipient_client_id: str | None = None, correlation_id: str | None = None
+    ) -> Awaitable[None]:
+        """Send one message. Raises: ConnectionEndedError."""
+
+
+class Tally:
+    """Decoded frames over all sessions of a viewer."""
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        self.frames = 0
+        self.first_frame_s = 0.0
+        self.width = self.height = 0
+        self.path = self.codec = ""
+        self.counter_first: int | None = None
+        self.counter_last: int | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """As many frames as were wanted have come."""
+        return self.frames >= self.wanted
+
+    def add(self, frame: VideoFrame, since_offer_s: float) -> None:
+        """Count one frame; `since_offer_s` is kept of the very first one."""
+        self.frames += 1
+        self.width, self.height = frame.width, frame.height
+        if self.frames == 1:
+            self.first_frame_s = since_offer_s
+        if self.counter_first is None or self.is_full:
+            plane = frame.planes[0]
+            read = counter.read(memoryview(plane), plane.line_size, frame.width, frame.height)
+            if read is not None:
+                self.counter_last = read.number
+                if self.counter_first is None:
+                    self.counter_first = read.number
+
+
+class ReceivingPeer:
+    """One offer and what comes of it; `finished` is set when the tally is full or nothing more will come."""
+
+    def __init__(self, servers: Sequence[IceServer], tally: Tally, *, is_relay_only: bool, codec: str) -> None:
+        self.finished = asyncio.Event()
+        self.failure: tuple[str, str] | None = None
+        self.is_connected = False
+        self.is_answered = False
+        self._tally = tally
+        self._is_relay_only = is_relay_only
+        self._codec = codec
+        # Stock gathering holds the offer until a server answers: only where there is nothing else to offer.
+        self._gathers_first = is_relay_only or not gather.has_host_addresses()
+        self._turn = gather.turn_servers(servers)
+        self._answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._candidates: asyncio.Queue[Candidate] = asyncio.Queue(_CANDIDATES_LIMIT)
+        self._tried: list[str] = []
+        self._offered: list[str] = []
+        self._offered_at = 0.0
+        self._connection = RTCPeerConnection(self._configuration(servers))
+        self._connection.on("connectionstatechange", self._state_changed)
+        attach.accept_rsa(self._connection)
+
+    def _configuration(self, servers: Sequence[IceServer]) -> RTCConfiguration:
+        used = [
+            RTCIceServer(urls=list(server.uris), username=server.username, credential=server.password)
+            for server in (servers if self._gathers_first else ())
+        ]
+        policy = RTCIceTransportPolicy.RELAY if self._is_relay_only else RTCIceTransportPolicy.ALL
+        return RTCConfiguration(iceServers=used, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE, iceTransportPolicy=policy)
+
+    def answer_received(self, payload: bytes) -> None:
+        """Take the master's answer; only the first one counts."""
+        if not self._answer.done():
+            self._answer.set_result(payload)
+
+    def candidate_received(self, payload: bytes) -> None:
+        """Take a candidate of the master; broken ones and those over the bound are left out."""
+        try:
+            self._candidates.put_nowait(description.read_candidate(payload))
+        except (DescriptionError, asyncio.QueueFull) as error:
+            _log.info("candidate left out", extra={"reason": type(error).__name__})
+
+    def candidates_tried(self) -> str:
+        """Our candidates and the master's, for a person."""
+        ours, theirs = ", ".join(self._tried) or "none", ", ".join(self._offered) or "none"
+        return f"Ours: {ours}. The master's: {theirs}."
+
+    def fail(self, step: str, message: str) -> None:
+        """Give up with a reason."""
+        self.failure = self.failure or (step, message)
+        self.finished.set()
+
+    async def run(self, send: Send) -> None:
+        """Offer, wait for the answer, receive; returns early only when something failed."""
+        try:
+            await self._offer(send)
+            async with asyncio.TaskGroup() as group:
+                if not self._gathers_first:
+                    group.create_task(self._gather(group, send))
+                payload = await self._answer
+                await self._apply(group, payload)
+                await self._take_candidates(group)
+        except ConnectionEndedError:
+            self.finished.set()
+
+    async def close(self) -> None:
+        """Free everything; waits at most a second."""
+        await attach.close(self._connection, _CLOSE_LIMIT_S)
+
+    async def _offer(self, send: Send) -> None:
+        connection = self._connection
+        video = connection.addTransceiver("video", "recvonly")
+        codecs = RTCRtpReceiver.getCapabilities("video")
+        if codecs is not None:
+            wanted = f"video/{self._codec}".lower()
+            video.setCodecPreferences(sorted(codecs.codecs, key=lambda codec: codec.mimeType.lower() != wanted))
+        connection.addTransceiver("audio", "recvonly")
+        self._offered_at = asyncio.get_running_loop().time()
+        await connection.setLocalDescription(await connection.createOffer())
+        sdp = description.sha256_only(connection.localDescription.sdp)
+        self._tried.extend(dict.fromkeys(description.candidate_addresses(sdp)))
+        if self._gathers_first:
+            if not self._tried:
+                names = ", ".join(repr(server) for server in self._turn) or "none on the list"
+                self.fail("ice-failed", f"No relay candidate: no TURN server gave one ({names}).")
+                return
+        else:
+            sdp = description.without_end_of_candidates(sdp)
+        payload = description.write_description(Description("offer", sdp))
+        await send("SDP_OFFER", payload, correlation_id="offer")
+
+    async def _gather(self, group: asyncio.TaskGroup, send: Send) -> None:
+        for ice, mid, index in attach.ice_connections(self._connection):
+            ufrag = ice.local_username
+
+            def found(candidate: IceCandidate, mid: str = mid, index: int = index, ufrag: str = ufrag) -> None:
+                self._tried.append(f"{candidate.type} {candidate.host}:{candidate.port}")
+                payload = description.write_candidate(candidate_from_aioice(candidate), mid, index, ufrag)
+                group.create_task(self._signal_candidate(send, payload))
+
+            await gather.gather(ice, self._turn, found)
+
+    async def _signal_candidate(self, send: Send, payload: bytes) -> None:
+        try:
+            await send("ICE_CANDIDATE", payload)
+        except ConnectionEndedError:
+            _log.info("candidate not sent: signaling has ended")
+
+    async def _apply(self, group: asyncio.TaskGroup, payload: bytes) -> None:
+        self._connection.on("track", lambda track: group.create_task(self._consume(track)))
+        try:
+            answer = description.read_description(payload, "answer")
+            self._offered.extend(dict.fromkeys(description.candidate_addresses(answer.sdp)))
+            sdp = description.without_end_of_candidates(answer.sdp)
+            await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+            self._tally.codec = description.sent_codec(sdp) or ""
+        except Exception as error:  # noqa: BLE001 - aiortc raises whatever a broken answer makes it raise
+            self.fail("no-answer", f"The master's answer cannot be used: {type(error).__name__}: {error}")
+        else:
+            self.is_answered = True
+
+    async def _take_candidates(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            candidate = (await self._candidates.get()).candidate
+            if candidate is not None:
+                self._offered.append(f"{candidate.type} {candidate.ip}:{candidate.port}")
+                group.create_task(self._add(candidate))
+
+    async def _add(self, candidate: RTCIceCandidate) -> None:
+        try:
+            await self._connection.addIceCandidate(candidate)
+        except (OSError, ValueError) as error:
+            _log.info("candidate left out", extra={"reason": type(error).__name__})
+
+    async def _consume(self, track: MediaStreamTrack) -> None:
+        try:
+            while track.kind == "audio":
+                await track.recv()
+            while not self._tally.is_full:
+                async with asyncio.timeout(_STALL_S if self._tally.frames else None):
+                    frame = await track.recv()
+                if isinstance(frame, VideoFrame):
+                    self._count(frame)
+        except (MediaStreamError, TimeoutError):
+            _log.info("media ended", extra={"kind": track.kind})
+        if track.kind == "video":
+            self.finished.set()
+
+    def _count(self, frame: VideoFrame) -> None:
+        self._tally.add(frame, asyncio.get_running_loop().time() - self._offered_at)
+        types = attach.selected_types(self._connection)
+        if types is not None:
+            self._tally.path = "relay" if "relay" in types else types[0]
+
+    def _state_changed(self) -> None:
+        state = self._connection.connectionState
+        self.is_connected = state == "connected"
+        if state in ("failed", "closed"):
+            self.finished.set()

@@ -1,0 +1,105 @@
+"""One outgoing stream of one viewer: from the fan-out to the encrypted path, and its feedback back."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+
+from media.feed import Codec
+from media.peer.attach import Negotiated
+from media.rtp.feedback import Feedback
+from media.rtp.header import ExtensionIds
+from media.rtp.packetize import PacketizedUnit
+from media.rtp.send import Path, PathSender
+from media.rtp.viewer import State, Stream, ViewerSender
+
+_log = logging.getLogger(__name__)
+
+_NTP_EPOCH_S = 2_208_988_800  # 1900 to 1970
+_FIRST_SEQUENCES = 1 << 15  # the lower half: a wrap in the first packets breaks SRTP when one of them is lost
+
+
+def ntp_now() -> int:
+    """Wall time as a 64-bit NTP timestamp (RFC 3550, 4)."""
+    return int((time.time() + _NTP_EPOCH_S) * (1 << 32)) & 0xFFFFFFFFFFFFFFFF
+
+
+class OutgoingStream:
+    """Recipient of the fan-out; silent until `start`, that is until DTLS is up."""
+
+    def __init__(self, codec: Codec, request_keyframe: Callable[[], None], on_fail: Callable[[], None]) -> None:
+        self.codec = codec
+        self.sender: ViewerSender | None = None
+        self.path: PathSender | None = None
+        self.leave: Callable[[], None] = lambda: None
+        self._request_keyframe = request_keyframe
+        self._on_fail = on_fail
+
+    def start(self, negotiated: Negotiated, path: Path) -> None:
+        """Send from now on, beginning with the key frame that this asks for."""
+        is_video = negotiated.kind == "video"
+        self.sender = ViewerSender(
+            Stream(
+                ssrc=negotiated.ssrc,
+                payload_type=negotiated.payload_type,
+                clock_rate=negotiated.clock_rate,
+                cname=negotiated.cname,
+                mid=negotiated.mid,
+                ids=ExtensionIds.of(negotiated.extensions),
+                rtx=negotiated.rtx,
+                first_sequence=secrets.randbelow(_FIRST_SEQUENCES),
+                timestamp_offset=secrets.randbits(32),
+                has_keyframes=is_video,
+                keeps_history=is_video,
+            )
+        )
+        self.path = PathSender(path)
+        if is_video:
+            self._request_keyframe()
+
+    def deliver(self, unit: PacketizedUnit) -> None:
+        """Send one unit, unless the path is full; raises whatever a closed transport raises."""
+        if self.sender is None or self.path is None:
+            return
+        if self.path.is_full:
+            self.sender.skip()
+            return
+        packets = self.sender.send(unit, ntp_now())
+        if packets:
+            self.path.send(packets)
+        elif self.sender.state is State.WAITING:
+            self._request_keyframe()
+
+    def fail(self, error: Exception) -> None:
+        """The path is gone: the peer ends."""
+        self._on_fail()
+
+    def receive(self, event: Feedback) -> None:
+        """React to feedback about this stream."""
+        if self.sender is None or self.path is None:
+            return
+        reaction = self.sender.receive(event, time.monotonic(), ntp_now())
+        if reaction.packets:
+            self.path.send(reaction.packets)
+        if reaction.wants_keyframe:
+            self._request_keyframe()
+
+    def report(self) -> None:
+        """Send the periodic sender report, once something was sent."""
+        if self.sender is None or self.path is None:
+            return
+        packet = self.sender.report(time.monotonic(), ntp_now())
+        if packet is not None:
+            self.path.send_rtcp(packet)
+
+    def close(self) -> None:
+        """Leave the fan-out and say goodbye; idempotent, never raises."""
+        self.leave()
+        sender, path = self.sender, self.path
+        self.sender = self.path = None
+        if sender is None or path is None:
+            return
+        try:
+            path.send_rtcp(sender.goodbye())
+        except Exception as error:  # noqa: BLE001 - a path that is gone raises anything; the goodbye is a courtesy
+            _log.debug("no goodbye", extra={"error": type(error).__name__})
