@@ -25,7 +25,7 @@ export const failures = {
   tokenExpired: (expiresAt) =>
     new Failure(
       "token-expired",
-      expiresAt ? `The token expired at ${timeOfDay(expiresAt)}.` : "The token has expired.",
+      expiresAt !== null && expiresAt < Date.now() ? `The token expired at ${timeOfDay(expiresAt)}.` : "The token has expired.",
       "Make a new one with `heliograph token` and paste it here.",
       { isFinal: true },
     ),
@@ -36,22 +36,22 @@ export const failures = {
   notAllowed: (channel, role) =>
     new Failure(
       "not-allowed",
-      `This token may not ${role === "MASTER" ? "be the master of" : "watch"} channel ${channel}.`,
+      `This token may not ${role === "MASTER" ? "be the master of" : "watch"} channel “${channel}”.`,
       `Ask for a token whose scope has ${role === "MASTER" ? "ConnectAsMaster" : "ConnectAsViewer"} on this channel, and paste it here. A token may also be bound to another client id.`,
       { isFinal: true },
     ),
   noChannel: (channel) =>
-    new Failure("no-channel", `There is no channel ${channel}.`, "Check the name, or create the channel:", {
+    new Failure("no-channel", `There is no channel “${channel}”.`, "Check the name, or create the channel:", {
       command: `heliograph channel create ${channel}`,
       isFinal: true,
     }),
   limitReached: (channel, limit, message) => {
     const seconds = limit?.retryAfterSeconds ?? null;
-    const isFull = /viewer/i.test(limit?.name ?? message);
+    const isFull = /viewers/i.test(limit?.name ?? message);
     const named = limit ? `the limit ${limit.name} is ${limit.value}` : asClause(message) || "a limit is reached";
     return new Failure(
       isFull ? "full" : "limited",
-      isFull ? `Channel ${channel} is full: ${named}.` : `The service holds back: ${named}.`,
+      isFull ? `Channel “${channel}” is full: ${named}.` : `The service holds back: ${named}.`,
       isFull ? "This page enters by itself as soon as a viewer leaves." : "This page tries again by itself.",
       { retryAfterMs: seconds === null ? null : seconds * 1000 },
     );
@@ -63,15 +63,15 @@ export const failures = {
   signalingLost: (code, reason) =>
     new Failure("signaling-lost", `The connection to the service ended (${code}${reason ? `, ${asClause(reason)}` : ""}).`, "This page reconnects by itself; a picture that plays goes on meanwhile."),
   replacedViewer: (clientId) =>
-    new Failure("replaced", `Another page connected with the client id ${clientId}.`, "Two viewers can't share one: close one of them, or choose another client id below.", {
+    new Failure("replaced", `Another page connected with the client id “${clientId}”.`, "Two viewers can't share one: close one of them, or choose another client id below.", {
       isFinal: true,
     }),
   replacedMaster: (channel) =>
-    new Failure("replaced", `A newer master took over channel ${channel} at ${timeOfDay(Date.now())}.`, "This camera has stopped. Start it again to take the channel back.", {
+    new Failure("replaced", `A newer master took over channel “${channel}” at ${timeOfDay(Date.now())}.`, "This camera has stopped. Start it again to take the channel back.", {
       isFinal: true,
     }),
   noMaster: (channel) =>
-    new Failure("no-master", `No master answers on channel ${channel} yet.`, "The picture starts by itself as soon as one does:", {
+    new Failure("no-master", `No master answers on channel “${channel}” yet.`, "The picture starts by itself as soon as one does:", {
       command: MASTER_COMMAND(channel),
     }),
   iceFailed: ({ local, remote, relayOnly, errors }) =>
@@ -122,7 +122,7 @@ export function failureOf(error, { channel = "", role = "VIEWER", expiresAt = nu
   }
 }
 
-/** The Failure behind the end of a signaling socket, or null when `wasWanted`. */
+/** The Failure behind the end of a signaling socket. */
 export function failureOfClose({ code, reason }, { channel, role, clientId }) {
   if (code === 1000 && /replaced by a newer/.test(reason)) {
     return role === "MASTER" ? failures.replacedMaster(channel) : failures.replacedViewer(clientId);

@@ -140,7 +140,9 @@ function showState(state, failure = null, retryAt = null) {
 
 async function poll() {
   showCountdown(broadcast?.retryAt ?? null);
-  if (broadcast) showViewers(await broadcast.viewers());
+  const current = broadcast;
+  const viewers = (await current?.viewers()) ?? [];
+  if (current !== null && current === broadcast) showViewers(viewers);
 }
 
 function showViewers(viewers) {

@@ -28,7 +28,7 @@ export function showNotice(failure, { retryAt = null } = {}) {
   notice.hidden = failure === null;
   if (failure === null) return;
   setText("notice-sentence", failure.sentence);
-  setText("notice-next", failure.next);
+  setWords("notice-next", failure.next);
   setText("notice-command", failure.command);
   byId("notice-command").hidden = !failure.command;
   notice.dataset.final = String(failure.isFinal);
@@ -58,6 +58,20 @@ export function listenForToken(given) {
 export function setText(id, text) {
   const element = byId(id);
   if (element && element.textContent !== text) element.textContent = text;
+}
+
+// Words in backticks become code.
+function setWords(id, text) {
+  const element = byId(id);
+  if (element.dataset.words === text) return;
+  element.dataset.words = text;
+  const parts = text.split("`").map((part, index) => {
+    if (index % 2 === 0) return part;
+    const code = document.createElement("code");
+    code.textContent = part;
+    return code;
+  });
+  element.replaceChildren(...parts);
 }
 
 export function formatBitrate(bitsPerSecond) {

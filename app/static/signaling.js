@@ -6,6 +6,7 @@ import { failureOf, failureOfClose } from "./failures.js";
 
 const OPEN_LIMIT_MS = 10_000;
 const STABLE_MS = 5_000; // a socket that lived this long earns a fresh back-off
+const KEEP_ALIVE_MS = 240_000; // an empty frame: a page that only watches is not idle (idle limit: 10 minutes)
 
 /**
  * Events: `open`; `message` (detail `{type, payload, sender, status}`); `down` (detail `{failure, waitMs}`, it retries);
@@ -86,6 +87,7 @@ export class Signaling extends EventTarget {
     return new Promise((resolve) => {
       const socket = new WebSocket(url);
       let openedAt = null;
+      const keepAlive = setInterval(() => this.isOpen && socket.send(""), KEEP_ALIVE_MS);
       const limit = setTimeout(() => socket.close(), OPEN_LIMIT_MS);
       socket.onopen = () => {
         clearTimeout(limit);
@@ -95,6 +97,7 @@ export class Signaling extends EventTarget {
       socket.onmessage = (event) => this.#receive(event.data);
       socket.onclose = (event) => {
         clearTimeout(limit);
+        clearInterval(keepAlive);
         if (openedAt !== null && performance.now() - openedAt > STABLE_MS) this.#backoff.reset();
         resolve({ code: event.code, reason: event.reason });
       };

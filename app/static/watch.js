@@ -23,6 +23,7 @@ export class Watch extends EventTarget {
   #backoff = new Backoff({ first: 1_000, most: 15_000 });
   #timers = new Set();
   #isStopped = false;
+  #downs = 0;
 
   /** `options` is `{relay, trickle, codec, expiresAt}`. */
   constructor(channel, options = {}) {
@@ -77,12 +78,14 @@ export class Watch extends EventTarget {
     const signaling = this.#signaling;
     signaling.addEventListener("open", () => {
       this.signaling = "open";
+      this.#downs = 0;
       if (this.isPlaying) this.#change("playing");
       else this.#offer();
     });
     signaling.addEventListener("message", ({ detail }) => this.#receive(detail));
     signaling.addEventListener("down", ({ detail }) => {
       this.signaling = "down";
+      this.#downs += 1;
       this.#signalingFailed(detail.failure, detail.waitMs, "refused");
     });
     signaling.addEventListener("refused", ({ detail }) => {
@@ -91,9 +94,10 @@ export class Watch extends EventTarget {
     });
   }
 
-  // The media outlives the signaling: a picture that plays goes on, with the failure beside it.
+  // The media outlives the signaling: a picture that plays goes on, with the failure beside it unless the first
+  // reconnect mends it.
   #signalingFailed(failure, waitMs, state) {
-    if (this.isPlaying) return this.#change("playing", failure);
+    if (this.isPlaying) return this.#change("playing", this.#downs > 1 || failure.isFinal ? failure : null);
     this.#clearTimers();
     this.#player?.close();
     const shown = failure.kind === "signaling-lost" && state === "refused" ? "connecting" : state;
