@@ -89,7 +89,11 @@ class SqliteStore:
                 Path(self._path).touch(mode=0o600)
                 Path(self._path).chmod(0o600)
             self._writes = self._connect(timeout_s)
-            _prepare(self._writes, self._path)
+            try:
+                _prepare(self._writes, self._path)
+            except BaseException:
+                self._writes.close()
+                raise
             # In memory there is one connection, hence one thread: nothing in it waits for a disk or a lock.
             is_shared = self._path == MEMORY
             self._reads = self._writes if is_shared else self._connect(_READ_TIMEOUT_S)

@@ -1,0 +1,109 @@
+"""TURN credentials: the shape of KVS, keys that fit what was minted, and one digest per channel for every form."""
+
+import base64
+import hashlib
+import hmac
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from channels import ice
+from channels.names import ChannelArn
+
+ARN = ChannelArn("aws", "us-west-2", "000000000000", "demo", 1700000000000)
+NAME = st.from_regex(r"[a-zA-Z0-9_.-]{1,256}", fullmatch=True)
+CLIENT = NAME.filter(lambda name: name[:4].upper() != "AWS_")
+ARNS = st.builds(
+    ChannelArn, st.just("aws"), st.just("eu-west-1"), st.just("123456789012"), NAME, st.integers(0, 10**13)
+)
+
+
+def test_the_user_name_has_the_kvs_shape() -> None:
+    username, password = ice.mint(b"secret", ARN, None, 1_700_000_000.9)
+    assert username == "1700000300:" + base64.b64encode(f"v1:{ARN}".encode()).decode()
+    assert password == base64.b64encode(hmac.digest(b"secret", username.encode(), "sha256")).decode()
+    assert len(password) == 44
+
+
+def test_the_client_id_is_in_the_user_name_while_it_fits() -> None:
+    username, _ = ice.mint(b"secret", ARN, "viewer-1", 0.0)
+    assert base64.b64decode(username.partition(":")[2]) == f"v1:{ARN}:viewer-1".encode()
+    long, _ = ice.mint(b"secret", ARN, "v" * 256, 0.0)
+    assert base64.b64decode(long.partition(":")[2]) == f"v1:{ARN}".encode()
+
+
+def test_a_long_channel_name_is_told_by_its_digest() -> None:
+    arn = ChannelArn("aws", "us-west-2", "000000000000", "n" * 256, 1700000000000)
+    username, password = ice.mint(b"secret", arn, "viewer-1", 0.0)
+    assert base64.b64decode(username.partition(":")[2]).startswith(b"v2:")
+    keys = ice.turn_keys(username, [b"secret"])
+    assert keys is not None
+    assert password in keys.passwords
+    assert keys.channel == hashlib.sha256(str(arn).encode()).digest()
+
+
+@given(ARNS, CLIENT | st.none(), st.integers(0, 10**10))
+def test_every_credential_fits_and_its_keys_are_found_again(arn: ChannelArn, client_id: str | None, now: int) -> None:
+    username, password = ice.mint(b"secret", arn, client_id, float(now), ttl_s=60)
+    keys = ice.turn_keys(username, [b"newer", b"secret"])
+    assert len(username) <= ice.USERNAME_LIMIT
+    assert keys is not None
+    assert password in keys.passwords
+    assert keys.channel == ice.channel_digest(arn)
+    assert keys.expires_at == now + 60
+
+
+@given(ARNS, CLIENT | st.none())
+def test_a_user_name_that_lost_its_padding_keeps_its_password(arn: ChannelArn, client_id: str | None) -> None:
+    username, password = ice.mint(b"secret", arn, client_id, 0.0)
+    keys = ice.turn_keys(username.rstrip("="), [b"secret"])
+    assert keys is not None
+    assert password in keys.passwords
+
+
+@given(st.text(max_size=300))
+def test_noise_has_no_keys(text: str) -> None:
+    assert ice.turn_keys(text, [b"secret"]) is None
+
+
+@given(st.binary(max_size=120))
+def test_a_body_of_another_shape_has_no_keys(body: bytes) -> None:
+    assert ice.turn_keys(f"1700000000:{base64.b64encode(body).decode()}", [b"secret"]) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"v1:{ARN}:",
+        f"v1:{ARN}:two words",
+        f"v1:{ARN}:AWS_x",
+        f"v1:{ARN}:a:b",
+        "v1:arn:aws:s3:::bucket",
+        f"v3:{ARN}",
+        "v2:short",
+        "v2:" + base64.urlsafe_b64encode(b"x" * 33).decode(),
+    ],
+)
+def test_nearly_right_names_have_no_keys(text: str) -> None:
+    assert ice.turn_keys(f"1700000000:{base64.b64encode(text.encode()).decode()}", [b"secret"]) is None
+
+
+def test_each_secret_gives_the_kvs_and_the_coturn_password_newest_first() -> None:
+    username, _ = ice.mint(b"old", ARN, None, 0.0)
+    keys = ice.turn_keys(username, [b"new", b"old"])
+    assert keys is not None
+    assert keys.passwords == tuple(
+        base64.b64encode(hmac.digest(secret, username.encode(), digest)).decode()
+        for secret in (b"new", b"old")
+        for digest in ("sha256", "sha1")
+    )
+
+
+def test_secrets_do_not_show_when_printed() -> None:
+    username, password = ice.mint(b"secret", ARN, None, 0.0)
+    keys = ice.turn_keys(username, [b"secret"])
+    server = ice.IceServer(("turn:127.0.0.1:3478?transport=udp",), username, password, 300)
+    for text in (repr(keys), repr(server)):
+        assert password not in text
+        assert username not in text
