@@ -1,0 +1,211 @@
+"""The signaling websockets: ConnectAsMaster and ConnectAsViewer. Refuses before the upgrade; knows no signaling rule.
+
+The role comes from the endpoint, never from a client id. One reader and one writer per connection; nobody waits for
+a peer. Source: KVS developer guide, websocket APIs; ASGI `websocket.http.response`.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import Final, Protocol
+
+import msgspec
+from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from app.authenticate import SocketCredential, authorise_connect
+from app.wire import error_response, request_id
+from channels.auth.grant import Grant
+from channels.channel import Channel
+from channels.errors import AccessDeniedException, InternalFailureException, InvalidArgumentException, ServiceError
+from channels.names import ChannelArn, Role, parse_client_id
+from channels.signaling.hub import TOO_SLOW, Hub
+from channels.signaling.members import Connect, Member
+
+ARN_PARAMETER: Final = "X-Amz-ChannelARN"
+CLIENT_ID_PARAMETER: Final = "X-Amz-ClientId"
+_UNSUPPORTED_DATA: Final = 1003
+_NAMES: Final = {Role.MASTER: "ConnectAsMaster", Role.VIEWER: "ConnectAsViewer"}
+log = logging.getLogger(__name__)
+audit = logging.getLogger("heliograph.audit")
+
+
+class Resolver(Protocol):
+    """Where channels are looked up: the control plane."""
+
+    async def resolve(self, arn: ChannelArn, account: str | None = None) -> Channel:
+        """The living channel of this ARN. Raises: ResourceNotFoundException."""
+
+
+class SocketAuthenticator(Protocol):
+    """Who decides who connects."""
+
+    def socket(self, connection: HTTPConnection) -> SocketCredential:
+        """The credential of a websocket request. Raises: ServiceError."""
+
+
+class SocketSettings(msgspec.Struct, frozen=True):
+    """How long a peer may take to answer our close frame, and how long a connection outlives its token."""
+
+    close_s: float = 2.0
+    expiry_grace_s: float = 30.0
+
+
+class SocketConnection:
+    """One websocket as the hub sees it: a bounded queue in front of a writer that alone awaits the peer."""
+
+    def __init__(self, websocket: WebSocket, bytes_limit: int) -> None:
+        self._websocket = websocket
+        self._bytes_limit = bytes_limit
+        self._bytes = 0
+        self._frames: deque[bytes] = deque()
+        self._end: tuple[int, str] | None = None
+        self._has_work = asyncio.Event()
+        self.is_ending = asyncio.Event()
+
+    def send(self, frame: bytes) -> bool:
+        """Queue a frame; False when the queue is full or the socket is closing."""
+        if self._end is not None or self._bytes + len(frame) > self._bytes_limit:
+            return False
+        self._frames.append(frame)
+        self._bytes += len(frame)
+        self._has_work.set()
+        return True
+
+    def close(self, code: int, reason: str) -> None:
+        """Close after what is queued; a peer that is too slow does not get its queue any more."""
+        if self._end is not None:
+            return
+        self._end = (code, reason)
+        if code == TOO_SLOW:
+            self._frames.clear()
+        self._has_work.set()
+        self.is_ending.set()
+
+    async def write(self) -> None:
+        """Send what is queued until the close frame is out or the peer is gone."""
+        try:
+            while True:
+                await self._has_work.wait()
+                self._has_work.clear()
+                while self._frames:
+                    frame = self._frames.popleft()
+                    await self._websocket.send_text(frame.decode())
+                    self._bytes -= len(frame)
+                if self._end is not None:
+                    await self._websocket.close(*self._end)
+                    return
+        except WebSocketDisconnect:
+            return  # the reader sees it too
+
+
+class ChannelSockets:
+    """The two websocket endpoints of a node."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        control: Resolver,
+        authenticator: SocketAuthenticator,
+        settings: SocketSettings | None = None,
+    ) -> None:
+        self._hub = hub
+        self._control = control
+        self._authenticator = authenticator
+        self._settings = settings or SocketSettings()
+
+    async def master(self, websocket: WebSocket) -> None:
+        """Serve `/master` (KVS API: ConnectAsMaster); a client id in the query is ignored."""
+        await self._serve(websocket, Role.MASTER)
+
+    async def viewer(self, websocket: WebSocket) -> None:
+        """Serve `/viewer` (KVS API: ConnectAsViewer)."""
+        await self._serve(websocket, Role.VIEWER)
+
+    async def _serve(self, websocket: WebSocket, role: Role) -> None:
+        connection = SocketConnection(websocket, self._hub.limits.queued_bytes_per_connection)
+        event = {"operation": _NAMES[role], "source": _source(websocket), "request_id": request_id(websocket)}
+        try:
+            credential, connect = await self._decide(websocket, role, event)
+            member = await self._hub.connect(connect, connection)
+        except ServiceError as error:
+            await self._refuse(websocket, error, event)
+            return
+        except Exception:  # the door: our own fault is logged here, once, and told without details
+            log.exception("connect failed", extra=event)
+            await self._refuse(websocket, InternalFailureException("the service failed; its log has the reason"), event)
+            return
+        try:
+            await websocket.accept(subprotocol=credential.subprotocol)
+            audit.info("connected", extra={**event, "connection_id": member.id})
+            await self._relay(websocket, member, connection)
+        except WebSocketDisconnect:
+            pass  # gone before the upgrade was complete
+        finally:
+            await self._hub.disconnect(member)
+
+    async def _decide(
+        self, websocket: WebSocket, role: Role, event: dict[str, str]
+    ) -> tuple[SocketCredential, Connect]:
+        """Who connects to what, and whether that is allowed. Raises: ServiceError."""
+        credential = self._authenticator.socket(websocket)
+        event["subject"] = credential.grant.subject
+        ticket = credential.ticket
+        query = websocket.query_params
+        arn_text = query.get(ARN_PARAMETER)
+        if arn_text is None and ticket is None:
+            raise InvalidArgumentException(f"{ARN_PARAMETER} is missing from the query")
+        arn = ticket.arn if ticket is not None and arn_text is None else ChannelArn.parse(arn_text or "")
+        event["channel"] = str(arn)
+        client_id = ""
+        if role is Role.VIEWER:
+            client_id = parse_client_id(query.get(CLIENT_ID_PARAMETER) or (ticket.client_id if ticket else ""))
+            event["client_id"] = client_id
+        authorise_connect(credential.grant, ticket, arn, role, client_id)
+        channel = await self._control.resolve(arn, credential.grant.account)
+        expires_at = self._expires_at(credential.grant)
+        return credential, Connect(channel, role, client_id, expires_at, event["source"])
+
+    def _expires_at(self, grant: Grant) -> float:
+        """When the grant ends, on the monotonic clock."""
+        return time.monotonic() + grant.expires_at - time.time() + self._settings.expiry_grace_s
+
+    async def _refuse(self, websocket: WebSocket, error: ServiceError, event: dict[str, str]) -> None:
+        audit.info("connect refused", extra={**event, "code": error.code, "reason": error.message})
+        response = error_response(error, request_id(websocket))
+        if isinstance(error, AccessDeniedException):
+            response.status_code = 403  # 401 in the control plane, 403 on the websocket (KVS API)
+        try:
+            await websocket.send_denial_response(response)
+        except WebSocketDisconnect:
+            return
+
+    async def _relay(self, websocket: WebSocket, member: Member, connection: SocketConnection) -> None:
+        """Read and write until either side ends; a peer that does not answer our close frame is left after a while."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(connection.write()),
+                group.create_task(self._read(websocket, member)),
+                group.create_task(connection.is_ending.wait()),
+            ]
+            reader = tasks[1]
+            await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((reader,), timeout=self._settings.close_s)
+            for task in tasks:
+                task.cancel()
+
+    async def _read(self, websocket: WebSocket, member: Member) -> None:
+        while True:
+            message = await websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text")
+            if text is None:
+                self._hub.close(member, _UNSUPPORTED_DATA, "signaling messages are text frames")
+            else:
+                self._hub.receive(member, text)
+
+
+def _source(websocket: WebSocket) -> str:
+    return websocket.client.host if websocket.client else ""

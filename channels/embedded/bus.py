@@ -1,0 +1,35 @@
+"""Bus of one process: publishing calls the subscribers at once. Each node holds its own end of it."""
+
+from channels.bus import Receive
+
+
+class EmbeddedBus:
+    """One node's end of an in-process bus; `join` gives another node's end.
+
+    Delivery is direct, so order is kept and nothing is queued.
+    """
+
+    def __init__(self, topics: dict[str, dict["EmbeddedBus", Receive]] | None = None) -> None:
+        self._topics = {} if topics is None else topics
+
+    def join(self) -> "EmbeddedBus":
+        """The end of another node on the same bus."""
+        return EmbeddedBus(self._topics)
+
+    async def publish(self, topic: str, payload: bytes) -> int:
+        """Hand `payload` to each subscriber of `topic`; the answer is how many there were."""
+        subscribers = tuple(self._topics.get(topic, {}).values())
+        for receive in subscribers:
+            receive(payload)
+        return len(subscribers)
+
+    async def subscribe(self, topic: str, receive: Receive) -> None:
+        """Call `receive` for each payload of `topic` from now on, in the place of an earlier one of this node."""
+        self._topics.setdefault(topic, {})[self] = receive
+
+    async def unsubscribe(self, topic: str) -> None:
+        """Stop receiving `topic` at this node."""
+        subscribers = self._topics.get(topic, {})
+        subscribers.pop(self, None)
+        if not subscribers:
+            self._topics.pop(topic, None)

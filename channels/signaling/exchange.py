@@ -1,0 +1,173 @@
+"""The way of a message whose recipient is not on this node: find it, publish, or hold it, in order per channel.
+
+Local relays never come here. Each channel with work has one lane, so that what one sender sends stays in order, and a
+lookup or a node that does not answer delays no other channel.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, Protocol
+
+import msgspec
+
+from channels.bus import Bus
+from channels.errors import ClientLimitExceededException, Limit, ServiceError, ServiceUnavailableException
+from channels.presence import Presence
+from channels.signaling.envelope import Collect, Deliver, Envelope, encode, inbox
+from channels.signaling.mailbox import Mail, Mailbox
+from channels.signaling.protocol import Address
+from channels.signaling.stats import HubStats
+
+_TRIES: Final = 4
+_RETRY_S: Final = 0.3  # three waits: an error comes within a second
+_HOPS: Final = 3
+_LANE_LIMIT: Final = 1024
+Work = Callable[[], Awaitable[None]]
+
+
+class Local(Protocol):
+    """The node's own connections, as the exchange needs them."""
+
+    stats: HubStats
+
+    def deliver(self, mail: Mail) -> bool:
+        """Hand the mail to a recipient on this node; False when there is none."""
+
+    async def collect(self, channel: str, recipient: Address) -> None:
+        """Bring a recipient on this node what the mailbox holds for it."""
+
+    def keep_time(self, mail: Mail) -> None:
+        """The mail is held: call `Exchange.expire` when its time is over."""
+
+    def answer(self, mail: Mail, error: ServiceError, result: str) -> None:
+        """The mail failed: tell its sender, wherever it is, if it wants to know."""
+
+    def count(self, mail: Mail, result: str) -> None:
+        """Count the outcome of a mail."""
+
+
+class Exchange:
+    """Messages between this node's connections and everybody who is not here."""
+
+    def __init__(self, node: str, bus: Bus, presence: Presence, mailbox: Mailbox, local: Local) -> None:
+        self._node = node
+        self._bus = bus
+        self._presence = presence
+        self._mailbox = mailbox
+        self._local = local
+        self._lanes: dict[str, deque[Work]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    def __len__(self) -> int:
+        """How many channels have work waiting."""
+        return len(self._lanes)
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Run lanes in `group` from now on; what waited begins."""
+        self._group = group
+        for channel in self._lanes:
+            group.create_task(self._drain(channel))
+
+    def stop(self) -> None:
+        """The group has ended: what comes now waits for the next start."""
+        self._group = None
+
+    def is_busy(self, channel: str) -> bool:
+        """Whether a message of this channel is on its way, so that a later one must not overtake it."""
+        return channel in self._lanes
+
+    def send(self, mail: Mail) -> None:
+        """Bring the mail to its recipient, or hold it, or report the failure."""
+        if not self.put(mail.channel, partial(self._route, mail)):
+            limit = Limit("waiting_messages_per_channel", _LANE_LIMIT, 1.0)
+            self._local.answer(mail, ClientLimitExceededException("too many messages are on their way", limit), "full")
+
+    def pass_on(self, mail: Mail) -> None:
+        """The recipient is no longer where the mail was sent to: look for it again, a few times at most."""
+        if mail.hops >= _HOPS:
+            self._local.answer(mail, _unreachable(), "unreachable")
+        else:
+            self.send(msgspec.structs.replace(mail, hops=mail.hops + 1))
+
+    def expire(self, mail: Mail) -> None:
+        """The mail's time is over: report it, if it is still held."""
+        self.put(mail.channel, partial(self._expire, mail), is_urgent=True)
+
+    def publish(self, channel: str, topic: str, envelope: Envelope) -> None:
+        """Send an envelope after what this channel has waiting; nobody listening is no error."""
+        self.put(channel, partial(self._publish, topic, envelope), is_urgent=True)
+
+    def put(self, channel: str, work: Work, *, is_urgent: bool = False) -> bool:
+        """Add work to the channel's lane; False when the lane is full. Urgent work, which is bounded, always fits."""
+        lane = self._lanes.get(channel)
+        if lane is None:
+            lane = self._lanes[channel] = deque()
+            if self._group is not None:
+                self._group.create_task(self._drain(channel))
+        if len(lane) >= _LANE_LIMIT and not is_urgent:
+            return False
+        lane.append(work)
+        return True
+
+    async def _drain(self, channel: str) -> None:
+        lane = self._lanes[channel]
+        while lane:
+            await lane[0]()
+            lane.popleft()
+        del self._lanes[channel]
+
+    async def _route(self, mail: Mail) -> None:
+        if self._local.deliver(mail):
+            return
+        recipient = mail.recipient
+        is_known = False
+        for attempt in range(_TRIES):
+            holder = await self._presence.locate(mail.channel, recipient.role, recipient.client_id)
+            if holder is None or holder.node == self._node:
+                # Ours but not in the table: it is coming in or going out, and the mailbox bridges that.
+                is_known = is_known or holder is not None
+                break
+            is_known = True
+            if await self._bus.publish(inbox(holder.node), encode(Deliver(mail, holder.fence))):
+                self._local.count(mail, "published")
+                return
+            self._local.stats.publish_unreachable += 1
+            if attempt < _TRIES - 1:
+                await asyncio.sleep(_RETRY_S)
+        await self._hold(mail, is_known)
+
+    async def _hold(self, mail: Mail, is_known: bool) -> None:
+        refusal = await self._mailbox.hold(mail, is_expected=is_known)
+        if refusal is not None:
+            result = "full" if isinstance(refusal, ClientLimitExceededException) else "absent"
+            self._local.answer(mail, refusal, result)
+            return
+        self._local.count(mail, "held")
+        self._local.keep_time(mail)
+        # Whoever came in before the mail was in the box has looked already: look again for it.
+        holder = await self._presence.locate(mail.channel, mail.recipient.role, mail.recipient.client_id)
+        if holder is None:
+            return
+        if holder.node == self._node:
+            await self._local.collect(mail.channel, mail.recipient)
+        else:
+            await self._publish(inbox(holder.node), Collect(mail.channel, mail.recipient))
+
+    async def _expire(self, mail: Mail) -> None:
+        if await self._mailbox.withdraw(mail):
+            self._local.answer(mail, _expired(mail), "expired")
+
+    async def _publish(self, topic: str, envelope: Envelope) -> None:
+        if not await self._bus.publish(topic, encode(envelope)):
+            self._local.stats.publish_unreachable += 1
+
+
+def _unreachable() -> ServiceError:
+    return ServiceUnavailableException("the recipient moves between nodes: send the message again")
+
+
+def _expired(mail: Mail) -> ServiceError:
+    who = mail.recipient.client_id or "the master"
+    return ServiceUnavailableException(f"{who} did not come within the {mail.ttl_s:g} s that the message was held")

@@ -1,0 +1,113 @@
+"""How often one may connect to a channel: the rates of ConnectAsMaster and ConnectAsViewer. No clock, no I/O but a log.
+
+Also names two masters that throw each other out, once per window. Source: KVS developer guide, 3 connects/s/channel.
+"""
+
+import logging
+from typing import Final
+
+from channels.errors import ClientLimitExceededException, Limit
+from channels.names import Role
+from channels.signaling.limits import Limits, Meter
+from channels.signaling.members import Connect
+
+FIGHT_WINDOW_S: Final = 10.0
+_GATE_LIMIT: Final = 20_000
+log = logging.getLogger(__name__)
+
+
+class _Gate:
+    """The meters of one channel."""
+
+    __slots__ = ("last_report", "master", "refused", "viewer")
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self.master = None if limits.master_connects is None else Meter.of(limits.master_connects, now)
+        self.viewer = None if limits.viewer_connects is None else Meter.of(limits.viewer_connects, now)
+        self.last_report = float("-inf")
+        self.refused = 0
+
+    def meter(self, role: Role) -> Meter | None:
+        return self.master if role is Role.MASTER else self.viewer
+
+    def is_idle(self, now: float) -> bool:
+        meters = (self.master, self.viewer)
+        return now >= self.last_report + FIGHT_WINDOW_S and all(m is None or m.is_full(now) for m in meters)
+
+
+class Gates:
+    """The connect rates of all channels; a channel that was left alone for a while is forgotten."""
+
+    def __init__(self, limits: Limits, gate_limit: int = _GATE_LIMIT) -> None:
+        self._limits = limits
+        self._gate_limit = gate_limit
+        self._gates: dict[str, _Gate] = {}
+
+    def __len__(self) -> int:
+        return len(self._gates)
+
+    def check(self, channel: str, role: Role, now: float) -> None:
+        """Raise what `take` would raise now; takes nothing."""
+        gate = self._gates.get(channel)
+        meter = gate.meter(role) if gate is not None else None
+        if meter is not None:
+            self._refuse(role, meter.wait_s(now))
+
+    def take(self, connect: Connect, now: float) -> None:
+        """Count one connect.
+
+        Raises: ClientLimitExceededException, which says after how many seconds the next one may pass.
+        """
+        channel = str(connect.channel.arn)
+        gate = self._gates.get(channel)
+        if gate is None:
+            self._make_room(now)
+            gate = self._gates[channel] = _Gate(self._limits, now)
+        meter = gate.meter(connect.role)
+        wait_s = 0.0 if meter is None else meter.take(now)
+        if wait_s > 0.0 and connect.role is Role.MASTER:
+            self._report(gate, connect, now)
+        self._refuse(connect.role, wait_s)
+
+    def give_back(self, connect: Connect) -> None:
+        """Undo one take: the connect was refused for another reason."""
+        gate = self._gates.get(str(connect.channel.arn))
+        meter = gate.meter(connect.role) if gate is not None else None
+        if meter is not None:
+            meter.give_back()
+
+    def tidy(self, now: float) -> None:
+        """Forget the channels whose meters are full again."""
+        self._gates = {channel: gate for channel, gate in self._gates.items() if not gate.is_idle(now)}
+
+    def _report(self, gate: _Gate, connect: Connect, now: float) -> None:
+        gate.refused += 1
+        if now < gate.last_report + FIGHT_WINDOW_S:
+            return
+        extra = {"channel": connect.channel.arn.name, "source": connect.source, "refused": gate.refused}
+        log.warning("masters compete for a channel", extra=extra)
+        gate.refused, gate.last_report = 0, now
+
+    def _refuse(self, role: Role, wait_s: float) -> None:
+        if wait_s <= 0.0:
+            return
+        rate = self._limits.master_connects if role is Role.MASTER else self._limits.viewer_connects
+        value = 0.0 if rate is None else rate.per_s
+        name = f"{role.value.lower()}_connects_per_second"
+        raise ClientLimitExceededException(
+            f"{name} is {value:g} for one channel; try again in {wait_s:.2f} s", Limit(name, value, wait_s)
+        )
+
+    def _make_room(self, now: float) -> None:
+        if len(self._gates) >= self._gate_limit:
+            self.tidy(now)
+        while len(self._gates) >= self._gate_limit:  # all are in use: the oldest gives way
+            del self._gates[next(iter(self._gates))]
+
+
+def channel_is_full(limits: Limits) -> ClientLimitExceededException:
+    """The error for one viewer too many (KVS API: ConnectAsViewer); only somebody's leaving helps."""
+    value = limits.viewers_per_channel
+    return ClientLimitExceededException(
+        f"the channel has {value} viewers, the limit viewers_per_channel", Limit("viewers_per_channel", value)
+    )

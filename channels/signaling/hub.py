@@ -1,0 +1,397 @@
+"""The connections of one node: admission, direct relay between them, deadlines, drain. The truth about its sockets.
+
+What is not on this node goes through `exchange`; the rules of one connection are in `protocol`.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from channels.bus import Bus
+from channels.channel import Channel
+from channels.errors import ClientLimitExceededException, ServiceError, ServiceUnavailableException
+from channels.names import ChannelArn, Role
+from channels.presence import Holder, Presence
+from channels.signaling import envelope, messages
+from channels.signaling.deadlines import Deadlines
+from channels.signaling.envelope import EVERY_NODE, Answer, Collect, Deliver, EnvelopeError, Evict, Gone
+from channels.signaling.exchange import Exchange
+from channels.signaling.gate import Gates, channel_is_full
+from channels.signaling.limits import Limits
+from channels.signaling.mailbox import InProcessMailbox, Mail, Mailbox
+from channels.signaling.members import Connect, Connection, Member, Members
+from channels.signaling.protocol import GOING_AWAY, MASTER, Address, Forward, Refuse, Rules, status_of
+from channels.signaling.stats import HubStats
+
+_TICK_S: Final = 60.0  # at the latest then the timer task looks again
+_REPLACED: Final = {
+    Role.MASTER: "replaced by a newer master",
+    Role.VIEWER: "replaced by a newer connection of this client id",
+}
+NORMAL: Final = 1000
+TOO_SLOW: Final = 1008
+log = logging.getLogger(__name__)
+
+
+class Hub:
+    """The signaling plane of one node."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        presence: Presence,
+        limits: Limits,
+        node: str,
+        now: Callable[[], float],
+        mailbox: Mailbox | None = None,
+    ) -> None:
+        self.limits = limits
+        self._bus = bus
+        self._presence = presence
+        self._node = node
+        self._now = now
+        self._mailbox = InProcessMailbox(limits, now) if mailbox is None else mailbox
+        self._exchange = Exchange(node, bus, presence, self._mailbox, self)
+        self._members = Members()
+        self._gates = Gates(limits)
+        self._deadlines = Deadlines()
+        self._held: dict[str, Mail] = {}
+        self.stats = HubStats()
+        self._ids = (f"{node}-{secrets.token_hex(4)}-{number}" for number in itertools.count())
+        self._wake = asyncio.Event()
+        self._is_draining = False
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether this node admits nobody any more."""
+        return self._is_draining
+
+    @property
+    def leftovers(self) -> int:
+        """How many entries all tables hold together; 0 when nobody is connected and nothing waits."""
+        tables = (self._members, self._deadlines, self._held, self._exchange, self._gates)
+        return sum(len(table) for table in tables)
+
+    async def run(self) -> None:
+        """Listen to other nodes, keep the deadlines, work off what is not local; until cancelled."""
+        inbox = envelope.inbox(self._node)
+        await self._bus.subscribe(inbox, self._on_envelope)
+        await self._bus.subscribe(EVERY_NODE, self._on_envelope)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._exchange.start(group)
+                group.create_task(self._tick())
+        finally:
+            self._exchange.stop()
+            await self._bus.unsubscribe(inbox)
+            await self._bus.unsubscribe(EVERY_NODE)
+
+    async def check_admission(self, channel: Channel, role: Role, client_id: str) -> None:
+        """Refuse what `connect` would refuse now, without taking anything.
+
+        Raises: ClientLimitExceededException (its `limit` says which), ServiceUnavailableException (draining).
+        """
+        name = str(channel.arn)
+        self._refuse_while_draining()
+        is_full = role is Role.VIEWER and await self._presence.count(name) >= self.limits.viewers_per_channel
+        if is_full and await self._presence.locate(name, role, client_id) is None:
+            raise channel_is_full(self.limits)
+        self._gates.check(name, role, self._now())
+
+    async def connect(self, connect: Connect, connection: Connection) -> Member:
+        """Admit a connection, close the one it replaces, deliver what was held for it. The newest wins.
+
+        Raises: ClientLimitExceededException (the limit is named), ServiceUnavailableException (draining).
+        """
+        role, channel = connect.role, str(connect.channel.arn)
+        self._refuse_while_draining()
+        try:
+            self._gates.take(connect, self._now())
+        except ClientLimitExceededException:
+            self.stats.count_admission(role.value.lower(), "rate")
+            raise
+        client_id = "" if role is Role.MASTER else connect.client_id
+        admission = await self._presence.admit(
+            channel, role, client_id, next(self._ids), self.limits.viewers_per_channel
+        )
+        if admission is None:
+            self._gates.give_back(connect)
+            self.stats.count_admission(role.value.lower(), "full")
+            raise channel_is_full(self.limits)
+        rules = Rules(role, self.limits, self._now(), connect.expires_at)
+        member = Member(connect, connection, admission.holder, rules)
+        self._members.add(member)
+        self._count_members()
+        self._arm(member)
+        self.stats.count_admission(member.role, "replaced" if admission.replaced else "admitted")
+        try:
+            if admission.replaced is not None:
+                await self._evict(member.channel, admission.replaced)
+            await self._collect(member)
+        except BaseException:
+            await self.disconnect(member)
+            raise
+        return member
+
+    def receive(self, member: Member, frame: str) -> None:
+        """Work on one text frame of this connection: relay it, answer it, or nothing. Never blocks."""
+        if self._members.get(member.id) is None:
+            return  # closed by us; what still comes in is void
+        now = self._now()
+        effect = member.rules.receive(frame, now)
+        if effect is None:
+            return
+        if type(effect) is Forward:
+            self._forward(member, effect, now)
+        elif type(effect) is Refuse:
+            self.stats.count_message(member.role, effect.action, effect.result)
+            if effect.status is not None:
+                self._hand(member, messages.encode_status(effect.status))
+
+    def close(self, member: Member, code: int, reason: str) -> None:
+        """Close a connection; nothing is delivered to it any more. Its owner gives the slot back."""
+        self._forget(member)
+        member.connection.close(code, reason)
+
+    async def disconnect(self, member: Member) -> None:
+        """Forget a connection whose socket is gone and give its slot back. Twice is harmless."""
+        self._forget(member)
+        if member.address.role is Role.VIEWER:
+            await self._mailbox.remember(member.channel, member.address.client_id, member.ttl_s)
+        await self._presence.leave(member.channel, member.holder)
+
+    def close_channel(self, arn: ChannelArn, code: int = GOING_AWAY, reason: str = "the channel was deleted") -> None:
+        """Close the channel's connections on every node and drop what is held for it."""
+        channel = str(arn)
+        self._close_here(channel, code, reason)
+        self._exchange.publish(channel, EVERY_NODE, Gone(channel, code, reason))
+        self._exchange.put(channel, partial(self._mailbox.drop, channel), is_urgent=True)
+
+    def update_channel(self, channel: Channel) -> None:
+        """Take over a changed time to live for what this channel's connections on this node send from now on."""
+        for member in self._members.of(str(channel.arn)):
+            member.ttl_s = float(channel.message_ttl_s)
+
+    async def drain(self, over_s: float) -> None:
+        """Admit nobody any more and close all connections with 1001, spread evenly with jitter over `over_s`.
+
+        Slots are given back first, so that a client that reconnects elsewhere finds its own free.
+        """
+        self._is_draining = True
+        members = list(self._members)
+        random.shuffle(members)
+        step_s = over_s / len(members) if members else 0.0
+        for member in members:
+            if step_s > 0.0:
+                await asyncio.sleep(step_s * random.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
+            await self._presence.leave(member.channel, member.holder)
+            self.close(member, GOING_AWAY, "this node is going away")
+
+    def expire(self) -> None:
+        """Do what is due: close idle and old connections, report messages whose time is over."""
+        now = self._now()
+        for key in self._deadlines.due(now):
+            mail = self._held.pop(key, None)
+            member = self._members.get(key)
+            if mail is not None:
+                self._exchange.expire(mail)
+            elif member is not None:
+                close = member.rules.expire(now)
+                if close is None:
+                    self._arm(member)
+                else:
+                    self.close(member, close.code, close.reason)
+        self._gates.tidy(now)
+
+    # What the exchange asks for
+
+    def deliver(self, mail: Mail) -> bool:
+        """Hand the mail to a recipient on this node; False when there is none."""
+        member = self._members.find(mail.channel, mail.recipient)
+        if member is None:
+            return False
+        if self._hand(member, mail.frame):
+            self.count(mail, "relayed")
+        else:
+            self.answer(mail, _too_slow(), "slow")
+        return True
+
+    async def collect(self, channel: str, recipient: Address) -> None:
+        """Bring a recipient on this node what the mailbox holds for it."""
+        member = self._members.find(channel, recipient)
+        if member is not None:
+            await self._collect(member)
+
+    def keep_time(self, mail: Mail) -> None:
+        """Report the mail's expiry when its time is over."""
+        self._held[mail.id] = mail
+        self._deadlines.set(mail.id, self._now() + mail.ttl_s)
+        self._wake.set()
+
+    def answer(self, mail: Mail, error: ServiceError, result: str) -> None:
+        """Count the failure, and tell the sender if it gave a correlation id."""
+        self.count(mail, result)
+        if not mail.correlation_id:
+            return
+        frame = messages.encode_status(status_of(error, mail.correlation_id))
+        if mail.node != self._node:
+            self._exchange.publish(mail.channel, envelope.inbox(mail.node), Answer(mail.connection_id, frame))
+        elif (member := self._members.get(mail.connection_id)) is not None:
+            self._hand(member, frame)
+
+    def count(self, mail: Mail, result: str) -> None:
+        """Count the outcome of a mail."""
+        self.stats.count_message(mail.sender.role.value.lower(), mail.action.value, result)
+
+    # Relay
+
+    def _forward(self, member: Member, forward: Forward, now: float) -> None:
+        message, recipient = forward.message, forward.recipient
+        frame = messages.encode(message, member.address.client_id if recipient is MASTER else None)
+        target = self._members.find(member.channel, recipient)
+        if target is None or self._exchange.is_busy(member.channel):
+            self._exchange.send(self._mail(member, forward, frame))
+        elif self._hand(target, frame):
+            self.stats.count_message(member.role, message.action.value, "relayed")
+            self.stats.observe_delivery(self._now() - now)
+        else:
+            self.answer(self._mail(member, forward, frame), _too_slow(), "slow")
+
+    def _mail(self, member: Member, forward: Forward, frame: bytes) -> Mail:
+        return Mail(
+            id=next(self._ids),
+            channel=member.channel,
+            recipient=forward.recipient,
+            sender=member.address,
+            action=forward.message.action,
+            frame=frame,
+            correlation_id=forward.message.correlation_id,
+            ttl_s=member.ttl_s,
+            node=self._node,
+            connection_id=member.id,
+        )
+
+    def _hand(self, member: Member, frame: bytes) -> bool:
+        """Give a frame to a connection of this node, after what is held for it; one that is too slow is closed."""
+        if not member.waits:
+            return self._push(member, frame)
+        if member.wait(frame, self.limits.queued_bytes_per_connection):
+            return True
+        self._too_slow(member)
+        return False
+
+    def _push(self, member: Member, frame: bytes) -> bool:
+        if member.connection.send(frame):
+            member.rules.touch(self._now())
+            return True
+        self._too_slow(member)
+        return False
+
+    def _too_slow(self, member: Member) -> None:
+        if self._members.get(member.id) is not None:
+            self.stats.slow_closed += 1
+            self.close(member, TOO_SLOW, "too slow")
+
+    async def _collect(self, member: Member) -> None:
+        """Deliver what is held; what is relayed meanwhile comes after it."""
+        member.waits += 1
+        try:
+            mails = await self._mailbox.take(member.channel, member.address)
+        finally:
+            member.waits -= 1
+        for mail in mails:
+            self._held.pop(mail.id, None)
+            self._deadlines.cancel(mail.id)
+            if not self._push(member, mail.frame):
+                self.answer(mail, _too_slow(), "slow")
+        if not member.waits:
+            for frame in member.release():
+                self._push(member, frame)
+
+    # Coming and going
+
+    def _refuse_while_draining(self) -> None:
+        if self._is_draining:
+            raise ServiceUnavailableException("this node is going away: connect again, another one answers")
+
+    async def _evict(self, channel: str, replaced: Holder) -> None:
+        """Close the connection that lost its slot, wherever it is."""
+        if replaced.node != self._node:
+            payload = envelope.encode(Evict(replaced.connection_id, replaced.fence))
+            if not await self._bus.publish(envelope.inbox(replaced.node), payload):
+                log.info("replaced connection not reached", extra={"channel": channel, "node": replaced.node})
+            return
+        self._close_replaced(replaced.connection_id)
+
+    def _close_replaced(self, connection_id: str) -> None:
+        member = self._members.get(connection_id)
+        if member is not None:
+            self.close(member, NORMAL, _REPLACED[member.address.role])
+
+    def _close_here(self, channel: str, code: int, reason: str) -> None:
+        for member in self._members.of(channel):
+            self.close(member, code, reason)
+
+    def _forget(self, member: Member) -> None:
+        self._members.remove(member)
+        self._count_members()
+        self._deadlines.cancel(member.id)
+
+    def _count_members(self) -> None:
+        self.stats.masters = self._members.masters
+        self.stats.viewers = len(self._members) - self._members.masters
+
+    def _arm(self, member: Member) -> None:
+        when = member.rules.next_deadline()
+        if when is not None:
+            self._deadlines.set(member.id, when)
+            self._wake.set()
+
+    async def _tick(self) -> None:
+        while True:
+            self._wake.clear()
+            when = self._deadlines.next()
+            delay_s = _TICK_S if when is None else min(_TICK_S, max(0.0, when - self._now()))
+            try:
+                async with asyncio.timeout(delay_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                self.expire()
+
+    # Other nodes
+
+    def _on_envelope(self, payload: bytes) -> None:
+        try:
+            received = envelope.decode(payload)
+        except EnvelopeError:
+            self.stats.envelopes_refused += 1
+            return
+        match received:
+            case Deliver(mail, fence):
+                self._on_deliver(mail, fence)
+            case Evict(connection_id, _):
+                self._close_replaced(connection_id)
+            case Collect(channel, recipient):
+                self._exchange.put(channel, partial(self.collect, channel, recipient), is_urgent=True)
+            case Answer(connection_id, frame):
+                member = self._members.get(connection_id)
+                if member is not None:
+                    self._hand(member, frame)
+            case Gone(channel, code, reason):
+                self._close_here(channel, code, reason)
+
+    def _on_deliver(self, mail: Mail, fence: int) -> None:
+        member = self._members.find(mail.channel, mail.recipient)
+        if member is None or member.holder.fence != fence or self._exchange.is_busy(mail.channel):
+            self._exchange.pass_on(mail)
+        else:
+            self.deliver(mail)
+
+
+def _too_slow() -> ServiceError:
+    return ServiceUnavailableException("the recipient does not read what it is sent and was closed: send it again")

@@ -1,0 +1,124 @@
+"""The admitted connections of one node, found by id and by slot. No I/O; the connection is handed in."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import msgspec
+
+from channels.channel import Channel
+from channels.names import Role
+from channels.presence import Holder
+from channels.signaling.protocol import MASTER, Address, Rules
+
+
+class Connection(Protocol):
+    """One open websocket, as the hub sees it."""
+
+    def send(self, frame: bytes) -> bool:
+        """Queue a text frame; never blocks. False when the peer is too far behind, or the socket is closing."""
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection after what is queued; never blocks. Its owner then calls `Hub.disconnect`."""
+
+
+class Connect(msgspec.Struct, frozen=True):
+    """A decided request to connect. `expires_at` is monotonic, `source` names the peer for the log."""
+
+    channel: Channel
+    role: Role
+    client_id: str = ""
+    expires_at: float | None = None
+    source: str | None = None
+
+
+class Member:
+    """One admitted connection. While `waits` is not 0, something held must be delivered before what is relayed."""
+
+    __slots__ = (
+        "_waiting",
+        "_waiting_bytes",
+        "address",
+        "channel",
+        "connection",
+        "holder",
+        "id",
+        "rules",
+        "ttl_s",
+        "waits",
+    )
+
+    def __init__(self, connect: Connect, connection: Connection, holder: Holder, rules: Rules) -> None:
+        self.id = holder.connection_id
+        self.channel = str(connect.channel.arn)
+        self.address = MASTER if connect.role is Role.MASTER else Address(Role.VIEWER, connect.client_id)
+        self.connection = connection
+        self.holder = holder
+        self.rules = rules
+        self.ttl_s = float(connect.channel.message_ttl_s)
+        self.waits = 0
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+
+    @property
+    def role(self) -> str:
+        """The role as counters name it."""
+        return self.address.role.value.lower()
+
+    def wait(self, frame: bytes, bytes_limit: int) -> bool:
+        """Keep a relayed frame until what is held has gone out; False when too much waits."""
+        if self._waiting_bytes + len(frame) > bytes_limit:
+            return False
+        self._waiting.append(frame)
+        self._waiting_bytes += len(frame)
+        return True
+
+    def release(self) -> list[bytes]:
+        """The frames that waited, in order."""
+        frames, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        return frames
+
+
+class Members:
+    """All members of a node."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Member] = {}
+        self._by_channel: dict[str, dict[Address, Member]] = {}
+        self.masters = 0
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(tuple(self._by_id.values()))
+
+    def get(self, member_id: str) -> Member | None:
+        """The member with this connection id."""
+        return self._by_id.get(member_id)
+
+    def find(self, channel: str, address: Address) -> Member | None:
+        """The member in this slot."""
+        members = self._by_channel.get(channel)
+        return None if members is None else members.get(address)
+
+    def of(self, channel: str) -> tuple[Member, ...]:
+        """The members of a channel."""
+        return tuple(self._by_channel.get(channel, {}).values())
+
+    def add(self, member: Member) -> None:
+        """Take a member in; it gets its slot, even if an older one is still there."""
+        self._by_id[member.id] = member
+        self._by_channel.setdefault(member.channel, {})[member.address] = member
+        self.masters += member.address.role is Role.MASTER
+
+    def remove(self, member: Member) -> bool:
+        """Take a member out; a newer one keeps the slot. False when it was not in."""
+        if self._by_id.pop(member.id, None) is None:
+            return False
+        self.masters -= member.address.role is Role.MASTER
+        members = self._by_channel.get(member.channel, {})
+        if members.get(member.address) is member:
+            del members[member.address]
+        if not members:
+            self._by_channel.pop(member.channel, None)
+        return True

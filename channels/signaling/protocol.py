@@ -1,0 +1,193 @@
+"""Signaling rules of one connection: frame in, at most one effect out. No I/O, no clock.
+
+Knows rates, sizes, lifetime and who may be addressed; where a recipient is, the hub knows.
+Source: KVS developer guide, ConnectAsMaster and ConnectAsViewer.
+"""
+
+from typing import Final
+
+import msgspec
+
+from channels.errors import (
+    ClientLimitExceededException,
+    InvalidArgumentException,
+    Limit,
+    ServiceError,
+)
+from channels.names import Role, parse_client_id
+from channels.signaling import messages
+from channels.signaling.limits import Limits, Meter, Rate
+from channels.signaling.messages import Action, ClientMessage, FrameError, Status
+
+_MALFORMED: Final = Rate(5, 20)  # how many answers a client gets to frames that break the rules
+_RATE_NAMES: Final = {
+    Action.SDP_OFFER: "offers_per_second",
+    Action.SDP_ANSWER: "answers_per_second",
+    Action.ICE_CANDIDATE: "candidates_per_second",
+}
+GOING_AWAY: Final = 1001
+
+
+class Address(msgspec.Struct, frozen=True, gc=False):
+    """One slot of a channel; the master's client id is always ""."""
+
+    role: Role
+    client_id: str = ""
+
+
+MASTER: Final = Address(Role.MASTER)
+
+
+class Forward(msgspec.Struct, frozen=True, gc=False):
+    """Bring the message to the recipient."""
+
+    recipient: Address
+    message: ClientMessage
+
+
+class Refuse(msgspec.Struct, frozen=True, gc=False):
+    """The frame fails; `result` is the word for the counters, `status` the answer, None when none is due."""
+
+    result: str
+    action: str
+    status: Status | None
+
+
+class Close(msgspec.Struct, frozen=True, gc=False):
+    """End the connection with this websocket close code and reason."""
+
+    code: int
+    reason: str
+
+
+Effect = Forward | Refuse | Close
+
+
+def status_of(error: ServiceError, correlation_id: str) -> Status:
+    """The STATUS_RESPONSE part for an error (KVS API: statusCode is a string)."""
+    return Status(correlation_id, error.code, str(error.status), error.message)
+
+
+class Rules:
+    """One connection's side of the protocol: its rates, its idle time and its end."""
+
+    __slots__ = ("_end_reason", "_ends_at", "_heard_at", "_limits", "_malformed", "_meters", "_pairs", "role")
+
+    def __init__(self, role: Role, limits: Limits, now: float, expires_at: float | None = None) -> None:
+        self.role = role
+        self._limits = limits
+        self._heard_at = now
+        self._ends_at, self._end_reason = _end(limits, now, expires_at)
+        # The master answers every viewer, so its burst is that of one viewer times the viewers; the rate stays.
+        crowd = limits.viewers_per_channel if role is Role.MASTER else 1
+        self._meters = {
+            action: Meter(rate.per_s, rate.burst * crowd, now) for action, rate in _rates(limits) if rate is not None
+        }
+        self._pairs: dict[tuple[Action, str], Meter] = {}
+        self._malformed = Meter.of(_MALFORMED, now)
+
+    def receive(self, frame: str, now: float) -> Effect | None:
+        """The effect of one text frame; None for a keep-alive and for a malformed frame beyond the answers' rate."""
+        self._heard_at = now
+        if not frame:
+            return None
+        try:
+            message = messages.decode(frame, self._limits.payload_characters)
+            recipient = MASTER if self.role is Role.VIEWER else _viewer(message)
+        except FrameError as error:
+            return self._malformed_answer(error, now)
+        limit = self._take(message, now)
+        if limit is not None:
+            return _limited(message, limit)
+        return Forward(recipient, message)
+
+    def touch(self, now: float) -> None:
+        """A message went out to this connection: it is not idle."""
+        self._heard_at = now
+
+    def next_deadline(self) -> float | None:
+        """When `expire` has to be asked, in monotonic seconds."""
+        idle_at = None if self._limits.idle_s is None else self._heard_at + self._limits.idle_s
+        if idle_at is None or self._ends_at is None:
+            return self._ends_at if idle_at is None else idle_at
+        return min(idle_at, self._ends_at)
+
+    def expire(self, now: float) -> Close | None:
+        """The close that is due at `now`, if any."""
+        if self._ends_at is not None and now >= self._ends_at:
+            return Close(GOING_AWAY, self._end_reason)
+        if self._limits.idle_s is not None and now >= self._heard_at + self._limits.idle_s:
+            return Close(GOING_AWAY, f"idle for {self._limits.idle_s:g} s")
+        return None
+
+    def _take(self, message: ClientMessage, now: float) -> Limit | None:
+        """The limit that this message breaks, None when it may pass."""
+        meter = self._meters.get(message.action)
+        if meter is None:
+            return None
+        if self.role is Role.MASTER:
+            wait_s = self._pair(message, now).take(now)
+            if wait_s > 0.0:
+                return Limit(_RATE_NAMES[message.action], meter.rate, wait_s)
+        wait_s = meter.take(now)
+        return Limit(_RATE_NAMES[message.action], meter.rate, wait_s) if wait_s > 0.0 else None
+
+    def _pair(self, message: ClientMessage, now: float) -> Meter:
+        """The meter of one kind of message to one viewer; those that are full again are forgotten."""
+        key = (message.action, message.recipient)
+        meter = self._pairs.get(key)
+        if meter is None:
+            self._make_room(12 * self._limits.viewers_per_channel, now)
+            rate = dict(_rates(self._limits))[message.action] or _MALFORMED
+            meter = self._pairs[key] = Meter.of(rate, now)
+        return meter
+
+    def _make_room(self, bound: int, now: float) -> None:
+        if len(self._pairs) < bound:
+            return
+        self._pairs = {key: meter for key, meter in self._pairs.items() if not meter.is_full(now)}
+        while len(self._pairs) >= bound:  # all are in use: the oldest gives way
+            del self._pairs[next(iter(self._pairs))]
+
+    def _malformed_answer(self, error: FrameError, now: float) -> Refuse:
+        if self._malformed.take(now) > 0.0:
+            return Refuse("malformed", "none", None)
+        return Refuse("malformed", "none", status_of(InvalidArgumentException(error.message), error.correlation_id))
+
+
+def _rates(limits: Limits) -> tuple[tuple[Action, Rate | None], ...]:
+    return (
+        (Action.SDP_OFFER, limits.offers),
+        (Action.SDP_ANSWER, limits.answers),
+        (Action.ICE_CANDIDATE, limits.candidates),
+    )
+
+
+def _end(limits: Limits, now: float, expires_at: float | None) -> tuple[float | None, str]:
+    """When the connection ends at the latest, and the reason it then gives."""
+    lifetime_at = None if limits.lifetime_s is None else now + limits.lifetime_s
+    if expires_at is not None and (lifetime_at is None or expires_at < lifetime_at):
+        return expires_at, "the credential has expired"
+    return lifetime_at, "the lifetime of a connection is over" if lifetime_at is not None else ""
+
+
+def _viewer(message: ClientMessage) -> Address:
+    """The viewer that a master's frame names."""
+    if not message.recipient:
+        raise FrameError("recipientClientId is required from a master", message.correlation_id)
+    try:
+        return Address(Role.VIEWER, parse_client_id(message.recipient))
+    except InvalidArgumentException:
+        raise FrameError(
+            "recipientClientId must be 1 to 256 characters of a-z A-Z 0-9 _ . -", message.correlation_id
+        ) from None
+
+
+def _limited(message: ClientMessage, limit: Limit) -> Refuse:
+    action = message.action.value
+    if not message.correlation_id:
+        return Refuse("limited", action, None)
+    error = ClientLimitExceededException(
+        f"{limit.name} is {limit.value:g} for one connection; try again in {limit.retry_after_s or 0.0:.2f} s", limit
+    )
+    return Refuse("limited", action, status_of(error, message.correlation_id))
