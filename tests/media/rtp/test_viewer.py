@@ -1,0 +1,178 @@
+from struct import unpack
+
+import pytest
+from aiortc.rtp import RtcpByePacket, RtcpPacket, RtcpRrPacket, RtcpSdesPacket, RtcpSrPacket, RtpPacket, unwrap_rtx
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media.rtp.feedback import KeyframeRequest, Nack, ReceiverReport, Remb
+from media.rtp.header import ExtensionIds
+from media.rtp.packetize import PacketizedUnit
+from media.rtp.viewer import HISTORY_PACKETS, RESENDS_PER_SECOND, State, Stream, ViewerSender
+
+NTP = 0xE000_0000_0000_0000
+SSRC, RTX_SSRC = 77, 78
+
+
+def unit(timestamp: int = 0, *, is_key: bool = False, payloads: tuple[bytes, ...] = (b"a", b"b")) -> PacketizedUnit:
+    return PacketizedUnit(payloads, timestamp, is_key, timestamp / 90000, sum(map(len, payloads)))
+
+
+def sender(**changes: object) -> ViewerSender:
+    values: dict[str, object] = {"ssrc": SSRC, "payload_type": 96, "clock_rate": 90000, "cname": "master", **changes}
+    return ViewerSender(Stream(**values))  # type: ignore[arg-type]
+
+
+def parsed(packets: list[bytes]) -> list[RtpPacket]:
+    return [RtpPacket.parse(packet) for packet in packets]
+
+
+def test_a_viewer_gets_nothing_before_the_first_key_frame() -> None:
+    viewer = sender()
+    assert viewer.send(unit(0), NTP) == []
+    assert viewer.stats.units_waited == 1
+    assert len(viewer.send(unit(3000, is_key=True), NTP)) == 2
+    assert len(viewer.send(unit(6000), NTP)) == 2
+
+
+def test_sound_starts_at_once() -> None:
+    assert len(sender(has_keyframes=False).send(unit(payloads=(b"opus",)), NTP)) == 1
+
+
+def test_only_the_last_packet_of_a_unit_carries_the_marker() -> None:
+    assert [packet.marker for packet in parsed(sender().send(unit(is_key=True), NTP))] == [0, 1]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(0, 65535), st.integers(0, 2**32 - 1))
+def test_sequence_numbers_have_no_gap_and_timestamps_keep_their_distance(
+    sizes: list[int], first: int, offset: int
+) -> None:
+    viewer = sender(first_sequence=first, timestamp_offset=offset)
+    packets = []
+    for index, size in enumerate(sizes):
+        packets += parsed(viewer.send(unit(index * 3000, is_key=index == 0, payloads=(b"x",) * size), NTP))
+    assert [packet.sequence_number for packet in packets] == [(first + n) % 65536 for n in range(sum(sizes))]
+    expected = [(offset + index * 3000) % 2**32 for index, size in enumerate(sizes) for _ in range(size)]
+    assert [packet.timestamp for packet in packets] == expected
+
+
+def test_a_full_path_pauses_until_the_next_key_frame_without_a_gap_in_the_numbers() -> None:
+    viewer = sender()
+    viewer.send(unit(0, is_key=True), NTP)
+    viewer.skip()
+    assert viewer.state is State.WAITING
+    assert viewer.send(unit(3000), NTP) == []
+    (first, _) = parsed(viewer.send(unit(6000, is_key=True), NTP))
+    assert first.sequence_number == 2
+    assert viewer.stats.units_skipped == 1
+
+
+def test_lost_packets_come_again_in_the_rtx_stream() -> None:
+    viewer = sender(rtx=(97, RTX_SSRC), first_sequence=100)
+    sent = viewer.send(unit(0, is_key=True), NTP)
+    (again,) = viewer.receive(Nack(SSRC, (101,)), 1.0, NTP).packets
+    repair = RtpPacket.parse(again)
+    assert (repair.payload_type, repair.ssrc) == (97, RTX_SSRC)
+    original, restored = RtpPacket.parse(sent[1]), unwrap_rtx(repair, payload_type=96, ssrc=SSRC)
+    for field in ("sequence_number", "timestamp", "marker", "payload", "payload_type", "ssrc"):
+        assert getattr(original, field) == getattr(restored, field)
+
+
+def test_rtx_numbers_rise_by_one() -> None:
+    viewer = sender(rtx=(97, RTX_SSRC), first_sequence=65535)
+    viewer.send(unit(0, is_key=True), NTP)
+    packets = parsed(viewer.receive(Nack(SSRC, (65535, 0)), 1.0, NTP).packets)
+    assert [packet.sequence_number for packet in packets] == [65535, 0]
+
+
+def test_without_rtx_the_very_same_bytes_go_again() -> None:
+    viewer = sender(ids=ExtensionIds(abs_send_time=3))
+    sent = viewer.send(unit(0, is_key=True), NTP)
+    assert viewer.receive(Nack(SSRC, (0, 1)), 1.0, NTP + (5 << 32)).packets == sent
+
+
+def test_a_packet_is_sent_again_at_most_once_per_round_trip() -> None:
+    viewer = sender()
+    viewer.send(unit(0, is_key=True), NTP)
+    nack = Nack(SSRC, (0,))
+    assert len(viewer.receive(nack, 1.0, NTP).packets) == 1
+    assert viewer.receive(nack, 1.04, NTP).packets == []
+    assert len(viewer.receive(nack, 1.06, NTP).packets) == 1
+
+
+def test_what_left_the_history_or_was_never_sent_is_not_resent() -> None:
+    viewer = sender()
+    for index in range(HISTORY_PACKETS + 1):
+        viewer.send(unit(index, is_key=True, payloads=(b"x",)), NTP)
+    assert viewer.receive(Nack(SSRC, (0, 40000)), 1.0, NTP).packets == []
+    assert len(viewer.receive(Nack(SSRC, (1, HISTORY_PACKETS)), 1.0, NTP).packets) == 2
+
+
+def test_a_viewer_that_asks_too_much_is_held_to_the_bound() -> None:
+    viewer = sender()
+    for index in range(HISTORY_PACKETS):
+        viewer.send(unit(index, is_key=True, payloads=(b"x",)), NTP)
+    everything = Nack(SSRC, tuple(range(HISTORY_PACKETS)))
+    assert len(viewer.receive(everything, 1.0, NTP).packets) == RESENDS_PER_SECOND
+    assert viewer.stats.resend_refused == HISTORY_PACKETS - RESENDS_PER_SECOND
+    assert viewer.receive(everything, 2.1, NTP).packets
+
+
+def test_sound_keeps_no_history() -> None:
+    viewer = sender(has_keyframes=False, keeps_history=False)
+    viewer.send(unit(payloads=(b"opus",)), NTP)
+    assert viewer.receive(Nack(SSRC, (0,)), 1.0, NTP).packets == []
+
+
+def test_a_key_frame_request_is_passed_on() -> None:
+    viewer = sender()
+    assert viewer.receive(KeyframeRequest(SSRC), 1.0, NTP).wants_keyframe
+    assert viewer.stats.keyframe_requests == 1
+
+
+def test_reports_give_loss_and_round_trip_and_the_wanted_bitrate() -> None:
+    viewer = sender()
+    now = NTP + (10 << 32)
+    sent_at = ((now - (1 << 32)) >> 16) & 0xFFFFFFFF
+    viewer.receive(ReceiverReport(SSRC, 0.5, 12, 3, sent_at, 65536 // 2), 1.0, now)
+    assert viewer.stats.rtt_s == pytest.approx(0.5)
+    assert (viewer.stats.fraction_lost, viewer.stats.packets_lost) == (0.5, 12)
+    viewer.receive(Remb(900_000, (SSRC,)), 1.0, now)
+    assert viewer.stats.remb_bps == 900_000
+
+
+def test_a_round_trip_that_cannot_be_is_ignored() -> None:
+    viewer = sender()
+    viewer.receive(ReceiverReport(SSRC, 0.0, 0, 0, 1, 0), 1.0, NTP)
+    viewer.receive(ReceiverReport(SSRC, 0.0, 0, 0, 0, 0), 1.0, NTP)
+    assert viewer.stats.rtt_s is None
+
+
+def test_the_sender_report_tells_the_time_of_this_moment_in_both_clocks() -> None:
+    viewer = sender(timestamp_offset=1000)
+    assert viewer.report(0.0, NTP) is None
+    viewer.send(unit(90000, is_key=True), NTP)  # captured at 1.0 s
+    report, description = RtcpPacket.parse(viewer.report(1.5, NTP) or b"")
+    assert isinstance(report, RtcpSrPacket)
+    assert isinstance(description, RtcpSdesPacket)
+    assert report.sender_info.ntp_timestamp == NTP
+    assert report.sender_info.rtp_timestamp == 1000 + 90000 + 45000
+    assert (report.sender_info.packet_count, report.sender_info.octet_count) == (2, 2)
+    assert description.chunks[0].items == [(1, b"master")]
+
+
+@given(st.text(max_size=300))
+def test_any_name_makes_a_readable_description(cname: str) -> None:
+    viewer = sender(cname=cname)
+    viewer.send(unit(0, is_key=True), NTP)
+    packet = viewer.report(1.0, NTP) or b""
+    assert len(packet) % 4 == 0
+    assert len(RtcpPacket.parse(packet)) == 2
+
+
+def test_goodbye_names_the_stream_behind_a_report() -> None:
+    report, goodbye = RtcpPacket.parse(sender().goodbye())
+    assert isinstance(report, RtcpRrPacket)
+    assert isinstance(goodbye, RtcpByePacket)
+    assert goodbye.sources == [SSRC]
+    assert unpack("!L", sender().goodbye()[4:8]) == (SSRC,)

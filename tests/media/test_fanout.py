@@ -1,0 +1,147 @@
+from collections.abc import Callable
+
+import pytest
+from aiortc.codecs.vpx import VpxPayloadDescriptor
+
+from media.encoders.encoder import AccessUnit, Codec
+from media.fanout import FanOut
+from media.rtp.packetize import PacketizedUnit
+
+UNIT = AccessUnit(b"\x00\x00\x00\x01\x65picture", 3000, True, 1.0)
+
+
+class FakeFeed:
+    def __init__(self) -> None:
+        self.sinks: dict[Codec, list[Callable[[AccessUnit], None]]] = {}
+        self.keyframes: list[Codec] = []
+
+    def attach(self, codec: Codec, sink: Callable[[AccessUnit], None]) -> Callable[[], None]:
+        self.sinks.setdefault(codec, []).append(sink)
+        return lambda: self.sinks[codec].remove(sink)
+
+    def request_keyframe(self, codec: Codec) -> None:
+        self.keyframes.append(codec)
+
+    def give(self, codec: Codec, unit: AccessUnit) -> None:
+        for sink in list(self.sinks.get(codec, [])):
+            sink(unit)
+
+
+class Viewer:
+    def __init__(self) -> None:
+        self.units: list[PacketizedUnit] = []
+        self.errors: list[Exception] = []
+
+    def deliver(self, unit: PacketizedUnit) -> None:
+        self.units.append(unit)
+
+    def fail(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+class Dying(Viewer):
+    def deliver(self, unit: PacketizedUnit) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'sendto'")
+
+
+@pytest.fixture
+def feed() -> FakeFeed:
+    return FakeFeed()
+
+
+@pytest.fixture
+def fanout(feed: FakeFeed) -> FanOut:
+    return FanOut(feed)
+
+
+def test_all_viewers_share_one_packetization(feed: FakeFeed, fanout: FanOut) -> None:
+    viewers = [Viewer() for _ in range(3)]
+    for viewer in viewers:
+        fanout.join(Codec.H264, viewer)
+    assert len(feed.sinks[Codec.H264]) == 1
+    feed.give(Codec.H264, UNIT)
+    first = viewers[0].units[0]
+    assert first.payloads == (b"\x65picture",)
+    assert (first.timestamp, first.is_key, first.captured_at, first.size) == (3000, True, 1.0, 8)
+    assert all(viewer.units[0] is first for viewer in viewers)
+    assert (fanout.stats.units, fanout.stats.deliveries) == (1, 3)
+
+
+def test_a_dying_viewer_leaves_the_others_their_picture(feed: FakeFeed, fanout: FanOut) -> None:
+    before, dying, after = Viewer(), Dying(), Viewer()
+    for viewer in (before, dying, after):
+        fanout.join(Codec.H264, viewer)
+    feed.give(Codec.H264, UNIT)
+    feed.give(Codec.H264, UNIT)
+    assert len(before.units) == len(after.units) == 2
+    assert len(dying.errors) == 1
+    assert fanout.count(Codec.H264) == 2
+    assert fanout.stats.failed == 1
+
+
+def test_a_viewer_whose_end_fails_too_leaves_the_others_their_picture(feed: FakeFeed, fanout: FanOut) -> None:
+    class DyingTwice(Dying):
+        def fail(self, error: Exception) -> None:
+            raise RuntimeError("no end either")
+
+    after = Viewer()
+    fanout.join(Codec.H264, DyingTwice())
+    fanout.join(Codec.H264, after)
+    feed.give(Codec.H264, UNIT)
+    assert len(after.units) == 1
+
+
+def test_a_viewer_that_leaves_while_it_is_served_does_not_disturb_the_round(feed: FakeFeed, fanout: FanOut) -> None:
+    class Leaving(Viewer):
+        def deliver(self, unit: PacketizedUnit) -> None:
+            super().deliver(unit)
+            leave()
+
+    leaving, after = Leaving(), Viewer()
+    leave = fanout.join(Codec.H264, leaving)
+    fanout.join(Codec.H264, after)
+    feed.give(Codec.H264, UNIT)
+    feed.give(Codec.H264, UNIT)
+    assert (len(leaving.units), len(after.units)) == (1, 2)
+
+
+def test_the_last_one_to_leave_detaches_the_feed_and_the_next_attaches_again(feed: FakeFeed, fanout: FanOut) -> None:
+    leave_first, leave_second = fanout.join(Codec.H264, Viewer()), fanout.join(Codec.H264, Viewer())
+    leave_first()
+    leave_first()
+    assert len(feed.sinks[Codec.H264]) == 1
+    leave_second()
+    assert feed.sinks[Codec.H264] == []
+    viewer = Viewer()
+    fanout.join(Codec.H264, viewer)
+    feed.give(Codec.H264, UNIT)
+    assert len(viewer.units) == 1
+
+
+def test_a_lone_viewer_that_dies_detaches_the_feed_when_it_leaves(feed: FakeFeed, fanout: FanOut) -> None:
+    leave = fanout.join(Codec.H264, Dying())
+    feed.give(Codec.H264, UNIT)
+    leave()
+    assert feed.sinks[Codec.H264] == []
+
+
+def test_each_codec_has_its_own_packets(feed: FakeFeed, fanout: FanOut) -> None:
+    vp8, opus = Viewer(), Viewer()
+    fanout.join(Codec.VP8, vp8)
+    fanout.join(Codec.OPUS, opus)
+    feed.give(Codec.VP8, AccessUnit(b"frame", 0, True, 0.0))
+    feed.give(Codec.OPUS, AccessUnit(b"sound", 0, True, 0.0))
+    assert VpxPayloadDescriptor.parse(vp8.units[0].payloads[0])[1] == b"frame"
+    assert opus.units[0].payloads == (b"sound",)
+
+
+def test_an_empty_unit_is_nobodys_business(feed: FakeFeed, fanout: FanOut) -> None:
+    viewer = Viewer()
+    fanout.join(Codec.OPUS, viewer)
+    feed.give(Codec.OPUS, AccessUnit(b"", 0, True, 0.0))
+    assert viewer.units == []
+
+
+def test_key_frame_requests_reach_the_feed(feed: FakeFeed, fanout: FanOut) -> None:
+    fanout.request_keyframe(Codec.VP8)
+    assert feed.keyframes == [Codec.VP8]
