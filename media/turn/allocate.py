@@ -1,0 +1,161 @@
+"""The rules of Allocate (RFC 8656, 7.2): request in, plan or error out. No I/O, no clock."""
+
+import msgspec
+
+from media.turn import stun
+from media.turn.address import IPV4, IPV6
+from media.turn.allocation import DEFAULT_LIFETIME_S, Client
+from media.turn.credential import Account
+from media.turn.policy import Quotas
+from media.turn.ports import Ports
+
+UDP = 17
+OPEN_ATTEMPTS = 8
+_RESERVE_NEXT = 0x80
+
+
+class RequestError(Exception):
+    """The request fails with this code; `attributes` go into the reply behind ERROR-CODE."""
+
+    def __init__(self, code: int, attributes: tuple[tuple[int, bytes], ...] = ()) -> None:
+        super().__init__(code)
+        self.code = code
+        self.attributes = attributes
+
+
+class Plan(msgspec.Struct):
+    """An allocation whose relay socket is not open yet.
+
+    `even` is the value of EVEN-PORT, `token` that of a reservation made for this allocation.
+    """
+
+    client: Client
+    request: stun.Message
+    account: Account
+    family: int
+    lifetime_s: int
+    even: int | None = None
+    port: int = 0
+    token: bytes | None = None
+    attempts_left: int = OPEN_ATTEMPTS
+
+
+class AllocateRules(msgspec.Struct, frozen=True):
+    """What Allocate may give: the families with a relay address, and the longest lifetime."""
+
+    families: frozenset[int]
+    max_lifetime_s: int
+
+
+class Desk:
+    """Plans allocations and keeps their ports and quotas straight."""
+
+    def __init__(self, rules: AllocateRules, ports: Ports, quotas: Quotas) -> None:
+        self._rules = rules
+        self._ports = ports
+        self._quotas = quotas
+
+    def plan(self, client: Client, request: stun.Message, account: Account, now: float) -> Plan:
+        """Return the plan for a request that is authenticated and has no allocation yet.
+
+        Raises: RequestError (400, 440, 442, 486, 508); StunError for a malformed attribute, which is a 400.
+        """
+        self._check_transport(request)
+        token = fixed(request, stun.RESERVATION_TOKEN, 8)
+        even = fixed(request, stun.EVEN_PORT, 1)
+        self._check_exclusions(request, token, even)
+        family = self._family(request)
+        lifetime_s = requested_lifetime(request, self._rules.max_lifetime_s)
+        if not self._quotas.take(account.quota_key):
+            raise RequestError(486)
+        plan = Plan(
+            client=client,
+            request=request,
+            account=account,
+            family=family,
+            lifetime_s=lifetime_s or DEFAULT_LIFETIME_S,
+            even=None if even is None else even[0],
+        )
+        is_planned = self._redeem(plan, token, now) if token is not None else self._choose_port(plan, now)
+        if not is_planned:
+            self._quotas.give_back(account.quota_key)
+            raise RequestError(508)
+        return plan
+
+    def plan_again(self, plan: Plan, now: float) -> bool:
+        """Choose another port after one could not be opened; False when the allocation fails with 508."""
+        self._ports.give_back(plan.port)
+        if plan.token is not None:
+            self._ports.cancel(plan.token)
+            plan.token = None
+        plan.attempts_left -= 1
+        if plan.attempts_left > 0 and self._choose_port(plan, now):
+            return True
+        self._quotas.give_back(plan.account.quota_key)
+        return False
+
+    def give_back(self, port: int, account: Account) -> None:
+        """Return what an ended allocation held."""
+        self._ports.give_back(port)
+        self._quotas.give_back(account.quota_key)
+
+    def _check_transport(self, request: stun.Message) -> None:
+        # RFC 8656, 7.2 (3): missing or malformed -> 400, not UDP -> 442
+        transport = fixed(request, stun.REQUESTED_TRANSPORT, 4)
+        if transport is None:
+            raise RequestError(400)
+        if transport[0] != UDP:
+            raise RequestError(442)
+
+    def _check_exclusions(self, request: stun.Message, token: bytes | None, even: bytes | None) -> None:
+        # RFC 8656, 7.2 (5) to (8): a token says port and family already
+        family = request.first(stun.REQUESTED_ADDRESS_FAMILY)
+        if token is not None and (even is not None or family is not None):
+            raise RequestError(400)
+
+    def _family(self, request: stun.Message) -> int:
+        value = fixed(request, stun.REQUESTED_ADDRESS_FAMILY, 4)
+        family = IPV4 if value is None else value[0]
+        if family not in (IPV4, IPV6) or family not in self._rules.families:
+            raise RequestError(440)
+        return family
+
+    def _redeem(self, plan: Plan, token: bytes, now: float) -> bool:
+        reservation = self._ports.redeem(token, plan.account.quota_key, now)
+        if reservation is None:
+            return False
+        plan.port, plan.family, plan.attempts_left = reservation.port, reservation.family, 1
+        return True
+
+    def _choose_port(self, plan: Plan, now: float) -> bool:
+        is_pair = plan.even is not None and bool(plan.even & _RESERVE_NEXT)
+        port = self._ports.take() if plan.even is None else self._ports.take_even(with_next=is_pair)
+        if port is None:
+            return False
+        plan.port = port
+        if is_pair:
+            plan.token = self._ports.reserve(port + 1, plan.family, plan.account.quota_key, now)
+        return True
+
+
+def fixed(message: stun.Message, attribute: int, length: int) -> bytes | None:
+    """Return the value of an attribute that has one length only, None when it is absent.
+
+    Raises: StunError for another length.
+    """
+    value = message.first(attribute)
+    if value is not None and len(value) != length:
+        raise stun.StunError(f"attribute {attribute:#06x} is not {length} bytes")
+    return value
+
+
+def requested_lifetime(message: stun.Message, most_s: int) -> int:
+    """Return the lifetime to grant in seconds: at least 600, at most `most_s`; 0 when 0 was asked for.
+
+    RFC 8656, 7.2 and 8.2. Raises: StunError for a malformed LIFETIME.
+    """
+    value = fixed(message, stun.LIFETIME, 4)
+    if value is None:
+        return min(DEFAULT_LIFETIME_S, most_s)
+    asked = int.from_bytes(value)
+    return 0 if asked == 0 else min(max(asked, DEFAULT_LIFETIME_S), most_s)

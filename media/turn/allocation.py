@@ -1,0 +1,83 @@
+"""State of one allocation: its permissions and channel binds, and when they end. No I/O, no clock."""
+
+import msgspec
+
+from media.turn.address import SocketAddress
+from media.turn.credential import Account
+from media.turn.policy import Rate
+
+PERMISSION_S = 300.0
+CHANNEL_BIND_S = 600.0
+CHANNEL_COOLING_S = 300.0
+DEFAULT_LIFETIME_S = 600
+
+Client = tuple[int, SocketAddress]
+"""The 5-tuple: number of the listener (it stands for our address and the transport) and the client's address."""
+
+
+class ChannelBind(msgspec.Struct):
+    """A channel number and the peer address that it stands for."""
+
+    number: int
+    peer_address: SocketAddress
+    expires_at: float
+
+
+class Allocation(msgspec.Struct):
+    """One relayed address of one client. Permissions are kept by the peer's host in text (RFC 8656, 9)."""
+
+    relay: int
+    client: Client
+    family: int
+    port: int
+    relayed_address: SocketAddress
+    account: Account
+    transaction_id: bytes
+    reply: bytes
+    expires_at: float
+    upward: Rate
+    downward: Rate
+    most_entries: int = 256
+    permissions: dict[str, float] = {}
+    binds: dict[int, ChannelBind] = {}
+    binds_by_peer: dict[SocketAddress, ChannelBind] = {}
+
+    def has_permission(self, host: str, now: float) -> bool:
+        """Tell whether packets of this host may pass now."""
+        return self.permissions.get(host, now) > now
+
+    def permit(self, hosts: list[str], now: float) -> bool:
+        """Give or renew permissions for 300 s; False, and nothing changed, when there are too many."""
+        if len(self.permissions.keys() | hosts) > self.most_entries:
+            self.permissions = {host: end for host, end in self.permissions.items() if end > now}
+            if len(self.permissions.keys() | hosts) > self.most_entries:
+                return False
+        self.permissions.update(dict.fromkeys(hosts, now + PERMISSION_S))
+        return True
+
+    def can_bind(self, number: int, peer_address: SocketAddress, now: float) -> bool:
+        """Tell whether number and peer are free, or bound to each other (RFC 8656, 12.1).
+
+        Both stay taken for 5 minutes after the bind has ended.
+        """
+        self._forget_cooled(now)
+        by_number, by_peer = self.binds.get(number), self.binds_by_peer.get(peer_address)
+        return by_number is by_peer
+
+    def bind(self, number: int, peer_address: SocketAddress, now: float) -> bool:
+        """Bind or renew for 600 s, with a permission; False when there are too many."""
+        bind = self.binds.get(number)
+        if bind is None and len(self.binds) >= self.most_entries:
+            return False
+        if not self.permit([peer_address[0]], now):
+            return False
+        if bind is None:
+            bind = ChannelBind(number, peer_address, 0.0)
+            self.binds[number] = self.binds_by_peer[peer_address] = bind
+        bind.expires_at = now + CHANNEL_BIND_S
+        return True
+
+    def _forget_cooled(self, now: float) -> None:
+        for bind in [bind for bind in self.binds.values() if bind.expires_at + CHANNEL_COOLING_S <= now]:
+            del self.binds[bind.number]
+            del self.binds_by_peer[bind.peer_address]

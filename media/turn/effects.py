@@ -1,0 +1,63 @@
+"""What the TURN core asks its shell to do, and what it counts. Values only."""
+
+import msgspec
+
+from media.turn.address import SocketAddress
+
+Buffer = bytes | memoryview
+
+
+class ToClient(msgspec.Struct, frozen=True, gc=False):
+    """Send `head` and `data` as one datagram from a listener to a client; `data` is good until the next receive."""
+
+    listener: int
+    client_address: SocketAddress
+    head: bytes
+    data: Buffer
+
+
+class ToPeer(msgspec.Struct, frozen=True, gc=False):
+    """Send `data` as one datagram from a relay socket to a peer; `data` is good until the next receive."""
+
+    relay: int
+    peer_address: SocketAddress
+    data: Buffer
+
+
+class OpenRelay(msgspec.Struct, frozen=True, gc=False):
+    """Open a relay socket on this port; answer with `Server.relay_opened`."""
+
+    relay: int
+    family: int
+    port: int
+    is_unfragmented: bool
+
+
+class CloseRelay(msgspec.Struct, frozen=True, gc=False):
+    """Close a relay socket: its allocation is over."""
+
+    relay: int
+
+
+Effect = ToClient | ToPeer | OpenRelay | CloseRelay
+
+
+class TurnStats(msgspec.Struct):
+    """Counts since start; `allocations` is the number alive now. The names in the tables are a fixed set."""
+
+    allocations: int = 0
+    allocations_total: int = 0
+    bindings_total: int = 0
+    packets_to_peers: int = 0
+    packets_to_clients: int = 0
+    bytes_to_peers: int = 0
+    bytes_to_clients: int = 0
+    send_errors: int = 0
+    receive_errors: int = 0
+    auth_failures: dict[str, int] = {}
+    refused_peers: dict[str, int] = {}
+    dropped: dict[str, int] = {}
+
+    def drop(self, reason: str) -> None:
+        """Count a datagram that goes no further."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1

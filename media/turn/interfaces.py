@@ -1,0 +1,63 @@
+"""The addresses of this machine, read from the Linux kernel; no rule about them is here."""
+
+import socket
+from pathlib import Path
+
+import msgspec
+
+from media.turn import address
+
+_PROC = Path("/proc/net")
+_PROBE = {socket.AF_INET: "198.51.100.1", socket.AF_INET6: "2001:db8::1"}
+"""Documentation addresses: connecting a UDP socket to one sends nothing, it only asks for the route."""
+
+
+class Interfaces(msgspec.Struct, frozen=True):
+    """Packed addresses of all interfaces, and the IPv4 broadcast addresses of their subnets."""
+
+    addresses: frozenset[bytes] = frozenset()
+    broadcasts: frozenset[bytes] = frozenset()
+
+
+def read_interfaces(proc: Path = _PROC) -> Interfaces:
+    """Read the addresses of this machine; what cannot be read (no /proc) is left out."""
+    addresses, broadcasts = _parse_fib_trie(_text(proc / "fib_trie"))
+    for line in _text(proc / "if_inet6").splitlines():
+        addresses.add(bytes.fromhex(line.split()[0]))
+    detected = (detect(family) for family in _PROBE)
+    addresses.update(address.pack(host) for host in detected if host is not None)
+    return Interfaces(frozenset(addresses), frozenset(broadcasts))
+
+
+def detect(family: socket.AddressFamily) -> str | None:
+    """Return the address from which this machine talks to the world, None when it has no route there."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((_PROBE[family], 9))
+        except OSError:
+            return None
+        host = probe.getsockname()[0]
+    return str(host)
+
+
+def _parse_fib_trie(text: str) -> tuple[set[bytes], set[bytes]]:
+    # A leaf is `|-- 192.0.2.2` with lines such as `/32 host LOCAL` or `/32 link BROADCAST` below it.
+    local: set[bytes] = set()
+    broadcast: set[bytes] = set()
+    leaf = b""
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["|--"]:
+            leaf = address.pack(words[1])
+        elif words[:1] == ["/32"] and words[-1] == "LOCAL":
+            local.add(leaf)
+        elif words[:1] == ["/32"] and words[-1] == "BROADCAST":
+            broadcast.add(leaf)
+    return local, broadcast
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

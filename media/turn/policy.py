@@ -1,0 +1,145 @@
+"""What a client may have: which peers, how many allocations, how many unauthenticated replies. No I/O, no clock."""
+
+from array import array
+
+import msgspec
+
+from media.turn import address
+from media.turn.address import Range
+
+BUCKETS = 4096
+
+
+class PeerRules(msgspec.Struct, frozen=True):
+    """The addresses of this machine and what the operator allows. All addresses are packed.
+
+    `own` are the interface addresses, `broadcasts` their subnets' broadcast addresses, `advertised` the relay
+    addresses told to clients. `is_loopback_only`: every listener is bound to loopback.
+    """
+
+    own: frozenset[bytes] = frozenset()
+    broadcasts: frozenset[bytes] = frozenset()
+    advertised: frozenset[bytes] = frozenset()
+    allowed: tuple[Range, ...] = ()
+    is_loopback_only: bool = False
+    listener_ports: frozenset[int] = frozenset()
+
+    def is_own(self, ip: bytes) -> bool:
+        """Tell whether packets to this address stay on this machine."""
+        return ip in self.own or ip in self.advertised or address.is_loopback(ip)
+
+    def refusal(self, ip: bytes) -> str | None:
+        """Return why no permission is given for this peer address, None when it is allowed.
+
+        The address on the wire and every IPv4 address that hides in it must both be allowed.
+        """
+        if self.is_loopback_only:
+            return self._loopback_refusal(ip)
+        for hidden in address.embedded(ip):
+            reason = "own-address" if self.is_own(hidden) else self._range_refusal(hidden)
+            if reason is not None:
+                return reason
+        if ip in self.advertised:
+            return None  # relay to relay: the port is judged at ChannelBind and Send
+        return "own-address" if self.is_own(ip) else self._range_refusal(ip)
+
+    def port_refusal(self, ip: bytes, port: int, *, is_live_relay: bool) -> str | None:
+        """Return why an allowed address must not be reached on this port, None when it may."""
+        if port == 0:
+            return "port-zero"
+        if is_live_relay or not self.is_own(ip):
+            return None
+        return None if self.is_loopback_only and port not in self.listener_ports else "own-port"
+
+    def _loopback_refusal(self, ip: bytes) -> str | None:
+        if ip in self.broadcasts:
+            return "broadcast"
+        special = address.special_range(ip)
+        if special is not None and not special.is_openable:
+            return special.name
+        return None if self.is_own(ip) else "not-own-address"
+
+    def _range_refusal(self, ip: bytes) -> str | None:
+        if ip in self.broadcasts:
+            return "broadcast"
+        special = address.special_range(ip)
+        if special is None:
+            return None
+        number = int.from_bytes(ip)
+        if special.is_openable and (self._is_of_our_lan(ip, special) or self._is_named(ip, number)):
+            return None
+        return special.name
+
+    def _is_named(self, ip: bytes, number: int) -> bool:
+        widest = 32 if len(ip) == 4 else 128
+        return any(entry.width == widest and entry.holds(number) for entry in self.allowed)
+
+    def _is_of_our_lan(self, ip: bytes, special: Range) -> bool:
+        if special.name not in ("private", "unique-local"):
+            return False
+        return any(len(ours) == len(ip) and address.is_private(ours) for ours in self.advertised)
+
+
+class Quotas:
+    """Allocations per quota key and in total."""
+
+    def __init__(self, per_key: int) -> None:
+        self._per_key = per_key
+        self._used: dict[bytes, int] = {}
+
+    def take(self, quota_key: bytes) -> bool:
+        """Count one more allocation; False when the key has all that it may have."""
+        used = self._used.get(quota_key, 0)
+        if used >= self._per_key:
+            return False
+        self._used[quota_key] = used + 1
+        return True
+
+    def give_back(self, quota_key: bytes) -> None:
+        """Count one allocation less."""
+        left = self._used[quota_key] - 1
+        if left:
+            self._used[quota_key] = left
+        else:
+            del self._used[quota_key]
+
+
+class ReplyBuckets:
+    """Token buckets per source /24 (IPv4) or /56 (IPv6) in a table that never grows; sources may share a bucket.
+
+    Python salts the hash of bytes, so nobody can choose whose bucket to share.
+    """
+
+    def __init__(self, per_s: float, burst: float) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._tokens = array("d", [burst]) * BUCKETS
+        self._filled_at = array("d", [0.0]) * BUCKETS
+
+    def take(self, ip: bytes, cost: float, now: float) -> bool:
+        """Pay for one reply; False when the source must be met with silence."""
+        slot = hash(ip[:3] if len(ip) == 4 else ip[:7]) % BUCKETS
+        earned = (now - self._filled_at[slot]) * self._per_s
+        tokens = min(self._burst, self._tokens[slot] + earned)
+        self._filled_at[slot] = now
+        is_paid = tokens >= cost
+        self._tokens[slot] = tokens - cost if is_paid else tokens
+        return is_paid
+
+
+class Rate(msgspec.Struct, gc=False):
+    """One direction of one allocation: a token bucket of bytes that holds one second; 0 is no limit."""
+
+    bytes_per_s: float
+    tokens: float
+    filled_at: float
+
+    def take(self, size: int, now: float) -> bool:
+        """Pay for `size` bytes; False when the packet must be dropped."""
+        if not self.bytes_per_s:
+            return True
+        tokens = min(self.bytes_per_s, self.tokens + (now - self.filled_at) * self.bytes_per_s)
+        self.filled_at = now
+        is_paid = tokens >= size
+        self.tokens = tokens - size if is_paid else tokens
+        return is_paid

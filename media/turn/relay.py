@@ -1,0 +1,244 @@
+"""The TURN relay of one process: opens sockets, feeds the core, performs its effects, keeps its timer."""
+
+import asyncio
+import contextlib
+import functools
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from media.turn import address
+from media.turn.address import IPV4, SocketAddress, parse_range
+from media.turn.channel_data import LAST_LEGACY_NUMBER, LAST_NUMBER
+from media.turn.credential import KeyFor
+from media.turn.effects import CloseRelay, Effect, OpenRelay, ToClient, ToPeer, TurnStats
+from media.turn.interfaces import Interfaces, detect, read_interfaces
+from media.turn.placement import WILDCARDS, Placement, is_for_listening, place
+from media.turn.policy import PeerRules
+from media.turn.server import Server, ServerRules
+from media.turn.udp import Outbox, Slots, UdpSocket, open_socket
+
+TICK_S = 1.0
+INTERFACES_S = 30.0
+
+
+class RelaySettings(msgspec.Struct, frozen=True):
+    """Settings of the relay. Hosts are IP addresses; port 0 is any free one; `bitrate_bps` 0 is no limit.
+
+    `advertised_address` is what clients are told; without it the address of the listener is told, or the one from
+    which this machine talks to the world. `drain_s` is how long allocations may go on after the stop.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 3478
+    realm: str = "heliograph"
+    min_port: int = 49160
+    max_port: int = 49559
+    advertised_address: str | None = None
+    allow_peer_cidrs: tuple[str, ...] = ()
+    advertised_address_v6: str | None = None
+    more_hosts: tuple[str, ...] = ()
+    allocations_per_channel: int = 50
+    bitrate_bps: int = 5_000_000
+    max_lifetime_s: int = 3600
+    replies_per_s: float = 10.0
+    replies_burst: float = 100.0
+    has_legacy_channel_numbers: bool = False
+    drain_s: float = 0.0
+
+
+class RelayAddress(msgspec.Struct, frozen=True):
+    """Where clients reach the relay: for a wildcard host the advertised address."""
+
+    host: str
+    port: int
+
+
+class Relay:
+    """STUN and TURN over UDP, until `stopping` is set. One `run` per object."""
+
+    def __init__(self, settings: RelaySettings, key_for: KeyFor) -> None:
+        self.stats = TurnStats()
+        self._settings = settings
+        self._key_for = key_for
+        self._outbox = Outbox(self.stats)
+        self._slots = Slots()
+        self._listeners: list[UdpSocket] = []
+        self._relays: dict[int, UdpSocket] = {}
+        self._is_idle = asyncio.Event()
+
+    async def run(self, ready: Callable[[RelayAddress], None], stopping: asyncio.Event) -> None:
+        """Serve: call `ready` once all listeners are bound, return when drained after `stopping`.
+
+        Raises: OSError when a listener cannot be bound; PlacementError or ValueError for settings that do not fit.
+        """
+        interfaces = read_interfaces()
+        self._loop = asyncio.get_running_loop()
+        self._placement = _place(self._settings, interfaces)
+        try:
+            self._port = self._listen(interfaces)
+            self._server = Server(
+                _server_rules(self._settings, self._placement),
+                self._peer_rules(interfaces),
+                self._key_for,
+                secrets.token_bytes(32),
+                self.stats,
+            )
+            self._watch_listeners()
+            ready(self._address())
+            await self._serve(stopping)
+        finally:
+            self._close_all()
+
+    def revoke(self, quota_key: bytes) -> None:
+        """End all allocations of a quota key now and accept none of its credentials any more."""
+        self._perform(self._server.revoke(quota_key))
+        self._outbox.flush()
+
+    async def _serve(self, stopping: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            ticker = group.create_task(self._tick())
+            await stopping.wait()
+            self._server.is_draining = True
+            await self._drained()
+            ticker.cancel()
+
+    async def _drained(self) -> None:
+        if not self._relays:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_s):
+                await self._is_idle.wait()
+
+    async def _tick(self) -> None:
+        interfaces_at = self._loop.time() + INTERFACES_S
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = self._loop.time()
+            self._perform(self._server.expire(now))
+            self._outbox.flush()
+            if now >= interfaces_at:
+                interfaces_at = now + INTERFACES_S
+                self._server.replace_peers(self._peer_rules(read_interfaces()))
+
+    def _listen(self, interfaces: Interfaces) -> int:
+        port = self._settings.port
+        for host in self._placement.listener_hosts:
+            handle = open_socket(host, port)
+            port = handle.getsockname()[1]
+            self._listeners.append(UdpSocket(handle))
+            if host in WILDCARDS:
+                self._listen_beside(handle, port, interfaces)
+        return port
+
+    def _listen_beside(self, wildcard: socket.socket, port: int, interfaces: Interfaces) -> None:
+        # One socket per address, so that a reply leaves from the address that was asked; the wildcard socket was
+        # bound alone (a taken port is noticed) and serves addresses that come later.
+        wildcard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        length = 4 if wildcard.family == socket.AF_INET else 16
+        for ip in sorted(interfaces.addresses):
+            if len(ip) == length and is_for_listening(ip):
+                handle = open_socket(address.host_text(ip), port, is_beside_wildcard=True)
+                self._listeners.append(UdpSocket(handle))
+
+    def _watch_listeners(self) -> None:
+        for number, listener in enumerate(self._listeners):
+            take = functools.partial(self._from_client, number)
+            self._loop.add_reader(listener.handle, self._drain, listener.handle, take)
+
+    def _drain(self, handle: socket.socket, take: Callable[[memoryview, SocketAddress], None]) -> None:
+        self._slots.drain(handle, take, self.stats)
+        self._outbox.flush()
+
+    def _from_client(self, listener: int, datagram: memoryview, source: SocketAddress) -> None:
+        self._perform(self._server.receive(listener, datagram, source, self._loop.time()))
+
+    def _from_peer(self, relay: int, data: memoryview, source: SocketAddress) -> None:
+        self._perform(self._server.relayed(relay, data, source, self._loop.time()))
+
+    def _perform(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if type(effect) is ToPeer:
+                self._outbox.send(self._relays[effect.relay], effect.peer_address, b"", effect.data)
+            elif type(effect) is ToClient:
+                listener = self._listeners[effect.listener]
+                self._outbox.send(listener, effect.client_address, effect.head, effect.data)
+            elif type(effect) is OpenRelay:
+                self._open(effect)
+            elif type(effect) is CloseRelay:
+                self._close(effect.relay)
+
+    def _open(self, effect: OpenRelay) -> None:
+        host = self._placement.relay_hosts[effect.family]
+        try:
+            handle = open_socket(host, effect.port, is_unfragmented=effect.is_unfragmented)
+        except OSError:
+            self._perform(self._server.relay_opened(effect.relay, False, self._loop.time()))
+            return
+        self._relays[effect.relay] = UdpSocket(handle)
+        self._is_idle.clear()
+        take = functools.partial(self._from_peer, effect.relay)
+        self._loop.add_reader(handle, self._drain, handle, take)
+        self._perform(self._server.relay_opened(effect.relay, True, self._loop.time()))
+
+    def _close(self, relay: int) -> None:
+        self._outbox.flush()
+        handle = self._relays.pop(relay).handle
+        self._loop.remove_reader(handle)
+        handle.close()
+        if not self._relays:
+            self._is_idle.set()
+
+    def _close_all(self) -> None:
+        for udp in [*self._listeners, *self._relays.values()]:
+            self._loop.remove_reader(udp.handle)
+            udp.handle.close()
+        self._listeners.clear()
+        self._relays.clear()
+
+    def _address(self) -> RelayAddress:
+        host = self._placement.listener_hosts[0]
+        if host in WILDCARDS:
+            advertised = self._placement.advertised
+            host = address.host_text(advertised.get(IPV4) or next(iter(advertised.values())))
+        return RelayAddress(host, self._port)
+
+    def _peer_rules(self, interfaces: Interfaces) -> PeerRules:
+        return PeerRules(
+            own=interfaces.addresses,
+            broadcasts=interfaces.broadcasts,
+            advertised=frozenset(self._placement.advertised.values()),
+            allowed=tuple(parse_range(text, is_openable=True) for text in self._settings.allow_peer_cidrs),
+            is_loopback_only=self._placement.is_loopback_only,
+            listener_ports=frozenset((self._port,)),
+        )
+
+
+def _place(settings: RelaySettings, interfaces: Interfaces) -> Placement:
+    families = {IPV4: socket.AF_INET}
+    advertised = (settings.advertised_address, settings.advertised_address_v6)
+    return place(
+        (settings.host, *settings.more_hosts),
+        tuple(text for text in advertised if text is not None),
+        interfaces,
+        lambda family: detect(families.get(family, socket.AF_INET6)),
+    )
+
+
+def _server_rules(settings: RelaySettings, placement: Placement) -> ServerRules:
+    # Nobody outside can send to loopback: without spoofed sources there is nothing to reflect.
+    is_limited = not placement.is_loopback_only
+    return ServerRules(
+        realm=settings.realm,
+        relay_ips=placement.advertised,
+        first_port=settings.min_port,
+        last_port=settings.max_port,
+        allocations_per_key=settings.allocations_per_channel,
+        max_lifetime_s=settings.max_lifetime_s,
+        bitrate_bps=settings.bitrate_bps,
+        replies_per_s=settings.replies_per_s if is_limited else 1e9,
+        replies_burst=settings.replies_burst if is_limited else 1e9,
+        last_channel_number=LAST_LEGACY_NUMBER if settings.has_legacy_channel_numbers else LAST_NUMBER,
+    )

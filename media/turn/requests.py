@@ -1,0 +1,85 @@
+"""The rules of Refresh, CreatePermission and ChannelBind on a live allocation (RFC 8656, 8 to 12). No I/O, no clock."""
+
+import msgspec
+
+from media.turn import address, stun
+from media.turn.allocate import RequestError, fixed, requested_lifetime
+from media.turn.allocation import Allocation
+from media.turn.channel_data import FIRST_NUMBER
+from media.turn.effects import TurnStats
+from media.turn.policy import PeerRules
+from media.turn.table import Table
+
+Attributes = list[tuple[int, bytes]]
+
+
+class Bounds(msgspec.Struct, frozen=True, gc=False):
+    """The longest lifetime in seconds and the last channel number that may be bound."""
+
+    max_lifetime_s: int
+    last_channel_number: int
+
+
+class Requests:
+    """Changes an allocation as its owner asks, or raises the error to answer with.
+
+    Every method may raise RequestError, and StunError for a malformed attribute, which is a 400.
+    """
+
+    def __init__(self, bounds: Bounds, peers: PeerRules, table: Table, stats: TurnStats) -> None:
+        self.peers = peers
+        self._bounds = bounds
+        self._table = table
+        self._stats = stats
+
+    def refresh(self, allocation: Allocation, request: stun.Message, now: float) -> Attributes:
+        """Extend the allocation; a lifetime of 0 ends it: `expires_at` is then `now`."""
+        family = fixed(request, stun.REQUESTED_ADDRESS_FAMILY, 4)
+        if family is not None and family[0] != allocation.family:
+            raise RequestError(443)
+        lifetime_s = requested_lifetime(request, self._bounds.max_lifetime_s)
+        allocation.expires_at = now + lifetime_s
+        return [(stun.LIFETIME, lifetime_s.to_bytes(4))]
+
+    def create_permission(self, allocation: Allocation, request: stun.Message, now: float) -> Attributes:
+        """Permit all hosts that are named, or none."""
+        values = request.every(stun.XOR_PEER_ADDRESS)
+        if not values:
+            raise RequestError(400)
+        ips = [stun.parse_xor_address(value, request.transaction_id)[0] for value in values]
+        for ip in ips:
+            self._check(allocation, ip)
+        if not allocation.permit([address.host_text(ip) for ip in ips], now):
+            raise RequestError(508)
+        return []
+
+    def bind_channel(self, allocation: Allocation, request: stun.Message, now: float) -> Attributes:
+        """Bind a channel number to a peer address, or renew the bind."""
+        number, peer = fixed(request, stun.CHANNEL_NUMBER, 4), request.first(stun.XOR_PEER_ADDRESS)
+        if number is None or peer is None:
+            raise RequestError(400)
+        channel_number = int.from_bytes(number[:2])
+        if not FIRST_NUMBER <= channel_number <= self._bounds.last_channel_number:
+            raise RequestError(400)
+        ip, port = stun.parse_xor_address(peer, request.transaction_id)
+        self._check(allocation, ip)
+        peer_address = address.socket_address(ip, port)
+        is_live_relay = peer_address in self._table.by_relayed_address
+        self._refuse(self.peers.port_refusal(ip, port, is_live_relay=is_live_relay))
+        # RFC 8656, 12.2: a number or a peer that is bound otherwise -> 400
+        if not allocation.can_bind(channel_number, peer_address, now):
+            raise RequestError(400)
+        if not allocation.bind(channel_number, peer_address, now):
+            raise RequestError(508)
+        return []
+
+    def _check(self, allocation: Allocation, ip: bytes) -> None:
+        # RFC 8656, 10.2 and 12.2: another family than the relayed address -> 443, a forbidden peer -> 403
+        if address.family(ip) != allocation.family:
+            raise RequestError(443)
+        self._refuse(self.peers.refusal(ip))
+
+    def _refuse(self, reason: str | None) -> None:
+        if reason is not None:
+            self._stats.refused_peers[reason] = self._stats.refused_peers.get(reason, 0) + 1
+            raise RequestError(403)

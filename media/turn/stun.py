@@ -1,0 +1,250 @@
+"""STUN messages: strict decode and encode, integrity and fingerprint (RFC 8489). No I/O, no state."""
+
+import binascii
+import hashlib
+import hmac
+import struct
+
+import msgspec
+
+REQUEST, INDICATION, SUCCESS, ERROR = 0, 1, 2, 3
+
+BINDING, ALLOCATE, REFRESH, SEND, DATA_METHOD, CREATE_PERMISSION, CHANNEL_BIND = 1, 3, 4, 6, 7, 8, 9
+
+MAPPED_ADDRESS = 0x0001
+USERNAME = 0x0006
+MESSAGE_INTEGRITY = 0x0008
+ERROR_CODE = 0x0009
+UNKNOWN_ATTRIBUTES = 0x000A
+CHANNEL_NUMBER = 0x000C
+LIFETIME = 0x000D
+XOR_PEER_ADDRESS = 0x0012
+DATA = 0x0013
+REALM = 0x0014
+NONCE = 0x0015
+XOR_RELAYED_ADDRESS = 0x0016
+REQUESTED_ADDRESS_FAMILY = 0x0017
+EVEN_PORT = 0x0018
+REQUESTED_TRANSPORT = 0x0019
+DONT_FRAGMENT = 0x001A
+MESSAGE_INTEGRITY_SHA256 = 0x001C
+XOR_MAPPED_ADDRESS = 0x0020
+RESERVATION_TOKEN = 0x0022
+ADDITIONAL_ADDRESS_FAMILY = 0x8000
+SOFTWARE = 0x8022
+FINGERPRINT = 0x8028
+
+UNDERSTOOD = frozenset(
+    (
+        MAPPED_ADDRESS,
+        USERNAME,
+        MESSAGE_INTEGRITY,
+        ERROR_CODE,
+        UNKNOWN_ATTRIBUTES,
+        CHANNEL_NUMBER,
+        LIFETIME,
+        XOR_PEER_ADDRESS,
+        DATA,
+        REALM,
+        NONCE,
+        XOR_RELAYED_ADDRESS,
+        REQUESTED_ADDRESS_FAMILY,
+        EVEN_PORT,
+        REQUESTED_TRANSPORT,
+        DONT_FRAGMENT,
+        XOR_MAPPED_ADDRESS,
+        RESERVATION_TOKEN,
+    )
+)
+"""Comprehension-required attributes that this server knows; every other one earns a 420."""
+
+COOKIE = 0x2112A442
+HEADER_BYTES = 20
+MOST_ATTRIBUTES = 64
+
+_COOKIE_BYTES = COOKIE.to_bytes(4)
+_FINGERPRINT_MASK = 0x5354554E
+_HEADER = struct.Struct("!HHI12s")
+_ATTRIBUTE = struct.Struct("!HH")
+_INTEGRITY_BYTES = 4 + 20
+_FINGERPRINT_BYTES = 4 + 4
+
+
+class StunError(Exception):
+    """The bytes are no STUN message, or an attribute of it is malformed."""
+
+
+class Message(msgspec.Struct, gc=False):
+    """A decoded message. `attributes` are in the order of the wire, those behind MESSAGE-INTEGRITY left out.
+
+    `raw` is the datagram; `integrity_at` the offset of MESSAGE-INTEGRITY in it, -1 without one.
+    """
+
+    method: int
+    kind: int
+    transaction_id: bytes
+    attributes: list[tuple[int, bytes]]
+    raw: bytes = b""
+    integrity_at: int = -1
+    has_fingerprint: bool = False
+
+    def first(self, attribute: int) -> bytes | None:
+        """Return the first value of an attribute; later ones of the same type do not count (RFC 8489, 14)."""
+        for key, value in self.attributes:
+            if key == attribute:
+                return value
+        return None
+
+    def every(self, attribute: int) -> list[bytes]:
+        """Return all values of an attribute that may stand more than once, such as XOR-PEER-ADDRESS."""
+        return [value for key, value in self.attributes if key == attribute]
+
+    def unknown(self) -> list[int]:
+        """Return the comprehension-required attribute types that are not understood, each once."""
+        found = [key for key, _ in self.attributes if key < 0x8000 and key not in UNDERSTOOD]
+        return list(dict.fromkeys(found))
+
+
+def decode(datagram: bytes) -> Message:
+    """Read one datagram that must be one whole STUN message.
+
+    Raises: StunError for anything else: drop the datagram silently (RFC 8489, 6.3).
+    """
+    if len(datagram) < HEADER_BYTES:
+        raise StunError("shorter than a header")
+    kind_and_method, length, cookie, transaction_id = _HEADER.unpack_from(datagram)
+    if kind_and_method & 0xC000 or cookie != COOKIE:
+        raise StunError("no STUN header")
+    if length & 3 or length != len(datagram) - HEADER_BYTES:
+        raise StunError("wrong length")
+    message = Message(
+        method=kind_and_method & 0x000F | (kind_and_method & 0x00E0) >> 1 | (kind_and_method & 0x3E00) >> 2,
+        kind=(kind_and_method & 0x0010) >> 4 | (kind_and_method & 0x0100) >> 7,
+        transaction_id=transaction_id,
+        attributes=[],
+        raw=datagram,
+    )
+    _decode_attributes(message, datagram)
+    return message
+
+
+def _decode_attributes(message: Message, datagram: bytes) -> None:
+    at, end, count = HEADER_BYTES, len(datagram), 0
+    while at < end:
+        key, length = _ATTRIBUTE.unpack_from(datagram, at)
+        next_at = at + 4 + (length + 3 & ~3)
+        count += 1
+        if next_at > end or count > MOST_ATTRIBUTES:
+            raise StunError("attributes exceed the message")
+        if key == FINGERPRINT:
+            # RFC 8489, 14.7: the last attribute of the message
+            if length != 4 or next_at != end:
+                raise StunError("misplaced FINGERPRINT")
+            _check_fingerprint(datagram, at)
+            message.has_fingerprint = True
+        elif message.integrity_at >= 0:
+            pass  # RFC 8489, 14.5: what follows MESSAGE-INTEGRITY is ignored
+        elif key == MESSAGE_INTEGRITY:
+            if length != 20:
+                raise StunError("MESSAGE-INTEGRITY is not 20 bytes")
+            message.integrity_at = at
+        else:
+            message.attributes.append((key, datagram[at + 4 : at + 4 + length]))
+        at = next_at
+
+
+def _check_fingerprint(datagram: bytes, at: int) -> None:
+    expected = binascii.crc32(datagram[:at]) ^ _FINGERPRINT_MASK
+    if datagram[at + 4 : at + 8] != expected.to_bytes(4):
+        raise StunError("wrong FINGERPRINT")
+
+
+def integrity_key(username: str, realm: str, password: str) -> bytes:
+    """Return the long-term key: MD5 of username, realm and password (RFC 8489, 9.2.2)."""
+    text = f"{username}:{realm}:{password}".encode()
+    return hashlib.md5(text, usedforsecurity=False).digest()
+
+
+def has_integrity(message: Message, key: bytes) -> bool:
+    """Tell whether MESSAGE-INTEGRITY of the message was made with this key (RFC 8489, 14.5)."""
+    at = message.integrity_at
+    if at < 0:
+        return False
+    # The length in the header counts up to and with MESSAGE-INTEGRITY, whatever follows.
+    length = at + _INTEGRITY_BYTES - HEADER_BYTES
+    covered = message.raw[:2] + length.to_bytes(2) + message.raw[4:at]
+    return hmac.compare_digest(hmac.digest(key, covered, "sha1"), message.raw[at + 4 : at + 24])
+
+
+def encode(message: Message, key: bytes | None = None) -> bytes:
+    """Write a message; with a key it carries MESSAGE-INTEGRITY, with `has_fingerprint` a FINGERPRINT at the end.
+
+    Padding is always zero. `raw` and `integrity_at` of the message are not read.
+    """
+    body = b"".join(
+        _ATTRIBUTE.pack(key_, len(value)) + value + bytes(-len(value) & 3) for key_, value in message.attributes
+    )
+    if key is not None:
+        head = _header(message, len(body) + _INTEGRITY_BYTES)
+        body += _ATTRIBUTE.pack(MESSAGE_INTEGRITY, 20) + hmac.digest(key, head + body, "sha1")
+    if message.has_fingerprint:
+        head = _header(message, len(body) + _FINGERPRINT_BYTES)
+        crc = binascii.crc32(head + body) ^ _FINGERPRINT_MASK
+        body += _ATTRIBUTE.pack(FINGERPRINT, 4) + crc.to_bytes(4)
+    return _header(message, len(body)) + body
+
+
+def _header(message: Message, length: int) -> bytes:
+    method, kind = message.method, message.kind
+    kind_and_method = (
+        method & 0x000F | (method & 0x0070) << 1 | (method & 0x0F80) << 2 | (kind & 1) << 4 | (kind & 2) << 7
+    )
+    return _HEADER.pack(kind_and_method, length, COOKIE, message.transaction_id)
+
+
+def xor_address(ip: bytes, port: int, transaction_id: bytes) -> bytes:
+    """Write the value of XOR-MAPPED-, XOR-PEER- and XOR-RELAYED-ADDRESS (RFC 8489, 14.2)."""
+    mask = int.from_bytes((_COOKIE_BYTES + transaction_id)[: len(ip)])
+    masked = (int.from_bytes(ip) ^ mask).to_bytes(len(ip))
+    return struct.pack("!xBH", 1 if len(ip) == 4 else 2, port ^ COOKIE >> 16) + masked
+
+
+def parse_xor_address(value: bytes, transaction_id: bytes) -> tuple[bytes, int]:
+    """Read an XOR address: 4 or 16 bytes of address, and the port.
+
+    Raises: StunError when the length does not fit the family or the family is unknown.
+    """
+    if len(value) not in (8, 20) or value[1] != (1 if len(value) == 8 else 2):
+        raise StunError("malformed XOR address")
+    masked = value[4:]
+    mask = int.from_bytes((_COOKIE_BYTES + transaction_id)[: len(masked)])
+    ip = (int.from_bytes(masked) ^ mask).to_bytes(len(masked))
+    return ip, int.from_bytes(value[2:4]) ^ COOKIE >> 16
+
+
+def error_code(code: int, reason: str) -> bytes:
+    """Write the value of ERROR-CODE; the code is 300-699 (RFC 8489, 14.8)."""
+    return bytes((0, 0, code // 100, code % 100)) + reason.encode()
+
+
+def parse_error_code(value: bytes) -> int:
+    """Read the code of an ERROR-CODE value.
+
+    Raises: StunError when it is too short or the code is out of range.
+    """
+    if len(value) < 4 or not 3 <= value[2] & 7 <= 6 or value[3] > 99:
+        raise StunError("malformed ERROR-CODE")
+    return (value[2] & 7) * 100 + value[3]
+
+
+def text(value: bytes, most: int) -> str:
+    """Read the text of USERNAME, REALM or NONCE.
+
+    Raises: StunError when it is empty, longer than `most` bytes or no UTF-8.
+    """
+    if not 0 < len(value) <= most:
+        raise StunError("text is empty or too long")
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise StunError("text is no UTF-8") from error
