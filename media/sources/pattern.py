@@ -1,51 +1,97 @@
-"""The test pattern."""
+"""The test pattern as a source: moving picture with a counter, and a tone that beeps when the sun flashes."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from fractions import Fraction
 
 import av
+from av.video.frame import PictureType
 
 from media.encoders.encoder import AUDIO_CLOCK_HZ, OPUS_FRAME_SAMPLES
-from media.sources import counter
-from media.sources.source import Pace, Picture, Sound
+from media.sources import counter, tone
+from media.sources.scene import Moment, Scene
+from media.sources.source import Pace, Picture, Sound, SourceError
+
+SOUND_S = OPUS_FRAME_SAMPLES / AUDIO_CLOCK_HZ
+SOUND_BYTES = OPUS_FRAME_SAMPLES * 4
+LARGEST_SIDE = 4096
+FASTEST_FPS = 120
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 class PatternSource:
-    """Thin: testsrc2 and the counter."""
+    """Pictures of any even size of at least 160x90; the frame number goes on when the source is played again.
+
+    Raises: SourceError: a size or rate that cannot be made.
+    """
 
     has_audio = True
 
-    def __init__(self, width: int, height: int, fps: float) -> None:
+    def __init__(
+        self, width: int = 1280, height: int = 720, fps: float = 30.0, wall_ms: Callable[[], int] = wall_clock_ms
+    ) -> None:
+        _check(width, height, fps)
         self.width, self.height, self.fps = width, height, fps
+        self._wall_ms = wall_ms
+        self._number = 0
+        self._frames = _frame_pool(width, height)
+        self._scene = Scene(self._frames.vpull())
+        self._tone = tone.one_second()
 
     def frames(self, pace: Pace) -> Generator[Picture | Sound, None, None]:
         """Play; see `Source`."""
-        graph = av.filter.Graph()
-        rate = Fraction(self.fps).limit_denominator(1001)
-        source = graph.add("testsrc2", f"size={self.width}x{self.height}:rate={rate}")
-        form = graph.add("format", "yuv420p")
-        sink = graph.add("buffersink")
-        source.link_to(form)
-        form.link_to(sink)
-        graph.configure()
-        number = sounds = 0
+        pictures = sounds = 0
         while True:
-            picture_at, sound_at = number / self.fps, sounds * 0.02
+            picture_at, sound_at = pictures / self.fps, sounds * SOUND_S
             if sound_at < picture_at:
                 if not pace(sound_at):
                     return
-                sound = av.AudioFrame("s16", "stereo", OPUS_FRAME_SAMPLES)
-                sound.sample_rate = AUDIO_CLOCK_HZ
-                sound.planes[0].update(bytes(OPUS_FRAME_SAMPLES * 4))
-                yield Sound(sound, sound_at)
+                yield Sound(self._sound(sounds), sound_at)
                 sounds += 1
-                continue
-            if not pace(picture_at):
-                return
-            frame = graph.vpull()
-            plane = frame.planes[0]
-            view = memoryview(plane)
-            counter.draw(view, plane.line_size, self.width, counter.Counter(number, time.time_ns() // 1_000_000))
-            yield Picture(frame, picture_at)
-            number += 1
+            else:
+                if not pace(picture_at):
+                    return
+                yield Picture(self._picture(picture_at), picture_at)
+                pictures += 1
+
+    def _picture(self, time_s: float) -> av.VideoFrame:
+        frame = self._frames.vpull()
+        frame.pict_type = PictureType.NONE
+        self._scene.draw(frame, Moment(self._number, time_s, self._wall_ms()))
+        self._number += 1
+        return frame
+
+    def _sound(self, index: int) -> av.AudioFrame:
+        frame = av.AudioFrame("s16", "stereo", OPUS_FRAME_SAMPLES)
+        frame.sample_rate = AUDIO_CLOCK_HZ
+        start = index * SOUND_BYTES % len(self._tone)
+        frame.planes[0].update(self._tone[start : start + SOUND_BYTES])
+        return frame
+
+
+def _frame_pool(width: int, height: int) -> av.filter.Graph:
+    """FFmpeg's own frame pool: a filter that gives empty frames and takes them back when nobody holds them."""
+    graph = av.filter.Graph()
+    source = graph.add("nullsrc", f"size={width}x{height}:rate={Fraction(30)}")
+    pixels = graph.add("format", "yuv420p")
+    sink = graph.add("buffersink")
+    source.link_to(pixels)
+    pixels.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def _check(width: int, height: int, fps: float) -> None:
+    if width % 2 or height % 2:
+        raise SourceError(f"the test pattern needs an even width and height, not {width}x{height}")
+    if not counter.fits(width, height * 2 // 3) or max(width, height) > LARGEST_SIDE:
+        raise SourceError(
+            f"the test pattern cannot be {width}x{height}: it needs 160 to {LARGEST_SIDE} pixels of width "
+            "and a height of at least a fifth of the width"
+        )
+    if not 1 <= fps <= FASTEST_FPS:
+        raise SourceError(f"the test pattern runs at 1 to {FASTEST_FPS} frames per second, not {fps:g}")

@@ -9,7 +9,6 @@ from fractions import Fraction
 from typing import Protocol
 
 import msgspec
-from av.video.frame import PictureType
 
 from media.encoders.encoder import (
     AUDIO_CLOCK_HZ,
@@ -103,7 +102,6 @@ class Pump:
         if isinstance(item, Picture):
             timestamp = max(round(elapsed * VIDEO_CLOCK_HZ), self._video_timestamp + 1)
             self._video_timestamp = timestamp
-            item.frame.pict_type = PictureType.NONE  # else an encoder would take the source's key frames over
             item.frame.pts, item.frame.time_base = timestamp, Fraction(1, VIDEO_CLOCK_HZ)
             self.stats.pictures += 1
             self._outputs.video(Capture(item.frame, timestamp, captured_at))

@@ -15,7 +15,10 @@ class SourceError(Exception):
 
 
 class Picture(msgspec.Struct, frozen=True, eq=False):
-    """A yuv420p frame of the source's size, taken `time_s` seconds after the start of the source."""
+    """A yuv420p frame of the source's size, taken `time_s` seconds after the start of the source.
+
+    Its picture type is NONE: an encoder would make a key frame of each picture of type I.
+    """
 
     frame: av.VideoFrame
     time_s: float
