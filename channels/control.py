@@ -30,6 +30,7 @@ PAGE_SIZE = range(1, 10_001)
 DEFAULT_PAGE_SIZE = 500
 _PUBLIC_VERSION_LENGTH = 20
 _WRITE_ATTEMPTS = 5
+_CONTENDED = "other requests keep changing this channel: try again"
 
 OnDeleted = Callable[[ChannelArn], None]
 
@@ -175,7 +176,7 @@ class ControlPlane:
 
         Raises: ResourceNotFoundException, ResourceInUseException, VersionMismatchException.
         """
-        for attempt in range(_WRITE_ATTEMPTS):
+        for _ in range(_WRITE_ATTEMPTS):
             channel = await self.resolve(arn, account)
             require_active(channel)
             if current_version is not None:
@@ -183,12 +184,12 @@ class ControlPlane:
             try:
                 with _store_answers():
                     await self._store.delete(arn, channel.version)
-                break
             except VersionMismatchException:
-                if attempt == _WRITE_ATTEMPTS - 1:
-                    raise
-        for on_deleted in self.on_deleted:
-            on_deleted(arn)
+                continue
+            for on_deleted in self.on_deleted:
+                on_deleted(arn)
+            return
+        raise ResourceInUseException(_CONTENDED)
 
     async def tag(self, arn: ChannelArn, account: str, tag_pairs: Iterable[tuple[str, str]]) -> None:
         """Add tags or change their values (KVS API: TagResource).
@@ -234,7 +235,7 @@ class ControlPlane:
             except VersionMismatchException:
                 continue
             return new
-        raise ResourceInUseException("other requests keep changing this channel: try again")
+        raise ResourceInUseException(_CONTENDED)
 
     def _next_created_ms(self) -> int:
         """The present, but never the same twice: a re-created channel gets another ARN."""
