@@ -73,6 +73,7 @@ def _viewer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", metavar="NAME", required=True, help="channel to watch")
     parser.add_argument("--frames", type=_positive, default=30, help="frames to decode before leaving (default: 30)")
     parser.add_argument("--relay", action="store_true", help="use relay candidates only")
+    parser.add_argument("--codec", choices=("H264", "VP8"), default="H264", help="video codec to prefer")
     parser.add_argument("--timeout", type=_seconds, default=20.0, metavar="S", help="seconds in all (default: 20)")
     parser.add_argument("--client-id", metavar="ID", help="client id to connect with (default: one made up)")
 

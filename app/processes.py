@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -167,6 +168,12 @@ class Child:
         self._process.wait()
 
 
+def since_start_ms() -> float:
+    """Milliseconds since this process began, its interpreter's start included."""
+    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return (time.clock_gettime(time.CLOCK_BOOTTIME) - started) * 1000
+
+
 def _end_in_words(code: int | None) -> str:
     if code is None:
         return "still there"
@@ -231,6 +238,21 @@ async def report_stats(link: ParentLink, read: Callable[[], dict[str, float]], e
     while True:
         link.report(Report(stats=read()))
         await asyncio.sleep(every_s)
+
+
+def flatten(stats: msgspec.Struct, prefix: str = "") -> dict[str, float]:
+    """Return the numbers of a Struct by dotted name; nested Structs and dicts are walked, all else is left out."""
+    flat: dict[str, float] = {}
+    _walk(msgspec.to_builtins(stats, str_keys=True), prefix, flat)
+    return flat
+
+
+def _walk(value: object, name: str, flat: dict[str, float]) -> None:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _walk(inner, f"{name}.{key}" if name else str(key), flat)
+    elif isinstance(value, int | float):
+        flat[name] = float(value)
 
 
 Work = Callable[[asyncio.Event], Coroutine[object, object, None]]

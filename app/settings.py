@@ -209,6 +209,10 @@ class Loaded(msgspec.Struct, frozen=True):
     origins: dict[str, Origin]
     warnings: tuple[str, ...] = ()
 
+    def is_given(self, name: str) -> bool:
+        """Whether somebody set it, rather than the default."""
+        return self.origins[name] is not Origin.DEFAULT
+
 
 def load(flags: Mapping[str, object], environment: Mapping[str, str], config: str | None = None) -> Loaded:
     """Read every setting once; `flags` holds only what the command line gave, by setting name.

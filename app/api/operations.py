@@ -56,8 +56,10 @@ class Pulse:
 class Operations:
     """What the operations port answers from; `checks` run on the event loop, None or a sentence each."""
 
-    def __init__(self, version: str, checks: Mapping[str, Check], metrics: Callable[[], bytes]) -> None:
-        self.pulse = Pulse()
+    def __init__(
+        self, version: str, checks: Mapping[str, Check], metrics: Callable[[], bytes], pulse: Pulse | None = None
+    ) -> None:
+        self.pulse = pulse or Pulse()
         self.is_draining = False
         self._version = version
         self._checks = checks

@@ -1,0 +1,101 @@
+"""`heliograph demo`: start relay and master, then the service, and say how to look at the picture."""
+
+import argparse
+import importlib
+import json
+import sys
+
+import msgspec
+
+from app.exits import Exit
+from app.listen import listen
+from app.processes import Child, since_start_ms
+from app.settings import Loaded, Settings
+
+_LOOPBACK = "127.0.0.1"
+_PAGE = """\
+heliograph demo is ready after {ready_ms} ms; Ctrl-C ends it and nothing stays behind.
+
+  HTTP and signaling  {http}
+  STUN/TURN           {turn}
+  operations          {ops}/readyz and {ops}/metrics
+  master              sends {source} into the channel {channel_name}
+
+Open this in a browser, and the picture moves:
+  {viewer_url}
+
+Relay only, every packet through our TURN:
+  {relay_url}
+
+Your camera as the master of the channel camera, then watch it:
+  {camera_url}
+  {camera_viewer_url}
+
+With curl:
+  curl -s {http}/describeSignalingChannel -d '{{"ChannelName":"{channel_name}"}}' \\
+    -H 'Authorization: Bearer {token}'
+
+Without a browser:
+  export HELIOGRAPH_ENDPOINT={http} HELIOGRAPH_TOKEN={token}
+  {program} viewer --channel {channel_name} --frames 90 --relay
+"""
+
+
+def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
+    """Show until SIGINT or SIGTERM; with --json one line tells where, once all is ready."""
+    values = msgspec.structs.replace(
+        loaded.settings,
+        host=_LOOPBACK,
+        public_host="",
+        log_level=loaded.settings.log_level if loaded.is_given("log_level") else "warning",
+        log_format=loaded.settings.log_format if loaded.is_given("log_format") else "text",
+        limits_profile="relaxed" if arguments.relaxed else loaded.settings.limits_profile,
+    )
+    with (
+        listen(_LOOPBACK, values.http_port, "http_port", may_move=True) as http,
+        listen(values.ops_host, values.ops_port, "ops_port", may_move=True) as ops,
+    ):
+        _tell_moves(values, http.getsockname()[1], ops.getsockname()[1])
+        children = (Child("turn"), Child("master"))  # they load their code while we load ours
+        try:
+            demo = importlib.import_module("app.wiring.demo")
+            demo.start(
+                demo.DemoOrder(values, arguments.source),
+                demo.DemoParts(demo.Listeners(http, ops), *children),
+                lambda where: _announce(arguments, where),
+                _notice,
+            )
+        finally:
+            for child in children:
+                child.abandon()
+    return Exit.OK
+
+
+def _tell_moves(values: Settings, http_port: int, ops_port: int) -> None:
+    for key, wanted, got in (("HTTP_PORT", values.http_port, http_port), ("OPS_PORT", values.ops_port, ops_port)):
+        if wanted not in (0, got):
+            _notice(f"{key}: {wanted} is taken, using {got}")
+
+
+def _notice(sentence: str) -> None:
+    print(f"heliograph: {sentence}", file=sys.stderr, flush=True)
+
+
+def _announce(arguments: argparse.Namespace, where: dict[str, object]) -> None:
+    where["ready_ms"] = round(since_start_ms())
+    if arguments.json:
+        line = {name: where[name] for name in where if name != "ops"}
+        print(json.dumps(line), flush=True)
+        return
+    http, token = where["http"], where["token"]
+    print(
+        _PAGE.format(
+            **where,
+            source=arguments.source,
+            relay_url=f"{http}/viewer#channel={where['channel_name']}&relay=1&token={token}",
+            camera_url=f"{http}/master#channel=camera&token={token}",
+            camera_viewer_url=f"{http}/viewer#channel=camera&token={token}",
+            program=sys.argv[0] if sys.argv[0].endswith("heliograph") else "heliograph",
+        ),
+        flush=True,
+    )

@@ -1,0 +1,46 @@
+"""`heliograph master`: send a picture into a channel, alone or as the child of `demo`."""
+
+import argparse
+import asyncio
+import sys
+
+import msgspec
+
+from app import logs
+from app.exits import CommandError, Exit
+from app.processes import ParentLink, Report, report_stats, run_for_parent, until_signal
+from app.settings import Loaded
+from app.wiring.master import MasterPart
+from app.wiring.orders import MasterOrder
+
+
+def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
+    """Send until SIGINT or SIGTERM, until a newer master takes over, or until the parent is gone."""
+    if arguments.inherited_fd is not None:
+        link = ParentLink(arguments.inherited_fd)
+        order = msgspec.json.decode(link.configuration(), type=MasterOrder)
+        logs.configure(order.settings.log_level, order.settings.log_format)
+        return run_for_parent(link, lambda stopping: _for_parent(order, link, stopping))
+    if not arguments.channel:
+        raise CommandError("--channel NAME is missing; example: heliograph master --channel demo", Exit.USAGE)
+    logs.configure(loaded.settings.log_level, loaded.settings.log_format)
+    order = MasterOrder(loaded.settings, arguments.channel, arguments.source, arguments.persist)
+    asyncio.run(_alone(order))
+    return Exit.OK
+
+
+async def _for_parent(order: MasterOrder, link: ParentLink, stopping: asyncio.Event) -> None:
+    master = MasterPart(order)
+    async with asyncio.TaskGroup() as group:
+        reporting = group.create_task(report_stats(link, master.counters))
+        await master.run(lambda: link.report(Report(ready={})), stopping)
+        reporting.cancel()
+
+
+async def _alone(order: MasterOrder) -> None:
+    def announce() -> None:
+        print(f"heliograph: master of {order.channel} sends {order.source}", file=sys.stderr)
+
+    stopping = asyncio.Event()
+    async with until_signal(stopping):
+        await MasterPart(order).run(announce, stopping)

@@ -1,0 +1,44 @@
+"""`heliograph turn`: STUN/TURN alone, or as the child of `serve` and `demo`."""
+
+import argparse
+import asyncio
+import json
+
+import msgspec
+
+from app import logs, settings
+from app.exits import Exit
+from app.processes import ParentLink, Report, report_stats, run_for_parent, until_signal
+from app.settings import Loaded
+from app.wiring import turn
+from app.wiring.orders import TurnOrder
+
+
+def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
+    """Relay until SIGINT or SIGTERM, or until the parent is gone."""
+    if arguments.inherited_fd is not None:
+        link = ParentLink(arguments.inherited_fd)
+        order = msgspec.json.decode(link.configuration(), type=TurnOrder)
+        logs.configure(order.settings.log_level, order.settings.log_format)
+        return run_for_parent(link, lambda stopping: _for_parent(order, link, stopping))
+    logs.configure(loaded.settings.log_level, loaded.settings.log_format)
+    secret = settings.load_or_create_turn_secret(settings.open_data_folder(loaded.settings))
+    asyncio.run(_alone(TurnOrder(loaded.settings, (secret.decode(),)), is_json=arguments.json))
+    return Exit.OK
+
+
+async def _for_parent(order: TurnOrder, link: ParentLink, stopping: asyncio.Event) -> None:
+    server = turn.TurnServer(order)
+    async with asyncio.TaskGroup() as group:
+        reporting = group.create_task(report_stats(link, server.counters))
+        await server.run(lambda uri: link.report(Report(ready={"uri": uri})), stopping)
+        reporting.cancel()
+
+
+async def _alone(order: TurnOrder, *, is_json: bool) -> None:
+    def announce(uri: str) -> None:
+        print(json.dumps({"turn": uri}) if is_json else f"STUN/TURN on {uri}", flush=True)
+
+    stopping = asyncio.Event()
+    async with until_signal(stopping):
+        await turn.TurnServer(order).run(announce, stopping)

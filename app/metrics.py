@@ -1,0 +1,157 @@
+"""Plain counters of all parts -> Prometheus text, read at scrape time. No label names a channel or a client."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+
+import msgspec
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+
+from app.request_counter import SECONDS, RequestStats
+from channels.signaling.stats import DELIVERY_BOUNDS_S, HubStats
+
+Flat = Mapping[str, float]
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """Where the numbers are: `turn` and `master` give the last counters of those processes, empty without one."""
+
+    version: str
+    hub: HubStats
+    requests: RequestStats
+    turn: Callable[[], Flat] = dict
+    master: Callable[[], Flat] = dict
+    loop_lag_s: Callable[[], float] = float
+
+
+class Metrics:
+    """The metrics of one process and of the processes it started."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(namespace="heliograph", registry=self._registry)
+
+    def text(self) -> bytes:
+        """Return the Prometheus text form."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give every metric family; called by prometheus_client."""
+        yield InfoMetricFamily("heliograph_build", "version of the program", {"version": self._sources.version})
+        yield _gauge("event_loop_lag_seconds", "how late the event loop is", self._sources.loop_lag_s())
+        yield from _signaling(self._sources.hub)
+        yield from _control(self._sources.requests)
+        yield from _turn(self._sources.turn())
+        yield from _media(self._sources.master())
+
+
+def _signaling(stats: HubStats) -> Iterator[Metric]:
+    connections = GaugeMetricFamily("heliograph_signaling_connections", "open websockets", labels=["role"])
+    connections.add_metric(["master"], stats.masters)
+    connections.add_metric(["viewer"], stats.viewers)
+    yield connections
+    labels = ["role", "action", "result"]
+    yield _counters("signaling_messages", "messages by outcome", labels, stats.messages.items())
+    yield _counters(
+        "signaling_admission", "attempts to connect by outcome", ["role", "result"], stats.admissions.items()
+    )
+    delivery = HistogramMetricFamily("heliograph_signaling_delivery_seconds", "frame in to recipient's queue, one node")
+    delivery.add_metric([], _buckets(DELIVERY_BOUNDS_S, stats.delivery_counts), stats.delivery_seconds)
+    yield delivery
+    yield _counter("signaling_slow_closed", "connections closed for not reading", stats.slow_closed)
+    yield _counter("presence_lease_lost", "leases lost to another node", stats.lease_lost)
+    yield _counter("bus_publish_unreachable", "messages no node took", stats.publish_unreachable)
+
+
+def _control(stats: RequestStats) -> Iterator[Metric]:
+    yield _counters("control_requests", "HTTP requests", ["operation", "code"], stats.requests.items())
+    seconds = HistogramMetricFamily("heliograph_control_request_seconds", "time to answer", labels=["operation"])
+    for operation, counts in list(stats.counts.items()):
+        seconds.add_metric([operation], _buckets(SECONDS, counts), stats.seconds.get(operation, 0.0))
+    yield seconds
+
+
+def _turn(flat: Flat) -> Iterator[Metric]:
+    yield _gauge("turn_allocations", "open TURN allocations", flat.get("allocations", 0.0))
+    for unit in ("bytes", "packets"):
+        directions = [((to,), flat.get(f"{unit}_to_{to}", 0.0)) for to in ("peers", "clients")]
+        yield _counters(f"turn_relayed_{unit}", f"relayed {unit}", ["direction"], directions)
+    for name, field, label, words in _TURN:
+        yield _counters(name, words, [label] if label else [], _under(flat, field))
+
+
+def _media(flat: Flat) -> Iterator[Metric]:
+    yield _gauge("media_viewers", "peers that receive", flat.get("viewers", 0.0))
+    for name, field, label, words in _MEDIA:
+        yield _counters(name, words, [label] if label else [], _under(flat, field))
+    encoders = "feed.encoders."
+    frames = [(tuple(key.split(".")), value) for key, value in _by_encoder(flat, encoders)]
+    for name, field, words in _ENCODER:
+        values = [((encoder,), value) for (encoder, kind), value in frames if kind == field]
+        yield _counters(name, words, ["encoder"], values)
+
+
+def _by_encoder(flat: Flat, prefix: str) -> Iterator[tuple[str, float]]:
+    return ((name.removeprefix(prefix), value) for name, value in flat.items() if name.startswith(prefix))
+
+
+# metric, counter of the process, label of what is below it, help
+_TURN = (
+    ("turn_allocate", "allocations_total", "", "allocations made"),
+    ("turn_bindings", "bindings_total", "", "STUN Binding answers"),
+    ("turn_auth_failures", "auth_failures", "reason", "requests without a valid credential"),
+    ("turn_denied_peers", "refused_peers", "reason", "peers no relay may reach"),
+    ("turn_dropped", "dropped", "reason", "datagrams that went no further"),
+)
+_MEDIA = (
+    ("media_offers", "master.offers", "", "offers of viewers"),
+    ("media_offers_refused", "master.offers_refused", "", "offers that were refused"),
+    ("media_peer_ends", "master.ends", "reason", "peers by the reason of their end"),
+    ("media_reconnects", "master.reconnects", "", "signaling connections opened again"),
+    ("media_dropped_frames", "feed.dropped_frames", "", "frames that reached no encoder"),
+)
+_ENCODER = (
+    ("media_frames", "frames", "frames encoded"),
+    ("media_key_frames", "key_frames", "key frames encoded"),
+    ("media_encode_seconds", "encode_seconds", "time inside the codec"),
+    ("media_encoded_bytes", "encoded_bytes", "bytes encoded"),
+)
+
+
+def _under(flat: Flat, field: str) -> Iterator[tuple[tuple[str, ...], float]]:
+    """Give (labels, value) of a flat field, or of every field below it."""
+    for name, value in flat.items():
+        if name == field:
+            yield (), value
+        elif name.startswith(field + "."):
+            yield (name.removeprefix(field + "."),), value
+
+
+def _gauge(name: str, words: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"heliograph_{name}", words, value)
+
+
+def _counter(name: str, words: str, value: float) -> CounterMetricFamily:
+    return CounterMetricFamily(f"heliograph_{name}", words, value)
+
+
+def _counters(
+    name: str, words: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"heliograph_{name}", words, labels=labels)
+    for label_values, value in list(values):
+        family.add_metric(list(label_values), value)
+    return family
+
+
+def _buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:
+    edges = [*(str(bound) for bound in bounds), "+Inf"]
+    return list(zip(edges, map(float, accumulate(counts)), strict=True))

@@ -1,0 +1,63 @@
+"""uvicorn as this project runs it: bound sockets handed in, signals left to the wiring, a drain before the end."""
+
+import asyncio
+import contextlib
+import math
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+FRAME_BYTES = 64 * 1024
+CANCEL_S = 1.0
+
+
+class HttpServer(uvicorn.Server):
+    """HTTP and websockets of one ASGI application on one listener.
+
+    `drain` is called once nothing new is accepted, before the connections that are left are closed.
+    """
+
+    def __init__(
+        self, application: Any, listener: socket.socket, drain: Callable[[], Awaitable[None]], drain_s: float
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                http="httptools",
+                ws="websockets-sansio",
+                ws_max_size=FRAME_BYTES,
+                ws_per_message_deflate=False,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=max(1, math.ceil(drain_s)),
+            )
+        )
+        self.is_up = asyncio.Event()
+        self._listener = listener
+        self._drain = drain
+
+    async def run_until_exit(self) -> None:
+        """Serve until `should_exit` is set, then drain."""
+        await self.serve(sockets=[self._listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept, and say so by `is_up`."""
+        await super().startup(sockets)
+        self.is_up.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nothing new, tell the websockets to go, then close what is left."""
+        for server in self.servers:
+            server.close()
+        await self._drain()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone: the wiring ends all parts in order."""
+        yield

@@ -1,0 +1,109 @@
+"""`heliograph demo`: node, relay and master on loopback, everything in memory, nothing left behind."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+
+import msgspec
+import uvloop
+
+from app import logs
+from app.cli_token import token_settings
+from app.exits import CommandError, Exit
+from app.processes import Child, until_signal
+from app.settings import Settings
+from app.wiring.node import Listeners, Node, NodeOrder
+from app.wiring.orders import MasterOrder, TurnOrder
+from channels.auth import token
+from channels.embedded import store
+
+CHANNEL = "demo"
+CAMERA_CHANNEL = "camera"
+TOKEN_LIFETIME_S = 12 * 3600.0
+
+
+class DemoOrder(msgspec.Struct, frozen=True):
+    """What to show."""
+
+    settings: Settings
+    source: str
+
+
+class DemoParts(msgspec.Struct, frozen=True):
+    """The processes and sockets of a demo, made before anything heavy is loaded."""
+
+    listeners: Listeners
+    turn: Child
+    master: Child
+
+
+Announce = Callable[[dict[str, object]], None]
+"""Takes the fields of the ready line but `ready_ms`, and `ops`, the URL of the operations port."""
+Notice = Callable[[str], None]
+"""Takes a sentence for the person who watches."""
+
+
+def start(order: DemoOrder, parts: DemoParts, on_ready: Announce, on_notice: Notice) -> None:
+    """Show until SIGINT or SIGTERM, on an event loop of its own.
+
+    Raises: CommandError when a part cannot start or ends by itself.
+    """
+    logs.configure(order.settings.log_level, order.settings.log_format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(order, parts, on_ready, on_notice))
+
+
+async def _run(order: DemoOrder, parts: DemoParts, on_ready: Announce, on_notice: Notice) -> None:
+    stopping = asyncio.Event()
+    async with until_signal(stopping):
+        secret = secrets.token_hex(32).encode()
+        parts.turn.on_notice = on_notice
+        parts.turn.configure(TurnOrder(order.settings, (secret.decode(),), may_move=True))
+        key = token.new_es256_key()
+        node = Node(NodeOrder(order.settings, store.MEMORY, (key,), secret), parts.turn)
+        account = order.settings.account
+        channel = await node.control.create(account, CHANNEL)
+        await node.control.create(account, CAMERA_CHANNEL)
+        text = _token(order.settings, key)
+        url = parts.listeners.http_url
+        own = msgspec.structs.replace(order.settings, endpoint=url, token=text)
+        parts.master.configure(MasterOrder(own, CHANNEL, order.source))
+        async with node.running(parts.listeners, parts.master), asyncio.TaskGroup() as group:
+            sending = group.create_task(_follow_master(parts.master, on_notice))
+            await parts.master.ready()
+            on_ready(
+                {
+                    "http": url,
+                    "https": None,
+                    "turn": node.turn_uri,
+                    "channel_name": CHANNEL,
+                    "channel_arn": str(channel.arn),
+                    "viewer_url": f"{url}/viewer#channel={CHANNEL}&token={text}",
+                    "token": text,
+                    "ops": parts.listeners.ops_url,
+                }
+            )
+            await stopping.wait()
+            sending.cancel()
+
+
+async def _follow_master(master: Child, on_notice: Callable[[str], None]) -> None:
+    try:
+        await master.run()
+    except CommandError as error:
+        if error.code is not Exit.REPLACED:
+            raise
+        on_notice(f"a newer master took over the channel {CHANNEL}; the demo's own has ended, all else runs on")
+
+
+def _token(settings: Settings, key: token.TokenKey) -> str:
+    return token.mint(
+        key,
+        token_settings(settings),
+        subject="heliograph-demo",
+        actions=["kvs:*"],
+        channels=["*"],
+        now_wall=time.time(),
+        lifetime_s=TOKEN_LIFETIME_S,
+    )

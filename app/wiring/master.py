@@ -1,0 +1,70 @@
+"""Settings -> one master: signaling client, feed and peers. Imports codecs and WebRTC."""
+
+import asyncio
+from collections.abc import Callable
+
+from app.exits import CommandError, Exit, cause, refusal
+from app.processes import flatten
+from app.wiring.orders import MasterOrder
+from channels.errors import ServiceError
+from channels.names import Role
+from channels.service import EndpointUnreachableError
+from channels.signaling.client import ClientSettings, RefusedError, SignalingClient
+from media.encoders.encoder import EncoderSettings
+from media.feed import Feed
+from media.master import Master, MasterSettings, ReplacedError
+from media.sources.open import open_source
+from media.sources.source import SourceError
+
+
+class MasterPart:
+    """One master with its source and encoders."""
+
+    def __init__(self, order: MasterOrder) -> None:
+        settings = order.settings
+        client = ClientSettings(
+            endpoint=settings.endpoint,
+            token=settings.token,
+            channel_name=order.channel,
+            role=Role.MASTER,
+            client_id=None,
+        )
+        try:
+            self._feed = Feed(open_source(order.source), EncoderSettings())
+        except SourceError as error:
+            raise CommandError(f"--source {order.source}: {error}", Exit.USAGE) from None
+        self._master = Master(
+            SignalingClient(client), self._feed, MasterSettings(source=order.source, persist=order.persist)
+        )
+
+    def counters(self) -> dict[str, float]:
+        """Return the plain counters by name."""
+        return {
+            "viewers": float(self._master.viewers),
+            **flatten(self._master.stats, "master"),
+            **flatten(self._feed.stats, "feed"),
+            **flatten(self._master.fanout.stats, "fanout"),
+        }
+
+    async def run(self, on_ready: Callable[[], None], stopping: asyncio.Event) -> None:
+        """Send until `stopping`.
+
+        Raises: CommandError with the exit code of what ended the master.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                feeding = group.create_task(self._feed.run())
+                sending = group.create_task(self._master.run(on_ready))
+                await stopping.wait()
+                sending.cancel()
+                feeding.cancel()
+        except* ReplacedError:
+            raise CommandError("replaced by a newer master", Exit.REPLACED) from None
+        except* (ServiceError, RefusedError, EndpointUnreachableError) as group:
+            raise _reason(cause(group)) from None
+
+
+def _reason(error: BaseException) -> CommandError:
+    if isinstance(error, ServiceError):
+        return refusal(error)
+    return CommandError(str(error), Exit.REFUSED if isinstance(error, RefusedError) else Exit.UNREACHABLE)

@@ -1,0 +1,175 @@
+"""Settings -> the API and signaling part of one process, with its operations port."""
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from app import server
+from app.api import operations
+from app.api.channels import ChannelsApi, EndpointSettings
+from app.api.ice import IceApi, IceSettings
+from app.api.tickets import TicketsApi
+from app.authenticate import Authenticator
+from app.cli_token import token_settings
+from app.cli_version import version
+from app.metrics import Metrics, Sources
+from app.processes import Child
+from app.request_counter import RequestCounter
+from app.serving import HttpServer
+from app.settings import Settings, SettingsError
+from app.ws.channel import ChannelSockets
+from channels.auth.ticket import Tickets
+from channels.auth.token import TokenKey, TokenVerifier
+from channels.control import ControlPlane, ControlSettings
+from channels.embedded.bus import EmbeddedBus
+from channels.embedded.presence import EmbeddedPresence
+from channels.embedded.store import SqliteStore
+from channels.quotas import Quotas
+from channels.signaling.hub import Hub
+from channels.signaling.limits import Limits
+from channels.store import StoreUnavailableError
+
+STATIC = Path(__file__).parent.parent / "static"
+
+
+class NodeOrder(msgspec.Struct, frozen=True):
+    """What a node is made of: the catalog's path (or `:memory:`), signing keys, TURN secret; newest key last."""
+
+    settings: Settings
+    catalog: str
+    keys: tuple[TokenKey, ...]
+    turn_secret: bytes
+
+    def __repr__(self) -> str:
+        return f"NodeOrder({self.settings!r}, {self.catalog!r})"
+
+
+class Listeners(msgspec.Struct, frozen=True):
+    """Bound sockets of a node."""
+
+    http: socket.socket
+    ops: socket.socket
+
+    @property
+    def http_url(self) -> str:
+        """The URL of the HTTP port as this machine reaches it."""
+        return _url(self.http)
+
+    @property
+    def ops_url(self) -> str:
+        """The URL of the operations port."""
+        return _url(self.ops)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class Node:
+    """The parts of one API and signaling process; `run` keeps them going, `turn` is the relay's process."""
+
+    def __init__(self, order: NodeOrder, turn: Child) -> None:
+        settings = order.settings
+        is_relaxed = settings.limits_profile == "relaxed"
+        self._settings = settings
+        self._turn = turn
+        self.turn_uri = ""
+        try:
+            self.store = SqliteStore(order.catalog)
+        except StoreUnavailableError as error:
+            raise SettingsError(f"DATA_DIR: the catalog {order.catalog} cannot be opened: {error}") from None
+        self.control = ControlPlane(
+            self.store,
+            ControlSettings(
+                region=settings.region,
+                account=settings.account,
+                partition=settings.partition,
+                account_channel_limit=settings.account_channel_limit,
+                quotas=Quotas.relaxed() if is_relaxed else Quotas.aws(),
+            ),
+            wall_ms=lambda: time.time_ns() // 1_000_000,
+        )
+        name = f"node-{secrets.token_hex(4)}"
+        self.hub = Hub(
+            bus=EmbeddedBus(),
+            presence=EmbeddedPresence(name),
+            limits=Limits.relaxed() if is_relaxed else Limits.aws(),
+            node=name,
+            now=time.monotonic,
+        )
+        self.control.on_deleted.append(self.hub.close_channel)
+        self._application = self._build(order)
+
+    def _build(self, order: NodeOrder) -> RequestCounter:
+        tickets = Tickets()
+        verifier = TokenVerifier(order.keys, token_settings(self._settings))
+        authenticator = Authenticator(verifier, tickets, wall=time.time, monotonic=time.monotonic)
+        ice = IceSettings(uris=lambda: (self.turn_uri,) if self.turn_uri else (), secret=order.turn_secret)
+        apis = (
+            ChannelsApi(self.control, EndpointSettings(public_host=self._settings.public_host or None)),
+            IceApi(self.control, ice, time.time),
+            TicketsApi(self.control, self.hub, tickets),
+        )
+        operations_of_all = tuple(operation for api in apis for operation in api.operations)
+        application = server.build(
+            server.Parts(
+                operations=operations_of_all,
+                authenticator=authenticator,
+                channel_sockets=ChannelSockets(self.hub, self.control, authenticator),
+                static=STATIC,
+            )
+        )
+        return RequestCounter(application, {operation.path: operation.name for operation in operations_of_all})
+
+    @contextlib.asynccontextmanager
+    async def running(self, listeners: Listeners, master: Child | None = None) -> AsyncIterator[None]:
+        """Serve while the block runs, beside the relay's process and its counters; then drain.
+
+        The relay is ready and the port answers when the block begins. Raises: CommandError when the relay ends.
+        """
+        pulse = operations.Pulse()
+        metrics = Metrics(
+            Sources(
+                version=version(),
+                hub=self.hub.stats,
+                requests=self._application.stats,
+                turn=lambda: self._turn.stats,
+                master=lambda: master.stats if master else {},
+                loop_lag_s=lambda: pulse.lag_s,
+            )
+        )
+        checks = {"catalog": self._check_catalog, "turn": self._check_turn}
+        ops = operations.Operations(version(), checks, metrics.text, pulse)
+        http = HttpServer(self._application, listeners.http, self._drain, self._settings.drain_s)
+        try:
+            async with operations.serve(ops, listeners.ops), asyncio.TaskGroup() as group:
+                others = [group.create_task(self._turn.run()), group.create_task(self.hub.run())]
+                serving = group.create_task(http.run_until_exit())
+                await http.is_up.wait()
+                self.turn_uri = str((await self._turn.ready())["uri"])
+                yield
+                ops.is_draining = True
+                http.should_exit = True
+                await serving
+                for task in others:
+                    task.cancel()
+        finally:
+            self.store.close()
+
+    async def _drain(self) -> None:
+        await self.hub.drain(self._settings.drain_s)
+
+    async def _check_catalog(self) -> str | None:
+        await self.control.check()
+        return None
+
+    async def _check_turn(self) -> str | None:
+        return None if self._turn.is_alive else "the TURN process has ended"

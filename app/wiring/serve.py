@@ -1,0 +1,42 @@
+"""`heliograph serve`: the node and the relay's process, data in the data folder."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from app import logs
+from app.cli_token import load_keys
+from app.processes import Child, until_signal
+from app.settings import Settings
+from app.wiring.node import Listeners, Node, NodeOrder
+from app.wiring.orders import TurnOrder
+
+Announce = Callable[[dict[str, object]], None]
+"""Takes where the service answers: `http`, `https`, `turn`, `ops`."""
+
+
+def start(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announce) -> None:
+    """Serve until SIGINT or SIGTERM, on an event loop of its own.
+
+    Raises: CommandError when a part cannot start or ends by itself.
+    """
+    logs.configure(order.settings.log_level, order.settings.log_format)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(order, listeners, turn, on_ready))
+
+
+def order(settings: Settings, folder: Path, secret: bytes) -> NodeOrder:
+    """Return what a node of this data folder is made of; the token key is made at first start."""
+    return NodeOrder(settings, str(folder / "catalog.sqlite"), load_keys(folder), secret)
+
+
+async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announce) -> None:
+    stopping = asyncio.Event()
+    async with until_signal(stopping):
+        turn.configure(TurnOrder(order.settings, (order.turn_secret.decode(),)))
+        node = Node(order, turn)
+        async with node.running(listeners):
+            on_ready({"http": listeners.http_url, "https": None, "turn": node.turn_uri, "ops": listeners.ops_url})
+            await stopping.wait()

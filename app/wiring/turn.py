@@ -1,0 +1,77 @@
+"""Settings -> the TURN server of one process."""
+
+import asyncio
+import errno
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from app.listen import refuse_port
+from app.processes import flatten
+from app.settings import Settings
+from app.wiring.orders import TurnOrder
+from channels import ice
+from media.turn.credential import Keys
+from media.turn.relay import Relay, RelayAddress, RelaySettings
+
+
+def relay_settings(settings: Settings) -> RelaySettings:
+    """Return what the relay takes of the settings."""
+    return RelaySettings(
+        host=settings.host,
+        port=settings.turn_port,
+        realm=settings.turn_realm,
+        min_port=settings.turn_min_port,
+        max_port=settings.turn_max_port,
+        advertised_address=settings.turn_advertised_address or None,
+        allow_peer_cidrs=settings.allow_peer_cidrs,
+    )
+
+
+class TurnServer:
+    """The relay with the keys that GetIceServerConfig mints for."""
+
+    def __init__(self, order: TurnOrder) -> None:
+        self._order = order
+        self._secrets = tuple(secret.encode() for secret in order.secrets)
+        self._relay = Relay(relay_settings(order.settings), self._key_for)
+
+    def _key_for(self, username: str) -> Keys | None:
+        keys = ice.turn_keys(username, self._secrets)
+        if keys is None:
+            return None
+        # credentials carry wall time, the relay's core lives in monotonic time
+        expires_at = keys.expires_at - time.time() + time.monotonic()
+        return Keys(passwords=keys.passwords, quota_key=keys.channel, expires_at=expires_at)
+
+    def counters(self) -> dict[str, float]:
+        """Return the plain counters by name."""
+        return flatten(self._relay.stats)
+
+    async def run(self, on_ready: Callable[[str], None], stopping: asyncio.Event) -> None:
+        """Relay until `stopping`; `on_ready` gets the `turn:` URI.
+
+        Raises: SettingsError when the port is taken and may not move.
+        """
+
+        def ready(address: RelayAddress) -> None:
+            on_ready(turn_uri(self._order.settings, address.host, address.port))
+
+        settings = self._order.settings
+        try:
+            await self._relay.run(ready, stopping)
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+                raise
+            if not (self._order.may_move and error.errno == errno.EADDRINUSE):
+                refuse_port(settings.host, settings.turn_port, "turn_port", error)
+            free = msgspec.structs.replace(settings, turn_port=0)
+            self._relay = Relay(relay_settings(free), self._key_for)
+            await self._relay.run(ready, stopping)
+
+
+def turn_uri(settings: Settings, host: str, port: int) -> str:
+    """Return the URI under which clients reach the relay (RFC 7065)."""
+    shown = settings.turn_advertised_address or host
+    return f"turn:[{shown}]:{port}?transport=udp" if ":" in shown else f"turn:{shown}:{port}?transport=udp"

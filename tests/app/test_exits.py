@@ -1,0 +1,42 @@
+import pytest
+
+from app.exits import MEANING, VIEWER_STEP, CommandError, Exit, cause, refusal
+from channels import errors
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ResourceNotFoundException("no"), Exit.NOT_FOUND),
+        (errors.AccessDeniedException("no"), Exit.REFUSED),
+        (errors.ExpiredTokenException("no"), Exit.REFUSED),
+        (errors.ClientLimitExceededException("no"), Exit.REFUSED),
+        (errors.InvalidArgumentException("no"), Exit.USAGE),
+        (errors.ResourceInUseException("no"), Exit.FAILURE),
+        (errors.InternalFailureException("no"), Exit.FAILURE),
+    ],
+)
+def test_an_answer_of_the_service_has_its_exit_code(error: errors.ServiceError, code: Exit) -> None:
+    assert refusal(error).code is code
+
+
+def test_a_refusal_names_code_and_limit() -> None:
+    limit = errors.Limit("viewers_per_channel", 10)
+    told = str(refusal(errors.ClientLimitExceededException("the channel is full", limit)))
+    assert told == "the channel is full (limit viewers_per_channel = 10) [ClientLimitExceededException]"
+
+
+def test_every_exit_code_is_documented() -> None:
+    assert set(MEANING) == set(Exit)
+
+
+def test_every_step_of_a_viewer_has_its_own_code() -> None:
+    assert len(set(VIEWER_STEP.values())) == len(VIEWER_STEP)
+
+
+def test_the_cause_of_a_nested_group_is_the_error_for_the_user() -> None:
+    reason = CommandError("relay ended by itself", Exit.PART_ENDED)
+    group = BaseExceptionGroup("a", [ValueError("b"), ExceptionGroup("c", [OSError("d"), reason])])
+    assert cause(group) is reason
+    assert isinstance(cause(ExceptionGroup("a", [ValueError("b")])), ValueError)
+    assert cause(reason) is reason
