@@ -1,0 +1,161 @@
+"""Log lines: JSON or text on stderr, one per event, in UTC, and no secret in any of them."""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TextIO
+from urllib.parse import unquote_plus
+
+import msgspec
+
+Form = Literal["json", "text"]
+
+# What a query may show; every other value becomes ***.
+SHOWN_PARAMETERS: Final = frozenset(
+    ("x-amz-channelarn", "x-amz-clientid", "x-amz-date", "x-amz-expires", "x-amz-signedheaders")
+)
+HIDDEN: Final = "***"
+_SERVER_LOGGERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
+# Whatever the level: below these the libraries write whole headers, frames (SDP) and candidates' addresses.
+_LEAST_LEVELS: Final = {"websockets": logging.INFO, "aioice": logging.WARNING, "aiortc": logging.WARNING}
+_OWN_FIELDS: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
+_NAME_LIMIT: Final = 64
+
+_MARKS: Final = ("?", "eyj", "bearer", "basic", "digest", "aws4-")  # text without any of them is quickly let through
+_QUERY = re.compile(r"\?([^\s\"'<>?#]*)")
+_CREDENTIALS = re.compile(r"(\b(?:bearer|basic|digest)(?:\s+|\.))[^\s\"',]{8,}", re.IGNORECASE)
+_SIGNATURE = re.compile(r"(\baws4-hmac-sha256\s+)[^\r\n\"']+", re.IGNORECASE)
+_JWT = re.compile(r"eyJ[\w=-]{8,}(?:\.[\w=-]*){0,4}", re.ASCII)
+
+
+def redact(text: str) -> str:
+    """Return `text` with the values of every query string hidden but for the allow-list, and without tokens."""
+    lower = text.lower()
+    if not any(mark in lower for mark in _MARKS):
+        return text
+    text = _QUERY.sub(_hide_values, text)
+    text = _CREDENTIALS.sub(rf"\1{HIDDEN}", text)
+    text = _SIGNATURE.sub(rf"\1{HIDDEN}", text)
+    return _JWT.sub(HIDDEN, text)
+
+
+def _hide_values(match: re.Match[str]) -> str:
+    if not match[1]:
+        return "?"
+    return "?" + "&".join(_hide_value(part) for part in match[1].split("&"))
+
+
+def _hide_value(part: str) -> str:
+    """A name without value, or too long, may be a value in the wrong place."""
+    name, equals, _ = part.partition("=")
+    if not equals or len(name) > _NAME_LIMIT:
+        return HIDDEN if part else ""
+    return part if unquote_plus(name).lower() in SHOWN_PARAMETERS else f"{name}={HIDDEN}"
+
+
+class RedactingFilter(logging.Filter):
+    """Hides secrets in the message and in each argument, so that any formatter behind it may be used.
+
+    With `least_level` it drops what is below: the HTTP server writes whole headers and frames when debugged.
+    """
+
+    def __init__(self, least_level: int = logging.NOTSET) -> None:
+        super().__init__()
+        self._least_level = least_level
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record; False when it must not be written at all."""
+        if record.levelno < self._least_level:
+            return False
+        if isinstance(record.msg, str):
+            record.msg = redact(record.msg)
+        if isinstance(record.args, tuple):
+            record.args = tuple(_redact_argument(value) for value in record.args)
+        elif record.args:
+            record.args = {name: _redact_argument(value) for name, value in record.args.items()}
+        return True
+
+
+def _redact_argument(value: object) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    return redact(str(value))
+
+
+def _clean(value: object) -> object:
+    """What JSON can carry of a field's value, without secrets at any depth."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {redact(str(name)): _clean(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(inner) for inner in value]
+    return redact(str(value))
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    """What an event carries beside its name: `extra` of the call."""
+    return {name: _clean(value) for name, value in vars(record).items() if name not in _OWN_FIELDS}
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per event: ts (UTC), level, event, logger, the event's own fields, error with traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line without its end."""
+        line: dict[str, Any] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": redact(record.getMessage()),
+            "logger": record.name,
+        }
+        line |= {name: value for name, value in _fields(record).items() if name not in line}
+        if record.exc_info:
+            line["error"] = redact(self.formatException(record.exc_info))
+        return _encode(line).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """One line per event for people: time (UTC), level, event, fields; a traceback follows on its own lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line without its end."""
+        time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        fields = "".join(f" {name}={_printable(value)}" for name, value in _fields(record).items() if value != "")
+        text = f"{time} {record.levelname.lower():<7} {_printable(record.getMessage())}{fields}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return redact(text)
+
+
+def _printable(value: object) -> str:
+    """A caller's text must not make lines of its own."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
+
+
+def configure(level: str, form: Form = "json", stream: TextIO | None = None) -> None:
+    """Log events of `level` and above to `stream` (stderr), in place of whatever was configured before."""
+    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    guard_libraries()
+
+
+def guard_libraries() -> None:
+    """Hide secrets in what the HTTP server logs, whatever handler writes it, and keep libraries' debug lines out."""
+    for name in _SERVER_LOGGERS:
+        logger = logging.getLogger(name)
+        if not any(isinstance(found, RedactingFilter) for found in logger.filters):
+            logger.addFilter(RedactingFilter(least_level=logging.INFO))
+    for name, least_level in _LEAST_LEVELS.items():
+        logging.getLogger(name).setLevel(max(least_level, logging.getLogger().level))

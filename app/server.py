@@ -1,0 +1,132 @@
+"""The routes: which path is an operation, a page or a websocket. Exact paths, one look each; no rule of its own."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from app.authenticate import Authenticator
+from app.pages import Pages
+from app.wire import Operation, error_response, operation_endpoint, request_id
+from channels.errors import UnknownOperationException
+
+JWKS_PATH: Final = "/.well-known/jwks.json"
+_JWKS_AGE_S: Final = 300
+_SLASHES: Final = re.compile("//+")
+
+# Calls carry their credential in a header that a page must set itself; nothing is sent along by the browser (no
+# cookies), so any origin may call. Source: Fetch standard; the header list is that of the AWS SDK for JavaScript.
+_CROSS_ORIGIN: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "x-amzn-RequestId, x-amzn-ErrorType, Date, Retry-After",
+    "X-Content-Type-Options": "nosniff",
+}
+_PREFLIGHT: Final = {
+    **_CROSS_ORIGIN,
+    "Access-Control-Allow-Methods": "POST",
+    "Access-Control-Allow-Headers": (
+        "amz-sdk-invocation-id, amz-sdk-request, authorization, content-type, x-amz-content-sha256, x-amz-date, "
+        "x-amz-security-token, x-amz-user-agent"
+    ),
+    "Access-Control-Max-Age": "7200",
+}
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+SocketEndpoint = Callable[[WebSocket], Awaitable[None]]
+
+
+class Sockets(Protocol):
+    """The websocket endpoints of signaling channels."""
+
+    async def master(self, websocket: WebSocket) -> None:
+        """Serve a master."""
+
+    async def viewer(self, websocket: WebSocket) -> None:
+        """Serve a viewer."""
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """What the server routes to; `static` is the folder of the pages."""
+
+    operations: tuple[Operation, ...]
+    authenticator: Authenticator
+    channel_sockets: Sockets
+    static: Path
+
+
+def build(parts: Parts) -> Asgi:
+    """Return the ASGI application of these parts. Raises: ValueError when two operations share a path."""
+    return _Routes(parts)
+
+
+def fold_slashes(path: str) -> str:
+    """Return `path` with runs of slashes as one: some clients append `/v1/...` to an endpoint that ends in a slash."""
+    return _SLASHES.sub("/", path)
+
+
+class _Routes:
+    def __init__(self, parts: Parts) -> None:
+        self._calls: dict[str, Endpoint] = {}
+        for operation in parts.operations:
+            if operation.path in self._calls:
+                raise ValueError(f"two operations have the path {operation.path}")
+            self._calls[operation.path] = operation_endpoint(operation, parts.authenticator.request)
+        sockets = parts.channel_sockets
+        self._sockets: Mapping[str, SocketEndpoint] = {"/master": sockets.master, "/viewer": sockets.viewer}
+        self._pages = Pages(parts.static)
+        self._authenticator = parts.authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError("the application holds nothing to start or stop: run it with lifespan off")
+        path = fold_slashes(scope["path"])
+        if scope["type"] == "websocket":
+            await self._open(path, WebSocket(scope, receive, send))
+            return
+        request = Request(scope, receive, send)
+        response = await self._answer(path, request)
+        await response(scope, receive, send)
+
+    async def _open(self, path: str, websocket: WebSocket) -> None:
+        endpoint = self._sockets.get(path)
+        if endpoint is not None:
+            await endpoint(websocket)
+            return
+        try:
+            await websocket.send_denial_response(_unknown(path, "websocket", request_id(websocket)))
+        except WebSocketDisconnect:
+            return
+
+    async def _answer(self, path: str, request: Request) -> Response:
+        call = self._calls.get(path)
+        if call is not None:
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers=_PREFLIGHT)
+            response = await call(request)
+        elif path == JWKS_PATH and request.method in ("GET", "HEAD"):
+            response = self._jwks()
+        else:
+            page = self._pages.answer(path, request)
+            if page is not None:
+                return page
+            response = _unknown(path, request.method, request_id(request))
+        response.headers.update(_CROSS_ORIGIN)
+        return response
+
+    def _jwks(self) -> Response:
+        body = msgspec.json.encode(self._authenticator.verifier.jwks())
+        return Response(body, headers={"Cache-Control": f"max-age={_JWKS_AGE_S}"}, media_type="application/json")
+
+
+def _unknown(path: str, method: str, identity: str) -> Response:
+    return error_response(UnknownOperationException(f"there is no operation {method} {path}"), identity)
