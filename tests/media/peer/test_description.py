@@ -1,0 +1,143 @@
+import contextlib
+import json
+
+import msgspec
+import pytest
+from aiortc import RTCPeerConnection
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media.peer import description
+from media.peer.description import Candidate, Description, DescriptionError, MediaPlan
+
+LINE = "candidate:842163049 1 udp 1677729535 203.0.113.7 46154 typ srflx raddr 192.0.2.9 rport 40000 generation 0"
+
+
+async def offer_of(**directions: str) -> str:
+    connection = RTCPeerConnection()
+    for kind, direction in directions.items():
+        connection.addTransceiver(kind, direction)
+    text: str = (await connection.createOffer()).sdp
+    await connection.close()
+    return text
+
+
+def test_a_description_crosses_the_wire_as_the_javascript_sdk_writes_it() -> None:
+    payload = json.dumps({"sdp": "v=0\r\n", "type": "offer"}).encode()
+    offer = description.read_description(payload, "offer")
+    assert offer == Description("offer", "v=0\r\n")
+    assert json.loads(description.write_description(offer)) == {"type": "offer", "sdp": "v=0\r\n"}
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"null", b"[]", b'{"type":"offer"}', b'{"type":"answer","sdp":""}', b'{"type":1,"sdp":2}', b"\xff"]
+)
+def test_what_is_no_offer_is_refused(payload: bytes) -> None:
+    with pytest.raises(DescriptionError):
+        description.read_description(payload, "offer")
+
+
+def test_an_offer_over_the_bound_is_refused() -> None:
+    payload = msgspec.json.encode(Description("offer", "x" * description.PAYLOAD_LIMIT))
+    with pytest.raises(DescriptionError, match="longer than"):
+        description.read_description(payload, "offer")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_description_or_refused(payload: bytes) -> None:
+    with pytest.raises(DescriptionError):
+        description.read_description(payload, "offer")
+
+
+def test_a_candidate_of_a_browser_is_read_whole() -> None:
+    payload = {"candidate": LINE, "sdpMid": "video", "sdpMLineIndex": 1, "usernameFragment": "abcd"}
+    read = description.read_candidate(json.dumps(payload).encode())
+    assert read.ufrag == "abcd"
+    candidate = read.candidate
+    assert candidate is not None
+    assert (candidate.ip, candidate.port, candidate.type, candidate.relatedPort) == (
+        "203.0.113.7",
+        46154,
+        "srflx",
+        40000,
+    )
+    assert (candidate.sdpMid, candidate.sdpMLineIndex) == ("video", 1)
+
+
+def test_a_candidate_without_its_section_belongs_to_the_first() -> None:
+    candidate = description.read_candidate(json.dumps({"candidate": LINE}).encode()).candidate
+    assert candidate is not None
+    assert candidate.sdpMLineIndex == 0
+
+
+@pytest.mark.parametrize("payload", [b'{"candidate":""}', b"{}", b'{"candidate":"","sdpMid":"0"}'])
+def test_an_empty_candidate_is_the_end_of_candidates(payload: bytes) -> None:
+    assert description.read_candidate(payload) == Candidate(None, None)
+
+
+@given(
+    st.one_of(st.binary(max_size=100), st.text(max_size=80).map(lambda text: json.dumps({"candidate": text}).encode()))
+)
+def test_any_bytes_are_a_candidate_or_refused(payload: bytes) -> None:
+    with contextlib.suppress(DescriptionError):
+        description.read_candidate(payload)
+
+
+def test_a_candidate_of_ours_can_be_read_again() -> None:
+    candidate = description.read_candidate(json.dumps({"candidate": LINE}).encode()).candidate
+    assert candidate is not None
+    payload = json.loads(description.write_candidate(candidate, "0", 0, "ufrg"))
+    assert set(payload) == {"candidate", "sdpMid", "sdpMLineIndex", "usernameFragment"}
+    assert payload["candidate"].startswith("candidate:842163049 1 udp 1677729535 203.0.113.7 46154 typ srflx")
+
+
+async def test_only_sha256_fingerprints_stay() -> None:
+    offer = await offer_of(video="recvonly", audio="recvonly")
+    assert offer.count("a=fingerprint:") == 6
+    kept = description.sha256_only(offer)
+    assert kept.count("a=fingerprint:sha-256 ") == kept.count("a=fingerprint:") == 2
+    assert kept.count("\r\n") == offer.count("\r\n") - 4
+
+
+def test_the_end_of_candidates_can_be_seen_and_left_out() -> None:
+    sdp = "v=0\r\na=end-of-candidates\r\na=mid:0\r\n"
+    assert description.has_end_of_candidates(sdp)
+    assert description.without_end_of_candidates(sdp) == "v=0\r\na=mid:0\r\n"
+    assert not description.has_end_of_candidates("v=0\r\n")
+
+
+def test_the_user_name_fragment_tells_a_restart() -> None:
+    assert description.ufrag("v=0\r\na=ice-ufrag:Ab+/\r\na=ice-ufrag:other\r\n") == "Ab+/"
+    assert description.ufrag("v=0\r\n") is None
+
+
+def test_candidates_are_told_in_words() -> None:
+    assert description.candidate_addresses(f"v=0\r\na={LINE}\r\n") == ["srflx 203.0.113.7:46154"]
+
+
+async def test_we_send_into_the_sections_that_want_it() -> None:
+    offer = await offer_of(audio="recvonly", video="sendrecv")
+    assert description.plan(offer, has_audio=True) == (MediaPlan("audio", True), MediaPlan("video", True))
+    assert description.plan(offer, has_audio=False) == (MediaPlan("audio", False), MediaPlan("video", True))
+
+
+async def test_we_send_nothing_where_the_viewer_wants_none() -> None:
+    offer = await offer_of(audio="sendonly", video="inactive")
+    assert description.plan(offer, has_audio=True) == (MediaPlan("audio", False), MediaPlan("video", False))
+
+
+async def test_an_offer_without_a_video_codec_of_ours_is_refused_by_name() -> None:
+    offer = (await offer_of(video="recvonly")).replace("H264", "H265").replace("VP8", "AV1")
+    with pytest.raises(DescriptionError, match="AV1"):
+        description.plan(offer, has_audio=True)
+
+
+@pytest.mark.parametrize("sdp", ["", "nonsense", "v=0\r\nm=video", "m=video 9 UDP/TLS/RTP/SAVPF x\r\n"])
+def test_what_is_no_session_description_is_refused_or_empty(sdp: str) -> None:
+    with contextlib.suppress(DescriptionError):
+        assert description.plan(sdp, has_audio=True) == ()
+
+
+async def test_the_codec_of_an_answer_is_its_first() -> None:
+    assert description.sent_codec(await offer_of(audio="recvonly", video="recvonly")) == "VP8"
+    assert description.sent_codec(await offer_of(audio="recvonly")) is None
