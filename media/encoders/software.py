@@ -13,6 +13,7 @@ from media.encoders.encoder import (
     Shape,
     VideoCapture,
 )
+from media.encoders.frame import private_copy
 
 TIME_BASE = Fraction(1, VIDEO_CLOCK_HZ)
 LEVEL_31_PIXELS = 1280 * 720
@@ -115,7 +116,6 @@ class VpxEncoder(SoftwareEncoder):
             "lag-in-frames": "0",
             "auto-alt-ref": "0",
             "error-resilient": "default",
-            "undershoot-pct": "95",
             "maxrate": str(self._bitrate_bps),
             "minrate": str(self._bitrate_bps),
             "bufsize": str(self._bitrate_bps),
@@ -127,19 +127,3 @@ class VpxEncoder(SoftwareEncoder):
             return
         self._bitrate_bps = bitrate_bps
         self._context = self._open()
-
-
-def private_copy(frame: av.VideoFrame) -> av.VideoFrame:
-    """A copy of a yuv420p picture whose picture type may be set: the original is shared by all encoders."""
-    copy = av.VideoFrame(frame.width, frame.height, frame.format.name)
-    for source, target in zip(frame.planes, copy.planes, strict=True):
-        taken, given = memoryview(source), memoryview(target)
-        if source.line_size == target.line_size:
-            given[:] = taken[: len(given)]
-            continue
-        width = target.width
-        for row in range(target.height):
-            start = row * target.line_size
-            origin = row * source.line_size
-            given[start : start + width] = taken[origin : origin + width]
-    return copy

@@ -67,7 +67,7 @@ def hills(width: int, height: int, sky_from: float, noise: list[bytes]) -> Rows:
     tops = [_tops(ridge, width, noise) for ridge in RIDGES]
     for y in range(height):
         tint = sky(sky_from + (1 - sky_from) * y / height)
-        luma = bytes([tint.y]) * width
+        luma = bytes([tint.y - SPECKLE // 2]) * width  # the noise brings it back to the sky that stands still
         for ridge, top in zip(RIDGES, tops, strict=True):
             luma = _paint_luma(luma, ridge, top, y / height, noise[y % NOISE_ROWS])
         rows.y.append(luma)

@@ -5,7 +5,6 @@ import secrets
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from fractions import Fraction
 from typing import Protocol
 
 import msgspec
@@ -102,7 +101,6 @@ class Pump:
         if isinstance(item, Picture):
             timestamp = max(round(elapsed * VIDEO_CLOCK_HZ), self._video_timestamp + 1)
             self._video_timestamp = timestamp
-            item.frame.pts, item.frame.time_base = timestamp, Fraction(1, VIDEO_CLOCK_HZ)
             self.stats.pictures += 1
             self._outputs.video(Capture(item.frame, timestamp, captured_at))
         else:
