@@ -33,6 +33,7 @@ _WRITE_ATTEMPTS = 5
 _CONTENDED = "other requests keep changing this channel: try again"
 
 OnDeleted = Callable[[ChannelArn], None]
+OnUpdated = Callable[[Channel], None]
 
 
 class ControlSettings(msgspec.Struct, frozen=True):
@@ -60,8 +61,8 @@ def public_version(channel: Channel) -> str:
 class ControlPlane:
     """The control plane over a store. Every method raises ServiceUnavailableException when the store does not answer.
 
-    `wall_ms` gives epoch milliseconds, `now` monotonic seconds. Functions in `on_deleted` are called, with the ARN,
-    once a delete is acknowledged; they must not block.
+    `wall_ms` gives epoch milliseconds, `now` monotonic seconds. Functions in `on_deleted` and `on_updated`
+    are called once a delete or an update is acknowledged, with the ARN or the new state; they must not block.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class ControlPlane:
     ) -> None:
         self.settings = settings
         self.on_deleted: list[OnDeleted] = []
+        self.on_updated: list[OnUpdated] = []
         self._store = store
         self._wall_ms = wall_ms
         self._now = now
@@ -158,7 +160,7 @@ class ControlPlane:
     async def update(
         self, arn: ChannelArn, account: str, current_version: str, message_ttl_s: int | None = None
     ) -> Channel:
-        """Change a channel and give it a new version (KVS API: UpdateSignalingChannel).
+        """Change a channel, give it a new version and tell `on_updated` (KVS API: UpdateSignalingChannel).
 
         Raises: InvalidArgumentException, ResourceNotFoundException, ResourceInUseException, VersionMismatchException.
         """
@@ -169,7 +171,10 @@ class ControlPlane:
             ttl_s = channel.message_ttl_s if message_ttl_s is None else _parse_message_ttl(message_ttl_s)
             return msgspec.structs.replace(channel, message_ttl_s=ttl_s, version=_new_version())
 
-        return await self._change(arn, account, change)
+        updated = await self._change(arn, account, change)
+        for on_updated in self.on_updated:
+            on_updated(updated)
+        return updated
 
     async def delete(self, arn: ChannelArn, account: str, current_version: str | None = None) -> None:
         """Remove a channel and tell `on_deleted` (KVS API: DeleteSignalingChannel).

@@ -249,6 +249,19 @@ async def test_a_delete_is_told_once_and_only_after_it_happened(control: Control
     assert told == [made.arn]
 
 
+async def test_an_update_is_told_with_the_new_state_and_only_after_it_happened(control: ControlPlane) -> None:
+    told: list[Channel] = []
+    control.on_updated.append(told.append)
+    made = await control.create(ACCOUNT, "demo")
+    await control.tag(made.arn, ACCOUNT, [("a", "b")])
+    with pytest.raises(VersionMismatchException):
+        await control.update(made.arn, ACCOUNT, "stale", 30)
+    assert told == []
+    await control.update(made.arn, ACCOUNT, public_version(made), 30)
+    assert told == [await control.resolve(made.arn)]
+    assert told[0].message_ttl_s == 30
+
+
 async def test_a_listing_is_walked_by_its_tokens(control: ControlPlane) -> None:
     for name in ("cam-2", "cam-1", "door", "cam-3"):
         await control.create(ACCOUNT, name)

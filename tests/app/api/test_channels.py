@@ -1,0 +1,428 @@
+"""The control plane over HTTP: paths, wire names, permissions, quotas, endpoints."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+from starlette.routing import Route
+
+from app.api.channels import ChannelsApi, EndpointSettings
+from app.wire import operation_endpoint
+from channels.auth.grant import Grant, Statement
+from channels.control import ControlPlane, ControlSettings
+from channels.embedded.store import MEMORY, SqliteStore
+from channels.names import ChannelArn
+from channels.quotas import Quotas
+
+ACCOUNT = "000000000000"
+NOW_MS = 1_700_000_000_123
+ANY = Statement(("kinesisvideo:*",), ("*",))
+UNKNOWN = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/nobody/1700000000000"
+
+
+def grant(*statements: Statement, account: str = ACCOUNT) -> Grant:
+    return Grant("alice", account, statements, 2_000_000_000.0)
+
+
+class Service:
+    """The operations of one control plane behind real HTTP semantics, called as `grant`."""
+
+    def __init__(self, quotas: Quotas | None = None, settings: EndpointSettings | None = None) -> None:
+        self.store = SqliteStore(MEMORY)
+        self.grant = grant(ANY)
+        self.control = ControlPlane(
+            self.store,
+            ControlSettings(account_channel_limit=60, quotas=quotas or Quotas.relaxed()),
+            wall_ms=lambda: NOW_MS,
+            now=lambda: 0.0,
+        )
+        api = ChannelsApi(self.control, settings or EndpointSettings())
+        routes = [
+            Route(operation.path, operation_endpoint(operation, self._authenticate), methods=["POST"])
+            for operation in api.operations
+        ]
+        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://kvs")
+
+    def _authenticate(self, connection: HTTPConnection) -> Grant:
+        return self.grant
+
+    async def post(self, path: str, body: Any = None, host: str = "kvs.test:8080") -> httpx.Response:
+        return await self._http.post(path, json={} if body is None else body, headers={"host": host})
+
+    async def ok(self, path: str, body: Any = None) -> Any:
+        answer = await self.post(path, body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def code(self, path: str, body: Any = None) -> str:
+        answer = await self.post(path, body)
+        assert answer.status_code >= 400
+        assert answer.json()["Message"]
+        return f"{answer.json()['__type']} {answer.status_code}"
+
+    async def create(self, name: str = "demo", **more: Any) -> str:
+        return str((await self.ok("/createSignalingChannel", {"ChannelName": name, **more}))["ChannelARN"])
+
+    async def close(self) -> None:
+        await self._http.aclose()
+        self.store.close()
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    made = Service()
+    yield made
+    await made.close()
+
+
+async def test_a_channel_is_created_and_described_by_name_and_by_arn(service: Service) -> None:
+    arn = await service.create(SingleMasterConfiguration={"MessageTtlSeconds": 30})
+    by_name = await service.ok("/describeSignalingChannel", {"ChannelName": "demo"})
+    assert by_name == await service.ok("/describeSignalingChannel", {"ChannelARN": arn})
+    assert by_name == await service.ok("/describeSignalingChannel", {"ChannelARN": arn, "ChannelName": "demo"})
+    info = by_name["ChannelInfo"]
+    assert re.fullmatch(r"[a-zA-Z0-9]{1,64}", info.pop("Version"))
+    assert info == {
+        "ChannelName": "demo",
+        "ChannelARN": f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/demo/{NOW_MS}",
+        "ChannelType": "SINGLE_MASTER",
+        "ChannelStatus": "ACTIVE",
+        "CreationTime": 1_700_000_000.123,
+        "SingleMasterConfiguration": {"MessageTtlSeconds": 30},
+    }
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"ChannelName": ""},
+        {"ChannelName": "a" * 257},
+        {"ChannelName": "two words"},
+        {"ChannelName": "demo\n"},
+        {"ChannelName": None},
+        {"ChannelName": 7},
+        {"ChannelName": "demo", "ChannelType": "MESH"},
+        {"ChannelName": "demo", "ChannelType": "FULL_MESH"},
+        {"ChannelName": "demo", "SingleMasterConfiguration": {"MessageTtlSeconds": 4}},
+        {"ChannelName": "demo", "SingleMasterConfiguration": {"MessageTtlSeconds": 121}},
+        {"ChannelName": "demo", "SingleMasterConfiguration": {"MessageTtlSeconds": 58.0}},
+        {"ChannelName": "demo", "SingleMasterConfiguration": []},
+        {"ChannelName": "demo", "Tags": {"a": "b"}},
+        {"ChannelName": "demo", "Tags": [{"Key": "a"}]},
+        {"ChannelName": "demo", "Tags": [{"Key": "", "Value": ""}]},
+        {"ChannelName": "demo", "Tags": [{"Key": "a;b", "Value": ""}]},
+        {"ChannelName": "demo", "Tags": [{"Key": "a", "Value": ""}, {"Key": "a", "Value": ""}]},
+    ],
+)
+async def test_a_wrong_channel_is_refused(service: Service, body: Any) -> None:
+    assert await service.code("/createSignalingChannel", body) == "InvalidArgumentException 400"
+    assert (await service.ok("/listSignalingChannels"))["ChannelInfoList"] == []
+
+
+async def test_null_is_as_good_as_nothing(service: Service) -> None:
+    await service.create(ChannelType=None, SingleMasterConfiguration=None, Tags=None)
+    await service.create("other", SingleMasterConfiguration={"MessageTtlSeconds": None})
+    listed = await service.ok(
+        "/listSignalingChannels", {"MaxResults": None, "NextToken": None, "ChannelNameCondition": None}
+    )
+    assert len(listed["ChannelInfoList"]) == 2
+
+
+async def test_limits_of_names_tags_and_the_account(service: Service) -> None:
+    await service.create("a" * 256, Tags=[{"Key": f"k{n}", "Value": ""} for n in range(50)])
+    too_many = {"ChannelName": "b", "Tags": [{"Key": f"k{n}", "Value": ""} for n in range(51)]}
+    assert await service.code("/createSignalingChannel", too_many) == "TagsPerResourceExceededLimitException 400"
+    assert await service.code("/createSignalingChannel", {"ChannelName": "a" * 256}) == "ResourceInUseException 400"
+    for number in range(59):
+        await service.create(f"c{number}")
+    answer = await service.post("/createSignalingChannel", {"ChannelName": "late"})
+    assert answer.json()["__type"] == "AccountChannelLimitExceededException"
+    assert answer.json()["limit"] == {"name": "channels_per_account", "value": 60}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"ChannelARN": "demo"},
+        {"ChannelName": "demo", "ChannelARN": UNKNOWN},
+        {"ChannelARN": "arn:aws:s3:::bucket"},
+        {"ChannelARN": "x" * 1025},
+    ],
+)
+@pytest.mark.parametrize("path", ["/describeSignalingChannel", "/describeMediaStorageConfiguration"])
+async def test_a_reference_that_names_no_channel_is_refused(service: Service, path: str, body: Any) -> None:
+    assert await service.code(path, body) == "InvalidArgumentException 400"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/describeSignalingChannel", {"ChannelName": "nobody"}),
+        ("/describeSignalingChannel", {"ChannelARN": UNKNOWN}),
+        ("/describeMediaStorageConfiguration", {"ChannelName": "nobody"}),
+        ("/updateSignalingChannel", {"ChannelARN": UNKNOWN, "CurrentVersion": "v"}),
+        ("/deleteSignalingChannel", {"ChannelARN": UNKNOWN}),
+        ("/getSignalingChannelEndpoint", {"ChannelARN": UNKNOWN}),
+        ("/TagResource", {"ResourceARN": UNKNOWN, "Tags": [{"Key": "a", "Value": "b"}]}),
+        ("/UntagResource", {"ResourceARN": UNKNOWN, "TagKeyList": ["a"]}),
+        ("/ListTagsForResource", {"ResourceARN": UNKNOWN}),
+    ],
+)
+async def test_an_unknown_channel_is_not_found_but_denied_to_who_may_not_ask(
+    service: Service, path: str, body: Any
+) -> None:
+    assert await service.code(path, body) == "ResourceNotFoundException 404"
+    service.grant = grant()
+    assert await service.code(path, body) == "AccessDeniedException 401"
+
+
+async def test_update_and_delete_need_the_version_that_clients_see(service: Service) -> None:
+    arn = await service.create()
+    version = (await service.ok("/describeSignalingChannel", {"ChannelARN": arn}))["ChannelInfo"]["Version"]
+    change = {"SingleMasterConfiguration": {"MessageTtlSeconds": 5}}
+    body = {"ChannelARN": arn, "CurrentVersion": version, **change}
+    assert await service.ok("/updateSignalingChannel", body) == {}
+    info = (await service.ok("/describeSignalingChannel", {"ChannelARN": arn}))["ChannelInfo"]
+    assert info["SingleMasterConfiguration"] == {"MessageTtlSeconds": 5}
+    assert info["Version"] != version
+    assert await service.code("/updateSignalingChannel", body) == "VersionMismatchException 400"
+    stale = {"ChannelARN": arn, "CurrentVersion": version}
+    assert await service.code("/deleteSignalingChannel", stale) == "VersionMismatchException 400"
+    for wrong in ("", "v 1", "v" * 65):
+        bad = {"ChannelARN": arn, "CurrentVersion": wrong}
+        assert await service.code("/deleteSignalingChannel", bad) == "InvalidArgumentException 400"
+    assert await service.ok("/deleteSignalingChannel", {"ChannelARN": arn, "CurrentVersion": info["Version"]}) == {}
+    assert await service.code("/deleteSignalingChannel", {"ChannelARN": arn}) == "ResourceNotFoundException 404"
+
+
+async def test_pages_end_and_hold_each_channel_once(service: Service) -> None:
+    names = [f"cam-{number}" for number in range(7)]
+    for name in reversed(names):
+        await service.create(name)
+    await service.create("door")
+    seen: list[str] = []
+    body: dict[str, Any] = {
+        "MaxResults": 2,
+        "ChannelNameCondition": {"ComparisonOperator": "BEGINS_WITH", "ComparisonValue": "cam-"},
+    }
+    while True:
+        page = await service.ok("/listSignalingChannels", body)
+        seen += [info["ChannelName"] for info in page["ChannelInfoList"]]
+        if "NextToken" not in page:
+            break
+        assert re.fullmatch(r"[a-zA-Z0-9+/=]{1,1024}", page["NextToken"])
+        body["NextToken"] = page["NextToken"]
+    assert seen == names
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"MaxResults": 0},
+        {"MaxResults": 10_001},
+        {"MaxResults": "5"},
+        {"NextToken": "abcd"},
+        {"NextToken": "****"},
+        {"NextToken": "A" * 1025},
+        {"ChannelNameCondition": {"ComparisonOperator": "ENDS_WITH", "ComparisonValue": "x"}},
+        {"ChannelNameCondition": {"ComparisonValue": "two words"}},
+        {"ChannelNameCondition": {"ComparisonValue": ""}},
+    ],
+)
+async def test_a_wrong_listing_is_refused(service: Service, body: Any) -> None:
+    assert await service.code("/listSignalingChannels", body) == "InvalidArgumentException 400"
+
+
+async def test_a_listing_shows_the_callers_account_alone(service: Service) -> None:
+    await service.create()
+    service.grant = grant(ANY, account="111111111111")
+    assert (await service.ok("/listSignalingChannels"))["ChannelInfoList"] == []
+    assert await service.code("/describeSignalingChannel", {"ChannelName": "demo"}) == "ResourceNotFoundException 404"
+
+
+async def test_tags_come_as_a_list_and_go_as_a_mapping(service: Service) -> None:
+    arn = await service.create(Tags=[{"Key": "a", "Value": "1"}])
+    more = [{"Key": "Größe", "Value": "名前 5"}, {"Key": "a", "Value": "2"}]
+    assert await service.ok("/TagResource", {"ResourceARN": arn, "Tags": more}) == {}
+    listed = await service.ok("/ListTagsForResource", {"ResourceARN": arn})
+    assert listed == {"Tags": {"a": "2", "Größe": "名前 5"}}
+    assert await service.ok("/UntagResource", {"ResourceARN": arn, "TagKeyList": ["a", "never there"]}) == {}
+    assert await service.ok("/ListTagsForResource", {"ResourceARN": arn}) == {"Tags": {"Größe": "名前 5"}}
+
+
+async def test_wrong_tags_are_refused(service: Service) -> None:
+    arn = await service.create(Tags=[{"Key": f"k{n}", "Value": ""} for n in range(50)])
+    one = {"ResourceARN": arn, "Tags": [{"Key": "one", "Value": "more"}]}
+    assert await service.code("/TagResource", one) == "TagsPerResourceExceededLimitException 400"
+    for path, body in (
+        ("/TagResource", {"Tags": []}),
+        ("/TagResource", {}),
+        ("/TagResource", {"Tags": [{"Key": "k" * 129, "Value": ""}]}),
+        ("/UntagResource", {"TagKeyList": []}),
+        ("/UntagResource", {"TagKeyList": [f"k{n}" for n in range(51)]}),
+        ("/UntagResource", {"TagKeyList": ["a;b"]}),
+        ("/ListTagsForResource", {"NextToken": "AAAA"}),
+    ):
+        assert await service.code(path, {"ResourceARN": arn, **body}) == "InvalidArgumentException 400"
+
+
+async def test_endpoints_differ_by_role_and_have_neither_slash_nor_default_port(service: Service) -> None:
+    arn = await service.create()
+
+    async def endpoints(host: str, configuration: Any = None) -> list[tuple[str, str]]:
+        body = {"ChannelARN": arn, "SingleMasterChannelEndpointConfiguration": configuration}
+        answer = await service.post("/getSignalingChannelEndpoint", body, host)
+        assert answer.status_code == 200, answer.text
+        return [(item["Protocol"], item["ResourceEndpoint"]) for item in answer.json()["ResourceEndpointList"]]
+
+    both = {"Protocols": ["HTTPS", "WSS", "HTTPS"], "Role": "MASTER"}
+    assert await endpoints("kvs.test:8080", both) == [
+        ("HTTPS", "http://kvs.test:8080"),
+        ("WSS", "ws://kvs.test:8080/master"),
+    ]
+    assert await endpoints("kvs.test:80", {"Protocols": ["WSS"], "Role": "VIEWER"}) == [("WSS", "ws://kvs.test/viewer")]
+    assert await endpoints("[::1]:80") == [("WSS", "ws://[::1]/viewer"), ("HTTPS", "http://[::1]")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "endpoint"),
+    [
+        (EndpointSettings("kvs.example.com"), "ws://kvs.example.com/viewer"),
+        (EndpointSettings("kvs.example.com:8443", "https"), "wss://kvs.example.com:8443/viewer"),
+        (EndpointSettings("kvs.example.com:443", "https"), "wss://kvs.example.com/viewer"),
+        (EndpointSettings("kvs.example.com:443", "http"), "ws://kvs.example.com:443/viewer"),
+        (EndpointSettings(public_scheme="https"), "wss://kvs.test:8080/viewer"),
+    ],
+)
+async def test_a_public_name_and_scheme_take_the_place_of_the_host_header(
+    settings: EndpointSettings, endpoint: str
+) -> None:
+    service = Service(settings=settings)
+    arn = await service.create()
+    answer = await service.ok("/getSignalingChannelEndpoint", {"ChannelARN": arn})
+    assert answer["ResourceEndpointList"][0]["ResourceEndpoint"] == endpoint
+    await service.close()
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        {"Protocols": ["WEBRTC"]},
+        {"Protocols": []},
+        {"Protocols": ["WSS"] * 6},
+        {"Protocols": ["ws"]},
+        {"Role": "OWNER"},
+        {"Role": "master"},
+    ],
+)
+async def test_a_wrong_endpoint_question_is_refused(service: Service, configuration: Any) -> None:
+    body = {"ChannelARN": await service.create(), "SingleMasterChannelEndpointConfiguration": configuration}
+    assert await service.code("/getSignalingChannelEndpoint", body) == "InvalidArgumentException 400"
+
+
+async def test_media_storage_is_disabled(service: Service) -> None:
+    arn = await service.create()
+    for reference in ({"ChannelARN": arn}, {"ChannelName": "demo"}):
+        assert await service.ok("/describeMediaStorageConfiguration", reference) == {
+            "MediaStorageConfiguration": {"Status": "DISABLED", "StreamARN": None}
+        }
+
+
+@pytest.mark.parametrize("path", ["/tagResource", "/CreateSignalingChannel", "/createsignalingchannel"])
+async def test_the_case_of_a_path_matters(service: Service, path: str) -> None:
+    assert (await service.post(path)).status_code == 404
+
+
+async def test_each_operation_needs_its_own_permission(service: Service) -> None:
+    arn = await service.create()
+    calls = {
+        "CreateSignalingChannel": ("/createSignalingChannel", {"ChannelName": "other"}),
+        "DescribeSignalingChannel": ("/describeSignalingChannel", {"ChannelName": "demo"}),
+        "ListSignalingChannels": ("/listSignalingChannels", {}),
+        "GetSignalingChannelEndpoint": ("/getSignalingChannelEndpoint", {"ChannelARN": arn}),
+        "TagResource": ("/TagResource", {"ResourceARN": arn, "Tags": [{"Key": "a", "Value": "b"}]}),
+        "UntagResource": ("/UntagResource", {"ResourceARN": arn, "TagKeyList": ["a"]}),
+        "ListTagsForResource": ("/ListTagsForResource", {"ResourceARN": arn}),
+        "DescribeMediaStorageConfiguration": ("/describeMediaStorageConfiguration", {"ChannelARN": arn}),
+        "UpdateSignalingChannel": ("/updateSignalingChannel", {"ChannelARN": arn, "CurrentVersion": "stale"}),
+        "DeleteSignalingChannel": ("/deleteSignalingChannel", {"ChannelARN": arn, "CurrentVersion": "stale"}),
+    }
+    for action, (path, body) in calls.items():
+        others = tuple(f"kinesisvideo:{name}" for name in calls if name != action)
+        service.grant = grant(Statement(others, ("*",)))
+        assert await service.code(path, body) == "AccessDeniedException 401", action
+        service.grant = grant(Statement((f"kinesisvideo:{action}",), ("*",)))
+        answer = await service.post(path, body)
+        assert answer.status_code == 200 or answer.json()["__type"] == "VersionMismatchException", action
+
+
+async def test_a_pattern_of_a_name_allows_that_name(service: Service) -> None:
+    pattern = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/cam-*/*"
+    service.grant = grant(Statement(("kinesisvideo:*",), (pattern,)))
+    arn = await service.create("cam-1")
+    assert await service.code("/createSignalingChannel", {"ChannelName": "door"}) == "AccessDeniedException 401"
+    assert await service.ok("/describeSignalingChannel", {"ChannelName": "cam-1"})
+    assert await service.code("/describeSignalingChannel", {"ChannelName": "cam-2"}) == "ResourceNotFoundException 404"
+    assert await service.code("/describeSignalingChannel", {"ChannelName": "door"}) == "AccessDeniedException 401"
+    assert await service.code("/listSignalingChannels") == "AccessDeniedException 401"
+    assert await service.ok("/deleteSignalingChannel", {"ChannelARN": arn}) == {}
+
+
+async def test_a_denial_does_not_tell_whether_the_channel_exists(service: Service) -> None:
+    await service.create("there")
+    service.grant = grant()
+    there, nowhere = [
+        (await service.post("/describeSignalingChannel", {"ChannelName": name})).json() for name in ("there", "nowhere")
+    ]
+    assert str(NOW_MS) not in there["Message"]
+    assert there["Message"].replace("there", "X") == nowhere["Message"].replace("nowhere", "X")
+
+
+async def test_a_channel_of_another_account_is_out_of_reach(service: Service) -> None:
+    arn = await service.create()
+    service.grant = grant(ANY, account="111111111111")
+    for path, body in (
+        ("/describeSignalingChannel", {"ChannelARN": arn}),
+        ("/deleteSignalingChannel", {"ChannelARN": arn}),
+        ("/getSignalingChannelEndpoint", {"ChannelARN": arn}),
+    ):
+        assert (await service.post(path, body)).json()["__type"] in (
+            "AccessDeniedException",
+            "ResourceNotFoundException",
+        )
+    service.grant = grant(ANY)
+    assert await service.ok("/describeSignalingChannel", {"ChannelARN": arn})
+
+
+async def test_the_aws_profile_holds_a_channel_to_its_calls_per_second() -> None:
+    service = Service(Quotas.aws())
+    arn = await service.create()
+    await service.create("other")
+    for _ in range(10):
+        await service.ok("/describeSignalingChannel", {"ChannelName": "demo"})
+    answer = await service.post("/describeSignalingChannel", {"ChannelARN": arn})
+    assert (answer.status_code, answer.json()["__type"]) == (400, "ClientLimitExceededException")
+    assert answer.json()["limit"] == {"name": "calls_per_second_per_channel", "value": 5, "retryAfterSeconds": 0.2}
+    assert answer.headers["retry-after"] == "1"
+    await service.ok("/describeSignalingChannel", {"ChannelName": "other"})
+    await service.close()
+
+
+async def test_the_largest_answers_for_devices_stay_small(service: Service) -> None:
+    tags = [{"Key": f"{n:0128}", "Value": "v" * 256} for n in range(50)]
+    arn = await service.create("n" * 256, Tags=tags)
+    for path, body in (
+        ("/describeSignalingChannel", {"ChannelARN": arn}),
+        ("/getSignalingChannelEndpoint", {"ChannelARN": arn}),
+    ):
+        assert len((await service.post(path, body)).content) < 3500
+
+
+async def test_the_arn_of_a_channel_is_an_arn(service: Service) -> None:
+    assert ChannelArn.parse(await service.create()).created_ms == NOW_MS
