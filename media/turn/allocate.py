@@ -61,6 +61,7 @@ class Desk:
         Raises: RequestError (400, 440, 442, 486, 508); StunError for a malformed attribute, which is a 400.
         """
         self._check_transport(request)
+        fixed(request, stun.DONT_FRAGMENT, 0)
         token = fixed(request, stun.RESERVATION_TOKEN, 8)
         even = fixed(request, stun.EVEN_PORT, 1)
         self._check_exclusions(request, token, even)

@@ -33,13 +33,17 @@ def place(
     """Choose the addresses. `detect(family)` tells from which address this machine talks to the world.
 
     A relay socket sits on the address that it is told as, or behind a NAT on the one that the world is reached from.
-    With every listener on loopback it sits on loopback, too: only this machine can send to it, and packets from there
-    to an interface address of this machine arrive.
+    With every listener on loopback it sits on an interface address all the same, and on loopback only without one:
+    browsers gather interface addresses, never loopback, and answer from the address they were sent to, so a relay on
+    127.0.0.1 would hear from 127.0.0.1 what it permitted for another address. Permissions for own addresses alone
+    keep the network out.
     Raises: PlacementError when nothing can be advertised or a setting contradicts another.
     """
     hosts = _expand(hosts)
     is_loopback_only = all(address.is_loopback(_pack(host)) for host in hosts)
-    relay_hosts = _loopback_hosts(hosts, interfaces) if is_loopback_only else _hosts(hosts, interfaces, detect)
+    relay_hosts = _hosts(tuple(WILDCARDS) if is_loopback_only else hosts, interfaces, detect)
+    if is_loopback_only:
+        relay_hosts = {**_loopback_hosts(interfaces), **relay_hosts}
     advertised = {family: address.pack(host) for family, host in relay_hosts.items()}
     for text in advertised_addresses:
         ip = _pack(text)
@@ -70,11 +74,10 @@ def _expand(hosts: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _loopback_hosts(hosts: tuple[str, ...], interfaces: Interfaces) -> dict[int, str]:
-    found = {address.family(_pack(host)): host for host in reversed(hosts)}
-    found.setdefault(IPV4, "127.0.0.1")
-    if _pack("::1") in interfaces.addresses:
-        found.setdefault(IPV6, "::1")
+def _loopback_hosts(interfaces: Interfaces) -> dict[int, str]:
+    found = {IPV4: "127.0.0.1"}
+    if address.pack("::1") in interfaces.addresses:
+        found[IPV6] = "::1"
     return found
 
 

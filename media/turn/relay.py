@@ -15,7 +15,7 @@ from media.turn.channel_data import LAST_LEGACY_NUMBER, LAST_NUMBER
 from media.turn.credential import KeyFor
 from media.turn.effects import CloseRelay, Effect, OpenRelay, ToClient, ToPeer, TurnStats
 from media.turn.interfaces import Interfaces, detect, read_interfaces
-from media.turn.placement import WILDCARDS, Placement, is_for_listening, place
+from media.turn.placement import WILDCARDS, Placement, PlacementError, is_for_listening, place
 from media.turn.policy import PeerRules
 from media.turn.server import Server, ServerRules
 from media.turn.udp import Outbox, Slots, UdpSocket, open_socket
@@ -121,7 +121,16 @@ class Relay:
             self._outbox.flush()
             if now >= interfaces_at:
                 interfaces_at = now + INTERFACES_S
-                self._server.replace_peers(self._peer_rules(read_interfaces()))
+                self._look_around()
+
+    def _look_around(self) -> None:
+        # A laptop changes networks: relay sockets to come sit on the address that there is now.
+        interfaces = read_interfaces()
+        with contextlib.suppress(PlacementError):
+            placement = _place(self._settings, interfaces)
+            if placement.relay_hosts.keys() == self._placement.relay_hosts.keys():
+                self._placement = placement
+        self._server.replace_addresses(self._peer_rules(interfaces), self._placement.advertised)
 
     def _listen(self, interfaces: Interfaces) -> int:
         port = self._settings.port

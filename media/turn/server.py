@@ -81,6 +81,7 @@ class Server:
         self._buckets = ReplyBuckets(rules.replies_per_s, rules.replies_burst)
         self._planned: dict[int, Plan] = {}
         self._revoked: OrderedDict[bytes, None] = OrderedDict()
+        self._relay_ips = rules.relay_ips
         self._last_relay = 0
         self._due_at = math.inf
         self._last_first_byte = rules.last_channel_number >> 8
@@ -141,10 +142,11 @@ class Server:
         doomed = [each for each in self._table.by_relay.values() if each.account.quota_key == quota_key]
         return [self._end(allocation) for allocation in doomed]
 
-    def replace_peers(self, peers: PeerRules) -> None:
-        """Take new peer rules: addresses of the machine come and go."""
+    def replace_addresses(self, peers: PeerRules, relay_ips: dict[int, bytes]) -> None:
+        """Take the addresses that this machine has now; allocations keep the relayed address that they have."""
         self._requests.peers = peers
         self._forward.replace_peers(peers)
+        self._relay_ips = relay_ips
 
     def _receive(self, listener: int, datagram: memoryview, source: SocketAddress, now: float) -> Sequence[Effect]:
         # RFC 7983: the first byte tells what a datagram is
@@ -225,7 +227,7 @@ class Server:
         return OpenRelay(relay, plan.family, plan.port, is_unfragmented)
 
     def _admit(self, relay: int, plan: Plan, now: float) -> Effect:
-        ip, request = self._rules.relay_ips[plan.family], plan.request
+        ip, request = self._relay_ips[plan.family], plan.request
         attributes: Attributes = [
             (stun.XOR_RELAYED_ADDRESS, stun.xor_address(ip, plan.port, request.transaction_id)),
             (stun.LIFETIME, plan.lifetime_s.to_bytes(4)),
