@@ -5,15 +5,18 @@ import base64
 import binascii
 import http
 import logging
-from collections.abc import AsyncIterator
-from typing import Any, Final
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
-from channels.errors import Limit
+from channels.errors import ClientLimitExceededException, Limit
 from channels.ice import IceServer
 from channels.names import Role
 from channels.service import EndpointUnreachableError, ServiceClient, service_error
@@ -25,7 +28,9 @@ _CLOSE_TIMEOUT_S: Final = 2.0
 _PING_S: Final = 20.0
 _KEEP_ALIVE_S: Final = 240.0  # under the 10-minute idle rule of the `aws` profile
 _FRAME_LIMIT: Final = 64 * 1024
+_PATIENCE_S: Final = 5.0  # how long a rate limit, which says when to come back, is waited for
 _RECEIVE_QUEUE: Final = 256  # frames; above it the socket is not read, so the service sees a slow peer
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 # The library writes request headers, and with them the token, at DEBUG: its logger stays above that.
 _library_log = logging.getLogger(__name__ + ".websocket")
@@ -136,14 +141,17 @@ class SignalingClient:
         self._arn = ""
 
     async def open(self) -> SignalingConnection:
-        """Describe the channel, ask for its endpoint, open the websocket.
+        """Describe the channel, ask for its endpoint, open the websocket. A rate limit is waited for, up to 5 s.
 
         Raises: ServiceError subclasses of the REST calls, RefusedError (the service refused the upgrade, with the
         reason), EndpointUnreachableError.
         """
         url = await self._websocket_url()
+        return SignalingConnection(await _patiently(partial(self._connect, url)))
+
+    async def _connect(self, url: str) -> ClientConnection:
         try:
-            websocket = await connect(
+            return await connect(
                 url,
                 additional_headers={"Authorization": f"Bearer {self.settings.token}"},
                 user_agent_header="heliograph",
@@ -164,7 +172,6 @@ class SignalingClient:
             raise EndpointUnreachableError(
                 f"no websocket opens at {place} ({type(error).__name__}): check that the service can be reached there"
             ) from None
-        return SignalingConnection(websocket)
 
     async def ice_servers(self) -> tuple[IceServer, ...]:
         """The ICE servers for this role and client id (KVS API: GetIceServerConfig).
@@ -177,7 +184,7 @@ class SignalingClient:
         body = {"ChannelARN": self._arn}
         if self.settings.client_id:
             body["ClientId"] = self.settings.client_id
-        answer = await service.call("/v1/get-ice-server-config", body)
+        answer = await _patiently(partial(service.call, "/v1/get-ice-server-config", body))
         return tuple(
             IceServer(
                 uris=tuple(server["Uris"]),
@@ -189,13 +196,12 @@ class SignalingClient:
         )
 
     async def _websocket_url(self) -> str:
-        described = await self._service.call("/describeSignalingChannel", {"ChannelName": self.settings.channel_name})
+        name = {"ChannelName": self.settings.channel_name}
+        described = await _patiently(partial(self._service.call, "/describeSignalingChannel", name))
         self._arn = _field(described, "ChannelInfo", "ChannelARN")
         wanted = {"Protocols": ["WSS", "HTTPS"], "Role": self.settings.role.value}
-        answer = await self._service.call(
-            "/getSignalingChannelEndpoint",
-            {"ChannelARN": self._arn, "SingleMasterChannelEndpointConfiguration": wanted},
-        )
+        question = {"ChannelARN": self._arn, "SingleMasterChannelEndpointConfiguration": wanted}
+        answer = await _patiently(partial(self._service.call, "/getSignalingChannelEndpoint", question))
         endpoints = {item["Protocol"]: item["ResourceEndpoint"] for item in answer.get("ResourceEndpointList", ())}
         self._https_endpoint = endpoints.get("HTTPS")
         base = _field(endpoints, "WSS")
@@ -204,6 +210,19 @@ class SignalingClient:
             query["X-Amz-ClientId"] = self.settings.client_id
         path = "" if urlsplit(base).path else "/"
         return f"{base}{path}?{urlencode(query)}"
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Repeat what a rate limit refused, when it says; a limit that only somebody's leaving lifts is raised at once."""
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return await attempt()
+        except (ClientLimitExceededException, RefusedError) as error:
+            wait_s = None if error.limit is None else error.limit.retry_after_s
+            if wait_s is None or time.monotonic() + wait_s > end:
+                raise
+            await asyncio.sleep(wait_s * random.uniform(1.0, 1.5))  # noqa: S311  # spreads load, hides nothing
 
 
 def _field(answer: dict[str, Any], *names: str) -> str:

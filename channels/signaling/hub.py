@@ -72,6 +72,11 @@ class Hub:
         return self._is_draining
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a message is on its way to another node or to the mailbox."""
+        return len(self._exchange) > 0
+
+    @property
     def leftovers(self) -> int:
         """How many entries all tables hold together; 0 when nobody is connected and nothing waits."""
         tables = (self._members, self._deadlines, self._held, self._exchange, self._gates)

@@ -126,11 +126,12 @@ class HeldMail:
     def withdraw(self, mail: Mail, now: float) -> bool:
         """Remove one message; shortly after its time is over, too."""
         box = self._boxes.get(mail.channel)
-        found = box is not None and box.mails.get(mail.recipient, {}).pop(mail.id, None) is not None
-        if box is not None and found:
-            box.count -= 1
+        if box is None or box.mails.get(mail.recipient, {}).pop(mail.id, None) is None:
+            return False
+        box.count -= 1
+        self._tidy(mail.channel, box)
         self.expire(now)
-        return found
+        return True
 
     def remember(self, channel: str, client_id: str, until: float, now: float) -> None:
         """Keep mail for this viewer until then."""

@@ -124,20 +124,17 @@ def _any_case(frame: str) -> tuple[str, str, str, str]:
         raise FrameError("correlationId must be 1 to 256 characters of a-z A-Z 0-9 _ . -")
     if twice:
         # Two spellings of one key say two things; guessing which one was meant would be a choice for the sender.
-        raise FrameError(f"the key {lower_camel(twice)} comes twice, in different case", correlation_id)
-    for key, name in (("action", "action"), ("messagepayload", "messagePayload")):
-        if key not in raw:
-            raise FrameError(f"the frame has no {name}", correlation_id)
+        raise FrameError(f"the key {_documented(twice)} comes twice, in different case", correlation_id)
     return (
-        _read(raw, "action", "action", correlation_id),
-        _read(raw, "messagepayload", "messagePayload", correlation_id),
+        _read_required(raw, "action", "action", correlation_id),
+        _read_required(raw, "messagepayload", "messagePayload", correlation_id),
         _read(raw, "recipientclientid", "recipientClientId", correlation_id),
         correlation_id,
     )
 
 
-def lower_camel(key: str) -> str:
-    """The documented spelling of a known key in any case, for error texts."""
+def _documented(key: str) -> str:
+    """The spelling of a known key in the API's documentation, for error texts."""
     names = ("action", "messagePayload", "recipientClientId", "correlationId")
     return names[_KEYS.index(key.lower())]
 
@@ -150,6 +147,14 @@ def _read(raw: dict[str, msgspec.Raw], key: str, name: str, correlation_id: str)
         return _text.decode(value) or ""
     except msgspec.DecodeError:
         raise FrameError(f"{name} must be a string", correlation_id) from None
+
+
+def _read_required(raw: dict[str, msgspec.Raw], key: str, name: str, correlation_id: str) -> str:
+    if key not in raw:
+        raise FrameError(f"the frame has no {name}", correlation_id)
+    if bytes(raw[key]).strip() == b"null":
+        raise FrameError(f"{name} must be a string", correlation_id)
+    return _read(raw, key, name, correlation_id)
 
 
 def _is_base64(payload: str) -> bool:

@@ -1,0 +1,237 @@
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from channels.errors import ClientLimitExceededException, ResourceNotFoundException
+from channels.names import Role
+from channels.signaling.limits import Limits
+from channels.signaling.mailbox import HeldMail, InProcessMailbox, Mail
+from channels.signaling.messages import Action
+from channels.signaling.protocol import MASTER, Address
+from tests.channels.signaling.rig import Clock
+
+V1, V2 = Address(Role.VIEWER, "v1"), Address(Role.VIEWER, "v2")
+OFFER, ANSWER, CANDIDATE = Action.SDP_OFFER, Action.SDP_ANSWER, Action.ICE_CANDIDATE
+LIMITS = Limits(held_messages_per_pair=4, held_bytes_per_pair=100, held_messages_per_channel=6)
+
+
+def mail(
+    id: str, action: Action = CANDIDATE, sender: Address = V1, to: Address = MASTER, size: int = 4, ttl_s: float = 60
+) -> Mail:
+    return Mail(id, "demo", to, sender, action, b"x" * size, "", ttl_s, "a", "c-1")
+
+
+def ids(mails: tuple[Mail, ...]) -> list[str]:
+    return [found.id for found in mails]
+
+
+def held(*mails: Mail, limits: Limits = LIMITS) -> HeldMail:
+    box = HeldMail(limits)
+    for each in mails:
+        assert box.hold(each, 0.0, is_expected=True) is None
+    return box
+
+
+def test_mail_comes_out_once_and_in_order() -> None:
+    box = held(mail("1", OFFER), mail("2"), mail("3", sender=V2), mail("4"))
+
+    assert ids(box.take("demo", MASTER, 1.0)) == ["1", "2", "3", "4"]
+    assert box.take("demo", MASTER, 1.0) == ()
+    assert box.is_empty
+
+
+def test_mail_of_other_recipients_and_channels_stays() -> None:
+    box = held(mail("1"), mail("2", sender=MASTER, to=V1))
+
+    assert box.take("other", MASTER, 1.0) == ()
+    assert ids(box.take("demo", V1, 1.0)) == ["2"]
+    assert len(box) == 1
+
+
+def test_a_newer_offer_of_the_same_sender_takes_the_place_of_the_older() -> None:
+    box = held(mail("1", OFFER), mail("2"), mail("3", OFFER, V2), mail("4", OFFER))
+
+    assert ids(box.take("demo", MASTER, 1.0)) == ["2", "3", "4"]
+
+
+def test_a_newer_offer_leaves_the_answer_alone() -> None:
+    box = held(mail("1", ANSWER), mail("2", OFFER), mail("3", ANSWER))
+
+    assert ids(box.take("demo", MASTER, 1.0)) == ["2", "3"]
+
+
+def test_mail_is_given_out_until_its_time_is_over() -> None:
+    box = held(mail("1", ttl_s=5), mail("2", ttl_s=60))
+
+    assert ids(box.take("demo", MASTER, 5.0)) == ["2"]
+
+
+def test_expired_mail_is_still_there_for_its_sender_to_report() -> None:
+    first = mail("1", ttl_s=5)
+    box = held(first)
+    box.expire(5.0)
+    assert box.take("demo", MASTER, 5.0) == ()
+
+    assert box.withdraw(first, 5.1)
+    assert not box.withdraw(first, 5.2)
+    assert box.is_empty
+
+
+def test_what_nobody_reports_is_forgotten() -> None:
+    box = held(mail("1", ttl_s=5))
+
+    box.expire(11.0)
+
+    assert box.is_empty
+
+
+def test_taken_mail_cannot_be_withdrawn() -> None:
+    first = mail("1")
+    box = held(first)
+    box.take("demo", MASTER, 1.0)
+
+    assert not box.withdraw(first, 60.0)
+
+
+def test_a_full_pair_is_refused_by_name_and_nothing_is_trimmed() -> None:
+    box = held(*(mail(str(n)) for n in range(4)))
+
+    error = box.hold(mail("5"), 1.0, is_expected=True)
+
+    assert isinstance(error, ClientLimitExceededException)
+    assert error.limit is not None
+    assert (error.limit.name, error.limit.value) == ("held_messages_per_pair", 4)
+    assert ids(box.take("demo", MASTER, 1.0)) == ["0", "1", "2", "3"]
+
+
+def test_too_many_bytes_of_a_pair_are_refused_by_name() -> None:
+    box = held(mail("1", size=60))
+
+    error = box.hold(mail("2", size=41), 1.0, is_expected=True)
+
+    assert error is not None
+    assert error.limit is not None
+    assert error.limit.name == "held_bytes_per_pair"
+    assert box.hold(mail("3", size=40), 1.0, is_expected=True) is None
+
+
+def test_a_full_channel_is_refused_by_name() -> None:
+    box = held(*(mail(str(n), sender=Address(Role.VIEWER, f"v{n % 3}")) for n in range(6)))
+
+    error = box.hold(mail("7", sender=V1), 1.0, is_expected=True)
+
+    assert error is not None
+    assert error.limit is not None
+    assert error.limit.name == "held_messages_per_channel"
+
+
+def test_a_newer_offer_fits_where_the_older_one_did() -> None:
+    box = held(mail("1", OFFER, size=90), *(mail(str(n), size=1) for n in range(2, 5)))
+
+    assert box.hold(mail("9", OFFER, size=97), 1.0, is_expected=True) is None
+    assert ids(box.take("demo", MASTER, 1.0)) == ["2", "3", "4", "9"]
+
+
+def test_a_newer_offer_that_does_not_fit_leaves_the_older_one() -> None:
+    box = held(mail("1", OFFER))
+
+    assert box.hold(mail("2", OFFER, size=101), 1.0, is_expected=True) is not None
+    assert ids(box.take("demo", MASTER, 1.0)) == ["1"]
+
+
+def test_mail_for_a_viewer_that_was_never_here_is_not_found() -> None:
+    error = HeldMail(LIMITS).hold(mail("1", sender=MASTER, to=V1), 0.0, is_expected=False)
+
+    assert isinstance(error, ResourceNotFoundException)
+
+
+def test_mail_for_a_viewer_that_left_a_while_ago_is_held_then_not_found() -> None:
+    box = HeldMail(LIMITS)
+    box.remember("demo", "v1", 60.0, 0.0)
+
+    assert box.hold(mail("1", sender=MASTER, to=V1), 59.9, is_expected=False) is None
+    assert box.hold(mail("2", sender=MASTER, to=V1), 60.0, is_expected=False) is not None
+    box.expire(200.0)
+    assert box.is_empty
+
+
+def test_a_deleted_channel_holds_nothing() -> None:
+    box = held(mail("1"))
+    box.remember("demo", "v1", 60.0, 0.0)
+
+    box.drop("demo")
+
+    assert box.is_empty
+    box.expire(1000.0)
+
+
+async def test_the_in_process_mailbox_keeps_the_rules_on_its_own_clock() -> None:
+    clock = Clock(0.0)
+    box = InProcessMailbox(LIMITS, clock)
+    first, second = mail("1", ttl_s=5), mail("2")
+    assert await box.hold(first, is_expected=True) is None
+    assert await box.hold(second, is_expected=True) is None
+    clock.now = 5.0
+    assert await box.withdraw(first)
+    assert ids(await box.take("demo", MASTER)) == ["2"]
+    await box.remember("demo", "v1", 60.0)
+    assert await box.hold(mail("3", sender=MASTER, to=V1), is_expected=False) is None
+    await box.drop("demo")
+    assert box.held.is_empty
+
+
+class MailboxModel(RuleBasedStateMachine):
+    """Against a plain list: what is taken comes once, in order, in time, the newest offer of each sender only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.box = HeldMail(Limits(held_messages_per_pair=5, held_messages_per_channel=12))
+        self.model: list[tuple[float, Mail]] = []
+        self.now = 0.0
+        self.next_id = 0
+
+    @rule(
+        action=st.sampled_from(Action),
+        sender=st.sampled_from([V1, V2, MASTER]),
+        to=st.sampled_from([MASTER, V1]),
+        ttl_s=st.integers(5, 20),
+    )
+    def hold(self, action: Action, sender: Address, to: Address, ttl_s: int) -> None:
+        self.next_id += 1
+        new = mail(str(self.next_id), action, sender, to, ttl_s=ttl_s)
+        if self.box.hold(new, self.now, is_expected=True) is None:
+            if action is not CANDIDATE:
+                same = (sender, to, action)
+                self.model = [
+                    entry for entry in self.model if (entry[1].sender, entry[1].recipient, entry[1].action) != same
+                ]
+            self.model.append((self.now + ttl_s, new))
+
+    @rule(to=st.sampled_from([MASTER, V1]))
+    def take(self, to: Address) -> None:
+        wanted = [entry[1].id for entry in self.model if entry[1].recipient == to and entry[0] > self.now]
+
+        assert ids(self.box.take("demo", to, self.now)) == wanted
+        self.model = [entry for entry in self.model if entry[1].id not in wanted]
+
+    @rule(seconds=st.integers(1, 8))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        if self.model:
+            until, chosen = data.draw(st.sampled_from(self.model))
+            if self.box.withdraw(chosen, self.now):
+                self.model.remove((until, chosen))
+            else:
+                assert until <= self.now, "only what is over may be gone"
+
+    @invariant()
+    def bounds_hold(self) -> None:
+        alive = [entry for entry in self.model if entry[0] > self.now]
+        assert len(alive) <= len(self.box) <= 12
+
+
+TestMailboxModel = MailboxModel.TestCase
+TestMailboxModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

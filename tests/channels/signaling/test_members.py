@@ -1,0 +1,61 @@
+from channels.names import Role
+from channels.presence import Holder
+from channels.signaling.limits import Limits
+from channels.signaling.members import Connect, Member, Members
+from channels.signaling.protocol import MASTER, Address, Rules
+from tests.channels.signaling.rig import Recorder, channel
+
+
+def member(number: int, role: Role, client_id: str = "") -> Member:
+    holder = Holder(role, client_id, "a", f"a-{number}", number)
+    return Member(Connect(channel(), role, client_id), Recorder(), holder, Rules(role, Limits.aws(), 0.0))
+
+
+ARN = str(channel().arn)
+
+
+def test_a_member_is_found_by_id_and_by_slot() -> None:
+    members = Members()
+    master, viewer = member(1, Role.MASTER, "ignored"), member(2, Role.VIEWER, "v1")
+    members.add(master)
+    members.add(viewer)
+
+    assert members.get("a-1") is master
+    assert members.find(ARN, MASTER) is master
+    assert members.find(ARN, Address(Role.VIEWER, "v1")) is viewer
+    assert members.find("other", MASTER) is None
+    assert set(members.of(ARN)) == set(members) == {master, viewer}
+    assert (len(members), members.masters) == (2, 1)
+
+
+def test_a_removed_member_leaves_nothing_behind() -> None:
+    members = Members()
+    master = member(1, Role.MASTER)
+    members.add(master)
+
+    assert members.remove(master)
+    assert not members.remove(master)
+    assert (len(members), members.masters, members.of(ARN)) == (0, 0, ())
+
+
+def test_the_newer_member_keeps_the_slot_when_the_older_goes() -> None:
+    members = Members()
+    old, new = member(1, Role.VIEWER, "v1"), member(2, Role.VIEWER, "v1")
+    members.add(old)
+    members.add(new)
+
+    members.remove(old)
+
+    assert members.find(ARN, Address(Role.VIEWER, "v1")) is new
+
+
+def test_frames_that_wait_are_released_in_order_and_bounded() -> None:
+    viewer = member(1, Role.VIEWER, "v1")
+
+    assert viewer.wait(b"12", 4)
+    assert viewer.wait(b"34", 4)
+    assert not viewer.wait(b"5", 4)
+    assert viewer.release() == [b"12", b"34"]
+    assert viewer.release() == []
+    assert viewer.wait(b"1234", 4)
+    assert viewer.role == "viewer"

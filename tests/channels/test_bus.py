@@ -1,0 +1,66 @@
+"""The contract of a bus, held by every implementation: each node holds its own end."""
+
+import pytest
+
+from channels.bus import Bus
+from channels.embedded.bus import EmbeddedBus
+
+
+@pytest.fixture(params=["embedded"])
+def ends() -> tuple[Bus, Bus]:
+    """Two nodes' ends of one bus."""
+    bus = EmbeddedBus()
+    return bus, bus.join()
+
+
+async def test_what_one_node_publishes_the_other_receives_in_order(ends: tuple[Bus, Bus]) -> None:
+    here, there = ends
+    received: list[bytes] = []
+    await there.subscribe("node:b", received.append)
+
+    for number in range(50):
+        assert await here.publish("node:b", b"%d" % number) == 1
+
+    assert received == [b"%d" % number for number in range(50)]
+
+
+async def test_publishing_to_nobody_reaches_nobody(ends: tuple[Bus, Bus]) -> None:
+    here, there = ends
+    await there.subscribe("node:b", bytes)
+
+    assert await here.publish("node:c", b"x") == 0
+
+
+async def test_every_node_on_a_topic_receives(ends: tuple[Bus, Bus]) -> None:
+    here, there = ends
+    received: list[tuple[str, bytes]] = []
+    await here.subscribe("nodes", lambda payload: received.append(("a", payload)))
+    await there.subscribe("nodes", lambda payload: received.append(("b", payload)))
+
+    assert await here.publish("nodes", b"x") == 2
+
+    assert sorted(received) == [("a", b"x"), ("b", b"x")]
+
+
+async def test_a_node_that_unsubscribed_receives_nothing_and_others_still_do(ends: tuple[Bus, Bus]) -> None:
+    here, there = ends
+    received: list[bytes] = []
+    await here.subscribe("nodes", received.append)
+    await there.subscribe("nodes", received.append)
+
+    await there.unsubscribe("nodes")
+    await there.unsubscribe("never")
+
+    assert await here.publish("nodes", b"x") == 1
+    assert received == [b"x"]
+
+
+async def test_payloads_are_opaque_bytes(ends: tuple[Bus, Bus]) -> None:
+    here, there = ends
+    received: list[bytes] = []
+    await there.subscribe("t", received.append)
+    payload = bytes(range(256)) * 100
+
+    await here.publish("t", payload)
+
+    assert received == [payload]
