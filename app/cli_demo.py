@@ -13,6 +13,7 @@ from app.processes import Child, since_start_ms
 from app.settings import Loaded, Settings
 
 _LOOPBACK = "127.0.0.1"
+_DRAIN_S = 0.2
 _PAGE = """\
 heliograph demo is ready after {ready_ms} ms; Ctrl-C ends it and nothing stays behind.
 
@@ -27,30 +28,20 @@ Open this in a browser, and the picture moves:
 Relay only, every packet through our TURN:
   {relay_url}
 
-Your camera as the master of the channel camera, then watch it:
+Your camera as the master of the channel camera; watch it at the first address with channel=camera:
   {camera_url}
-  {camera_viewer_url}
 
-With curl:
-  curl -s {http}/describeSignalingChannel -d '{{"ChannelName":"{channel_name}"}}' \\
-    -H 'Authorization: Bearer {token}'
-
-Without a browser:
+With curl, and without a browser:
   export HELIOGRAPH_ENDPOINT={http} HELIOGRAPH_TOKEN={token}
+  curl -s $HELIOGRAPH_ENDPOINT/describeSignalingChannel -H "Authorization: Bearer $HELIOGRAPH_TOKEN" \
+    -d '{{"ChannelName":"{channel_name}"}}'
   {program} viewer --channel {channel_name} --frames 90 --relay
 """
 
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     """Show until SIGINT or SIGTERM; with --json one line tells where, once all is ready."""
-    values = msgspec.structs.replace(
-        loaded.settings,
-        host=_LOOPBACK,
-        public_host="",
-        log_level=loaded.settings.log_level if loaded.is_given("log_level") else "warning",
-        log_format=loaded.settings.log_format if loaded.is_given("log_format") else "text",
-        limits_profile="relaxed" if arguments.relaxed else loaded.settings.limits_profile,
-    )
+    values = _settings(arguments, loaded)
     with (
         listen(_LOOPBACK, values.http_port, "http_port", may_move=True) as http,
         listen(values.ops_host, values.ops_port, "ops_port", may_move=True) as ops,
@@ -69,6 +60,15 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
             for child in children:
                 child.abandon()
     return Exit.OK
+
+
+def _settings(arguments: argparse.Namespace, loaded: Loaded) -> Settings:
+    """Return the settings with what a demo holds otherwise, unless somebody set it: quiet logs, a short drain."""
+    own = {"log_level": "warning", "log_format": "text", "drain_s": _DRAIN_S}
+    values = {name: value for name, value in own.items() if not loaded.is_given(name)}
+    if arguments.relaxed:
+        values["limits_profile"] = "relaxed"
+    return msgspec.structs.replace(loaded.settings, host=_LOOPBACK, public_host="", **values)
 
 
 def _tell_moves(values: Settings, http_port: int, ops_port: int) -> None:
@@ -94,7 +94,6 @@ def _announce(arguments: argparse.Namespace, where: dict[str, object]) -> None:
             source=arguments.source,
             relay_url=f"{http}/viewer#channel={where['channel_name']}&relay=1&token={token}",
             camera_url=f"{http}/master#channel=camera&token={token}",
-            camera_viewer_url=f"{http}/viewer#channel=camera&token={token}",
             program=sys.argv[0] if sys.argv[0].endswith("heliograph") else "heliograph",
         ),
         flush=True,

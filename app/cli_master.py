@@ -8,7 +8,7 @@ import msgspec
 
 from app import logs
 from app.exits import CommandError, Exit
-from app.processes import ParentLink, Report, report_stats, run_for_parent, until_signal
+from app.processes import Ending, ParentLink, Report, report_stats, run_for_parent
 from app.settings import Loaded
 from app.wiring.master import MasterPart
 from app.wiring.orders import MasterOrder
@@ -41,6 +41,6 @@ async def _alone(order: MasterOrder) -> None:
     def announce() -> None:
         print(f"heliograph: master of {order.channel} sends {order.source}", file=sys.stderr)
 
-    stopping = asyncio.Event()
-    async with until_signal(stopping):
-        await MasterPart(order).run(announce, stopping)
+    ending = Ending()
+    async with ending.by_signal():
+        await MasterPart(order).run(announce, ending.event)

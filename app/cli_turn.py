@@ -3,12 +3,13 @@
 import argparse
 import asyncio
 import json
+from collections.abc import Callable
 
 import msgspec
 
 from app import logs, settings
 from app.exits import Exit
-from app.processes import ParentLink, Report, report_stats, run_for_parent, until_signal
+from app.processes import Ending, ParentLink, Report, report_stats, run_for_parent
 from app.settings import Loaded
 from app.wiring import turn
 from app.wiring.orders import TurnOrder
@@ -31,14 +32,23 @@ async def _for_parent(order: TurnOrder, link: ParentLink, stopping: asyncio.Even
     server = turn.TurnServer(order)
     async with asyncio.TaskGroup() as group:
         reporting = group.create_task(report_stats(link, server.counters))
-        await server.run(lambda uri: link.report(Report(ready={"uri": uri})), stopping)
+        await server.run(_announce(server, link), stopping)
         reporting.cancel()
+
+
+def _announce(server: turn.TurnServer, link: ParentLink) -> Callable[[str], None]:
+    def ready(uri: str) -> None:
+        if server.moved:
+            link.report(Report(notice=server.moved))
+        link.report(Report(ready={"uri": uri}))
+
+    return ready
 
 
 async def _alone(order: TurnOrder, *, is_json: bool) -> None:
     def announce(uri: str) -> None:
         print(json.dumps({"turn": uri}) if is_json else f"STUN/TURN on {uri}", flush=True)
 
-    stopping = asyncio.Event()
-    async with until_signal(stopping):
-        await turn.TurnServer(order).run(announce, stopping)
+    ending = Ending()
+    async with ending.by_signal():
+        await turn.TurnServer(order).run(announce, ending.event)

@@ -7,6 +7,7 @@ from typing import NoReturn
 from app.settings import BY_NAME, SettingsError
 
 _BACKLOG = 2048
+BIND_ERRORS = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL)
 _REASONS = {
     errno.EADDRINUSE: "is taken",
     errno.EACCES: "needs the right to bind ports under 1024",

@@ -98,7 +98,7 @@ class Child:
     async def ready(self) -> dict[str, object]:
         """Wait until the child works and return what it said of itself.
 
-        Raises: PartEndedError after 30 s of silence.
+        Raises: PartEndedError after 30 s of silence; what `run` raises when it ends before.
         """
         assert self._ready is not None, "configure comes first"  # noqa: S101  # order of our own calls
         try:
@@ -110,8 +110,17 @@ class Child:
     async def run(self) -> None:
         """Follow the child until it ends; when cancelled, end it: SIGTERM, then SIGKILL after a second.
 
-        Raises: CommandError when it said why it cannot work, PartEndedError when it just ended.
+        Raises: CommandError when it said why it cannot work, PartEndedError when it just ended; so does `ready` then.
         """
+        try:
+            await self._run()
+        except CommandError as error:
+            if self._ready is not None and not self._ready.done():
+                self._ready.set_exception(error)
+                self._ready.exception()  # somebody may wait for it, but nobody has to
+            raise
+
+    async def _run(self) -> None:
         try:
             self._socket.setblocking(False)
             reader, writer = await asyncio.open_unix_connection(sock=self._socket, limit=LINE_BYTES)
@@ -220,17 +229,48 @@ class ParentLink:
         threading.Thread(target=wait_for_end, name="parent-watch", daemon=True).start()
 
 
-@contextlib.asynccontextmanager
-async def until_signal(stop: asyncio.Event) -> AsyncIterator[None]:
-    """Set `stop` on SIGINT and SIGTERM while the block runs."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        yield
-    finally:
+class Ending:
+    """When and why everything ends: by a signal, or by a part that ended; then `reason` holds its error."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.reason: CommandError | None = None
+
+    async def follow(self, child: Child) -> None:
+        """Run a child; its end is the end of everything."""
+        try:
+            await child.run()
+        except CommandError as error:
+            self.fail(error)
+
+    def fail(self, reason: CommandError) -> None:
+        """End everything for this reason; the first one counts."""
+        self.reason = self.reason or reason
+        self.event.set()
+
+    async def comes_after(self, waiting: Coroutine[object, object, object]) -> bool:
+        """Wait for `waiting`; False when everything ends first."""
+        async with asyncio.TaskGroup() as group:
+            first, end = group.create_task(waiting), group.create_task(self.event.wait())
+            await asyncio.wait((first, end), return_when=asyncio.FIRST_COMPLETED)
+            is_done = first.done()
+            first.cancel()
+            end.cancel()
+        return is_done
+
+    @contextlib.asynccontextmanager
+    async def by_signal(self) -> AsyncIterator[None]:
+        """End on SIGINT and SIGTERM while the block runs; after it, raise the reason if there is one."""
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+            loop.add_signal_handler(number, self.event.set)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+        if self.reason is not None:
+            raise self.reason
 
 
 async def report_stats(link: ParentLink, read: Callable[[], dict[str, float]], every_s: float = 1.0) -> None:
@@ -262,10 +302,10 @@ def run_for_parent(link: ParentLink, work: Work) -> Exit:
     """Run a child's work until its parent, SIGTERM or itself ends it; a reason to fail goes to the parent."""
 
     async def watched() -> None:
-        stopping = asyncio.Event()
-        link.watch(stopping.set)
-        async with until_signal(stopping):
-            await work(stopping)
+        ending = Ending()
+        link.watch(ending.event.set)
+        async with ending.by_signal():
+            await work(ending.event)
 
     try:
         asyncio.run(watched())

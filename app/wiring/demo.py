@@ -11,7 +11,7 @@ import uvloop
 from app import logs
 from app.cli_token import token_settings
 from app.exits import CommandError, Exit
-from app.processes import Child, until_signal
+from app.processes import Child, Ending
 from app.settings import Settings
 from app.wiring.node import Listeners, Node, NodeOrder
 from app.wiring.orders import MasterOrder, TurnOrder
@@ -55,8 +55,8 @@ def start(order: DemoOrder, parts: DemoParts, on_ready: Announce, on_notice: Not
 
 
 async def _run(order: DemoOrder, parts: DemoParts, on_ready: Announce, on_notice: Notice) -> None:
-    stopping = asyncio.Event()
-    async with until_signal(stopping):
+    ending = Ending()
+    async with ending.by_signal():
         secret = secrets.token_hex(32).encode()
         parts.turn.on_notice = on_notice
         parts.turn.configure(TurnOrder(order.settings, (secret.decode(),), may_move=True))
@@ -69,32 +69,36 @@ async def _run(order: DemoOrder, parts: DemoParts, on_ready: Announce, on_notice
         url = parts.listeners.http_url
         own = msgspec.structs.replace(order.settings, endpoint=url, token=text)
         parts.master.configure(MasterOrder(own, CHANNEL, order.source))
-        async with node.running(parts.listeners, parts.master), asyncio.TaskGroup() as group:
-            sending = group.create_task(_follow_master(parts.master, on_notice))
-            await parts.master.ready()
-            on_ready(
-                {
-                    "http": url,
-                    "https": None,
-                    "turn": node.turn_uri,
-                    "channel_name": CHANNEL,
-                    "channel_arn": str(channel.arn),
-                    "viewer_url": f"{url}/viewer#channel={CHANNEL}&token={text}",
-                    "token": text,
-                    "ops": parts.listeners.ops_url,
-                }
-            )
-            await stopping.wait()
+        async with asyncio.TaskGroup() as group, node.running(parts.listeners, ending, parts.master):
+            sending = group.create_task(_follow_master(parts.master, ending, on_notice))
+            if await ending.comes_after(parts.master.ready()):
+                on_ready(_ready_line(parts.listeners, node.turn_uri, str(channel.arn), text))
+            await ending.event.wait()
             sending.cancel()
 
 
-async def _follow_master(master: Child, on_notice: Callable[[str], None]) -> None:
+def _ready_line(listeners: Listeners, turn_uri: str, channel_arn: str, text: str) -> dict[str, object]:
+    url = listeners.http_url
+    return {
+        "http": url,
+        "https": None,
+        "turn": turn_uri,
+        "channel_name": CHANNEL,
+        "channel_arn": channel_arn,
+        "viewer_url": f"{url}/viewer#channel={CHANNEL}&token={text}",
+        "token": text,
+        "ops": listeners.ops_url,
+    }
+
+
+async def _follow_master(master: Child, ending: Ending, on_notice: Notice) -> None:
     try:
         await master.run()
     except CommandError as error:
-        if error.code is not Exit.REPLACED:
-            raise
-        on_notice(f"a newer master took over the channel {CHANNEL}; the demo's own has ended, all else runs on")
+        if error.code is Exit.REPLACED:
+            on_notice(f"a newer master took over the channel {CHANNEL}; the demo's own has ended, all else runs on")
+        else:
+            ending.fail(error)
 
 
 def _token(settings: Settings, key: token.TokenKey) -> str:

@@ -19,7 +19,7 @@ from app.authenticate import Authenticator
 from app.cli_token import token_settings
 from app.cli_version import version
 from app.metrics import Metrics, Sources
-from app.processes import Child
+from app.processes import Child, Ending
 from app.request_counter import RequestCounter
 from app.serving import HttpServer
 from app.settings import Settings, SettingsError
@@ -130,10 +130,10 @@ class Node:
         return RequestCounter(application, {operation.path: operation.name for operation in operations_of_all})
 
     @contextlib.asynccontextmanager
-    async def running(self, listeners: Listeners, master: Child | None = None) -> AsyncIterator[None]:
-        """Serve while the block runs, beside the relay's process and its counters; then drain.
+    async def running(self, listeners: Listeners, ending: Ending, master: Child | None = None) -> AsyncIterator[None]:
+        """Serve while the block runs, beside the relay's process; then drain. The end of the relay sets `ending`.
 
-        The relay is ready and the port answers when the block begins. Raises: CommandError when the relay ends.
+        The relay is ready and the port answers when the block begins. Raises: CommandError when the relay cannot start.
         """
         pulse = operations.Pulse()
         metrics = Metrics(
@@ -151,7 +151,7 @@ class Node:
         http = HttpServer(self._application, listeners.http, self._drain, self._settings.drain_s)
         try:
             async with operations.serve(ops, listeners.ops), asyncio.TaskGroup() as group:
-                others = [group.create_task(self._turn.run()), group.create_task(self.hub.run())]
+                others = [group.create_task(ending.follow(self._turn)), group.create_task(self.hub.run())]
                 serving = group.create_task(http.run_until_exit())
                 await http.is_up.wait()
                 self.turn_uri = str((await self._turn.ready())["uri"])

@@ -8,7 +8,7 @@ import uvloop
 
 from app import logs
 from app.cli_token import load_keys
-from app.processes import Child, until_signal
+from app.processes import Child, Ending
 from app.settings import Settings
 from app.wiring.node import Listeners, Node, NodeOrder
 from app.wiring.orders import TurnOrder
@@ -33,10 +33,10 @@ def order(settings: Settings, folder: Path, secret: bytes) -> NodeOrder:
 
 
 async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announce) -> None:
-    stopping = asyncio.Event()
-    async with until_signal(stopping):
+    ending = Ending()
+    async with ending.by_signal():
         turn.configure(TurnOrder(order.settings, (order.turn_secret.decode(),)))
         node = Node(order, turn)
-        async with node.running(listeners):
+        async with node.running(listeners, ending):
             on_ready({"http": listeners.http_url, "https": None, "turn": node.turn_uri, "ops": listeners.ops_url})
-            await stopping.wait()
+            await ending.event.wait()

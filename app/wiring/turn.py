@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from app.listen import refuse_port
+from app.listen import BIND_ERRORS, refuse_port
 from app.processes import flatten
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.wiring.orders import TurnOrder
 from channels import ice
 from media.turn.credential import Keys
+from media.turn.placement import PlacementError
 from media.turn.relay import Relay, RelayAddress, RelaySettings
 
 
@@ -36,6 +37,7 @@ class TurnServer:
         self._order = order
         self._secrets = tuple(secret.encode() for secret in order.secrets)
         self._relay = Relay(relay_settings(order.settings), self._key_for)
+        self.moved = ""  # a sentence, when the port was taken
 
     def _key_for(self, username: str) -> Keys | None:
         keys = ice.turn_keys(username, self._secrets)
@@ -55,20 +57,27 @@ class TurnServer:
         Raises: SettingsError when the port is taken and may not move.
         """
 
-        def ready(address: RelayAddress) -> None:
-            on_ready(turn_uri(self._order.settings, address.host, address.port))
-
         settings = self._order.settings
         try:
-            await self._relay.run(ready, stopping)
+            await self._relay_on(settings, on_ready, stopping)
+        except PlacementError as error:
+            raise SettingsError(f"TURN: {error}") from None
         except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+            if error.errno not in BIND_ERRORS:
                 raise
             if not (self._order.may_move and error.errno == errno.EADDRINUSE):
                 refuse_port(settings.host, settings.turn_port, "turn_port", error)
             free = msgspec.structs.replace(settings, turn_port=0)
             self._relay = Relay(relay_settings(free), self._key_for)
-            await self._relay.run(ready, stopping)
+            await self._relay_on(free, on_ready, stopping)
+
+    async def _relay_on(self, settings: Settings, on_ready: Callable[[str], None], stopping: asyncio.Event) -> None:
+        def ready(address: RelayAddress) -> None:
+            if settings.turn_port != self._order.settings.turn_port:
+                self.moved = f"TURN_PORT: {self._order.settings.turn_port} is taken, using {address.port}"
+            on_ready(turn_uri(settings, address.host, address.port))
+
+        await self._relay.run(ready, stopping)
 
 
 def turn_uri(settings: Settings, host: str, port: int) -> str:

@@ -1,0 +1,162 @@
+import json
+import os
+import signal
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.started import COMMAND, Started, clean, ends_within, started
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_ready_line_is_one_line_with_everything_to_begin() -> None:
+    with started("demo") as demo:
+        ready = demo.ready
+        assert list(ready) == [
+            "http", "https", "turn", "channel_name", "channel_arn", "viewer_url", "token", "ready_ms",
+        ]  # fmt: skip
+        assert ready["https"] is None
+        assert ready["turn"].startswith("turn:127.0.0.1:")
+        assert ready["turn"].endswith("?transport=udp")
+        assert ready["viewer_url"] == f"{ready['http']}/viewer#channel=demo&token={ready['token']}"
+        assert ready["ready_ms"] < 5000  # 600 alone
+        code, seconds = demo.stop(signal.SIGINT)
+    assert (code, seconds < 2) == (0, True)
+
+
+def test_it_leaves_no_process_no_file_and_no_socket(tmp_path: Path) -> None:
+    before = set(os.listdir("/tmp"))  # noqa: PTH208
+    with started("demo") as demo:
+        children = demo.children()
+        assert set(children) == {"turn", "master"}
+        code, seconds = demo.stop(signal.SIGTERM)
+    assert code == 0
+    assert seconds < 2
+    assert all(ends_within(pid, 0) for pid in children.values())
+    new = {name for name in set(os.listdir("/tmp")) - before if "heliograph" in name}  # noqa: PTH208
+    assert not new
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(demo.ready["http"], timeout=2)
+
+
+def test_children_end_when_the_parent_is_killed() -> None:
+    with started("demo") as demo:
+        children = demo.children()
+        demo.stop(signal.SIGKILL)
+        assert all(ends_within(pid, 3) for pid in children.values())
+
+
+@pytest.mark.parametrize("part", ["turn", "master"])
+def test_a_part_that_dies_ends_the_demo_with_its_name(part: str) -> None:
+    with started("demo", stderr=subprocess.PIPE) as demo:
+        os.kill(demo.children()[part], signal.SIGKILL)
+        assert demo.process.wait(5) == 30
+        assert demo.process.stderr is not None
+        assert demo.process.stderr.read() == f"heliograph: {part} ended by itself (signal SIGKILL)\n"
+
+
+def test_two_demos_live_side_by_side() -> None:
+    with (
+        started("demo", ports=(), stderr=subprocess.PIPE) as first,
+        started("demo", ports=(), stderr=subprocess.PIPE) as second,
+    ):
+        assert first.ready["http"] != second.ready["http"]
+        assert first.ready["turn"] != second.ready["turn"]
+        for demo in (first, second):
+            assert _channels(demo) == ["camera", "demo"]
+        second.stop()
+        assert second.process.stderr is not None
+        told = second.process.stderr.read()
+    assert "HTTP_PORT: 8080 is taken, using" in told
+    assert "TURN_PORT: 3478 is taken, using" in told
+    assert "OPS_PORT: 9090 is taken, using" in told
+
+
+def _channels(demo: Started) -> list[str]:
+    answer = _run(demo, "channel", "list", "--json")
+    assert answer.returncode == 0, answer.stderr
+    return [channel["ChannelName"] for channel in json.loads(answer.stdout)]
+
+
+def _run(demo: Started, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = clean() | demo.environment()
+    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=15, env=environment, check=False)
+
+
+def test_a_newer_master_takes_over_and_the_demo_runs_on() -> None:
+    with started("demo", stderr=subprocess.PIPE) as demo:
+        command = [*COMMAND, "master", "--channel", "demo"]
+        own = demo.children()["master"]
+        with subprocess.Popen(command, env=clean() | demo.environment(), stderr=subprocess.DEVNULL) as newer:
+            assert ends_within(own, 5)
+            answer = _run(demo, "viewer", "--channel", "demo", "--frames", "1", "--json")
+            assert answer.returncode == 0, answer.stderr
+            newer.terminate()
+            assert newer.wait(5) == 0
+        assert demo.stop()[0] == 0
+        assert demo.process.stderr is not None
+        assert "a newer master took over the channel demo" in demo.process.stderr.read()
+
+
+def test_a_viewer_sees_the_picture_directly_and_by_relay() -> None:
+    with started("demo") as demo:
+        for words, paths in (([], {"host", "prflx", "srflx"}), (["--relay"], {"relay"})):
+            answer = _run(demo, "viewer", "--channel", "demo", "--frames", "5", "--json", *words)
+            assert answer.returncode == 0, answer.stderr
+            report = json.loads(answer.stdout)
+            assert report["path"] in paths
+            assert (report["frames"], report["width"], report["height"]) == (5, 1280, 720)
+            assert report["counter_last"] > report["counter_first"]
+
+
+def test_the_page_for_people_has_lines_that_work(tmp_path: Path) -> None:
+    command = [*COMMAND, "demo", "--http-port", "0", "--turn-port", "0", "--ops-port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean()) as process:
+        assert process.stdout is not None
+        page: list[str] = []
+        for line in process.stdout:
+            page.append(line.strip())
+            if " viewer --channel demo" in line:
+                break
+        text = "\n".join(page)
+        assert "/viewer#channel=demo&token=" in text
+        assert "/viewer#channel=demo&relay=1&token=" in text
+        assert "/master#channel=camera&token=" in text
+        start = next(index for index, line in enumerate(page) if line.startswith("export "))
+        script = "\n".join(page[start : start + 3])
+        answer = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=10, check=False)
+        assert json.loads(answer.stdout)["ChannelInfo"]["ChannelName"] == "demo", answer
+        process.terminate()
+        assert process.wait(5) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--source", "file:/nowhere.mp4"], "--source file:/nowhere.mp4:"),
+        (["--turn-min-port", "49300", "--turn-max-port", "49200"], "TURN_MIN_PORT: 49300 is over TURN_MAX_PORT"),
+    ],
+)
+def test_what_cannot_start_is_told_in_one_sentence(words: list[str], sentence: str) -> None:
+    command = [*COMMAND, "demo", "--http-port", "0", "--turn-port", "0", "--ops-port", "0", *words]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=15, env=clean(), check=False)
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    assert answer.stderr.startswith(f"heliograph: {sentence}")
+    assert answer.stderr.count("\n") == 1
+
+
+def test_sigterm_before_it_is_ready_leaves_nothing() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "demo", "--json", "--http-port", "0"], env=clean(), stdout=subprocess.PIPE
+    ) as early:
+        children: list[int] = []
+        path = Path(f"/proc/{early.pid}/task/{early.pid}/children")
+        while len(children) < 2 and early.poll() is None:
+            children = [int(pid) for pid in path.read_text().split()]
+        early.terminate()
+        assert early.wait(5) == 0
+    assert all(ends_within(pid, 2) for pid in children)
