@@ -19,6 +19,11 @@ _log = logging.getLogger(__name__)
 
 Detach = Callable[[], None]
 
+RECENT_S = 0.3
+"""A key frame this young is replayed to who joins: the encoder would not make another one yet."""
+_RECENT_BYTES = 256 * 1024
+_REPLAY_STEP_S = 0.001
+
 
 class Feed(Protocol):
     """The part of `media/feed.py` that a fan-out needs."""
@@ -68,12 +73,28 @@ class _Branch:
         self._stats = stats
         self.recipients: dict[int, Recipient] = {}
         self.detach: Detach | None = None
+        self._recent: list[PacketizedUnit] = []
+
+    def recent(self, now: float) -> list[PacketizedUnit]:
+        """The units since the last key frame, if that is young enough."""
+        return self._recent if self._recent and now - self._recent[0].captured_at <= RECENT_S else []
+
+    def _keep(self, unit: PacketizedUnit) -> None:
+        if unit.is_key:
+            self._recent = [unit]
+        elif self._recent:
+            self._recent.append(unit)
+            age_s = unit.captured_at - self._recent[0].captured_at
+            if age_s > RECENT_S or sum(kept.size for kept in self._recent) > _RECENT_BYTES:
+                self._recent = []
 
     def deliver(self, unit: AccessUnit) -> None:
         payloads = self._packetize(unit.data)
         if not payloads:
             return
         packetized = PacketizedUnit(payloads, unit.timestamp, unit.is_key, unit.captured_at, sum(map(len, payloads)))
+        if self._codec.is_video:
+            self._keep(packetized)
         self._stats.units += 1
         self._stats.payloads += len(payloads)
         for key, recipient in list(self.recipients.items()):
@@ -119,6 +140,19 @@ class FanOut:
             self._close_if_empty(codec)
 
         return leave
+
+    def replay(self, codec: Codec, now: float) -> list[PacketizedUnit]:
+        """A key frame of the last `RECENT_S` and all since, for who joins at `now`; empty when it is too old.
+
+        The timestamps are drawn together to a millisecond apart, so that the burst does not look like jitter.
+        """
+        branch = self._branches.get(codec)
+        units = branch.recent(now) if branch else []
+        step = round(codec.clock_hz * _REPLAY_STEP_S)
+        return [
+            msgspec.structs.replace(unit, timestamp=units[-1].timestamp - step * (len(units) - 1 - index))
+            for index, unit in enumerate(units)
+        ]
 
     def request_keyframe(self, codec: Codec) -> None:
         """Pass a viewer's wish on to the encoder."""

@@ -13,9 +13,19 @@ import msgspec
 from aioice import Connection
 from aioice.ice import CandidatePair
 from aioice.turn import TurnTransport
-from aiortc import RTCDtlsTransport, RTCPeerConnection, RTCRtpTransceiver
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCDtlsTransport,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpTransceiver,
+)
 from aiortc.codecs import is_rtx
+from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from aiortc.rtcrtpparameters import RTCRtpSendParameters
+
+from channels.ice import IceServer
 
 _CIPHERS = b":".join(
     (
@@ -46,6 +56,21 @@ class Negotiated(msgspec.Struct, frozen=True):
     cname: str
     mid: str
     extensions: dict[str, int]
+
+
+def configuration(servers: Sequence[IceServer], *, is_relay_only: bool, is_offering: bool = False) -> RTCConfiguration:
+    """What aiortc gathers by itself: with no servers host candidates alone, and never its default, a foreign server.
+
+    Who offers puts all media on one transport at once; who answers must wait for what the offer bundles.
+    """
+    return RTCConfiguration(
+        iceServers=[
+            RTCIceServer(urls=list(server.uris), username=server.username, credential=server.password)
+            for server in servers
+        ],
+        iceTransportPolicy=RTCIceTransportPolicy.RELAY if is_relay_only else RTCIceTransportPolicy.ALL,
+        bundlePolicy=RTCBundlePolicy.MAX_BUNDLE if is_offering else RTCBundlePolicy.BALANCED,
+    )
 
 
 class DtlsPath:

@@ -9,13 +9,12 @@ import enum
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import msgspec
 from aioice import Candidate as IceCandidate
 from aiortc import (
-    RTCConfiguration,
     RTCDtlsTransport,
-    RTCIceServer,
     RTCPeerConnection,
     RTCRtpSender,
     RTCRtpTransceiver,
@@ -60,13 +59,15 @@ class End(enum.Enum):
 class PeerSettings(msgspec.Struct, frozen=True):
     """`deadline_s` from offer to DTLS; `silence_s` without RTCP from a viewer that has sent some before.
 
-    A viewer that never sends RTCP (the KVS C SDK may not) is left to ICE consent, about 30 s.
+    A viewer that never sends RTCP (the KVS C SDK may not) is left to ICE consent, about 30 s. `is_relay_only` keeps
+    our own addresses to ourselves: the answer then waits for a TURN server.
     """
 
     deadline_s: float = 20.0
     silence_s: float = 6.0
     candidates_limit: int = 64
     has_audio: bool = True
+    is_relay_only: bool = False
 
 
 class PeerStats(msgspec.Struct):
@@ -130,8 +131,10 @@ class Peer:
 
     async def run(self, on_answered: Callable[[], None] = lambda: None) -> End:
         """Live to the end; `on_answered` is called when the answer is out. A viewer's faults end it, none raises."""
-        servers = [] if gather.has_host_addresses() else await self._outside.servers()
-        connection = RTCPeerConnection(RTCConfiguration(iceServers=_for_aiortc(servers)))
+        # Stock gathering holds the answer until a server answers: only where there is nothing else to answer with.
+        gathers_first = self._settings.is_relay_only or not gather.has_host_addresses()
+        servers = await self._outside.servers() if gathers_first else ()
+        connection = RTCPeerConnection(attach.configuration(servers, is_relay_only=self._settings.is_relay_only))
         attach.accept_rsa(connection)
         connection.on("connectionstatechange", lambda: self._state_changed(connection.connectionState))
         try:
@@ -139,7 +142,7 @@ class Peer:
             on_answered()
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._gather(connection, is_needed=not servers)),
+                    group.create_task(self._gather(connection, is_needed=not gathers_first)),
                     group.create_task(self._take_candidates(connection)),
                 ]
                 try:
@@ -189,7 +192,7 @@ class Peer:
         if codec is None:
             return
         fanout = self._outside.fanout
-        stream = OutgoingStream(codec, lambda: fanout.request_keyframe(codec), lambda: self.stop(End.LEFT))
+        stream = OutgoingStream(codec, fanout, lambda: self.stop(End.LEFT))
         # Joined before DTLS is up, so that the encoder runs warm; nothing is sent before `start`.
         stream.leave = fanout.join(codec, stream)
         self._all.append(stream)
@@ -198,7 +201,7 @@ class Peer:
             if self.end is None:
                 self.streams[negotiated.ssrc] = stream
                 attach.hear_rtcp(dtls, self._rtcp_received)
-                stream.start(negotiated, attach.DtlsPath(dtls))
+                self._guarded(partial(stream.start, negotiated, attach.DtlsPath(dtls)))
 
         attach.replace_sender(transceiver, start)
 
@@ -215,10 +218,13 @@ class Peer:
 
     def _rtcp_received(self, data: bytes) -> None:
         self.stats.heard_at = self._loop.time()
+        for event in feedback.parse(data):
+            self._guarded(partial(self._route, event))
+
+    def _guarded(self, send: Callable[[], None]) -> None:
         try:
-            for event in feedback.parse(data):
-                self._route(event)
-        except Exception as error:  # noqa: BLE001 - a resend into a closing path raises anything; only this peer ends
+            send()
+        except Exception as error:  # noqa: BLE001 - a path that is closing raises anything; only this peer ends
             _log.info("viewer path failed", extra={"client_id": self.client_id, "error": type(error).__name__})
             self.stop(End.LEFT)
 
@@ -249,12 +255,8 @@ class Peer:
         if heard_at is not None and self._loop.time() - heard_at > self._settings.silence_s:
             self.stop(End.SILENCE)
             return
-        try:
-            for stream in self._all:
-                stream.report()
-        except Exception as error:  # noqa: BLE001 - a closed path raises anything; only this peer ends
-            _log.info("viewer path failed", extra={"client_id": self.client_id, "error": type(error).__name__})
-            self.stop(End.LEFT)
+        for stream in self._all:
+            self._guarded(stream.report)
 
     async def _gather(self, connection: RTCPeerConnection, *, is_needed: bool) -> None:
         async with asyncio.TaskGroup() as group:
@@ -303,9 +305,3 @@ class Peer:
         _log.info("viewer left", extra={"client_id": self.client_id, "reason": self.end.value if self.end else ""})
         if not await attach.close(connection, _CLOSE_LIMIT_S):
             _log.info("peer closes late", extra={"client_id": self.client_id})
-
-
-def _for_aiortc(servers: Sequence[IceServer]) -> list[RTCIceServer]:
-    return [
-        RTCIceServer(urls=list(server.uris), username=server.username, credential=server.password) for server in servers
-    ]

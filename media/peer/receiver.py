@@ -8,16 +8,12 @@ from typing import Protocol
 from aioice import Candidate as IceCandidate
 from aiortc import (
     MediaStreamTrack,
-    RTCBundlePolicy,
-    RTCConfiguration,
     RTCIceCandidate,
-    RTCIceServer,
     RTCPeerConnection,
     RTCRtpReceiver,
     RTCSessionDescription,
 )
 from aiortc.mediastreams import MediaStreamError
-from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from aiortc.rtcicetransport import candidate_from_aioice
 from av import VideoFrame
 
@@ -95,17 +91,11 @@ class ReceivingPeer:
         self._tried: list[str] = []
         self._offered: list[str] = []
         self._offered_at = 0.0
-        self._connection = RTCPeerConnection(self._configuration(servers))
+        self._connection = RTCPeerConnection(
+            attach.configuration(servers if self._gathers_first else (), is_relay_only=is_relay_only, is_offering=True)
+        )
         self._connection.on("connectionstatechange", self._state_changed)
         attach.accept_rsa(self._connection)
-
-    def _configuration(self, servers: Sequence[IceServer]) -> RTCConfiguration:
-        used = [
-            RTCIceServer(urls=list(server.uris), username=server.username, credential=server.password)
-            for server in (servers if self._gathers_first else ())
-        ]
-        policy = RTCIceTransportPolicy.RELAY if self._is_relay_only else RTCIceTransportPolicy.ALL
-        return RTCConfiguration(iceServers=used, bundlePolicy=RTCBundlePolicy.MAX_BUNDLE, iceTransportPolicy=policy)
 
     def answer_received(self, payload: bytes) -> None:
         """Take the master's answer; only the first one counts."""

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable
 
+from media.fanout import FanOut
 from media.feed import Codec
 from media.peer.attach import Negotiated
 from media.rtp.feedback import Feedback
@@ -27,16 +28,19 @@ def ntp_now() -> int:
 class OutgoingStream:
     """Recipient of the fan-out; silent until `start`, that is until DTLS is up."""
 
-    def __init__(self, codec: Codec, request_keyframe: Callable[[], None], on_fail: Callable[[], None]) -> None:
+    def __init__(self, codec: Codec, fanout: FanOut, on_fail: Callable[[], None]) -> None:
         self.codec = codec
         self.sender: ViewerSender | None = None
         self.path: PathSender | None = None
         self.leave: Callable[[], None] = lambda: None
-        self._request_keyframe = request_keyframe
+        self._fanout = fanout
         self._on_fail = on_fail
 
     def start(self, negotiated: Negotiated, path: Path) -> None:
-        """Send from now on, beginning with the key frame that this asks for."""
+        """Send from now on, beginning with a key frame: the last one if it is very young, else one that this asks for.
+
+        Raises whatever a closed transport raises.
+        """
         is_video = negotiated.kind == "video"
         self.sender = ViewerSender(
             Stream(
@@ -54,7 +58,12 @@ class OutgoingStream:
             )
         )
         self.path = PathSender(path)
-        if is_video:
+        if not is_video:
+            return
+        units = self._fanout.replay(self.codec, time.monotonic())
+        for unit in units:
+            self.deliver(unit)
+        if not units:
             self._request_keyframe()
 
     def deliver(self, unit: PacketizedUnit) -> None:
@@ -69,6 +78,9 @@ class OutgoingStream:
             self.path.send(packets)
         elif self.sender.state is State.WAITING:
             self._request_keyframe()
+
+    def _request_keyframe(self) -> None:
+        self._fanout.request_keyframe(self.codec)
 
     def fail(self, error: Exception) -> None:
         """The path is gone: the peer ends."""
