@@ -96,7 +96,7 @@ class Authenticator:
         found = _Credentials()
         _from_headers(connection, found)
         _from_query(connection, found, TOKEN_PARAMETERS)
-        self._refuse_unusable(connection, found)
+        _refuse_unusable(found)
         if not connection.headers.get("authorization"):
             raise MissingAuthenticationTokenException("a call carries its token in the header, not in the query")
         return self._verify(found.tokens[0], connection)
@@ -114,26 +114,12 @@ class Authenticator:
         found.tokens += [
             name[len(BEARER_SUBPROTOCOL) :] for name in offered if name.lower().startswith(BEARER_SUBPROTOCOL)
         ]
-        self._refuse_unusable(connection, found)
+        _refuse_unusable(found)
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in offered else None
         if found.tickets:
             ticket = self._redeem(found.tickets[0], connection)
             return SocketCredential(ticket.grant, ticket, subprotocol)
         return SocketCredential(self._verify(found.tokens[0], connection), None, subprotocol)
-
-    def _refuse_unusable(self, connection: HTTPConnection, found: _Credentials) -> None:
-        if found.count > 1:
-            raise InvalidArgumentException("the request carries more than one credential: send one")
-        if found.count == 0:
-            raise MissingAuthenticationTokenException("no credential: send Authorization: Bearer and a token")
-        if found.signatures:
-            self.failures.count(_source(connection), self._monotonic())
-            raise UnrecognizedClientException(
-                "AWS signatures (SigV4) are not served by this version: send Authorization: Bearer and a token"
-            )
-        if found.foreign_schemes:
-            self.failures.count(_source(connection), self._monotonic())
-            raise UnrecognizedClientException("the Authorization header must be Bearer and a token")
 
     def _verify(self, token: str, connection: HTTPConnection) -> Grant:
         """A token that passed before is heard even when its address is full of failures by others."""
@@ -159,6 +145,19 @@ class Authenticator:
             self.failures.check(source, now)
             self.failures.count(source, now)
             raise
+
+
+def _refuse_unusable(found: _Credentials) -> None:
+    if found.count > 1:
+        raise InvalidArgumentException("the request carries more than one credential: send one")
+    if found.count == 0:
+        raise MissingAuthenticationTokenException("no credential: send Authorization: Bearer and a token")
+    if found.signatures:
+        raise UnrecognizedClientException(
+            "AWS signatures (SigV4) are not served by this version: send Authorization: Bearer and a token"
+        )
+    if found.foreign_schemes:
+        raise UnrecognizedClientException("the Authorization header must be Bearer and a token")
 
 
 def _from_headers(connection: HTTPConnection, found: _Credentials) -> None:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.authenticate import Authenticator
-from app.pages import Pages
+from app.assets import Assets
 from app.wire import Operation, error_response, operation_endpoint, request_id
 from channels.errors import UnknownOperationException
 
@@ -83,7 +83,7 @@ class _Routes:
             self._calls[operation.path] = operation_endpoint(operation, parts.authenticator.request)
         sockets = parts.channel_sockets
         self._sockets: Mapping[str, SocketEndpoint] = {"/master": sockets.master, "/viewer": sockets.viewer}
-        self._pages = Pages(parts.static)
+        self._assets = Assets(parts.static)
         self._authenticator = parts.authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +116,7 @@ class _Routes:
         elif path == JWKS_PATH and request.method in ("GET", "HEAD"):
             response = self._jwks()
         else:
-            page = self._pages.answer(path, request)
+            page = self._assets.answer(path, request)
             if page is not None:
                 return page
             response = _unknown(path, request.method, request_id(request))

@@ -1,0 +1,135 @@
+"""Truth table of decide(): what IAM would say."""
+
+import pytest
+
+from channels.auth.grant import Decision, Grant, Statement, decide
+
+ACCOUNT = "000000000000"
+ARN = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/door/1700000000000"
+REBORN = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/door/1700000000001"
+OTHER = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/gate/1700000000000"
+UPPER = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/Door/1700000000000"
+ABROAD = f"arn:aws:kinesisvideo:eu-west-1:{ACCOUNT}:channel/door/1700000000000"
+FOREIGN = "arn:aws:kinesisvideo:us-west-2:111111111111:channel/door/1700000000000"
+BY_NAME = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/door/*"
+NAMED = BY_NAME  # what is asked for when a channel is named, not its ARN
+ALL_CHANNELS = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/*"
+
+
+def allow(actions: str, *resources: str) -> Statement:
+    return Statement(tuple(actions.split()), resources, sid=f"allow {actions}")
+
+
+def deny(actions: str, *resources: str) -> Statement:
+    return Statement(tuple(actions.split()), resources, is_allowed=False, sid=f"deny {actions}")
+
+
+def grant(*statements: Statement) -> Grant:
+    return Grant("sub", ACCOUNT, statements, expires_at=0.0)
+
+
+K = "kinesisvideo:"
+VIEW, MASTER, LIST, DESCRIBE = "ConnectAsViewer", "ConnectAsMaster", "ListSignalingChannels", "DescribeSignalingChannel"
+
+# statements, action, resource, allowed?
+TABLE: list[tuple[tuple[Statement, ...], str, str, bool]] = [
+    # nothing said: denied
+    ((), VIEW, ARN, False),
+    ((), LIST, "*", False),
+    ((Statement((), (ARN,)),), VIEW, ARN, False),
+    ((Statement((K + VIEW,), ()),), VIEW, ARN, False),
+    # an exact action on an exact ARN
+    ((allow(K + VIEW, ARN),), VIEW, ARN, True),
+    ((allow(K + VIEW, ARN),), MASTER, ARN, False),
+    ((allow(K + VIEW, ARN),), VIEW, REBORN, False),
+    ((allow(K + VIEW, ARN),), VIEW, OTHER, False),
+    ((allow(K + VIEW, ARN),), VIEW, ABROAD, False),
+    ((allow(K + VIEW, ARN),), VIEW, FOREIGN, False),
+    ((allow(K + VIEW, ARN),), VIEW, "*", False),
+    # resources are case-sensitive, actions are not
+    ((allow(K + VIEW, ARN),), VIEW, UPPER, False),
+    ((allow(K + VIEW, UPPER),), VIEW, ARN, False),
+    ((allow(K + "connectasviewer", ARN),), VIEW, ARN, True),
+    ((allow("KINESISVIDEO:CONNECTASVIEWER", ARN),), VIEW, ARN, True),
+    ((allow(K + VIEW, ARN),), "connectAsViewer", ARN, True),
+    # the service prefix is part of an action
+    ((allow(VIEW, ARN),), VIEW, ARN, False),
+    ((allow("kvs:" + VIEW, ARN),), VIEW, ARN, False),  # token scopes are translated before
+    ((allow("s3:" + VIEW, ARN),), VIEW, ARN, False),
+    # a star in actions
+    ((allow("*", ARN),), VIEW, ARN, True),
+    ((allow(K + "*", ARN),), MASTER, ARN, True),
+    ((allow(K + "Connect*", ARN),), VIEW, ARN, True),
+    ((allow(K + "Connect*", ARN),), MASTER, ARN, True),
+    ((allow(K + "Connect*", ARN),), DESCRIBE, ARN, False),
+    ((allow(K + "*Viewer", ARN),), VIEW, ARN, True),
+    ((allow(K + "*Viewer", ARN),), MASTER, ARN, False),
+    ((allow(K + "ConnectAs*", ARN),), "ConnectAs", ARN, True),  # a star may be nothing
+    # a question mark is one character
+    ((allow(K + "ConnectAs??????", ARN),), VIEW, ARN, True),
+    ((allow(K + "ConnectAs?????", ARN),), VIEW, ARN, False),
+    ((allow(K + VIEW, ARN[:-1] + "?"),), VIEW, ARN, True),
+    ((allow(K + VIEW, ARN[:-1] + "?"),), VIEW, REBORN, True),
+    ((allow(K + VIEW, ARN + "?"),), VIEW, ARN, False),
+    # patterns of resources
+    ((allow(K + VIEW, "*"),), VIEW, ARN, True),
+    ((allow(K + LIST, "*"),), LIST, "*", True),
+    ((allow(K + LIST, ALL_CHANNELS),), LIST, "*", False),
+    ((allow(K + VIEW, BY_NAME),), VIEW, ARN, True),
+    ((allow(K + VIEW, BY_NAME),), VIEW, REBORN, True),
+    ((allow(K + VIEW, BY_NAME),), VIEW, OTHER, False),
+    ((allow(K + VIEW, BY_NAME),), VIEW, UPPER, False),
+    ((allow(K + VIEW, ALL_CHANNELS),), VIEW, OTHER, True),
+    ((allow(K + VIEW, ALL_CHANNELS),), VIEW, ABROAD, False),
+    ((allow(K + VIEW, "arn:*:channel/door/*"),), VIEW, FOREIGN, True),  # a star crosses : and /
+    ((allow(K + VIEW, "arn:aws:kinesisvideo:*:channel/door/*"),), VIEW, ABROAD, True),
+    ((allow(K + VIEW, "*/1700000000000"),), VIEW, OTHER, True),
+    ((allow(K + VIEW, "*/1700000000000"),), VIEW, REBORN, False),
+    ((allow(K + VIEW, BY_NAME[:-2]),), VIEW, ARN, False),  # the whole ARN must match, not a part
+    ((allow(K + VIEW, "channel/door/*"),), VIEW, ARN, False),
+    # the pattern of a name as the resource: Create and Describe by name
+    ((allow(K + "CreateSignalingChannel", BY_NAME),), "CreateSignalingChannel", NAMED, True),
+    ((allow(K + "CreateSignalingChannel", ARN),), "CreateSignalingChannel", NAMED, False),
+    # what is wild to regular expressions is plain here
+    ((allow(K + VIEW, ARN.replace("door", "do.r")),), VIEW, ARN, False),
+    ((allow(K + VIEW, ARN.replace("door", "[d]oor")),), VIEW, ARN, False),
+    ((allow(K + "Connect(As)Viewer", ARN),), VIEW, ARN, False),
+    ((allow(K + ".*", ARN),), VIEW, ARN, False),
+    ((allow(K + VIEW, "*"),), VIEW, "two\nlines", True),
+    # several actions and resources in a statement: each on each
+    ((allow(f"{K}{VIEW} {K}{DESCRIBE}", ARN, OTHER),), DESCRIBE, OTHER, True),
+    ((allow(f"{K}{VIEW} {K}{DESCRIBE}", ARN, OTHER),), MASTER, OTHER, False),
+    # several statements: any may allow, but rights never cross from one to another
+    ((allow(K + VIEW, ARN), allow(K + MASTER, OTHER)), MASTER, OTHER, True),
+    ((allow(K + VIEW, ARN), allow(K + MASTER, OTHER)), VIEW, OTHER, False),
+    ((allow(K + VIEW, ARN), allow(K + MASTER, OTHER)), MASTER, ARN, False),
+    # an explicit deny wins, wherever it stands
+    ((allow("*", "*"), deny(K + VIEW, ARN)), VIEW, ARN, False),
+    ((deny(K + VIEW, ARN), allow("*", "*")), VIEW, ARN, False),
+    ((allow(K + VIEW, ARN), deny("*", "*")), VIEW, ARN, False),
+    ((allow("*", "*"), deny(K + VIEW, ARN)), MASTER, ARN, True),
+    ((allow("*", "*"), deny(K + VIEW, ARN)), VIEW, REBORN, True),
+    ((allow("*", "*"), deny(K + "*", BY_NAME)), DESCRIBE, REBORN, False),
+    ((deny(K + VIEW, ARN),), MASTER, ARN, False),  # a deny of one thing allows no other
+]
+
+
+@pytest.mark.parametrize(("statements", "action", "resource", "is_allowed"), TABLE)
+def test_decision(statements: tuple[Statement, ...], action: str, resource: str, is_allowed: bool) -> None:
+    assert decide(grant(*statements), action, resource).is_allowed is is_allowed
+
+
+def test_allowing_statement_is_named() -> None:
+    statements = (allow(K + MASTER, ARN), allow(K + VIEW, ARN), allow("*", "*"))
+    assert decide(grant(*statements), VIEW, ARN) == Decision(True, "allowed", "allow kinesisvideo:ConnectAsViewer")
+
+
+def test_denying_statement_is_named() -> None:
+    decision = decide(grant(allow("*", "*"), deny("*", OTHER)), VIEW, OTHER)
+    assert decision == Decision(False, f"a deny statement covers kinesisvideo:ConnectAsViewer on {OTHER}", "deny *")
+
+
+def test_default_denial_says_who_wanted_what() -> None:
+    decision = decide(grant(), VIEW, ARN)
+    assert decision.reason == f"sub may not kinesisvideo:ConnectAsViewer on {ARN}: no statement allows it"
+    assert decision.sid == ""
