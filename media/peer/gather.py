@@ -18,7 +18,7 @@ from channels.ice import IceServer
 
 GATHERING_LIMIT_S = 5.0
 _URI = re.compile(
-    r"(?P<scheme>turns?):(?P<host>\[[0-9a-fA-F:.]+\]|[^:?\[\]]+)(?::(?P<port>[0-9]{1,5}))?(?:\?transport=(?P<transport>\w+))?"
+    r"(?P<scheme>turns?):(?P<host>\[[0-9a-fA-F:.]+\]|[^:?\[\]\s]+)(?::(?P<port>[0-9]{1,5}))?(?:\?transport=(?P<transport>\w+))?"
 )
 _log = logging.getLogger(__name__)
 

@@ -41,7 +41,6 @@ Servers = Callable[[], Awaitable[Sequence[IceServer]]]
 
 _CODECS = {codec.value: codec for codec in Codec}
 _CLOSE_LIMIT_S = 1.0
-_REPORT_FROM_S, _REPORT_TO_S = 0.5, 1.5  # RFC 3550, 6.2: the interval is varied by half
 
 
 class End(enum.Enum):
@@ -57,7 +56,8 @@ class End(enum.Enum):
 
 
 class PeerSettings(msgspec.Struct, frozen=True):
-    """`deadline_s` from offer to DTLS; `silence_s` without RTCP from a viewer that has sent some before.
+    """`deadline_s` from offer to DTLS; `silence_s` without RTCP from a viewer that has sent some before; `report_s`
+    from one sender report to the next.
 
     A viewer that never sends RTCP (the KVS C SDK may not) is left to ICE consent, about 30 s. `is_relay_only` keeps
     our own addresses to ourselves: the answer then waits for a TURN server.
@@ -65,6 +65,7 @@ class PeerSettings(msgspec.Struct, frozen=True):
 
     deadline_s: float = 20.0
     silence_s: float = 6.0
+    report_s: float = 1.0
     candidates_limit: int = 64
     has_audio: bool = True
     is_relay_only: bool = False
@@ -113,6 +114,11 @@ class Peer:
     def is_connected(self) -> bool:
         """DTLS is up and the peer has not ended."""
         return self.stats.connected_at is not None and self.end is None
+
+    async def connected(self) -> bool:
+        """Wait until DTLS is up, or the peer has ended: False."""
+        await self._up.wait()
+        return self.is_connected
 
     def add_candidate(self, candidate: Candidate) -> None:
         """Take a remote candidate, before or after the offer was worked through; too many are dropped."""
@@ -245,7 +251,8 @@ class Peer:
             self.stop(End.DEADLINE)
         while not self._ended.is_set():
             try:
-                async with asyncio.timeout(random.uniform(_REPORT_FROM_S, _REPORT_TO_S)):  # noqa: S311 - no secret
+                # RFC 3550, 6.2: the interval is varied by half.
+                async with asyncio.timeout(self._settings.report_s * random.uniform(0.5, 1.5)):  # noqa: S311 - no secret
                     await self._ended.wait()
             except TimeoutError:
                 self._tick()

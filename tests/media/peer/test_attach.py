@@ -1,0 +1,87 @@
+import ast
+import inspect
+from pathlib import Path
+
+import aioice
+import aiortc
+import pytest
+from aioice import ice, turn
+from aiortc import rtcdtlstransport, rtcicetransport, rtcpeerconnection, rtcrtpsender, rtcrtptransceiver
+
+from media.peer import attach
+
+MEDIA = Path(attach.__file__).parent.parent
+ALLOWED = {"attach.py", "gather.py"}
+HOMES = {
+    "_connection": rtcicetransport.RTCIceTransport,
+    "_nominated": ice.Connection,
+    "_closing": ice.Connection,
+    "_protocols": ice.Connection,
+    "_local_candidates": ice.Connection,
+    "_remote_candidates": ice.Connection,
+    "_pair_remote_candidate": ice.Connection,
+    "_tx_srtp": rtcdtlstransport.RTCDtlsTransport,
+    "_handle_rtcp_data": rtcdtlstransport.RTCDtlsTransport,
+    "_create_ssl_context": rtcdtlstransport.RTCCertificate,
+    "_RTCPeerConnection__certificates": rtcpeerconnection.RTCPeerConnection,
+    "_ssrc": rtcrtpsender.RTCRtpSender,
+    "_rtx_ssrc": rtcrtpsender.RTCRtpSender,
+    "_codecs": rtcrtptransceiver.RTCRtpTransceiver,
+    "_get_mline_index": rtcrtptransceiver.RTCRtpTransceiver,
+    "_TurnTransport__inner_protocol": turn.TurnTransport,
+    "_send": turn.TurnClientMixin,
+}
+UNDERSCORED_BY_US = {"_create"}
+
+
+def private_names(path: Path) -> set[str]:
+    """Private attributes of anything but `self`."""
+    return {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.endswith("__")
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+    }
+
+
+def test_every_private_name_we_touch_still_exists() -> None:
+    used = private_names(MEDIA / "peer" / "attach.py") | private_names(MEDIA / "peer" / "gather.py")
+    assert used == set(HOMES)
+    for name, home in HOMES.items():
+        plain = name.rpartition("__")[2] if "__" in name else name
+        assert plain in inspect.getsource(home), f"{home.__name__} has no {name} any more"
+
+
+@pytest.mark.parametrize("name", ["send", "_handle_rtcp_data", "_create_ssl_context"])
+def test_what_we_replace_is_still_called_on_the_object(name: str) -> None:
+    callers = (
+        inspect.getsource(rtcpeerconnection) + inspect.getsource(rtcdtlstransport),
+        ("sender.send(", "self._handle_rtcp_data(", "_create_ssl_context("),
+    )
+    assert any(name in call and call in callers[0] for call in callers[1])
+
+
+def test_no_other_file_touches_private_names() -> None:
+    offenders = {
+        str(path): names
+        for folder in ("peer", "rtp", ".")
+        for path in (MEDIA / folder).glob("*.py")
+        if path.name not in ALLOWED and (names := private_names(path))
+    }
+    assert not offenders
+
+
+def test_the_versions_are_the_ones_this_was_written_for() -> None:
+    assert aiortc.__version__.startswith("1.16.")
+    assert aioice.__version__.startswith("0.13.")
+
+
+async def test_no_server_is_asked_that_was_not_given() -> None:
+    connection = aiortc.RTCPeerConnection(attach.configuration((), is_relay_only=False))
+    connection.addTransceiver("video")
+    ((found, _, _),) = attach.ice_connections(connection)
+    assert found.stun_server is None
+    assert found.turn_server is None
+    await connection.close()
