@@ -1,0 +1,140 @@
+"""The API and signaling plane on a free port of this event loop, without relay and pages' programs."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import uvicorn
+
+from app import server
+from app.api.channels import ChannelsApi, EndpointSettings
+from app.api.ice import IceApi, IceSettings
+from app.api.tickets import TicketsApi
+from app.authenticate import Authenticator
+from app.ws.channel import ChannelSockets, SocketSettings
+from channels.auth import token
+from channels.auth.ticket import Tickets
+from channels.channel import Channel
+from channels.control import ControlPlane, ControlSettings
+from channels.embedded.bus import EmbeddedBus
+from channels.embedded.presence import EmbeddedPresence
+from channels.embedded.store import MEMORY, SqliteStore
+from channels.quotas import Quotas
+from channels.signaling.hub import Hub
+from channels.signaling.limits import Limits
+
+ACCOUNT = "000000000000"
+STATIC = Path(server.__file__).parent / "static"
+
+
+class Service:
+    """A running service, its parts, and tokens for it."""
+
+    def __init__(self, listener: socket.socket, limits: Limits, quotas: Quotas) -> None:
+        host, port = listener.getsockname()
+        self.address = f"{host}:{port}"
+        self.store = SqliteStore(MEMORY)
+        self.control = ControlPlane(self.store, ControlSettings(quotas=quotas), lambda: time.time_ns() // 1_000_000)
+        self.presence = EmbeddedPresence("n")
+        self.hub = Hub(EmbeddedBus(), self.presence, limits, "n", time.monotonic)
+        self.control.on_deleted.append(self.hub.close_channel)
+        self.control.on_updated.append(self.hub.update_channel)
+        self.key = token.secret_key("k", b"0123456789abcdef0123456789abcdef")
+        self.settings = token.TokenSettings()
+        tickets = Tickets()
+        authenticator = Authenticator(
+            token.TokenVerifier([self.key], self.settings), tickets, wall=time.time, monotonic=time.monotonic
+        )
+        ice = IceSettings(uris=("turn:127.0.0.1:3478?transport=udp",), secret=b"s" * 32)
+        apis = (
+            ChannelsApi(self.control, EndpointSettings()),
+            IceApi(self.control, ice, time.time),
+            TicketsApi(self.control, self.hub, tickets),
+        )
+        sockets = ChannelSockets(self.hub, self.control, authenticator, SocketSettings(close_s=0.2))
+        operations = tuple(operation for api in apis for operation in api.operations)
+        self.application = server.build(server.Parts(operations, authenticator, sockets, STATIC))
+
+    @property
+    def http(self) -> str:
+        return f"http://{self.address}"
+
+    def token(
+        self, *actions: str, channels: tuple[str, ...] = ("*",), client_id: str | None = None, lifetime_s: float = 600
+    ) -> str:
+        return token.mint(
+            self.key,
+            self.settings,
+            subject="tester",
+            actions=actions or ("kvs:*",),
+            channels=channels,
+            client_id=client_id,
+            now_wall=time.time(),
+            lifetime_s=lifetime_s,
+        )
+
+    def url(self, path: str, channel: Channel | str | None, client_id: str | None = None, **query: str) -> str:
+        if channel is not None:
+            query["X-Amz-ChannelARN"] = channel if isinstance(channel, str) else str(channel.arn)
+        if client_id is not None:
+            query["X-Amz-ClientId"] = client_id
+        return f"ws://{self.address}{path}?{urlencode(query)}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn with the settings the service has, on a listener of the test, without signal handlers."""
+
+    def __init__(self, service: Service) -> None:
+        config = uvicorn.Config(
+            service.application,
+            http="httptools",
+            ws="websockets-sansio",
+            ws_max_size=64 * 1024,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+        self.ending = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.ending.wait()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def signaling_service(limits: Limits | None = None, quotas: Quotas | None = None) -> AsyncIterator[Service]:
+    """Serve until the block ends; then nothing of it is left."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        service = Service(listener, limits or Limits.aws(), quotas or Quotas.relaxed())
+        http = Server(service)
+        try:
+            async with asyncio.TaskGroup() as group:
+                hub = group.create_task(service.hub.run())
+                serving = group.create_task(http.serve(sockets=[listener]))
+                await http.is_up.wait()
+                try:
+                    yield service
+                finally:
+                    await service.hub.drain(0.0)
+                    http.ending.set()
+                    await serving
+                    hub.cancel()
+        finally:
+            service.store.close()
