@@ -28,6 +28,7 @@ from channels.store import Store, StoreUnavailableError
 MESSAGE_TTL_S = range(5, 121)
 PAGE_SIZE = range(1, 10_001)
 DEFAULT_PAGE_SIZE = 500
+PAGE_LIMIT = 1_000  # a page may hold fewer than MaxResults; longer ones would hold up everybody else's requests
 _PUBLIC_VERSION_LENGTH = 20
 _WRITE_ATTEMPTS = 5
 _CONTENDED = "other requests keep changing this channel: try again"
@@ -142,7 +143,9 @@ class ControlPlane:
     async def list(
         self, account: str, prefix: str = "", page_size: int = DEFAULT_PAGE_SIZE, token: str | None = None
     ) -> Listing:
-        """One page of the account's channels whose names begin with `prefix` (KVS API: ListSignalingChannels).
+        """One page, of at most 1,000, of the account's channels whose names begin with `prefix`.
+
+        Source: KVS API, ListSignalingChannels.
 
         Raises: InvalidArgumentException, also for a token that another listing gave.
         """
@@ -153,7 +156,7 @@ class ControlPlane:
         listing = f"{account}/{self.settings.region}/{prefix}"
         after = page_token.decode(listing, token) if token else ""
         with _store_answers():
-            page = await self._store.list(account, self.settings.region, prefix, after, page_size)
+            page = await self._store.list(account, self.settings.region, prefix, after, min(page_size, PAGE_LIMIT))
         next_token = None if page.next_name is None else page_token.encode(listing, page.next_name)
         return Listing(page.channels, next_token)
 

@@ -132,16 +132,15 @@ class SqliteStore:
         """Up to `limit` channels in name order whose name begins with `prefix` and sorts after `after`."""
         arguments = (account, region, prefix, after, prefix + _AFTER_EVERY_NAME, limit + 1)
 
-        def work() -> list[Row]:
-            return self._listings.execute(_LIST, arguments).fetchall()
+        def work() -> tuple[Channel, ...]:
+            return tuple(map(_channel, self._listings.execute(_LIST, arguments)))
 
         with self._available():
             if self._lister is None:
-                rows = work()
+                found = work()
             else:
-                rows = await asyncio.get_running_loop().run_in_executor(self._lister, work)
-        channels = tuple(_channel(row) for row in rows[:limit])
-        return Page(channels, channels[-1].arn.name if len(rows) > limit else None)
+                found = await asyncio.get_running_loop().run_in_executor(self._lister, work)
+        return Page(found[:limit], found[limit - 1].arn.name if len(found) > limit else None)
 
     async def replace(self, channel: Channel, expected_version: str) -> None:
         """Put a new state in the place of the version expected.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from channels.channel import Channel, ChannelStatus, ChannelType
-from channels.control import ControlPlane, ControlSettings, public_version, require_active
+from channels.control import PAGE_LIMIT, ControlPlane, ControlSettings, public_version, require_active
 from channels.embedded.store import MEMORY, SqliteStore
 from channels.errors import (
     AccountChannelLimitExceededException,
@@ -276,6 +276,17 @@ async def test_a_listing_is_walked_by_its_tokens(control: ControlPlane) -> None:
             await control.list(ACCOUNT, prefix, 2, first.next_token)
     with pytest.raises(InvalidArgumentException, match="NextToken"):
         await control.list("111111111111", "cam-", 2, first.next_token)
+
+
+async def test_a_page_has_a_bound_of_its_own(store: SqliteStore) -> None:
+    control = ControlPlane(store, ControlSettings(), wall_ms=lambda: NOW_MS)
+    for number in range(PAGE_LIMIT + 1):
+        await control.create(ACCOUNT, f"c{number:05}")
+    first = await control.list(ACCOUNT, page_size=10_000)
+    assert len(first.channels) == PAGE_LIMIT
+    rest = await control.list(ACCOUNT, page_size=10_000, token=first.next_token)
+    assert [channel.arn.name for channel in rest.channels] == [f"c{PAGE_LIMIT:05}"]
+    assert rest.next_token is None
 
 
 @pytest.mark.parametrize("page_size", [0, 10_001, -1])

@@ -38,3 +38,8 @@ def test_foreign_text_is_refused(text: str) -> None:
 def test_a_token_of_another_listing_is_refused() -> None:
     with pytest.raises(InvalidArgumentException, match="NextToken"):
         page_token.decode("000000000000/us-west-2/b", page_token.encode("000000000000/us-west-2/a", "cam"))
+
+
+def test_a_token_longer_than_any_of_ours_is_not_even_decoded() -> None:
+    with pytest.raises(InvalidArgumentException, match="NextToken"):
+        page_token.decode("listing", "A" * 1025)

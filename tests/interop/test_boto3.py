@@ -341,7 +341,7 @@ def test_over_its_quota_a_caller_is_told_the_limit(tmp_path: Path) -> None:
 
 
 def raw(service: Service, path: str, body: bytes) -> tuple[bytes, list[bytes]]:
-    """Send one request as a device does, `connection: close`; return the head, and the body in the pieces it came in."""
+    """Send one request as a device does, `connection: close`; return the head, and the body in its pieces."""
     request = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\nAuthorization: Bearer {service.mint()}\r\n"
         f"Accept-Encoding: gzip\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -1,11 +1,14 @@
 """The control plane over HTTP: paths, wire names, permissions, quotas, endpoints."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.routing import Route
@@ -31,7 +34,7 @@ def grant(*statements: Statement, account: str = ACCOUNT) -> Grant:
 class Service:
     """The operations of one control plane behind real HTTP semantics, called as `grant`."""
 
-    def __init__(self, quotas: Quotas | None = None, settings: EndpointSettings | None = None) -> None:
+    def __init__(self, quotas: Quotas | None = None, endpoint: EndpointSettings | None = None) -> None:
         self.store = SqliteStore(MEMORY)
         self.grant = grant(ANY)
         self.control = ControlPlane(
@@ -40,7 +43,7 @@ class Service:
             wall_ms=lambda: NOW_MS,
             now=lambda: 0.0,
         )
-        api = ChannelsApi(self.control, settings or EndpointSettings())
+        api = ChannelsApi(self.control, endpoint or EndpointSettings())
         routes = [
             Route(operation.path, operation_endpoint(operation, self._authenticate), methods=["POST"])
             for operation in api.operations
@@ -291,7 +294,7 @@ async def test_endpoints_differ_by_role_and_have_neither_slash_nor_default_port(
 
 
 @pytest.mark.parametrize(
-    ("settings", "endpoint"),
+    ("configured", "told"),
     [
         (EndpointSettings("kvs.example.com"), "ws://kvs.example.com/viewer"),
         (EndpointSettings("kvs.example.com:8443", "https"), "wss://kvs.example.com:8443/viewer"),
@@ -301,12 +304,12 @@ async def test_endpoints_differ_by_role_and_have_neither_slash_nor_default_port(
     ],
 )
 async def test_a_public_name_and_scheme_take_the_place_of_the_host_header(
-    settings: EndpointSettings, endpoint: str
+    configured: EndpointSettings, told: str
 ) -> None:
-    service = Service(settings=settings)
+    service = Service(endpoint=configured)
     arn = await service.create()
     answer = await service.ok("/getSignalingChannelEndpoint", {"ChannelARN": arn})
-    assert answer["ResourceEndpointList"][0]["ResourceEndpoint"] == endpoint
+    assert answer["ResourceEndpointList"][0]["ResourceEndpoint"] == told
     await service.close()
 
 
@@ -422,6 +425,37 @@ async def test_the_largest_answers_for_devices_stay_small(service: Service) -> N
         ("/getSignalingChannelEndpoint", {"ChannelARN": arn}),
     ):
         assert len((await service.post(path, body)).content) < 3500
+
+
+FIELDS = ["ChannelName", "ChannelARN", "ResourceARN", "CurrentVersion", "Tags", "TagKeyList", "NextToken", "MaxResults"]
+FIELDS += ["SingleMasterConfiguration", "SingleMasterChannelEndpointConfiguration", "ChannelNameCondition"]
+GOOD = ["demo", UNKNOWN, "v1", [{"Key": "a", "Value": "b"}], ["a"], 5, {"MessageTtlSeconds": 60}, {"Role": "MASTER"}]
+GOOD += [{"Protocols": ["WSS"]}, {"ComparisonValue": "d"}, [], {}, "", 2**70, 1.5]
+VALUE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+    | st.sampled_from(GOOD),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["Key", "Value", "Role"]), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.dictionaries(st.sampled_from(FIELDS), VALUE, max_size=4), min_size=1, max_size=3))
+def test_no_body_makes_the_service_fail(bodies: list[Any]) -> None:
+    async def run() -> None:
+        service = Service()
+        await service.create()
+        for operation in ChannelsApi(service.control, EndpointSettings()).operations:
+            for body in bodies:
+                answer = await service.post(operation.path, body)
+                assert answer.status_code in (200, 400, 404), answer.text
+        await service.close()
+
+    asyncio.run(run())
 
 
 async def test_the_arn_of_a_channel_is_an_arn(service: Service) -> None:
