@@ -19,6 +19,7 @@ export class Player extends EventTarget {
   #remote = [];
   #errors = [];
   #timers = new Set();
+  #whenGathered = () => {};
   #isClosed = false;
   #answered = false;
   #lastBytes = 0;
@@ -118,6 +119,7 @@ export class Player extends EventTarget {
     connection.onicecandidateerror = ({ url, errorCode, errorText }) => {
       this.#errors.push(`${url} ${errorCode === 701 ? "did not answer" : `answered ${errorCode} ${errorText}`}`);
     };
+    connection.onicegatheringstatechange = () => this.#gatheringChanged(connection.iceGatheringState);
     connection.ontrack = ({ track, receiver }) => {
       this.#stream.addTrack(track);
       if (receiver.transport) receiver.transport.onstatechange = () => this.#transportChanged(receiver.transport.state);
@@ -178,10 +180,15 @@ export class Player extends EventTarget {
     if (this.#connection.iceGatheringState === "complete") return Promise.resolve();
     return new Promise((resolve) => {
       this.#after(GATHER_LIMIT_MS, resolve);
-      this.#connection.onicegatheringstatechange = () => {
-        if (this.#connection.iceGatheringState === "complete") resolve();
-      };
+      this.#whenGathered = resolve;
     });
+  }
+
+  // Nothing gathered: no answer of the master can help, so don't wait for one.
+  #gatheringChanged(state) {
+    if (state !== "complete") return;
+    this.#whenGathered();
+    if (!this.#local.length) this.#end(this.#iceFailure());
   }
 
   #end(failure) {

@@ -1,0 +1,220 @@
+"""The pages in real Chromium against a real `heliograph demo`: picture, paths, codecs, ten viewers."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.chromium import Visit, chromium
+from tests.running import FREE_PORTS, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+Open = Callable[..., Visit]
+
+# Viewers of one page, by the page's own modules: `[{frames, width, path, moved}]` after some seconds of play.
+CROWD = """
+async ({ channel, token, count, seconds }) => {
+  const load = (name) => import(`/static/${name}.js`);
+  const [{ Service }, { Channel }, { Watch }, { Screen }, { summariseInbound }] =
+    await Promise.all(["api", "channel", "watch", "screen", "statistics"].map(load));
+  const service = new Service(location.origin, token);
+  window.crowd = Array.from({ length: count }, (_, index) => {
+    const video = document.createElement("video");
+    video.muted = true;
+    video.width = 160;
+    document.body.append(video);
+    const watch = new Watch(new Channel(service, channel, "VIEWER", `crowd-${index}`));
+    const screen = new Screen(video, watch);
+    const playing = new Promise((resolve, reject) => {
+      const refuse = () => reject(new Error(`viewer ${index}: ${watch.state} ${watch.failure?.sentence}`));
+      setTimeout(refuse, 30000);
+      watch.addEventListener("change", () => {
+        if (watch.state === "failed" || watch.state === "refused") refuse();
+      });
+      screen.addEventListener("frame", resolve);
+    });
+    watch.start();
+    return { watch, screen, playing };
+  });
+  await Promise.all(window.crowd.map(({ playing }) => playing));
+  const read = async ({ watch, screen }) => {
+    return { ...summariseInbound(await watch.player.getStats()), counter: screen.frameNumber };
+  };
+  const before = await Promise.all(window.crowd.map(read));
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  const after = await Promise.all(window.crowd.map(read));
+  return after.map((now, index) => ({
+    frames: now.frames - before[index].frames,
+    width: now.width,
+    path: now.path,
+    moved: now.counter - before[index].counter,
+    first: window.crowd[index].screen.firstFrameMs,
+  }));
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def demo(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    with running("demo", *FREE_PORTS, home=tmp_path_factory.mktemp("demo")) as ready:
+        yield ready
+
+
+@pytest.fixture
+def visit(browser: Browser, demo: dict[str, Any]) -> Iterator[Open]:
+    """Open a page of the demo by its path and fragment; what each did is checked in the end."""
+    visits: list[Visit] = []
+
+    def start(address: str, **options: Any) -> Visit:
+        made = Visit(browser, demo["http"], **options)
+        visits.append(made)
+        made.page.goto(demo["http"] + address)
+        return made
+
+    yield start
+    try:
+        for made in visits:
+            made.assert_clean(demo["token"])
+    finally:
+        for made in visits:
+            made.context.close()
+
+
+def viewer(demo: dict[str, Any], more: str = "") -> str:
+    return f"/viewer#channel={demo['channel_name']}{more}&token={demo['token']}"
+
+
+def test_the_printed_link_plays(visit: Open, demo: dict[str, Any]) -> None:
+    address = demo["viewer_url"].removeprefix(demo["http"])
+    made = visit(address)
+    assert float(made.wait("playing")["firstFrameMs"]) < 5000
+
+
+@pytest.mark.parametrize("codec", ["H264", "VP8"])
+def test_the_direct_path_plays_at_full_rate(visit: Open, demo: dict[str, Any], codec: str) -> None:
+    made = visit(viewer(demo, f"&codec={codec}"))
+    made.wait("playing", codec=codec)
+    made.page.wait_for_selector("body[data-counter]", state="attached")
+    before = int(made.said()["counter"])
+    assert made.frames_in(10) >= 250
+    said, pair = made.said(), made.selected_pair()
+    assert int(said["counter"]) - before >= 250
+    assert 0 <= int(said["latencyMs"]) < 1000
+    assert pair["frameWidth"] == 1280
+    assert pair["codec"] == f"video/{codec}"
+    assert "relay" not in (pair["local"], pair["remote"])
+    assert (said["path"], said["width"], said["height"]) == (pair["local"], "1280", "720")
+
+
+def test_relay_only_plays_at_full_rate_and_says_relay(visit: Open, demo: dict[str, Any]) -> None:
+    made = visit(viewer(demo, "&relay=1"))
+    made.wait("playing", path="relay")
+    assert made.frames_in(10) >= 250
+    assert made.selected_pair()["local"] == "relay"
+    assert "relay" in made.page.inner_text("#path")
+    assert int(made.said()["counter"]) > 0
+
+
+def test_a_viewer_without_trickle_plays(visit: Open, demo: dict[str, Any]) -> None:
+    made = visit(viewer(demo, "&trickle=0"))
+    made.wait("playing")
+    assert made.frames_in(1) > 20
+
+
+def test_a_switch_on_the_page_connects_anew(visit: Open, demo: dict[str, Any]) -> None:
+    made = visit(viewer(demo))
+    made.wait("playing", path="host")
+    made.page.get_by_label("Relay only").check()
+    made.wait("playing", path="relay")
+    assert "relay=1" in made.page.url
+    made.page.select_option("#codec", "VP8")
+    made.wait("playing", codec="VP8", path="relay")
+
+
+def test_ten_viewers_play_and_the_eleventh_waits_for_a_place(visit: Open, demo: dict[str, Any]) -> None:
+    crowd = visit(f"/#token={demo['token']}")
+    arguments = {"channel": demo["channel_name"], "token": demo["token"], "count": 10, "seconds": 4}
+    rows = crowd.page.evaluate(CROWD, arguments)
+    print("ten viewers:", rows)
+    assert len(rows) == 10
+    assert all(row["width"] == 1280 and row["frames"] >= 60 and row["moved"] >= 60 for row in rows), rows
+    eleventh = visit(viewer(demo))
+    eleventh.wait("refused", failure="full")
+    sentence = eleventh.page.inner_text("#notice-sentence")
+    assert "viewers_per_channel is 10" in sentence
+    crowd.page.evaluate("window.crowd[4].watch.stop()")
+    eleventh.page.click("#retry")
+    eleventh.wait("playing")
+    crowd.page.evaluate("window.crowd.forEach(({ watch }) => watch.stop())")
+
+
+def test_a_cut_socket_comes_back_while_the_picture_goes_on(visit: Open, demo: dict[str, Any]) -> None:
+    made = visit(viewer(demo))
+    made.wait("playing")
+    made.page.evaluate("window.sockets.at(-1).close(4000)")
+    made.until("window.sockets.length > 1 && window.sockets.at(-1).readyState === 1")
+    assert made.frames_in(1) > 20
+    said = made.said()
+    assert (said["state"], said["offers"], said["failure"]) == ("playing", "1", "")
+
+
+def test_the_numbers_can_be_saved_as_csv(visit: Open, demo: dict[str, Any]) -> None:
+    made = visit(viewer(demo))
+    made.wait("playing", path="host")
+    made.page.click("text=More numbers")
+    with made.page.expect_download() as download:
+        made.page.click("text=Save as CSV")
+    lines = download.value.path().read_text().splitlines()
+    assert {"fps", "rttMs", "lost", "path", "codec"} <= set(lines[0].split(","))
+    assert len(lines) >= 2
+
+
+def test_the_first_page_lists_channels_with_links_that_carry_the_token(visit: Open, demo: dict[str, Any]) -> None:
+    made = visit(f"/#token={demo['token']}")
+    made.wait("ready")
+    assert demo["token"] not in made.page.url
+    made.page.get_by_label(f"Watch: {demo['channel_name']}").click()
+    made.wait("playing")
+    assert demo["token"] not in made.page.url
+
+
+def test_a_reloaded_page_has_forgotten_the_token(visit: Open, demo: dict[str, Any]) -> None:
+    made = visit(viewer(demo))
+    made.wait("playing")
+    made.page.reload()
+    made.wait("failed", failure="no-token")
+    made.page.fill("#token", demo["viewer_url"])
+    made.page.click("text=Enter")
+    made.wait("playing")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("name", "width", "height"), [("phone", 360, 740), ("desk", 1280, 900)])
+def test_pages_fit_the_screen(
+    visit: Open, demo: dict[str, Any], tmp_path: Path, scheme: str, name: str, width: int, height: int
+) -> None:
+    options = {"color_scheme": scheme, "viewport": {"width": width, "height": height}}
+    addresses = {
+        "channels": f"/#token={demo['token']}",
+        "token": "/",
+        "viewer": viewer(demo),
+        "camera": viewer(demo).replace("/viewer", "/master"),
+        "missing": viewer(demo).replace(demo["channel_name"], "missing"),
+    }
+    for page, address in addresses.items():
+        made = visit(address, **options)
+        made.page.wait_for_selector("body:not([data-state='loading']):not([data-state='connecting'])", state="attached")
+        if page == "viewer":
+            made.wait("playing")
+            made.page.wait_for_timeout(1500)  # for the first numbers; the picture is for people
+        made.page.screenshot(path=tmp_path / f"{page}-{name}-{scheme}.png", full_page=True)
+        assert made.page.evaluate("document.documentElement.scrollWidth") <= width, page
