@@ -13,6 +13,9 @@ class OpusEncoder:
     name = "libopus"
 
     def __init__(self, settings: EncoderSettings) -> None:
+        self._context: av.AudioCodecContext | None = self._open(settings.audio_bitrate_bps)
+
+    def _open(self, bitrate_bps: int) -> av.AudioCodecContext:
         context = av.CodecContext.create(self.name, "w")
         if not isinstance(context, av.AudioCodecContext):
             raise EncoderError(f"{self.name} is not an audio encoder")
@@ -20,10 +23,10 @@ class OpusEncoder:
         context.layout = "stereo"
         context.format = "s16"
         context.time_base = Fraction(1, AUDIO_CLOCK_HZ)
-        context.bit_rate = settings.audio_bitrate_bps
+        context.bit_rate = bitrate_bps
         context.options = {"frame_duration": "20", "application": "audio", "vbr": "on"}
         context.open()
-        self._context: av.AudioCodecContext | None = context
+        return context
 
     def encode(self, capture: AudioCapture, is_key: bool) -> list[AccessUnit]:
         """Encode 960 samples; `is_key` changes nothing."""
@@ -38,9 +41,9 @@ class OpusEncoder:
         ]
 
     def set_bitrate(self, bitrate_bps: int) -> None:
-        """Aim at another rate from the next packet on."""
+        """Open a new codec at the new rate: FFmpeg's libopus ignores a change in place."""
         if self._context is not None:
-            self._context.bit_rate = bitrate_bps
+            self._context = self._open(bitrate_bps)
 
     def close(self) -> None:
         """Free the codec; idempotent."""

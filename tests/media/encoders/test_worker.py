@@ -1,0 +1,157 @@
+"""The thread of one encoder, with an encoder whose every step the test sees."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import av
+import pytest
+
+from media.encoders import worker as worker_module
+from media.encoders.encoder import AccessUnit, Capture, VideoCapture
+from media.encoders.outlet import Outlet
+from media.encoders.worker import EncoderStats, EncoderWorker
+
+FRAME = av.VideoFrame(16, 16, "yuv420p")
+
+
+class Recorder:
+    """An encoder that records its calls and fails when it is told to."""
+
+    name = "recorder"
+
+    def __init__(self) -> None:
+        self.keys: list[bool] = []
+        self.rates: list[int] = []
+        self.closed = threading.Event()
+        self.fails_next = False
+        self.encoded = threading.Semaphore(0)
+
+    def encode(self, capture: VideoCapture, is_key: bool) -> list[AccessUnit]:
+        if self.fails_next:
+            raise RuntimeError("the driver went away")
+        first = not self.keys
+        self.keys.append(is_key)
+        self.encoded.release()
+        return [AccessUnit(b"12345", capture.timestamp, is_key or first, capture.captured_at)]
+
+    def set_bitrate(self, bitrate_bps: int) -> None:
+        self.rates.append(bitrate_bps)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Bench:
+    def __init__(self, open_encoder: Callable[[], Recorder]) -> None:
+        self.now = 0.0
+        self.stats = EncoderStats()
+        self.outlet = Outlet(lambda: None)
+        self.worker: EncoderWorker[av.VideoFrame] = EncoderWorker(
+            open_encoder, self.outlet, 1, self.stats, lambda: self.now
+        )
+        self.number = 0
+
+    def step(self, encoder: Recorder) -> None:
+        self.worker.offer(Capture(FRAME, self.number * 3000, self.now))
+        self.number += 1
+        assert encoder.encoded.acquire(timeout=5)
+
+
+@contextmanager
+def running(bench: Bench) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=bench.worker.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        bench.worker.close()
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_captures_become_units_in_the_outlet() -> None:
+    encoder = Recorder()
+    bench = Bench(lambda: encoder)
+    with running(bench):
+        for _ in range(3):
+            bench.step(encoder)
+    assert [unit.timestamp for unit in bench.outlet.drain()] == [0, 3000, 6000]
+    assert (bench.stats.frames, bench.stats.key_frames, bench.stats.encoded_bytes) == (3, 1, 15)
+    assert encoder.closed.is_set()
+
+
+def test_requests_are_coalesced() -> None:
+    encoder = Recorder()
+    bench = Bench(lambda: encoder)
+    with running(bench):
+        bench.step(encoder)
+        bench.worker.request_keyframe()
+        bench.worker.request_keyframe()
+        bench.step(encoder)
+        bench.worker.request_keyframe()
+        bench.step(encoder)
+        bench.now += 0.3
+        bench.step(encoder)
+    assert encoder.keys == [False, True, False, True]
+    assert bench.stats.keyframe_requests == 3
+
+
+def test_bitrate_reaches_the_encoder_in_its_own_thread() -> None:
+    encoder = Recorder()
+    bench = Bench(lambda: encoder)
+    with running(bench):
+        bench.worker.set_bitrate(500_000)
+        bench.worker.set_bitrate(400_000)
+        bench.step(encoder)
+        bench.step(encoder)
+    assert encoder.rates == [400_000]
+
+
+def test_lost_unit_asks_for_a_key_frame() -> None:
+    encoder = Recorder()
+    bench = Bench(lambda: encoder)
+    with running(bench):
+        for _ in range(8):
+            bench.step(encoder)
+    assert encoder.keys[:5] == [False] * 5, "the queue to the loop holds four"
+    assert True in encoder.keys[5:7]
+    assert bench.stats.dropped_units >= 1
+
+
+def test_broken_encoder_is_replaced(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(worker_module, "REOPEN_S", 0.0)
+    first, second = Recorder(), Recorder()
+    opened = iter([first, second])
+    bench = Bench(lambda: next(opened))
+    with running(bench):
+        bench.step(first)
+        first.fails_next = True
+        bench.worker.offer(Capture(FRAME, 3000, 0.0))
+        assert first.closed.wait(5)
+        bench.number = 2
+        bench.step(second)
+    units = bench.outlet.drain()
+    assert [(unit.timestamp, unit.is_key) for unit in units] == [(0, True), (6000, True)]
+    assert bench.stats.failures == 1
+    assert "encoder broke" in caplog.text
+
+
+def test_encoder_that_does_not_open_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "REOPEN_S", 0.0)
+    encoder = Recorder()
+    tries: list[int] = []
+
+    def open_encoder() -> Recorder:
+        tries.append(1)
+        if len(tries) < 3:
+            raise RuntimeError("no device")
+        return encoder
+
+    bench = Bench(open_encoder)
+    with running(bench):
+        bench.step(encoder)
+    assert len(tries) == 3
+    assert bench.stats.failures == 2

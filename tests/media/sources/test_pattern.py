@@ -1,0 +1,85 @@
+"""The test pattern as a source."""
+
+from itertools import islice
+
+import pytest
+
+from media.sources import counter
+from media.sources.pattern import PatternSource
+from media.sources.source import Picture, Sound, SourceError
+from tests.media.pictures import at_once
+
+
+def items(source: PatternSource, count: int) -> list[Picture | Sound]:
+    playing = source.frames(at_once)
+    got = list(islice(playing, count))
+    playing.close()
+    return got
+
+
+def numbers(got: list[Picture | Sound]) -> list[int | None]:
+    read = []
+    for item in got:
+        if isinstance(item, Picture):
+            plane = item.frame.planes[0]
+            value = counter.read(memoryview(plane), plane.line_size, item.frame.width, item.frame.height)
+            read.append(value.number if value else None)
+    return read
+
+
+def test_pictures_and_sounds_come_in_order_of_time() -> None:
+    got = items(PatternSource(160, 90, 15), 66)
+    times = [item.time_s for item in got]
+    assert times == sorted(times)
+    assert [item.time_s for item in got if isinstance(item, Picture)][:3] == pytest.approx([0, 1 / 15, 2 / 15])
+    assert [item.time_s for item in got if isinstance(item, Sound)][:3] == pytest.approx([0, 0.02, 0.04])
+
+
+def test_pictures_are_counted_and_the_count_goes_on_when_it_is_played_again() -> None:
+    source = PatternSource(160, 90, 50)
+    assert numbers(items(source, 6)) == [0, 1, 2]
+    assert numbers(items(source, 6)) == [3, 4, 5]
+
+
+def test_clock_is_read_when_the_picture_is_made() -> None:
+    wall = iter(range(5_000, 6_000))
+    source = PatternSource(160, 90, 50, wall_ms=lambda: next(wall))
+    pictures = [item for item in items(source, 4) if isinstance(item, Picture)]
+    plane = pictures[1].frame.planes[0]
+    value = counter.read(memoryview(plane), plane.line_size, 160, 90)
+    assert value is not None
+    assert value.wall_ms == 5_001
+
+
+def test_picture_that_is_kept_is_not_painted_over() -> None:
+    pictures = [item for item in items(PatternSource(160, 90, 50), 40) if isinstance(item, Picture)]
+    assert numbers(list(pictures)) == list(range(20))
+
+
+def test_pictures_do_not_ask_for_key_frames() -> None:
+    assert {item.frame.pict_type for item in items(PatternSource(160, 90, 50), 10) if isinstance(item, Picture)} == {0}
+
+
+def test_sound_is_20_ms_of_48_khz_stereo() -> None:
+    sound = next(item for item in items(PatternSource(160, 90, 50), 4) if isinstance(item, Sound))
+    assert (sound.frame.samples, sound.frame.sample_rate, sound.frame.layout.name) == (960, 48_000, "stereo")
+
+
+def test_it_ends_when_the_pace_says_so() -> None:
+    assert sum(1 for _ in PatternSource(160, 90, 10).frames(lambda time_s: time_s < 0.5)) == 5 + 25
+
+
+@pytest.mark.parametrize(
+    ("size", "fps", "sentence"),
+    [
+        ((161, 90), 30, "even width and height"),
+        ((158, 90), 30, "cannot be 158x90"),
+        ((640, 100), 30, "height of at least a fifth"),
+        ((8192, 4096), 30, "160 to 4096"),
+        ((320, 180), 0, "1 to 120 frames per second, not 0"),
+        ((320, 180), 500, "not 500"),
+    ],
+)
+def test_impossible_pattern_is_refused_by_a_sentence(size: tuple[int, int], fps: float, sentence: str) -> None:
+    with pytest.raises(SourceError, match=sentence):
+        PatternSource(*size, fps)

@@ -1,0 +1,320 @@
+"""The feed: one encode for all who watch, started and stopped with them."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import av
+import pytest
+
+from media.encoders.encoder import AccessUnit, Codec, EncoderError, EncoderSettings
+from media.feed import Feed
+from media.sources import pump
+from media.sources.pattern import PatternSource
+from media.sources.source import Pace, Picture, Sound, Source, SourceError
+from tests.media.pictures import decoder
+
+QUICK = EncoderSettings(bitrate_bps=200_000, linger_s=0.05)
+
+
+def pattern() -> PatternSource:
+    return PatternSource(160, 90, 60)
+
+
+class Watcher:
+    """A sink that keeps what it gets and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.units: list[AccessUnit] = []
+        self._more = asyncio.Event()
+
+    def __call__(self, unit: AccessUnit) -> None:
+        self.units.append(unit)
+        self._more.set()
+
+    async def until(self, condition: Callable[["Watcher"], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition(self):
+                self._more.clear()
+                await self._more.wait()
+
+    async def has(self, count: int) -> list[AccessUnit]:
+        await self.until(lambda watcher: len(watcher.units) >= count)
+        return self.units
+
+
+@asynccontextmanager
+async def running(source: Source, settings: EncoderSettings = QUICK) -> AsyncIterator[Feed]:
+    feed = Feed(source, settings)
+    task = asyncio.create_task(feed.run())
+    try:
+        yield feed
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert media_threads() == set()
+
+
+def media_threads() -> set[str]:
+    return {thread.name for thread in threading.enumerate()} & {"source", "encode-H264", "encode-VP8", "encode-opus"}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)  # the end of a thread rings no bell
+
+
+async def test_nothing_runs_while_nobody_watches() -> None:
+    async with running(pattern()) as feed:
+        await asyncio.sleep(0.02)
+        assert media_threads() == set()
+        assert feed.stats.source.pictures == 0
+        assert (feed.width, feed.height, feed.fps, feed.has_audio) == (160, 90, 60, True)
+
+
+@pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])
+async def test_first_unit_is_a_key_frame_and_all_decode(codec: Codec) -> None:
+    async with running(pattern()) as feed:
+        watcher = Watcher()
+        feed.attach(codec, watcher)
+        units = await watcher.has(5)
+        assert [unit.is_key for unit in units[:5]] == [True, False, False, False, False]
+        assert units[0].timestamp == 0
+        context = decoder(codec)
+        assert sum(len(context.decode(av.Packet(unit.data))) for unit in units) == len(units)
+
+
+async def test_time_stamps_rise_with_the_clock_of_the_codec() -> None:
+    async with running(pattern()) as feed:
+        video, sound = Watcher(), Watcher()
+        feed.attach(Codec.H264, video)
+        feed.attach(Codec.OPUS, sound)
+        stamps = [unit.timestamp for unit in await video.has(6)]
+        steps = [later - earlier for earlier, later in pairwise(stamps)]
+        assert all(step > 0 and min(step % 1500, -step % 1500) <= 1 for step in steps), "whole pictures at 60 fps"
+        packets = await sound.has(4)
+        steps = [later.timestamp - earlier.timestamp for earlier, later in pairwise(packets)]
+        assert all(step > 0 and step % 960 == 0 for step in steps), "whole packets of 20 ms"
+        skew = (packets[0].captured_at - packets[0].timestamp / 48_000) - (
+            video.units[0].captured_at - video.units[0].timestamp / 90_000
+        )
+        assert skew == pytest.approx(0, abs=0.001), "both clocks have the same zero"
+
+
+async def test_watchers_share_one_encode() -> None:
+    async with running(pattern()) as feed:
+        watchers = [Watcher() for _ in range(10)]
+        for watcher in watchers:
+            feed.attach(Codec.H264, watcher)
+        for watcher in watchers:
+            await watcher.has(3)
+        assert all(watcher.units[2] is watchers[0].units[2] for watcher in watchers)
+        assert feed.stats.encoders[Codec.H264].frames <= len(watchers[0].units) + 4
+        assert media_threads() == {"source", "encode-H264"}
+
+
+async def test_late_watcher_gets_a_key_frame_at_once_and_nothing_before_it() -> None:
+    async with running(pattern()) as feed:
+        early, late = Watcher(), Watcher()
+        feed.attach(Codec.H264, early)
+        await early.has(6)
+        frames = feed.stats.encoders[Codec.H264].frames
+        feed.attach(Codec.H264, late)
+        units = await late.has(3)
+        assert [unit.is_key for unit in units[:3]] == [True, False, False]
+        assert units[0] in early.units
+        assert [unit.is_key for unit in early.units].index(True, 1) <= frames + 4
+
+
+async def test_keyframe_is_made_on_request() -> None:
+    async with running(pattern()) as feed:
+        watcher = Watcher()
+        feed.attach(Codec.VP8, watcher)
+        await watcher.has(3)
+        feed.request_keyframe(Codec.VP8)
+        feed.request_keyframe(Codec.H264)  # nobody watches that one
+        await watcher.until(lambda seen: any(unit.is_key for unit in seen.units[3:]))
+
+
+async def test_both_video_codecs_get_their_key_frames_from_the_same_pictures() -> None:
+    async with running(pattern()) as feed:
+        watchers = {codec: Watcher() for codec in (Codec.H264, Codec.VP8)}
+        for codec, watcher in watchers.items():
+            feed.attach(codec, watcher)
+        for watcher in watchers.values():
+            await watcher.has(3)
+        feed.request_keyframe(Codec.H264)
+        await watchers[Codec.H264].until(lambda seen: any(unit.is_key for unit in seen.units[1:]))
+        await asyncio.sleep(0.05)
+        assert sum(unit.is_key for unit in watchers[Codec.VP8].units) == 1
+
+
+async def test_all_stops_a_while_after_the_last_watcher_left() -> None:
+    async with running(pattern()) as feed:
+        watcher = Watcher()
+        detach = feed.attach(Codec.H264, watcher)
+        await watcher.has(2)
+        detach()
+        detach()
+        seen = len(watcher.units)
+        assert "encode-H264" in media_threads(), "it lingers"
+        await until(lambda: media_threads() == set())
+        assert len(watcher.units) == seen
+
+
+async def test_watcher_who_comes_back_in_time_finds_the_encoder_running() -> None:
+    async with running(pattern(), EncoderSettings(linger_s=0.3)) as feed:
+        first, second = Watcher(), Watcher()
+        detach = feed.attach(Codec.H264, first)
+        await first.has(2)
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "encode-H264"]
+        detach()
+        feed.attach(Codec.H264, second)
+        await second.has(20)
+        assert thread.is_alive()
+
+
+async def test_encoder_of_one_codec_stops_while_another_is_watched() -> None:
+    async with running(pattern()) as feed:
+        stays, leaves = Watcher(), Watcher()
+        feed.attach(Codec.H264, stays)
+        detach = feed.attach(Codec.OPUS, leaves)
+        await leaves.has(1)
+        detach()
+        await until(lambda: media_threads() == {"source", "encode-H264"})
+        await stays.has(len(stays.units) + 2)
+
+
+async def test_time_stamps_go_on_when_all_starts_again() -> None:
+    async with running(pattern()) as feed:
+        first, second = Watcher(), Watcher()
+        detach = feed.attach(Codec.H264, first)
+        await first.has(3)
+        detach()
+        await until(lambda: media_threads() == set())
+        feed.attach(Codec.H264, second)
+        units = await second.has(2)
+        assert units[0].is_key
+        last = first.units[-1]
+        passed = units[0].captured_at - last.captured_at
+        assert units[0].timestamp - last.timestamp == pytest.approx(passed * 90_000, abs=2)
+
+
+async def test_watcher_before_the_start_is_served() -> None:
+    feed = Feed(pattern(), QUICK)
+    watcher = Watcher()
+    feed.attach(Codec.H264, watcher)
+    task = asyncio.create_task(feed.run())
+    await watcher.has(1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert media_threads() == set()
+
+
+async def test_sink_that_fails_does_not_take_the_picture_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_unit: AccessUnit) -> None:
+        raise RuntimeError("no such viewer")
+
+    async with running(pattern()) as feed:
+        watcher = Watcher()
+        feed.attach(Codec.H264, broken)
+        feed.attach(Codec.H264, watcher)
+        await watcher.has(4)
+        assert feed.stats.sink_errors >= 4
+    assert caplog.text.count("sink failed") == 1
+
+
+async def test_sink_may_leave_while_it_is_called() -> None:
+    async with running(pattern()) as feed:
+        seen: list[AccessUnit] = []
+        detach: Callable[[], None] = lambda: None  # noqa: E731
+
+        def once(unit: AccessUnit) -> None:
+            seen.append(unit)
+            detach()
+
+        detach = feed.attach(Codec.H264, once)
+        watcher = Watcher()
+        feed.attach(Codec.H264, watcher)
+        await watcher.has(3)
+        assert len(seen) == 1
+
+
+async def test_units_that_a_busy_loop_cannot_take_are_dropped_up_to_a_key_frame() -> None:
+    async with running(pattern()) as feed:
+        watcher = Watcher()
+        feed.attach(Codec.H264, watcher)
+        await watcher.has(2)
+        before = len(watcher.units)
+        time.sleep(0.5)  # noqa: ASYNC251  the loop is busy on purpose
+        await watcher.until(lambda seen: any(unit.is_key for unit in seen.units[before:]))
+        await watcher.has(before + 8)
+        stats = feed.stats.encoders[Codec.H264]
+        assert stats.dropped_units > 5
+        context = decoder(Codec.H264)
+        gap = next(at for at in range(1, len(watcher.units)) if _steps(watcher.units, at) > 1600)
+        assert watcher.units[gap].is_key
+        for unit in watcher.units[gap:]:
+            assert context.decode(av.Packet(unit.data))
+
+
+def _steps(units: list[AccessUnit], at: int) -> int:
+    return units[at].timestamp - units[at - 1].timestamp
+
+
+async def test_bitrate_can_be_changed_while_it_runs() -> None:
+    async with running(pattern()) as feed:
+        feed.set_bitrate(Codec.VP8, 100_000)
+        watcher = Watcher()
+        feed.attach(Codec.VP8, watcher)
+        await watcher.has(3)
+        feed.set_bitrate(Codec.VP8, 100_000)
+        await watcher.until(lambda seen: sum(unit.is_key for unit in seen.units) == 2)
+
+
+class Flaky:
+    """A source that dies after each second picture."""
+
+    width, height, fps, has_audio = 160, 90, 60.0, False
+
+    def __init__(self) -> None:
+        self._inner = pattern()
+
+    def frames(self, pace: Pace) -> Generator[Picture | Sound, None, None]:
+        pictures = 0
+        inner = self._inner.frames(pace)
+        for item in inner:
+            if isinstance(item, Picture):
+                yield item
+                pictures += 1
+            if pictures == 2:
+                inner.close()
+                raise SourceError("the cable came loose")
+
+
+async def test_source_that_dies_comes_back_and_the_watchers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump, "FIRST_RETRY_S", 0.01)
+    async with running(Flaky()) as feed:
+        watcher = Watcher()
+        feed.attach(Codec.H264, watcher)
+        units = await watcher.has(6)
+        stamps = [unit.timestamp for unit in units]
+        assert stamps == sorted(set(stamps))
+        assert sum(unit.is_key for unit in units) == 1, "the encoder goes on"
+        assert feed.stats.source.failures >= 2
+
+
+async def test_sound_of_a_silent_source_is_refused() -> None:
+    with pytest.raises(ValueError, match="no sound"):
+        Feed(Flaky(), QUICK).attach(Codec.OPUS, lambda _: None)
+
+
+def test_unknown_encoder_is_refused_at_once() -> None:
+    with pytest.raises(EncoderError, match="no encoder"):
+        Feed(pattern(), EncoderSettings(encoder="nvenc"))
