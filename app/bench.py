@@ -7,7 +7,9 @@ A benchmark is `tests/benchmarks/<name>.py` of a checkout with
 import importlib.util
 import os
 import platform
+import re
 import statistics
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from app.exits import CommandError, Exit
 FOLDER = Path(__file__).parent.parent / "tests" / "benchmarks"
 _HEAD = ("row", "ours", "peer", "unit", "ratio (min median max)", "goal", "note")
 _MIB = 1 << 20
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 Progress = Callable[[str], None]
 
@@ -83,9 +86,12 @@ def find(name: str, folder: Path = FOLDER) -> Benchmark:
             Exit.USAGE,
         )
     path = folder / f"{name.replace('-', '_')}.py"
-    if not path.is_file() or path.parent != folder:
+    if not _NAME.fullmatch(name) or not path.is_file():
         known = sorted(file.stem.replace("_", "-") for file in folder.glob("[a-z]*.py"))
         raise CommandError(f"no benchmark is called {name}; there are: {', '.join(known) or 'none'}", Exit.USAGE)
+    root = str(folder.parent.parent)
+    if root not in sys.path:
+        sys.path.insert(0, root)  # benchmarks import what stands beside them
     specification = importlib.util.spec_from_file_location(f"tests.benchmarks.{path.stem}", path)
     assert specification is not None  # noqa: S101  # the path is a Python file
     assert specification.loader is not None  # noqa: S101  # likewise

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import uvicorn
 
 FRAME_BYTES = 64 * 1024
-CANCEL_S = 1.0
+SETTLE_S = 0.5
 
 
 class HttpServer(uvicorn.Server):
@@ -19,9 +18,7 @@ class HttpServer(uvicorn.Server):
     `drain` is called once nothing new is accepted, before the connections that are left are closed.
     """
 
-    def __init__(
-        self, application: Any, listener: socket.socket, drain: Callable[[], Awaitable[None]], drain_s: float
-    ) -> None:
+    def __init__(self, application: Any, listener: socket.socket, drain: Callable[[], Awaitable[None]]) -> None:
         super().__init__(
             uvicorn.Config(
                 application,
@@ -34,7 +31,8 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                timeout_graceful_shutdown=max(1, math.ceil(drain_s)),
+                log_level="warning",  # at INFO it writes a line per websocket, with its query
+                timeout_graceful_shutdown=1,
             )
         )
         self.is_up = asyncio.Event()
@@ -55,6 +53,8 @@ class HttpServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         await self._drain()
+        if self.server_state.tasks:  # uvicorn would close websockets with 1012 over our own reason
+            await asyncio.wait(set(self.server_state.tasks), timeout=SETTLE_S)
         await super().shutdown(sockets)
 
     @contextlib.contextmanager

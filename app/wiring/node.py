@@ -148,7 +148,7 @@ class Node:
         )
         checks = {"catalog": self._check_catalog, "turn": self._check_turn}
         ops = operations.Operations(version(), checks, metrics.text, pulse)
-        http = HttpServer(self._application, listeners.http, self._drain, self._settings.drain_s)
+        http = HttpServer(self._application, listeners.http, self._drain)
         try:
             async with operations.serve(ops, listeners.ops), asyncio.TaskGroup() as group:
                 others = [group.create_task(ending.follow(self._turn)), group.create_task(self.hub.run())]

@@ -1,0 +1,172 @@
+import http.client
+import json
+import os
+import signal
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from app.listen import listen
+from tests.started import ANY_PORTS, COMMAND, Started, clean, ends_within, started
+
+pytestmark = pytest.mark.slow
+
+
+def token(data: Path, *words: str) -> str:
+    """Sign a token with the keys of a data folder."""
+    command = [*COMMAND, "token", "--data-dir", str(data), *words]
+    return subprocess.run(command, capture_output=True, text=True, env=clean(), check=True).stdout.strip()
+
+
+def run(service: Started, text: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a client command against a service."""
+    environment = clean() | {"HELIOGRAPH_ENDPOINT": service.ready["http"], "HELIOGRAPH_TOKEN": text}
+    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=15, env=environment, check=False)
+
+
+def test_data_stays_private_and_outlives_the_service(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with started("serve", "--data-dir", str(data)) as service:
+        assert list(service.ready) == ["http", "https", "turn", "ops", "ready_ms"]
+        admin = token(data, "--role", "admin")
+        made = run(service, admin, "channel", "create", "front", "--tag", "place=door", "--json")
+        assert service.stop()[0] == 0
+    assert data.stat().st_mode & 0o777 == 0o700
+    assert {path.name for path in data.iterdir()} >= {"catalog.sqlite", "keys", "turn.secret"}
+    files = [path for path in data.rglob("*") if path.is_file()]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in files), files
+    with started("serve", "--data-dir", str(data)) as service:
+        found = run(service, admin, "channel", "list", "--json")
+    assert [channel["ChannelARN"] for channel in json.loads(found.stdout)] == [json.loads(made.stdout)["ChannelARN"]]
+
+
+def test_roles_allow_what_they_say(tmp_path: Path) -> None:
+    with started("serve", "--data-dir", str(tmp_path / "data")) as service:
+        admin, viewer = (token(tmp_path / "data", "--role", role, "--channel", "front") for role in ("admin", "viewer"))
+        assert run(service, admin, "channel", "create", "front").returncode == 0
+        assert run(service, viewer, "channel", "describe", "front").returncode == 0
+        refused = run(service, viewer, "channel", "delete", "front")
+        assert refused.returncode == 4
+        assert "DeleteSignalingChannel" in refused.stderr
+        assert run(service, admin, "channel", "create", "back").returncode == 4
+        assert run(service, viewer, "channel", "describe", "nothing").returncode == 4
+        every = token(tmp_path / "data", "--role", "admin")
+        assert run(service, every, "channel", "describe", "nothing").returncode == 5
+        assert run(service, "", "channel", "list").returncode == 4
+        assert run(service, every, "channel", "create", "front").returncode == 1
+        assert run(service, every, "channel", "delete", "front").stdout.startswith("deleted arn:")
+
+
+@pytest.mark.parametrize(("name", "flag"), [("HTTP_PORT", "--http-port"), ("OPS_PORT", "--ops-port")])
+def test_a_taken_port_fails_with_the_name_of_its_setting(tmp_path: Path, name: str, flag: str) -> None:
+    with listen("127.0.0.1", 0, "http_port") as other:
+        port = str(other.getsockname()[1])
+        command = [*COMMAND, "serve", "--data-dir", str(tmp_path / "data"), *ANY_PORTS, flag, port]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=15, env=clean(), check=False)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith(f"heliograph: {name}: {port} on 127.0.0.1 is taken; choose another with {flag}")
+
+
+def test_a_taken_turn_port_fails_with_its_name_too(tmp_path: Path) -> None:
+    with started("serve", "--data-dir", str(tmp_path / "one")) as service:
+        port = service.ready["turn"].split(":")[2].partition("?")[0]
+        command = [*COMMAND, "serve", "--data-dir", str(tmp_path / "two"), *ANY_PORTS, "--turn-port", port]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=15, env=clean(), check=False)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(f"heliograph: TURN_PORT: {port} on 127.0.0.1 is taken")
+    assert answer.stderr.count("\n") == 1
+
+
+def test_the_relay_ends_with_a_killed_parent_and_the_parent_with_a_killed_relay(tmp_path: Path) -> None:
+    with started("serve", "--data-dir", str(tmp_path / "data")) as service:
+        children = service.children()
+        assert set(children) == {"turn"}
+        service.stop(signal.SIGKILL)
+        assert ends_within(children["turn"], 3)
+    with started("serve", "--data-dir", str(tmp_path / "data"), stderr=subprocess.PIPE) as service:
+        os.kill(service.children()["turn"], signal.SIGKILL)
+        assert service.process.wait(5) == 30
+        assert service.process.stderr is not None
+        assert service.process.stderr.read().endswith("heliograph: turn ended by itself (signal SIGKILL)\n")
+
+
+def get(url: str) -> tuple[int, Any]:
+    """Return status and body."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_the_operations_port_answers(tmp_path: Path) -> None:
+    with started("serve", "--data-dir", str(tmp_path / "data")) as service:
+        ops = service.ready["ops"]
+        status, body = get(ops + "/livez")
+        assert (status, json.loads(body)["status"]) == (200, "ok")
+        assert get(ops + "/readyz") == (200, b'{"status":"ok","failing":{}}')
+        run(service, token(tmp_path / "data", "--role", "admin"), "channel", "create", "secret-name")
+        text = get(ops + "/metrics")[1].decode()
+        assert 'heliograph_control_requests_total{code="OK",operation="CreateSignalingChannel"} 1.0' in text
+        assert "secret-name" not in text
+        assert get(ops + "/")[0] == 404
+        assert get(service.ready["http"] + "/metrics")[0] == 404
+
+
+@pytest.mark.faults
+def test_every_acknowledged_channel_outlives_kill_9_of_the_service(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with started("serve", "--data-dir", str(data), "--limits-profile", "relaxed", "--log-level", "error") as service:
+        admin = token(data, "--role", "admin")
+        creators = _Creators(service, admin, wanted=1000)
+        creators.run_until(600, then=service.process.kill)
+    assert 600 <= len(creators.acknowledged) < 1000
+    with started("serve", "--data-dir", str(data)) as service:
+        found = run(service, admin, "channel", "list", "--json")
+    assert set(creators.acknowledged) <= {channel["ChannelARN"] for channel in json.loads(found.stdout)}
+
+
+class _Creators:
+    """Four clients that create channels as fast as they can, until the service is gone."""
+
+    def __init__(self, service: Started, text: str, wanted: int) -> None:
+        self.acknowledged: list[str] = []
+        self._place = urlsplit(service.ready["http"]).netloc
+        self._headers = {"Authorization": f"Bearer {text}", "Content-Type": "application/json"}
+        self._numbers = iter(range(wanted))
+        self._lock = threading.Condition()
+
+    def run_until(self, count: int, then: Any) -> None:
+        threads = [threading.Thread(target=self._create) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        with self._lock:
+            assert self._lock.wait_for(lambda: len(self.acknowledged) >= count, 15)
+        then()
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+    def _create(self) -> None:
+        connection = http.client.HTTPConnection(self._place, timeout=5)
+        try:
+            while True:
+                with self._lock:
+                    number = next(self._numbers)
+                body = json.dumps({"ChannelName": f"channel-{number:04}"})
+                connection.request("POST", "/createSignalingChannel", body, self._headers)
+                answer = json.loads(connection.getresponse().read())
+                with self._lock:
+                    self.acknowledged.append(answer["ChannelARN"])
+                    self._lock.notify_all()
+        except (OSError, http.client.HTTPException, StopIteration):
+            return
+        finally:
+            connection.close()

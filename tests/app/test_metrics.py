@@ -1,0 +1,107 @@
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.metrics import Metrics, Sources
+from app.request_counter import SECONDS, RequestStats
+from channels.signaling.stats import DELIVERY_BOUNDS_S, HubStats
+
+TURN = {
+    "allocations": 2.0,
+    "allocations_total": 5.0,
+    "bytes_to_peers": 100.0,
+    "bytes_to_clients": 200.0,
+    "auth_failures.stale": 3.0,
+    "refused_peers.private": 4.0,
+}
+MASTER = {
+    "viewers": 1.0,
+    "feed.encoders.H264.frames": 30.0,
+    "feed.encoders.H264.encode_seconds": 0.5,
+    "feed.encoders.VP8.frames": 10.0,
+    "master.ends.left": 2.0,
+}
+
+
+def scraped(hub: HubStats | None = None) -> dict[str, float]:
+    """Return every sample of a scrape as `name{label=value}` -> value."""
+    requests = RequestStats(
+        requests={("CreateSignalingChannel", "OK"): 7},
+        counts={"CreateSignalingChannel": [0] * (len(SECONDS) - 1) + [7, 0]},
+        seconds={"CreateSignalingChannel": 0.7},
+    )
+    sources = Sources("1.2.3", hub or HubStats(), requests, lambda: TURN, lambda: MASTER, lambda: 0.25)
+    text = Metrics(sources).text().decode()
+    samples = {}
+    for family in text_string_to_metric_families(text):
+        assert family.name.startswith("heliograph_")
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            samples[f"{sample.name}{{{labels}}}"] = sample.value
+    return samples
+
+
+def test_every_metric_of_the_manual_is_there() -> None:
+    hub = HubStats(masters=1, viewers=3, lease_lost=1, publish_unreachable=2)
+    hub.count_message("viewer", "SDP_OFFER", "relayed")
+    hub.count_admission("viewer", "full")
+    samples = scraped(hub)
+    expected = {
+        "heliograph_build_info{version=1.2.3}": 1,
+        "heliograph_event_loop_lag_seconds{}": 0.25,
+        "heliograph_signaling_connections{role=master}": 1,
+        "heliograph_signaling_connections{role=viewer}": 3,
+        "heliograph_signaling_messages_total{action=SDP_OFFER,result=relayed,role=viewer}": 1,
+        "heliograph_signaling_admission_total{result=full,role=viewer}": 1,
+        "heliograph_control_requests_total{code=OK,operation=CreateSignalingChannel}": 7,
+        "heliograph_control_request_seconds_sum{operation=CreateSignalingChannel}": 0.7,
+        "heliograph_control_request_seconds_count{operation=CreateSignalingChannel}": 7,
+        "heliograph_turn_allocations{}": 2,
+        "heliograph_turn_allocate_total{}": 5,
+        "heliograph_turn_relayed_bytes_total{direction=peers}": 100,
+        "heliograph_turn_relayed_bytes_total{direction=clients}": 200,
+        "heliograph_turn_auth_failures_total{reason=stale}": 3,
+        "heliograph_turn_denied_peers_total{reason=private}": 4,
+        "heliograph_media_viewers{}": 1,
+        "heliograph_media_frames_total{encoder=H264}": 30,
+        "heliograph_media_frames_total{encoder=VP8}": 10,
+        "heliograph_media_encode_seconds_total{encoder=H264}": 0.5,
+        "heliograph_media_peer_ends_total{reason=left}": 2,
+        "heliograph_presence_lease_lost_total{}": 1,
+        "heliograph_bus_publish_unreachable_total{}": 2,
+    }
+    assert {name: samples.get(name) for name in expected} == expected
+
+
+def test_delivery_buckets_add_up() -> None:
+    hub = HubStats()
+    for seconds in (0.00001, 0.0002, 5.0):
+        hub.observe_delivery(seconds)
+    samples = scraped(hub)
+    name = "heliograph_signaling_delivery_seconds_bucket{le=%s}"
+    assert [samples[name % bound] for bound in (DELIVERY_BOUNDS_S[0], DELIVERY_BOUNDS_S[2], 0.1, "+Inf")] == [
+        1,
+        2,
+        2,
+        3,
+    ]
+    assert samples["heliograph_signaling_delivery_seconds_count{}"] == 3
+
+
+def test_no_label_could_hold_a_channel_or_a_client() -> None:
+    names = {part.split("=")[0] for sample in scraped() for part in sample.partition("{")[2].rstrip("}").split(",")}
+    assert names <= {
+        "",
+        "version",
+        "role",
+        "action",
+        "result",
+        "code",
+        "operation",
+        "le",
+        "direction",
+        "reason",
+        "encoder",
+    }
+
+
+def test_the_memory_of_the_process_is_there() -> None:
+    assert scraped()["heliograph_process_resident_memory_bytes{}"] > 0

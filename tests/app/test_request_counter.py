@@ -1,0 +1,60 @@
+from typing import Any
+
+import pytest
+
+from app.request_counter import PAGES, SECONDS, RequestCounter
+
+
+def answering(status: int, *headers: tuple[bytes, bytes]) -> Any:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        await send({"type": "http.response.body", "body": b""})
+
+    return application
+
+
+async def call(application: Any, path: str, kind: str = "http") -> RequestCounter:
+    counter = RequestCounter(application, {"/createSignalingChannel": "CreateSignalingChannel"})
+
+    async def send(message: Any) -> None:
+        return
+
+    await counter({"type": kind, "path": path}, send, send)  # nothing is received
+    return counter
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "code"),
+    [
+        (200, (), "OK"),
+        (304, (), "OK"),
+        (404, (), "HTTP 404"),
+        (400, ((b"X-Amzn-ErrorType", b"ResourceInUseException:http://x"),), "ResourceInUseException"),
+    ],
+)
+async def test_a_request_counts_by_operation_and_code(status: int, headers: Any, code: str) -> None:
+    counter = await call(answering(status, *headers), "//createSignalingChannel")
+    assert counter.stats.requests == {("CreateSignalingChannel", code): 1}
+    assert sum(counter.stats.counts["CreateSignalingChannel"]) == 1
+    assert len(counter.stats.counts["CreateSignalingChannel"]) == len(SECONDS) + 1
+    assert counter.stats.seconds["CreateSignalingChannel"] > 0
+
+
+async def test_any_other_path_counts_as_a_page_so_that_paths_make_no_labels() -> None:
+    counter = await call(answering(404), "/" + "x" * 50)
+    assert list(counter.stats.requests) == [(PAGES, "HTTP 404")]
+
+
+async def test_websockets_are_counted_elsewhere() -> None:
+    counter = await call(answering(200), "/viewer", kind="websocket")
+    assert counter.stats.requests == {}
+
+
+async def test_a_request_without_answer_counts_too() -> None:
+    async def fail(scope: Any, receive: Any, send: Any) -> None:
+        raise ConnectionResetError
+
+    counter = RequestCounter(fail, {})
+    with pytest.raises(ConnectionResetError):
+        await counter({"type": "http", "path": "/"}, answering(200), answering(200))
+    assert list(counter.stats.requests) == [(PAGES, "no answer")]

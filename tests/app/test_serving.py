@@ -1,0 +1,114 @@
+import asyncio
+import socket
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from app.listen import listen
+from app.serving import FRAME_BYTES, HttpServer
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(application: Application, drain: Callable[[], Awaitable[None]]) -> AsyncIterator[tuple[str, Any]]:
+    """Serve an application; gives its place and the server."""
+    with listen("127.0.0.1", 0, "http_port") as listener:
+        server = HttpServer(application, listener, drain)
+        place = "127.0.0.1:" + str(listener.getsockname()[1])
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(server.run_until_exit())
+            await server.is_up.wait()
+            yield place, server
+            server.should_exit = True
+            await running
+
+
+async def nothing() -> None:
+    return
+
+
+async def say_hello(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def test_it_serves_on_the_socket_that_it_was_handed() -> None:
+    async with serving(say_hello, nothing) as (place, _):
+        answer = await asyncio.to_thread(_get, f"http://{place}/")
+    assert answer == (b"hello", None)
+
+
+def _get(url: str) -> tuple[bytes, str | None]:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.read(), answer.headers["server"]
+
+
+class Echo:
+    """A websocket application that closes with 1001 once it is told to go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await self.go.wait()
+        await send({"type": "websocket.close", "code": 1001, "reason": "this node is going away"})
+
+    async def drain(self) -> None:
+        self.go.set()
+
+
+async def test_the_close_code_of_the_drain_reaches_the_client() -> None:
+    echo = Echo()
+    async with serving(echo, echo.drain) as (place, server), connect(f"ws://{place}/viewer") as client:
+        server.should_exit = True
+        with pytest.raises(ConnectionClosed) as caught:
+            await client.recv()
+    assert caught.value.rcvd is not None
+    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, "this node is going away")
+
+
+async def test_a_client_that_answers_nothing_does_not_hold_the_end_up() -> None:
+    echo = Echo()
+    with socket.socket() as client:
+        async with serving(echo, echo.drain) as (place, _):
+            host, port = place.split(":")
+            client.connect((host, int(port)))
+            client.setblocking(False)
+            head = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13"
+            key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+            client.sendall(f"GET /viewer HTTP/1.1\r\nHost: {place}\r\n{head}\r\n{key}\r\n\r\n".encode())
+            assert await asyncio.get_running_loop().sock_recv(client, 1000)
+            started = time.monotonic()
+        assert time.monotonic() - started < 2
+
+
+async def test_a_frame_over_the_cap_closes_the_socket() -> None:
+    async def hear(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] == "websocket.receive":
+            pass
+
+    async with serving(hear, nothing) as (place, _), connect(f"ws://{place}/viewer", compression=None) as client:
+        await client.send("x" * (FRAME_BYTES + 1))
+        with pytest.raises(ConnectionClosed) as caught:
+            await client.recv()
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1009
+
+
+async def test_compression_is_not_offered() -> None:
+    echo = Echo()
+    async with serving(echo, echo.drain) as (place, _), connect(f"ws://{place}/viewer") as client:
+        assert client.response is not None
+        assert "Sec-WebSocket-Extensions" not in client.response.headers
+        echo.go.set()
