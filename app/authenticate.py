@@ -93,10 +93,7 @@ class Authenticator:
         Raises: MissingAuthenticationTokenException, UnrecognizedClientException, ExpiredTokenException,
         InvalidArgumentException (two credentials), ClientLimitExceededException (this address failed too often).
         """
-        found = _Credentials()
-        _from_headers(connection, found)
-        _from_query(connection, found, TOKEN_PARAMETERS)
-        _refuse_unusable(found)
+        found = _collect(connection)
         if not connection.headers.get("authorization"):
             raise MissingAuthenticationTokenException("a call carries its token in the header, not in the query")
         return self._verify(found.tokens[0], connection)
@@ -106,16 +103,8 @@ class Authenticator:
 
         Raises: as `request`.
         """
-        offered: Sequence[str] = connection.scope.get("subprotocols", ())
-        found = _Credentials()
-        _from_headers(connection, found)
-        _from_query(connection, found, TOKEN_PARAMETERS)
-        _from_query(connection, found, (TICKET_PARAMETER,))
-        found.tokens += [
-            name[len(BEARER_SUBPROTOCOL) :] for name in offered if name.lower().startswith(BEARER_SUBPROTOCOL)
-        ]
-        _refuse_unusable(found)
-        subprotocol = SUBPROTOCOL if SUBPROTOCOL in offered else None
+        found = _collect(connection)
+        subprotocol = SUBPROTOCOL if SUBPROTOCOL in _offered(connection) else None
         if found.tickets:
             ticket = self._redeem(found.tickets[0], connection)
             return SocketCredential(ticket.grant, ticket, subprotocol)
@@ -147,7 +136,11 @@ class Authenticator:
             raise
 
 
-def _refuse_unusable(found: _Credentials) -> None:
+def _collect(connection: HTTPConnection) -> _Credentials:
+    """Return the one credential of a request. Raises: ServiceError when there is none, two, or one not served."""
+    found = _Credentials()
+    _from_headers(connection, found)
+    _from_query(connection, found)
     if found.count > 1:
         raise InvalidArgumentException("the request carries more than one credential: send one")
     if found.count == 0:
@@ -158,6 +151,7 @@ def _refuse_unusable(found: _Credentials) -> None:
         )
     if found.foreign_schemes:
         raise UnrecognizedClientException("the Authorization header must be Bearer and a token")
+    return found
 
 
 def _from_headers(connection: HTTPConnection, found: _Credentials) -> None:
@@ -169,16 +163,22 @@ def _from_headers(connection: HTTPConnection, found: _Credentials) -> None:
             found.signatures += 1
         else:
             found.foreign_schemes += 1
+    for name in _offered(connection):
+        if name.lower().startswith(BEARER_SUBPROTOCOL):
+            found.tokens.append(name[len(BEARER_SUBPROTOCOL) :])
 
 
-def _from_query(connection: HTTPConnection, found: _Credentials, names: Sequence[str]) -> None:
-    parameters = connection.query_params.multi_items()
-    values = [value for name, value in parameters if name.lower() in names]
-    if TICKET_PARAMETER in names:
-        found.tickets += values
-    else:
-        found.tokens += values
-        found.signatures += any(name.lower() in _SIGNATURE_PARAMETERS for name, _ in parameters)
+def _from_query(connection: HTTPConnection, found: _Credentials) -> None:
+    parameters = [(name.lower(), value) for name, value in connection.query_params.multi_items()]
+    found.tokens += [value for name, value in parameters if name in TOKEN_PARAMETERS]
+    found.tickets += [value for name, value in parameters if name == TICKET_PARAMETER]
+    found.signatures += any(name in _SIGNATURE_PARAMETERS for name, _ in parameters)
+
+
+def _offered(connection: HTTPConnection) -> Sequence[str]:
+    """The subprotocols that a websocket offers; a plain request has none."""
+    offered: Sequence[str] = connection.scope.get("subprotocols", ())
+    return offered
 
 
 def _source(connection: HTTPConnection) -> str:

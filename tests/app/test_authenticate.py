@@ -1,0 +1,325 @@
+"""Which credential a request carries, and what becomes of it."""
+
+from collections.abc import Iterable
+from urllib.parse import urlencode
+
+import pytest
+from starlette.requests import HTTPConnection
+
+from app.authenticate import Authenticator, SocketCredential, authorise, authorise_connect
+from channels.auth import token
+from channels.auth.failures import Failures
+from channels.auth.grant import Grant, Statement
+from channels.auth.ticket import Ticket, Tickets
+from channels.auth.token import TokenSettings, TokenVerifier
+from channels.errors import (
+    AccessDeniedException,
+    ClientLimitExceededException,
+    ExpiredTokenException,
+    InvalidArgumentException,
+    MissingAuthenticationTokenException,
+    NotAuthorizedException,
+    ServiceError,
+    UnrecognizedClientException,
+)
+from channels.names import ChannelArn, Role
+
+NOW = 1_700_000_000.0
+KEY = token.secret_key("k", b"k" * 32)
+SETTINGS = TokenSettings()
+ARN = ChannelArn("aws", "us-west-2", "000000000000", "door", 1)
+OTHER = ChannelArn("aws", "us-west-2", "000000000000", "gate", 1)
+SIGNATURE = (
+    "AWS4-HMAC-SHA256 Credential=AKIA/20231114/us-west-2/kinesisvideo/aws4_request, SignedHeaders=host, Signature=0"
+)
+
+
+def jwt(now: float = NOW, subject: str = "alice", client_id: str | None = None) -> str:
+    return token.mint(
+        KEY,
+        SETTINGS,
+        subject=subject,
+        actions=["ConnectAsViewer"],
+        channels=["door"],
+        client_id=client_id,
+        now_wall=now,
+        lifetime_s=60,
+    )
+
+
+class Clock:
+    """Wall and monotonic time, moved by hand."""
+
+    def __init__(self) -> None:
+        self.wall = NOW
+        self.monotonic = 0.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tickets() -> Tickets:
+    return Tickets()
+
+
+@pytest.fixture
+def authenticator(clock: Clock, tickets: Tickets) -> Authenticator:
+    verifier = TokenVerifier((KEY,), SETTINGS)
+    return Authenticator(verifier, tickets, lambda: clock.wall, lambda: clock.monotonic, Failures(rate=1.0, burst=3.0))
+
+
+def connection(
+    query: Iterable[tuple[str, str]] = (),
+    authorization: Iterable[str] = (),
+    offered: Iterable[str] = (),
+    source: str | None = "192.0.2.1",
+) -> HTTPConnection:
+    scope = {
+        "type": "websocket",
+        "path": "/viewer",
+        "headers": [(b"authorization", value.encode()) for value in authorization],
+        "query_string": urlencode(list(query)).encode(),
+        "client": (source, 1) if source else None,
+        "subprotocols": list(offered),
+    }
+    return HTTPConnection(scope)
+
+
+# REST
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "  Bearer  "])
+def test_call_is_made_with_a_bearer_token(authenticator: Authenticator, scheme: str) -> None:
+    assert authenticator.request(connection(authorization=[f"{scheme} {jwt()}"])).subject == "alice"
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        (connection(), MissingAuthenticationTokenException, "Authorization: Bearer"),
+        (connection(query=[("token", jwt())]), MissingAuthenticationTokenException, "in the header"),
+        (connection(query=[("ticket", "x")]), MissingAuthenticationTokenException, "in the header"),
+        (connection(authorization=[SIGNATURE]), UnrecognizedClientException, "SigV4"),
+        (connection(query=[("X-Amz-Signature", "0")]), UnrecognizedClientException, "SigV4"),
+        (connection(query=[("X-Amz-Credential", "a"), ("x-amz-signature", "0")]), UnrecognizedClientException, "SigV4"),
+        (connection(authorization=["Basic dTpw"]), UnrecognizedClientException, "Bearer"),
+        (connection(authorization=["x"]), UnrecognizedClientException, "Bearer"),
+        (connection(authorization=["Bearer"]), UnrecognizedClientException, "not a JSON Web Token"),
+        (connection(authorization=["Bearer a b"]), UnrecognizedClientException, "not a JSON Web Token"),
+        (connection(authorization=[f"Bearer {jwt()}"] * 2), InvalidArgumentException, "more than one"),
+        (connection([("token", jwt())], [f"Bearer {jwt()}"]), InvalidArgumentException, "more than one"),
+        (connection([("X-Amz-Signature", "0")], [f"Bearer {jwt()}"]), InvalidArgumentException, "more than one"),
+        (connection([("X-Amz-Signature", "0")], [SIGNATURE]), InvalidArgumentException, "more than one"),
+        (connection(authorization=[f"Bearer {jwt(NOW - 600)}"]), ExpiredTokenException, "expired"),
+    ],
+)
+def test_call_without_a_good_token_is_refused_by_name(
+    authenticator: Authenticator, given: HTTPConnection, error: type[ServiceError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        authenticator.request(given)
+    assert authenticator.request(connection(authorization=[f"Bearer {jwt()}"]))
+
+
+# Websockets
+
+
+@pytest.mark.parametrize(
+    ("given", "subprotocol"),
+    [
+        (connection(authorization=[f"Bearer {jwt()}"]), None),
+        (connection(query=[("token", jwt())]), None),
+        (connection(query=[("jwt", jwt())]), None),
+        (connection(query=[("X-Kvs-Token", jwt())]), None),
+        (connection(query=[("x-kvs-token", jwt()), ("X-Amz-ChannelARN", str(ARN))]), None),
+        (connection(offered=["kvs-signaling", f"bearer.{jwt()}"]), "kvs-signaling"),
+        (connection(offered=[f"bearer.{jwt()}", "kvs-signaling"]), "kvs-signaling"),
+        (connection(offered=[f"bearer.{jwt()}"]), None),
+        (connection(query=[("token", jwt())], offered=["kvs-signaling"]), "kvs-signaling"),
+        (connection(query=[("token", jwt())], offered=["wss"]), None),
+    ],
+)
+def test_socket_takes_a_token_in_each_way_and_never_echoes_it(
+    authenticator: Authenticator, given: HTTPConnection, subprotocol: str | None
+) -> None:
+    credential = authenticator.socket(given)
+    assert credential.grant.subject == "alice"
+    assert credential.ticket is None
+    assert credential.subprotocol == subprotocol
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        connection(query=[("token", jwt()), ("jwt", jwt())]),
+        connection(query=[("token", jwt()), ("token", jwt())]),
+        connection(query=[("token", jwt()), ("ticket", "x")]),
+        connection(query=[("ticket", "x"), ("ticket", "x")]),
+        connection(query=[("token", jwt()), ("X-Amz-Signature", "0")]),
+        connection([("token", jwt())], [f"Bearer {jwt()}"]),
+        connection([("token", jwt())], offered=["kvs-signaling", f"bearer.{jwt()}"]),
+        connection(offered=["kvs-signaling", f"bearer.{jwt()}", f"bearer.{jwt()}"]),
+        connection(authorization=[SIGNATURE], offered=["kvs-signaling", f"bearer.{jwt()}"]),
+    ],
+)
+def test_socket_with_two_credentials_is_refused(authenticator: Authenticator, given: HTTPConnection) -> None:
+    with pytest.raises(InvalidArgumentException, match="more than one credential"):
+        authenticator.socket(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (connection(), MissingAuthenticationTokenException),
+        (connection(offered=["kvs-signaling"]), MissingAuthenticationTokenException),
+        (connection(offered=["kvs-signaling", "bearer."]), UnrecognizedClientException),
+        (connection(query=[("token", "")]), UnrecognizedClientException),
+        (connection(query=[("ticket", "")]), UnrecognizedClientException),
+        (connection(query=[("ticket", "x" * 43)]), UnrecognizedClientException),
+        (connection(query=[("X-Amz-Signature", "0"), ("X-Amz-Expires", "299")]), UnrecognizedClientException),
+        (connection(query=[("token", jwt(NOW - 600))]), ExpiredTokenException),
+    ],
+)
+def test_socket_without_a_good_credential_is_refused_by_name(
+    authenticator: Authenticator, given: HTTPConnection, error: type[ServiceError]
+) -> None:
+    with pytest.raises(error):
+        authenticator.socket(given)
+
+
+def test_ticket_opens_one_socket(authenticator: Authenticator, tickets: Tickets) -> None:
+    ticket = Ticket(grant(), ARN, Role.VIEWER, "v-1")
+    given = connection(query=[("ticket", tickets.issue(ticket, 0.0))], offered=["kvs-signaling"])
+    assert authenticator.socket(given) == SocketCredential(ticket.grant, ticket, "kvs-signaling")
+    with pytest.raises(UnrecognizedClientException):
+        authenticator.socket(given)
+
+
+def test_ticket_ends_by_the_monotonic_clock(authenticator: Authenticator, tickets: Tickets, clock: Clock) -> None:
+    text = tickets.issue(Ticket(grant(), ARN, Role.VIEWER, "v-1"), 0.0)
+    clock.monotonic = 30.0
+    with pytest.raises(UnrecognizedClientException, match="expired"):
+        authenticator.socket(connection(query=[("ticket", text)]))
+
+
+# Failures
+
+
+def bad(source: str | None = "192.0.2.1") -> HTTPConnection:
+    return connection(authorization=["Bearer nonsense"], source=source)
+
+
+def test_source_that_keeps_failing_is_refused_for_a_while(authenticator: Authenticator, clock: Clock) -> None:
+    for _ in range(3):
+        with pytest.raises(UnrecognizedClientException):
+            authenticator.request(bad())
+    with pytest.raises(ClientLimitExceededException) as refused:
+        authenticator.request(bad())
+    assert refused.value.limit is not None
+    assert refused.value.limit.retry_after_s == 1.0
+    with pytest.raises(UnrecognizedClientException):
+        authenticator.request(bad("192.0.2.2"))
+    clock.monotonic = 1.0
+    assert authenticator.request(connection(authorization=[f"Bearer {jwt()}"]))
+
+
+def test_bad_tickets_count_too(authenticator: Authenticator) -> None:
+    for _ in range(3):
+        with pytest.raises(UnrecognizedClientException):
+            authenticator.socket(connection(query=[("ticket", "x")]))
+    with pytest.raises(ClientLimitExceededException):
+        authenticator.socket(connection(query=[("ticket", "x")]))
+
+
+def test_known_token_and_good_ticket_are_heard_from_a_source_full_of_failures(
+    authenticator: Authenticator, tickets: Tickets
+) -> None:
+    good = jwt()
+    authenticator.request(connection(authorization=[f"Bearer {good}"]))
+    for _ in range(3):
+        with pytest.raises(UnrecognizedClientException):
+            authenticator.request(bad())
+    assert authenticator.request(connection(authorization=[f"Bearer {good}"]))
+    text = tickets.issue(Ticket(grant(), ARN, Role.VIEWER, "v-1"), 0.0)
+    assert authenticator.socket(connection(query=[("ticket", text)]))
+    with pytest.raises(ClientLimitExceededException):
+        authenticator.request(connection(authorization=[f"Bearer {jwt(subject='bob')}"]))
+
+
+def test_requests_that_prove_nothing_wrong_do_not_count(authenticator: Authenticator) -> None:
+    harmless = (
+        connection(),
+        connection(authorization=[SIGNATURE]),
+        connection(authorization=["Basic dTpw"]),
+        connection(authorization=[f"Bearer {jwt(NOW - 600)}"]),
+        connection([("token", "x")], ["Bearer x"]),
+    )
+    for given in harmless * 5:
+        with pytest.raises(ServiceError):
+            authenticator.request(given)
+    assert authenticator.request(connection(authorization=[f"Bearer {jwt()}"]))
+    assert authenticator.failures.stats.failures == 0
+
+
+def test_source_without_an_address_is_one_source(authenticator: Authenticator) -> None:
+    for _ in range(3):
+        with pytest.raises(UnrecognizedClientException):
+            authenticator.request(bad(None))
+    with pytest.raises(ClientLimitExceededException):
+        authenticator.request(bad(None))
+
+
+# Authorisation
+
+
+def grant(action: str = "*", resource: str = "*", client_id: str | None = None) -> Grant:
+    statement = Statement((f"kinesisvideo:{action}",), (resource,))
+    return Grant("alice", "000000000000", (statement,), 9e9, client_id)
+
+
+def test_authorise_raises_the_error_it_is_told_with_the_reason() -> None:
+    authorise(grant(), "GetIceServerConfig", str(ARN))
+    with pytest.raises(AccessDeniedException, match="alice may not kinesisvideo:GetIceServerConfig"):
+        authorise(grant("Connect*"), "GetIceServerConfig", str(ARN))
+    with pytest.raises(NotAuthorizedException):
+        authorise(grant("Connect*"), "GetIceServerConfig", str(ARN), error=NotAuthorizedException)
+
+
+VIEWER, MASTER = Role.VIEWER, Role.MASTER
+TICKET = Ticket(grant(), ARN, VIEWER, "v-1")
+
+
+@pytest.mark.parametrize(
+    ("given", "ticket", "role", "client_id", "is_allowed"),
+    [
+        (grant("ConnectAsViewer"), None, VIEWER, "v-1", True),
+        (grant("ConnectAsViewer"), None, MASTER, "", False),
+        (grant("ConnectAsMaster"), None, MASTER, "", True),
+        (grant("ConnectAsMaster"), None, VIEWER, "v-1", False),
+        (grant("ConnectAsViewer", str(OTHER)), None, VIEWER, "v-1", False),
+        (grant(client_id="v-1"), None, VIEWER, "v-1", True),
+        (grant(client_id="v-1"), None, VIEWER, "v-2", False),
+        (grant(client_id="v-1"), None, MASTER, "", True),
+        (grant(), TICKET, VIEWER, "v-1", True),
+        (grant(), TICKET, VIEWER, "v-2", False),
+        (grant(), TICKET, MASTER, "", False),
+        (grant("GetIceServerConfig"), TICKET, VIEWER, "v-1", False),
+        (grant(client_id="v-2"), TICKET, VIEWER, "v-1", False),
+    ],
+)
+def test_connect_is_decided_by_action_ticket_and_client_id(
+    given: Grant, ticket: Ticket | None, role: Role, client_id: str, is_allowed: bool
+) -> None:
+    if is_allowed:
+        authorise_connect(given, ticket, ARN, role, client_id)
+        return
+    with pytest.raises(AccessDeniedException):
+        authorise_connect(given, ticket, ARN, role, client_id)
+
+
+def test_ticket_does_not_open_another_channel() -> None:
+    with pytest.raises(AccessDeniedException, match="another channel, role or client id"):
+        authorise_connect(grant(), TICKET, OTHER, VIEWER, "v-1")
