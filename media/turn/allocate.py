@@ -15,12 +15,16 @@ _RESERVE_NEXT = 0x80
 
 
 class RequestError(Exception):
-    """The request fails with this code; `attributes` go into the reply behind ERROR-CODE."""
+    """The request fails with this code; `attributes` go into the reply behind ERROR-CODE.
 
-    def __init__(self, code: int, attributes: tuple[tuple[int, bytes], ...] = ()) -> None:
+    `is_terse`: the reply is for somebody unknown and must stay small, so it has no reason phrase.
+    """
+
+    def __init__(self, code: int, attributes: tuple[tuple[int, bytes], ...] = (), *, is_terse: bool = False) -> None:
         super().__init__(code)
         self.code = code
         self.attributes = attributes
+        self.is_terse = is_terse
 
 
 class Plan(msgspec.Struct):

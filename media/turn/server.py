@@ -285,13 +285,15 @@ class Server:
         if error.code == 400:
             return (self._error(client, request, RequestError(400)),)
         nonce = self._credentials.nonce(host, port, now).encode()
-        realm = self._rules.realm.encode()
-        return (self._error(client, request, RequestError(error.code, ((stun.REALM, realm), (stun.NONCE, nonce)))),)
+        attributes = ((stun.REALM, self._rules.realm.encode()), (stun.NONCE, nonce))
+        is_terse = request.integrity_at < 0
+        return (self._error(client, request, RequestError(error.code, attributes, is_terse=is_terse)),)
 
     def _error(
         self, client: Client, request: stun.Message, error: RequestError, account: Account | None = None
     ) -> ToClient:
-        code = (stun.ERROR_CODE, stun.error_code(error.code, REASONS[error.code]))
+        reason = "" if error.is_terse else REASONS[error.code]
+        code = (stun.ERROR_CODE, stun.error_code(error.code, reason))
         return self._reply(client, request, stun.ERROR, [code, *error.attributes], account)
 
     def _reply(

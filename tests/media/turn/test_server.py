@@ -1,0 +1,397 @@
+"""The TURN core: authentication, life of an allocation, what is silent, what is answered."""
+
+import msgspec
+import pytest
+
+from media.turn import stun
+from media.turn.address import IPV4, pack
+from media.turn.policy import PeerRules
+from tests.media.turn.world import (
+    PEER,
+    REALM,
+    RELAY_HOST,
+    RULES,
+    UDP,
+    Caller,
+    World,
+    address_of,
+    code_of,
+    with_rules,
+)
+
+METHODS = (stun.ALLOCATE, stun.REFRESH, stun.CREATE_PERMISSION, stun.CHANNEL_BIND)
+
+
+def test_binding_tells_the_mapped_address_in_32_bytes() -> None:
+    caller = Caller(World())
+    reply = caller.send(stun.BINDING, [], is_signed=False)
+    assert address_of(reply, stun.XOR_MAPPED_ADDRESS) == ("203.0.113.5", 40000)
+    assert len(reply.attributes) == 1
+    assert len(caller.last_reply) == 32
+
+
+def test_binding_of_an_ipv6_client_tells_its_ipv6_address() -> None:
+    reply = Caller(World(), host="2600::5").send(stun.BINDING, [], is_signed=False)
+    assert address_of(reply, stun.XOR_MAPPED_ADDRESS) == ("2600::5", 40000)
+
+
+def test_fingerprint_is_in_the_reply_only_when_it_was_in_the_request() -> None:
+    caller = Caller(World())
+    request = caller.message(stun.BINDING, [])
+    assert not stun.decode(caller.send_raw(stun.encode(request))[0]).has_fingerprint
+    request.has_fingerprint = True
+    assert stun.decode(caller.send_raw(stun.encode(request))[0]).has_fingerprint
+
+
+def test_binding_with_an_unknown_required_attribute_gets_420_with_its_type() -> None:
+    reply = Caller(World()).send(stun.BINDING, [(0x0024, bytes(4)), (0x7ABC, b"")], is_signed=False)
+    assert code_of(reply) == 420
+    assert reply.first(stun.UNKNOWN_ATTRIBUTES) == bytes.fromhex("00247abc")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_request_without_integrity_is_challenged(method: int) -> None:
+    caller = Caller(World())
+    reply = caller.send(method, [], is_signed=False)
+    assert code_of(reply) == 401
+    assert reply.first(stun.REALM) == REALM.encode()
+    assert 24 <= len(reply.first(stun.NONCE) or b"") <= 32
+    assert reply.integrity_at < 0
+    assert reply.first(stun.SOFTWARE) is None
+    assert len(caller.last_reply) <= 4 * len(caller.last_datagram)
+
+
+@pytest.mark.parametrize("missing", [stun.USERNAME, stun.REALM, stun.NONCE])
+def test_integrity_without_its_companions_gets_400(missing: int) -> None:
+    caller = Caller(World())
+    caller.challenge()
+    companions = [(stun.USERNAME, b"user"), (stun.REALM, REALM.encode()), (stun.NONCE, caller.nonce)]
+    message = caller.message(stun.ALLOCATE, [pair for pair in companions if pair[0] != missing])
+    reply = stun.decode(caller.send_raw(stun.encode(message, caller.key))[0])
+    assert code_of(reply) == 400
+    assert reply.integrity_at < 0
+
+
+@pytest.mark.parametrize("username", [b"\xff", b"u" * 514])
+def test_malformed_username_gets_400(username: bytes) -> None:
+    caller = Caller(World())
+    caller.challenge()
+    message = caller.message(
+        stun.ALLOCATE, [(stun.USERNAME, username), (stun.REALM, REALM.encode()), (stun.NONCE, caller.nonce)]
+    )
+    assert code_of(stun.decode(caller.send_raw(stun.encode(message, caller.key))[0])) == 400
+
+
+def test_wrong_password_and_unknown_user_get_401_with_a_nonce() -> None:
+    world = World()
+    wrong = Caller(world)
+    wrong.key = stun.integrity_key("user", REALM, "guess")
+    unknown = Caller(world, username="nobody")
+    for caller in (wrong, unknown):
+        reply = caller.allocate()
+        assert code_of(reply) == 401
+        assert reply.first(stun.NONCE) == caller.nonce
+    assert world.stats.auth_failures == {"no-integrity": 2, "wrong-integrity": 1, "unknown-username": 1}
+
+
+def test_nonce_of_another_client_is_stale() -> None:
+    world = World()
+    caller, other = Caller(world), Caller(world, port=40001)
+    other.challenge()
+    caller.nonce = other.nonce
+    reply = caller.allocate()
+    assert code_of(reply) == 438
+    caller.nonce = reply.first(stun.NONCE) or b""
+    assert code_of(caller.allocate()) == 0
+
+
+def test_nonce_lives_at_least_30_and_at_most_60_minutes() -> None:
+    world = World()
+    world.now = 1800.0 * 4
+    caller = Caller(world)
+    assert code_of(caller.allocate([(stun.LIFETIME, (3600).to_bytes(4))])) == 0
+    world.pass_time(3599.0)
+    assert code_of(caller.refresh(3600)) == 0
+    world.pass_time(1.0)
+    assert code_of(caller.refresh()) == 438
+
+
+def test_expired_credential_allocates_nothing_but_keeps_refreshing() -> None:
+    world = World()
+    world.credential_end = world.now + 300
+    caller, late = Caller(world), Caller(world, port=40001)
+    assert code_of(caller.allocate()) == 0
+    world.pass_time(299.0)
+    assert code_of(late.allocate()) == 0
+    assert code_of(late.refresh(0)) == 0
+    world.pass_time(1.0)
+    assert code_of(late.allocate()) == 401
+    assert code_of(caller.refresh()) == 0
+    assert code_of(caller.permit("8.8.8.8")) == 0
+    assert world.stats.auth_failures["expired"] == 1
+
+
+def test_old_password_is_accepted_beside_the_new_one() -> None:
+    caller = Caller(World())
+    caller.key = stun.integrity_key("user", REALM, "old secret")
+    assert code_of(caller.allocate()) == 0
+
+
+def test_no_state_is_left_by_requests_without_valid_integrity() -> None:
+    world = World()
+    for port in range(40000, 40100):
+        caller = Caller(world, port=port)
+        caller.key = b"guess"
+        assert code_of(caller.allocate()) == 401
+    assert world.relays == {}
+    assert world.server.allocation_count == 0
+    assert not world.server._credentials._accounts
+    assert world.server.next_deadline() is None
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_request_without_an_allocation_gets_437(method: int) -> None:
+    caller = Caller(World())
+    caller.challenge()
+    reply = caller.send(method, [])
+    assert code_of(reply) == 437
+    assert stun.has_integrity(reply, caller.key)
+
+
+def test_request_of_another_user_gets_441() -> None:
+    world = World()
+    caller, thief = Caller(world), Caller(world, username="thief")
+    caller.allocate()
+    thief.nonce = caller.nonce
+    for method in METHODS[1:]:
+        reply = thief.send(method, [])
+        assert code_of(reply) == 441
+        assert stun.has_integrity(reply, thief.key)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_unknown_required_attribute_gets_420_after_authentication(method: int) -> None:
+    caller = Caller(World())
+    caller.challenge()
+    assert code_of(caller.send(method, [(0x7ABC, b"")], is_signed=False)) == 401
+    reply = caller.send(method, [(0x7ABC, b""), (0x8ABC, b"")])
+    assert code_of(reply) == 420
+    assert reply.first(stun.UNKNOWN_ATTRIBUTES) == b"\x7a\xbc"
+    assert stun.has_integrity(reply, caller.key)
+
+
+def test_retransmitted_allocate_gets_the_same_bytes_and_another_one_437() -> None:
+    world = World()
+    caller = Caller(world)
+    caller.allocate()
+    first = caller.last_reply
+    assert caller.send_raw(caller.last_datagram) == [first]
+    world.pass_time(5.0)
+    assert caller.send_raw(caller.last_datagram) == [first]
+    assert code_of(caller.allocate()) == 437
+    assert len(world.relays) == 1
+
+
+@pytest.mark.parametrize("ask", ["refresh", "permit", "bind"])
+def test_other_retransmits_get_the_same_bytes(ask: str) -> None:
+    caller = Caller(World())
+    caller.allocate()
+    reply = {"refresh": caller.refresh, "permit": lambda: caller.permit("8.8.8.8"), "bind": lambda: caller.bind(0x4000)}
+    assert code_of(reply[ask]()) == 0
+    assert caller.send_raw(caller.last_datagram) == [caller.last_reply]
+
+
+def test_retransmit_while_the_relay_is_being_opened_is_dropped() -> None:
+    world = World()
+    caller = Caller(world)
+    caller.challenge()
+    world.holds_opening = True
+    datagram = caller.build(stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, UDP)])
+    assert caller.send_raw(datagram) == []
+    assert caller.send_raw(datagram) == []
+    assert len(world.relays) == world.server.allocation_count == 1
+    world.perform(world.server.relay_opened(1, True, world.now))
+    assert len(world.to_clients) == 2
+    assert world.server.allocation_count == 1
+
+
+def test_allocation_ends_with_its_lifetime() -> None:
+    world = World()
+    caller = Caller(world)
+    caller.allocate()
+    assert world.server.next_deadline() == world.now + 600
+    world.pass_time(599.0)
+    assert len(world.relays) == 1
+    world.pass_time(1.0)
+    assert world.relays == {}
+    assert world.stats.allocations == 0
+    assert world.server.next_deadline() is None
+    assert code_of(caller.refresh()) == 437
+
+
+def test_datagram_after_the_end_finds_no_allocation_even_before_the_timer() -> None:
+    world = World()
+    caller = Caller(world)
+    caller.allocate()
+    caller.bind(0x4000)
+    world.now += 600
+    caller.channel_data(0x4000, b"late")
+    assert world.relays == {}
+    assert world.to_peers == []
+
+
+def test_refreshed_allocation_lives_on() -> None:
+    world = World()
+    caller = Caller(world)
+    caller.allocate()
+    world.pass_time(500.0)
+    caller.refresh()
+    world.pass_time(599.0)
+    assert len(world.relays) == 1
+    world.pass_time(1.0)
+    assert world.relays == {}
+
+
+def test_refresh_of_zero_ends_the_allocation_and_another_one_may_follow() -> None:
+    world = World()
+    caller = Caller(world)
+    caller.allocate()
+    reply = caller.refresh(0)
+    assert reply.first(stun.LIFETIME) == bytes(4)
+    assert world.relays == {}
+    assert code_of(caller.refresh(0)) == 437
+    assert code_of(caller.allocate()) == 0
+    world.pass_time(599.0)
+    assert len(world.relays) == 1
+
+
+def test_same_address_on_another_listener_is_another_client() -> None:
+    world = World()
+    first, second = Caller(world), Caller(world, listener=1)
+    assert code_of(first.allocate()) == 0
+    assert code_of(second.allocate()) == 0
+    assert len(world.relays) == 2
+
+
+def test_draining_server_refuses_allocations_and_refreshes_the_old_ones() -> None:
+    world = World()
+    caller, late = Caller(world), Caller(world, port=40001)
+    caller.allocate()
+    world.server.is_draining = True
+    assert code_of(late.allocate()) == 508
+    assert code_of(caller.refresh()) == 0
+
+
+def test_revoked_key_loses_its_allocations_and_gets_no_more() -> None:
+    world = World()
+    first, second, other = (
+        Caller(world, username="a@red"),
+        Caller(world, port=2, username="b@red"),
+        Caller(world, port=3, username="c@blue"),
+    )
+    for caller in (first, second, other):
+        assert code_of(caller.allocate()) == 0
+    world.perform(world.server.revoke(b"red"))
+    assert len(world.relays) == 1
+    assert code_of(first.refresh()) == 401
+    assert code_of(second.allocate()) == 401
+    assert code_of(other.refresh()) == 0
+
+
+def test_new_addresses_of_the_machine_count_for_new_allocations() -> None:
+    world = World()
+    old, new = Caller(world), Caller(world, port=40001)
+    assert address_of(old.allocate(), stun.XOR_RELAYED_ADDRESS)[0] == RELAY_HOST
+    peers = PeerRules(advertised=frozenset((pack("9.9.9.9"),)))
+    world.server.replace_addresses(peers, {IPV4: pack("9.9.9.9")})
+    assert address_of(new.allocate(), stun.XOR_RELAYED_ADDRESS)[0] == "9.9.9.9"
+    assert code_of(old.permit("9.9.9.9")) == 0
+    old.refresh(0)
+    assert len(world.relays) == 1
+
+
+@pytest.mark.parametrize(
+    ("datagram", "reason"),
+    [
+        (b"", "noise"),
+        (b"\x10hello", "noise"),
+        (b"\x16\xfe\xfd", "noise"),
+        (b"\x80\x60rtp", "noise"),
+        (b"\x50\x00\x00\x00", "noise"),
+        (b"\x00\x01\x00\x00", "malformed"),
+        (b"\x40\x00\x00\x00", "no-allocation"),
+    ],
+)
+def test_noise_is_dropped_silently(datagram: bytes, reason: str) -> None:
+    world = World()
+    assert world.receive(datagram, ("203.0.113.5", 1)) == []
+    assert world.stats.dropped == {reason: 1}
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        (0x00A, stun.REQUEST),
+        (stun.SEND, stun.REQUEST),
+        (stun.BINDING, stun.INDICATION),
+        (stun.ALLOCATE, stun.INDICATION),
+        (stun.DATA_METHOD, stun.INDICATION),
+        (stun.BINDING, stun.SUCCESS),
+        (stun.BINDING, stun.ERROR),
+    ],
+)
+def test_messages_that_no_client_sends_are_dropped_silently(method: int, kind: int) -> None:
+    world = World()
+    datagram = stun.encode(stun.Message(method, kind, bytes(12), []))
+    assert world.receive(datagram, ("203.0.113.5", 1)) == []
+    assert world.stats.dropped == {"unexpected": 1}
+
+
+def test_unauthenticated_replies_run_dry_per_network_and_authenticated_ones_do_not() -> None:
+    world = with_rules(replies_per_s=10.0, replies_burst=20.0)
+    caller = Caller(world)
+    caller.allocate()
+    challenge = caller.build(stun.ALLOCATE, [], is_signed=False)
+    binding = caller.build(stun.BINDING, [], is_signed=False)
+    assert sum(len(caller.send_raw(challenge)) for _ in range(100)) == 19
+    assert [caller.send_raw(binding) for _ in range(3)] == [[], [], []]
+    assert code_of(caller.refresh()) == 0
+    world.pass_time(1.0)
+    assert sum(len(caller.send_raw(binding)) for _ in range(200)) in (99, 100)
+    assert len(Caller(world, host="203.0.114.5").send_raw(challenge)) == 1
+    assert world.stats.dropped["silenced"] > 100
+
+
+def test_stale_and_wrong_credentials_pay_from_the_same_bucket() -> None:
+    world = with_rules(replies_per_s=0.0, replies_burst=3.0)
+    caller = Caller(world)
+    caller.challenge()
+    caller.key = b"guess"
+    datagram = caller.build(stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, UDP)])
+    assert [len(caller.send_raw(datagram)) for _ in range(4)] == [1, 1, 0, 0]
+
+
+def test_legacy_channel_numbers_are_noise_unless_allowed() -> None:
+    strict, lenient = World(), with_rules(last_channel_number=0x7FFE)
+    for world in (strict, lenient):
+        caller = Caller(world)
+        caller.allocate()
+        caller.bind(0x5001)
+        caller.channel_data(0x5001, b"old")
+    assert strict.to_peers == []
+    assert [data for _, _, data in lenient.to_peers] == [b"old"]
+
+
+def test_secret_never_shows_in_a_representation() -> None:
+    world = World()
+    account = world.server._credentials
+    caller = Caller(world)
+    caller.allocate()
+    assert "secret" not in repr(world.key_for("user"))
+    assert repr(next(iter(account._accounts.values()))) == f"Account(expires_at={world.credential_end})"
+
+
+def test_rules_have_the_limits_of_the_service_by_default() -> None:
+    assert msgspec.structs.asdict(RULES)["allocations_per_key"] == 50
+    assert RULES.bitrate_bps == 5_000_000
+    assert PEER[1] > 0
