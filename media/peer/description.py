@@ -136,6 +136,8 @@ def plan(sdp: str, *, has_audio: bool) -> tuple[MediaPlan, ...]:
         sections = SessionDescription.parse(sdp).media
     except Exception as error:  # aiortc's parser raises whatever broken text makes it raise
         raise DescriptionError(f"the offer is not SDP: {type(error).__name__}") from error
+    if not sections:
+        raise DescriptionError("the offer has no media section")
     found: list[MediaPlan] = []
     filled: set[str] = set()
     for section in sections:

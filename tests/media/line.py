@@ -23,6 +23,8 @@ class LineConnection:
         if self.close_code is not None:
             raise ConnectionEndedError("closed")
         self.sent.append((type, payload, recipient_client_id))
+        if type == "SDP_ANSWER":
+            self._line.answered.set()
         target = self._line.master if self._client_id else self._line.viewers.get(recipient_client_id or "")
         if target is not None:
             target.receive(Message(type, payload, self._client_id))
@@ -51,6 +53,7 @@ class Line:
         self.viewers: dict[str, LineConnection] = {}
         self.servers: tuple[IceServer, ...] = ()
         self.master_opened = asyncio.Event()
+        self.answered = asyncio.Event()
 
     def client(self, client_id: str | None = None) -> "LineClient":
         return LineClient(self, client_id)

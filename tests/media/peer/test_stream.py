@@ -1,0 +1,175 @@
+from collections.abc import Callable, Sequence
+
+import pytest
+from aiortc.rtp import RtcpPacket, RtpPacket
+
+from media.encoders.encoder import AccessUnit, Codec
+from media.fanout import FanOut
+from media.peer.attach import Negotiated
+from media.peer.stream import OutgoingStream, ntp_now
+from media.rtp.feedback import KeyframeRequest, Nack
+from media.rtp.send import WAITING_LIMIT
+
+SSRC = 5
+
+
+class Path:
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.waiting = 0
+
+    def protect(self, packet: bytes) -> bytes:
+        return packet
+
+    def protect_rtcp(self, packet: bytes) -> bytes:
+        return packet
+
+    def write(self, datagrams: Sequence[bytes]) -> None:
+        self.written.extend(datagrams)
+
+    def waiting_bytes(self) -> int:
+        return self.waiting
+
+
+class FakeFeed:
+    def __init__(self) -> None:
+        self.sinks: list[Callable[[AccessUnit], None]] = []
+        self.keyframes = 0
+
+    def attach(self, codec: Codec, sink: Callable[[AccessUnit], None]) -> Callable[[], None]:
+        self.sinks.append(sink)
+        return lambda: self.sinks.remove(sink)
+
+    def request_keyframe(self, codec: Codec) -> None:
+        self.keyframes += 1
+
+    def give(self, *, is_key: bool = False, captured_at: float = 0.0) -> None:
+        for sink in self.sinks:
+            sink(AccessUnit(b"\x00\x00\x01\x65picture", round(captured_at * 90000), is_key, captured_at))
+
+
+class Stage:
+    def __init__(self, codec: Codec = Codec.H264) -> None:
+        self.feed, self.path, self.failed = FakeFeed(), Path(), 0
+        self.fanout = FanOut(self.feed)
+        self.stream = OutgoingStream(codec, self.fanout, self._fail)
+        self.stream.leave = self.fanout.join(codec, self.stream)
+        kind = "video" if codec.is_video else "audio"
+        self.negotiated = Negotiated(kind, codec.value, 96, codec.clock_hz, SSRC, None, "master", "0", {})
+
+    def _fail(self) -> None:
+        self.failed += 1
+
+    def start(self) -> None:
+        self.stream.start(self.negotiated, self.path)
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def test_nothing_goes_out_before_dtls_is_up(stage: Stage) -> None:
+    stage.feed.give(is_key=True)
+    stage.stream.report()
+    stage.stream.receive(KeyframeRequest(SSRC))
+    assert stage.path.written == []
+    assert stage.feed.keyframes == 0
+
+
+def test_the_start_asks_for_a_key_frame_and_begins_with_it(stage: Stage) -> None:
+    stage.start()
+    assert stage.feed.keyframes == 1
+    stage.feed.give()
+    assert stage.path.written == []
+    stage.feed.give(is_key=True)
+    assert len(stage.path.written) == 1
+
+
+def test_a_waiting_viewer_asks_again_with_each_unit(stage: Stage) -> None:
+    stage.start()
+    stage.feed.give()
+    stage.feed.give()
+    assert stage.feed.keyframes == 3
+
+
+def test_a_key_frame_that_has_just_been_made_is_replayed_with_all_since(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("media.peer.stream.time.monotonic", lambda: 10.2)
+    stage.feed.give(is_key=True, captured_at=10.0)
+    stage.feed.give(captured_at=10.1)
+    stage.feed.give(captured_at=10.19)
+    stage.start()
+    stamps = [RtpPacket.parse(packet).timestamp for packet in stage.path.written]
+    assert [(later - stamps[-1]) % 2**32 for later in stamps] == [2**32 - 180, 2**32 - 90, 0]
+    assert stage.feed.keyframes == 0
+
+
+def test_an_old_key_frame_is_not_replayed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("media.peer.stream.time.monotonic", lambda: 10.4)
+    stage.feed.give(is_key=True, captured_at=10.0)
+    stage.feed.give(captured_at=10.35)
+    stage.start()
+    assert stage.path.written == []
+    assert stage.feed.keyframes == 1
+
+
+def test_a_full_path_skips_units_until_a_key_frame_fits(stage: Stage) -> None:
+    stage.start()
+    stage.feed.give(is_key=True)
+    stage.path.waiting = WAITING_LIMIT + 1
+    stage.feed.give()
+    stage.path.waiting = 0
+    before = stage.feed.keyframes
+    stage.feed.give()
+    assert stage.feed.keyframes == before + 1
+    stage.feed.give(is_key=True)
+    assert len(stage.path.written) == 2
+    assert stage.stream.sender is not None
+    assert stage.stream.sender.stats.units_skipped == 1
+
+
+def test_feedback_makes_resends_and_key_frames(stage: Stage) -> None:
+    stage.start()
+    stage.feed.give(is_key=True)
+    sequence = RtpPacket.parse(stage.path.written[0]).sequence_number
+    stage.stream.receive(Nack(SSRC, (sequence,)))
+    assert stage.path.written[0] == stage.path.written[1]
+    stage.stream.receive(KeyframeRequest(SSRC))
+    assert stage.feed.keyframes == 2
+
+
+def test_a_dead_path_takes_the_stream_out_and_ends_the_peer(stage: Stage) -> None:
+    stage.start()
+    stage.path.waiting_bytes = None  # type: ignore[assignment, method-assign]
+    stage.feed.give(is_key=True)
+    assert stage.failed == 1
+    assert stage.fanout.count(Codec.H264) == 0
+
+
+def test_the_end_says_goodbye_once_even_on_a_dead_path(stage: Stage) -> None:
+    stage.start()
+    stage.stream.report()
+    stage.feed.give(is_key=True)
+    stage.stream.report()
+    stage.stream.close()
+    stage.stream.close()
+    assert [len(RtcpPacket.parse(packet)) for packet in stage.path.written[1:]] == [2, 2]
+    assert stage.feed.sinks == []
+    other = Stage()
+    other.start()
+    other.path.write = None  # type: ignore[assignment, method-assign]
+    other.stream.close()
+
+
+def test_sound_starts_without_a_key_frame() -> None:
+    stage = Stage(Codec.OPUS)
+    stage.start()
+    stage.feed.give()
+    assert len(stage.path.written) == 1
+    assert stage.feed.keyframes == 0
+
+
+def test_ntp_counts_from_1900() -> None:
+    assert 0xE0000000 < ntp_now() >> 32 < 0x1_0000_0000
