@@ -194,7 +194,7 @@ async def test_a_caller_that_leaves_is_no_fault_of_ours(caplog: pytest.LogCaptur
 async def test_who_has_no_credential_is_refused_before_the_body_is_read() -> None:
     async with client() as http:
         del http.headers["authorization"]
-        answer = await http.post("/ask", content=b"not json")
+        answer = await http.post("/ask", content=b" " * (wire.BODY_LIMIT + 1))
     assert (answer.status_code, answer.json()["__type"]) == (403, "MissingAuthenticationTokenException")
 
 
