@@ -9,11 +9,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import msgspec
 
 from app import settings
-from app.exits import MEANING, CommandError, Exit, cause
+from app.exits import MEANING, CommandError, Exit, cause, refusal
+from channels.errors import ServiceError
 
 _ADDRESSES = ("host", "http_port", "https_port", "turn_port", "ops_host", "ops_port")
 _RELAY = ("turn_min_port", "turn_max_port", "turn_advertised_address", "turn_realm", "allow_peer_cidrs")
@@ -154,6 +156,12 @@ COMMANDS = (
 EPILOG = "exit codes:\n" + "\n".join(f"  {code.value:>2}  {words}" for code, words in MEANING.items())
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(importlib.import_module("app.cli_version").version())
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
@@ -162,6 +170,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"example: heliograph demo\n\n{EPILOG}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         one = commands.add_parser(
@@ -220,8 +229,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `heliograph settings | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
-    except (CommandError, ExceptionGroup) as error:
+    except (CommandError, ServiceError, ExceptionGroup) as error:
         reason = cause(error)
+        if isinstance(reason, ServiceError):
+            reason = refusal(reason)
         if not isinstance(reason, CommandError):
             raise
         print(f"heliograph: {reason}", file=sys.stderr)

@@ -7,9 +7,8 @@ import json
 import sys
 from typing import Any
 
-from app.exits import CommandError, Exit, refusal
+from app.exits import CommandError, Exit
 from app.settings import Loaded
-from channels.errors import ServiceError
 from channels.service import EndpointUnreachableError, ServiceClient
 
 _COLUMNS = ("ChannelName", "ChannelStatus", "MessageTtlSeconds", "CreationTime", "ChannelARN")
@@ -20,8 +19,6 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     try:
         client = ServiceClient(loaded.settings.endpoint, loaded.settings.token)
         asyncio.run(_VERBS[arguments.verb](client, arguments))
-    except ServiceError as error:
-        raise refusal(error) from None
     except EndpointUnreachableError as error:
         raise CommandError(f"{error}; --endpoint or HELIOGRAPH_ENDPOINT sets it", Exit.UNREACHABLE) from None
     return Exit.OK

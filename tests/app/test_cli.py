@@ -56,6 +56,14 @@ def test_version_is_data_and_quick() -> None:
     assert json.loads(answer.stdout).keys() == {"version"}
 
 
+def test_version_is_a_flag_too() -> None:
+    answer = heliograph("--version")
+    assert (answer.returncode, answer.stdout.strip()) == (
+        0,
+        json.loads(heliograph("version", "--json").stdout)["version"],
+    )
+
+
 def _timed(*words: str) -> float:
     started = time.monotonic()
     assert heliograph(*words).returncode == 0

@@ -1,0 +1,46 @@
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from app import bench, cli_bench
+from app.settings import load
+
+BENCHMARK = """
+from app.bench import Ratio, Row
+async def run(runs, progress):
+    progress("run 1")
+    first = Row("speed", 2.0, 4.0, "other", "ms", Ratio(0.5, 0.5, 0.5), "under 1")
+    return (first, Row("size", 1.0, None, None, "KiB", None, "low"))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "tests" / "benchmarks"
+    path.mkdir(parents=True)
+    (path / "first_frame.py").write_text(BENCHMARK)
+    find = bench.find
+    monkeypatch.setattr(bench, "find", lambda name: find(name, path))
+    return path
+
+
+@pytest.mark.usefixtures("folder")
+def test_json_has_the_documented_form_and_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = argparse.Namespace(bench="first-frame", runs=2, json=True)
+    assert cli_bench.run(arguments, load({}, {})) == 0
+    told = capsys.readouterr()
+    answer = json.loads(told.out)
+    assert told.err == "run 1\n"
+    assert list(answer) == ["bench", "machine", "runs", "rows"]
+    assert (answer["bench"], answer["runs"]) == ("first-frame", 2)
+    assert set(answer["rows"][0]) >= {"name", "ours", "peer", "peer_name", "unit", "ratio", "goal"}
+    assert answer["rows"][0]["ratio"] == {"min": 0.5, "median": 0.5, "max": 0.5}
+    assert (answer["rows"][1]["peer"], answer["rows"][1]["peer_name"], answer["rows"][1]["ratio"]) == (None, None, None)
+
+
+@pytest.mark.usefixtures("folder")
+def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    cli_bench.run(argparse.Namespace(bench="first-frame", runs=1, json=False), load({}, {}))
+    assert capsys.readouterr().out.splitlines()[2].split()[:4] == ["speed", "2", "4", "(other)"]

@@ -1,0 +1,54 @@
+import subprocess
+
+import pytest
+
+from tests.started import COMMAND, clean, started
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_replaced_master_ends_with_its_own_exit_code() -> None:
+    with started("demo") as demo:
+        environment = clean() | demo.environment()
+        command = [*COMMAND, "master", "--channel", "camera"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as first:
+            assert first.stderr is not None
+            _await_sending(first)
+            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as second:
+                assert first.wait(10) == 20
+                assert "replaced by a newer master" in first.stderr.read()
+                _await_sending(second)
+                second.terminate()
+                assert second.wait(5) == 0
+
+
+def _await_sending(master: subprocess.Popen[str]) -> None:
+    assert master.stderr is not None
+    for line in master.stderr:
+        if "sends test" in line:
+            return
+    raise AssertionError("the master ended")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["--channel", "nowhere"], 5, "there is no channel"),
+        (["--channel", "camera", "--token", "wrong"], 4, "token"),
+        (["--channel", "camera", "--endpoint", "http://127.0.0.1:9"], 3, "http://127.0.0.1:9"),
+        (["--channel", "camera", "--source", "rtsp:x"], 2, "--source rtsp:x"),
+    ],
+)
+def test_what_keeps_a_master_from_starting_has_its_exit_code(words: list[str], code: int, sentence: str) -> None:
+    with started("demo") as demo:
+        answer = subprocess.run(
+            [*COMMAND, "master", *words],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            env=clean() | demo.environment(),
+            check=False,
+        )
+    assert answer.returncode == code, answer.stderr
+    assert sentence in answer.stderr
+    assert "Traceback" not in answer.stderr

@@ -1,0 +1,64 @@
+import json
+import secrets
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.started import COMMAND, clean, started
+
+pytestmark = pytest.mark.slow
+BINDING_REQUEST = bytes.fromhex("00010000 2112a442")
+BINDING_SUCCESS = bytes.fromhex("0101")
+
+
+def test_the_relay_runs_alone_and_answers_stun(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with started("turn", "--data-dir", str(data), ports=("--turn-port", "0")) as relay:
+        host, port = relay.ready["turn"].removeprefix("turn:").partition("?")[0].split(":")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(5)
+            transaction = secrets.token_bytes(12)
+            client.sendto(BINDING_REQUEST + transaction, (host, int(port)))
+            answer = client.recv(1500)
+        assert answer[:2] == BINDING_SUCCESS
+        assert answer[8:20] == transaction
+        code, seconds = relay.stop(signal.SIGINT)
+    assert (code, seconds < 2) == (0, True)
+    assert (data / "turn.secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_taken_port_is_told_by_its_setting(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = str(other.getsockname()[1])
+        command = [*COMMAND, "turn", "--data-dir", str(tmp_path / "data"), "--turn-port", port]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, env=clean(), check=False)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(f"heliograph: TURN_PORT: {port} on 127.0.0.1 is taken")
+
+
+def test_an_advertised_address_that_does_not_fit_is_told(tmp_path: Path) -> None:
+    words = ["turn", "--data-dir", str(tmp_path / "data"), "--turn-port", "0"]
+    command = [*COMMAND, *words, "--turn-advertised-address", "203.0.113.7"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=10, env=clean(), check=False)
+    assert answer.returncode == 2
+    assert "203.0.113.7" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_for_people_it_says_where(tmp_path: Path) -> None:
+    command = [*COMMAND, "turn", "--data-dir", str(tmp_path / "data"), "--turn-port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean()) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("STUN/TURN on turn:127.0.0.1:")
+        process.terminate()
+        assert process.wait(5) == 0
+
+
+def test_the_ready_line_is_json(tmp_path: Path) -> None:
+    with started("turn", "--data-dir", str(tmp_path / "data"), ports=("--turn-port", "0")) as relay:
+        assert list(relay.ready) == ["turn"]
+        assert json.dumps(relay.ready)

@@ -1,0 +1,37 @@
+import subprocess
+
+import pytest
+
+from tests.started import COMMAND, Started, clean, started
+
+pytestmark = pytest.mark.slow
+
+
+def watch(demo: Started, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = clean() | demo.environment()
+    command = [*COMMAND, "viewer", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, env=environment, check=False)
+
+
+def test_each_step_that_fails_has_its_sentence_and_exit_code() -> None:
+    with started("demo") as demo:
+        cases = (
+            (["--channel", "nowhere"], 10, "nowhere"),
+            (["--channel", "demo", "--token", "wrong"], 11, "token"),
+            (["--channel", "camera", "--timeout", "1"], 12, "camera"),
+            (["--channel", "demo", "--endpoint", "http://127.0.0.1:9"], 3, "http://127.0.0.1:9"),
+            (["--channel", "demo", "--client-id", "AWS_x"], 2, "ClientId"),
+        )
+        for words, code, sentence in cases:
+            answer = watch(demo, *words, "--json")
+            assert answer.returncode == code, answer.stderr
+            assert answer.stdout == ""
+            assert sentence in answer.stderr
+            assert "Traceback" not in answer.stderr
+
+
+def test_people_get_a_sentence() -> None:
+    with started("demo") as demo:
+        answer = watch(demo, "--channel", "demo", "--frames", "3", "--codec", "VP8")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("3 frames, VP8 1280x720, by the path ")

@@ -1,0 +1,27 @@
+import asyncio
+
+import pytest
+
+from app.exits import CommandError, Exit
+from app.settings import Settings
+from app.wiring.master import MasterPart
+from app.wiring.orders import MasterOrder
+
+
+async def test_a_source_that_there_is_not_is_told_by_its_flag() -> None:
+    with pytest.raises(CommandError, match="--source rtsp:x") as caught:
+        MasterPart(MasterOrder(Settings(), "demo", "rtsp:x"))
+    assert caught.value.code is Exit.USAGE
+
+
+async def test_an_endpoint_that_does_not_answer_is_told() -> None:
+    part = MasterPart(MasterOrder(Settings(endpoint="http://127.0.0.1:9", token="t"), "demo", "test"))
+    with pytest.raises(CommandError, match=r"http://127\.0\.0\.1:9") as caught:
+        await part.run(lambda: None, asyncio.Event())
+    assert caught.value.code is Exit.UNREACHABLE
+
+
+async def test_counters_are_flat() -> None:
+    counters = MasterPart(MasterOrder(Settings(), "demo", "test")).counters()
+    assert counters["viewers"] == 0
+    assert counters["master.offers"] == 0

@@ -1,0 +1,101 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from app.cli_token import token_settings
+from app.exits import Exit
+from app.listen import listen
+from app.processes import Child, Ending
+from app.settings import Settings, SettingsError
+from app.wiring.node import Listeners, Node, NodeOrder
+from app.wiring.orders import TurnOrder
+from channels.auth import token
+from channels.embedded.store import MEMORY
+from channels.names import Role
+from channels.signaling.client import ClientSettings, ConnectionEndedError, SignalingClient
+
+pytestmark = pytest.mark.slow
+SETTINGS = Settings(turn_port=0, drain_s=0.05)
+KEY = token.new_es256_key()
+SECRET = b"s" * 64
+
+
+@asynccontextmanager
+async def running(ending: Ending) -> AsyncIterator[tuple[Node, SignalingClient, Child]]:
+    """Run a node with its relay, and make a client for the master of its channel."""
+    turn = Child("turn")
+    with listen("127.0.0.1", 0, "http_port") as http, listen("127.0.0.1", 0, "ops_port") as ops:
+        node = Node(NodeOrder(SETTINGS, MEMORY, (KEY,), SECRET), turn)
+        await node.control.create(SETTINGS.account, "demo")
+        turn.configure(TurnOrder(SETTINGS, (SECRET.decode(),)))
+        async with node.running(Listeners(http, ops), ending):
+            text = token.mint(
+                KEY,
+                token_settings(SETTINGS),
+                subject="test",
+                actions=["*"],
+                channels=["*"],
+                now_wall=time.time(),
+                lifetime_s=60,
+            )
+            endpoint = f"http://127.0.0.1:{http.getsockname()[1]}"
+            client = SignalingClient(
+                ClientSettings(endpoint=endpoint, token=text, channel_name="demo", role=Role.MASTER, client_id=None)
+            )
+            yield node, client, turn
+
+
+async def test_the_ice_answer_names_the_relay_of_this_node() -> None:
+    async with running(Ending()) as (node, client, _):
+        servers = await client.ice_servers()
+    assert [server.uris for server in servers] == [(node.turn_uri,)]
+
+
+async def test_a_drain_tells_the_clients_to_come_back() -> None:
+    async with running(Ending()) as (_, client, _):
+        connection = await client.open()
+    with pytest.raises(ConnectionEndedError):
+        await connection.send("SDP_OFFER", b"{}")
+    async for _ in connection:
+        pass
+    assert connection.close_code == 1001
+
+
+async def test_a_deleted_channel_closes_its_sockets() -> None:
+    async with running(Ending()) as (node, client, _):
+        connection = await client.open()
+        channel = await node.control.describe(SETTINGS.account, "demo")
+        await node.control.delete(channel.arn, SETTINGS.account)
+        async for _ in connection:
+            pass
+    assert (connection.close_code, connection.close_reason) == (1001, "the channel was deleted")
+
+
+async def test_the_end_of_the_relay_ends_everything_in_order() -> None:
+    ending = Ending()
+    async with running(ending) as (_, client, turn):
+        connection = await client.open()
+        await turn.stop()
+        await ending.event.wait()
+        assert ending.reason is not None
+        assert ending.reason.code is Exit.PART_ENDED
+    async for _ in connection:
+        pass
+    assert connection.close_code == 1001
+
+
+async def test_a_catalog_that_cannot_be_opened_is_told_by_its_setting(tmp_path: Path) -> None:
+    turn = Child("turn")
+    try:
+        with pytest.raises(SettingsError, match="DATA_DIR: the catalog"):
+            Node(NodeOrder(SETTINGS, str(tmp_path / "nowhere" / "catalog.sqlite"), (KEY,), SECRET), turn)
+    finally:
+        await asyncio.to_thread(turn.abandon)
+
+
+def test_secrets_do_not_show() -> None:
+    assert SECRET.decode() not in repr(NodeOrder(SETTINGS, MEMORY, (KEY,), SECRET))

@@ -1,0 +1,16 @@
+import msgspec
+
+from app.settings import Settings
+from app.wiring.orders import MasterOrder, TurnOrder
+
+
+def test_orders_survive_the_way_to_the_child() -> None:
+    turn = TurnOrder(Settings(turn_port=1, allow_peer_cidrs=("10.0.0.0/8",)), ("hush",), may_move=True)
+    assert msgspec.json.decode(msgspec.json.encode(turn), type=TurnOrder) == turn
+    master = MasterOrder(Settings(token="abc.def.ghi"), "demo", "test", persist=True)
+    assert msgspec.json.decode(msgspec.json.encode(master), type=MasterOrder) == master
+
+
+def test_secrets_do_not_show() -> None:
+    assert "hush" not in repr(TurnOrder(Settings(), ("hush",)))
+    assert "abc.def.ghi" not in repr(MasterOrder(Settings(token="abc.def.ghi"), "demo", "test"))

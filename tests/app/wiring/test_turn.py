@@ -1,0 +1,68 @@
+import asyncio
+import secrets
+import socket
+import time
+
+import pytest
+
+from app.settings import Settings, SettingsError
+from app.wiring.orders import TurnOrder
+from app.wiring.turn import TurnServer, relay_settings, turn_uri
+from channels import ice
+from channels.names import ChannelArn
+
+ARN = ChannelArn("aws", "us-west-2", "000000000000", "demo", 1)
+
+
+def test_the_relay_gets_its_settings() -> None:
+    settings = relay_settings(Settings(turn_min_port=50000, turn_max_port=50001, allow_peer_cidrs=("10.0.0.0/8",)))
+    assert (settings.min_port, settings.max_port, settings.allow_peer_cidrs) == (50000, 50001, ("10.0.0.0/8",))
+    assert settings.advertised_address is None
+    assert relay_settings(Settings(turn_advertised_address="203.0.113.7")).advertised_address == "203.0.113.7"
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "uri"),
+    [
+        (Settings(), "127.0.0.1", "turn:127.0.0.1:3478?transport=udp"),
+        (Settings(), "::1", "turn:[::1]:3478?transport=udp"),
+        (Settings(turn_advertised_address="203.0.113.7"), "10.0.0.1", "turn:203.0.113.7:3478?transport=udp"),
+    ],
+)
+def test_the_uri_is_what_clients_can_reach(settings: Settings, host: str, uri: str) -> None:
+    assert turn_uri(settings, host, 3478) == uri
+
+
+async def test_a_taken_port_moves_only_where_it_may() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        settings = Settings(turn_port=other.getsockname()[1])
+        with pytest.raises(SettingsError, match=f"TURN_PORT: {settings.turn_port} on 127.0.0.1 is taken"):
+            await TurnServer(TurnOrder(settings, ("s" * 64,))).run(print, asyncio.Event())
+        server = TurnServer(TurnOrder(settings, ("s" * 64,), may_move=True))
+        stopping = asyncio.Event()
+        uris: list[str] = []
+
+        def ready(uri: str) -> None:
+            uris.append(uri)
+            stopping.set()
+
+        await server.run(ready, stopping)
+    assert str(settings.turn_port) not in uris[0]
+    assert server.moved.startswith(f"TURN_PORT: {settings.turn_port} is taken, using ")
+
+
+async def test_the_relay_knows_the_credentials_that_the_api_mints() -> None:
+    secret = secrets.token_hex(32)
+    username, password = ice.mint(secret.encode(), ARN, "tablet", time.time())
+    keys = TurnServer(TurnOrder(Settings(turn_port=0), ("older" * 8, secret)))._key_for(username)
+    assert keys is not None
+    assert password in keys.passwords
+    assert keys.expires_at == pytest.approx(time.monotonic() + ice.DEFAULT_TTL_S, abs=2)
+    assert TurnServer(TurnOrder(Settings(), (secret,)))._key_for("somebody") is None
+
+
+async def test_counters_are_flat() -> None:
+    counters = TurnServer(TurnOrder(Settings(turn_port=0), ("s" * 64,))).counters()
+    assert counters["allocations"] == 0
+    assert all(isinstance(value, float) for value in counters.values())
