@@ -160,6 +160,13 @@ def _open(path: Path) -> InputContainer:
         raise SourceError(f'"{path}" is not a media file, or it is damaged') from error
 
 
+def _first_picture(container: InputContainer) -> av.VideoFrame | av.AudioFrame | None:
+    try:
+        return next((frame for packet in container.demux(video=0) for frame in _decoded(packet)), None)
+    except av.FFmpegError:
+        return None
+
+
 def _probe(path: Path) -> _Facts:
     path = path.absolute()
     if path.is_dir():
@@ -168,7 +175,7 @@ def _probe(path: Path) -> _Facts:
         if not container.streams.video:
             raise SourceError(f'"{path}" holds no video')
         video = container.streams.video[0]
-        frame = next((frame for packet in container.demux(video) for frame in _decoded(packet)), None)
+        frame = _first_picture(container)
         if not isinstance(frame, av.VideoFrame):
             raise SourceError(f'"{path}" is damaged: none of its pictures can be decoded')
         width, height = frame.width // 2 * 2, frame.height // 2 * 2

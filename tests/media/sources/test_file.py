@@ -122,6 +122,33 @@ def test_damaged_middle_costs_pictures_and_no_more(tmp_path: Path) -> None:
     assert times[-1] > 1.6
 
 
+def test_damaged_pictures_are_refused_at_the_start_and_end_the_source_later(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", audio=False)
+    source = FileSource(path)
+    with av.open(str(path)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for place, size in places:
+        assert place is not None
+        data[place : place + size] = b"\xff" * size
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="gave no picture"):
+        list(source.frames(at_once))
+    with pytest.raises(SourceError, match="none of its pictures can be decoded"):
+        FileSource(path)
+
+
+def test_still_ends_when_the_pace_says_so(tmp_path: Path) -> None:
+    source = FileSource(write_clip(tmp_path / "one.mp4", pictures=1, audio=False))
+    assert len(list(source.frames(lambda time_s: time_s < 0.19))) == 5
+
+
+def test_picture_too_small_to_encode_is_refused(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "tiny.mp4", size=(16, 10), audio=False)
+    with pytest.raises(SourceError, match="is 16x10; a side must have 16 to 4096 pixels"):
+        FileSource(path)
+
+
 def test_file_that_vanishes_while_it_plays_is_a_source_error(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mp4", pictures=3, audio=False)
     playing = FileSource(path).frames(at_once)
