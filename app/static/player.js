@@ -37,6 +37,7 @@ export class Player extends EventTarget {
       rtcpMuxPolicy: "require",
     });
     this.offeredAt = 0;
+    this.answeredAt = null;
     this.connectedAt = null;
     this.#listen();
   }
@@ -80,6 +81,7 @@ export class Player extends EventTarget {
   async answer(description) {
     if (this.#isClosed || this.#answered) return;
     this.#answered = true;
+    this.answeredAt = performance.now();
     this.#remote.push(...candidateTypes(description.sdp ?? ""));
     try {
       await this.#connection.setRemoteDescription(description);
@@ -208,6 +210,15 @@ export class Player extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+/** Let the browser load its codecs and start its threads while the first calls are on their way: the offer is quicker. */
+export async function warmUp() {
+  const connection = new RTCPeerConnection();
+  connection.addTransceiver("video", { direction: "recvonly" });
+  connection.addTransceiver("audio", { direction: "recvonly" });
+  await connection.createOffer();
+  connection.close();
 }
 
 /** Types of all candidates in an SDP or a candidate line: "host", "srflx", "prflx" or "relay". */

@@ -63,7 +63,7 @@ function stop() {
   screen?.stop();
   watch = screen = summary = null;
   history = [];
-  for (const key of ["path", "codec", "frames", "width", "height", "fps", "firstFrameMs", "counter", "latencyMs", "offers"]) {
+  for (const key of ["path", "codec", "frames", "width", "height", "fps", "answerMs", "connectedMs", "firstFrameMs", "openToFrameMs", "counter", "latencyMs", "offers"]) {
     delete document.body.dataset[key];
   }
 }
@@ -89,7 +89,11 @@ function showState(state, failure, retryAt = null) {
 }
 
 function showFirstFrame() {
-  document.body.dataset.firstFrameMs = String(Math.round(screen.firstFrameMs));
+  const { offeredAt, answeredAt, connectedAt } = watch.player;
+  const [answerMs, connectedMs] = [answeredAt - offeredAt, connectedAt - offeredAt].map(Math.round);
+  Object.assign(document.body.dataset, { answerMs, connectedMs, firstFrameMs: Math.round(screen.firstFrameMs) });
+  document.body.dataset.openToFrameMs = String(Math.round(screen.firstFrameSinceOpenMs));
+  setText("steps", `${answerMs} ms, ${connectedMs} ms`);
   setText("first-frame", `${Math.round(screen.firstFrameMs)} ms`);
   setText("first-frame-since-open", `${Math.round(screen.firstFrameSinceOpenMs)} ms`);
   byId("unmute").hidden = !video.muted;

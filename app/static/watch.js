@@ -2,7 +2,7 @@
 
 import { Backoff } from "./backoff.js";
 import { failureOf, failures } from "./failures.js";
-import { Player } from "./player.js";
+import { Player, warmUp } from "./player.js";
 import { Signaling } from "./signaling.js";
 
 const ANSWER_HINT_MS = 3_000; // without an answer for this long, say that no master is there
@@ -52,6 +52,7 @@ export class Watch extends EventTarget {
   start() {
     this.#channel.iceServers().catch(() => {}); // asked ahead; a failure shows when the offer needs it
     this.#signaling.run();
+    warmUp().catch(() => {}); // a browser without WebRTC fails at the offer, with a sentence
   }
 
   /** Told by the screen: the first frame of `player` is shown. */
