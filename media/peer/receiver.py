@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 _STALL_S = 3.0
 """No frame for this long after the first one: the media has ended."""
+_HEAD_START_S = 0.2
+"""Direct pairs are tried alone this long: aioice, in control, takes whatever pair answers first."""
 _CLOSE_LIMIT_S = 1.0
 _CANDIDATES_LIMIT = 64
 
@@ -79,7 +81,7 @@ class ReceivingPeer:
         self.finished = asyncio.Event()
         self.failure: tuple[str, str] | None = None
         self.is_connected = False
-        self.is_answered = False
+        self._answered = asyncio.Event()
         self._tally = tally
         self._is_relay_only = is_relay_only
         self._codec = codec
@@ -96,6 +98,11 @@ class ReceivingPeer:
         )
         self._connection.on("connectionstatechange", self._state_changed)
         attach.accept_rsa(self._connection)
+
+    @property
+    def is_answered(self) -> bool:
+        """The master's answer was taken."""
+        return self._answered.is_set()
 
     def answer_received(self, payload: bytes) -> None:
         """Take the master's answer; only the first one counts."""
@@ -159,6 +166,9 @@ class ReceivingPeer:
         await send("SDP_OFFER", payload, correlation_id="offer")
 
     async def _gather(self, group: asyncio.TaskGroup, send: Send) -> None:
+        await self._head_start()
+        if self.is_connected:
+            return
         for ice, mid, index in attach.ice_connections(self._connection):
             ufrag = ice.local_username
 
@@ -186,7 +196,7 @@ class ReceivingPeer:
         except Exception as error:  # noqa: BLE001 - aiortc raises whatever a broken answer makes it raise
             self.fail("no-answer", f"The master's answer cannot be used: {type(error).__name__}: {error}")
         else:
-            self.is_answered = True
+            self._answered.set()
 
     async def _take_candidates(self, group: asyncio.TaskGroup) -> None:
         while True:
@@ -195,8 +205,14 @@ class ReceivingPeer:
                 self._offered.append(f"{candidate.type} {candidate.ip}:{candidate.port}")
                 group.create_task(self._add(candidate))
 
+    async def _head_start(self) -> None:
+        await self._answered.wait()
+        await asyncio.sleep(_HEAD_START_S)
+
     async def _add(self, candidate: RTCIceCandidate) -> None:
         try:
+            if candidate.type == "relay" and not self._gathers_first:
+                await self._head_start()
             await self._connection.addIceCandidate(candidate)
         except (OSError, ValueError) as error:
             _log.info("candidate left out", extra={"reason": type(error).__name__})
