@@ -16,7 +16,9 @@ from media.encoders.encoder import (
 from media.encoders.frame import private_copy
 
 TIME_BASE = Fraction(1, VIDEO_CLOCK_HZ)
-LEVEL_31_PIXELS = 1280 * 720
+LEVEL_31_PIXELS = 3600 * 256
+LEVEL_31_PIXELS_PER_S = 108_000 * 256
+"""H.264, table A-1."""
 
 
 class SoftwareEncoder:
@@ -91,7 +93,8 @@ class X264Encoder(SoftwareEncoder):
             "bufsize": str(ceiling),
             "x264-params": "repeat-headers=1:scenecut=0:sliced-threads=0",
         }
-        if self._shape.width * self._shape.height <= LEVEL_31_PIXELS:
+        pixels = self._shape.width * self._shape.height
+        if pixels <= LEVEL_31_PIXELS and pixels * self._shape.fps <= LEVEL_31_PIXELS_PER_S:
             options["level"] = "3.1"  # what the SDP promises; x264 would announce less for small pictures
         return options
 

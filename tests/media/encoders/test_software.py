@@ -58,11 +58,13 @@ def test_shared_frame_is_left_as_it_was(codec: Codec, source: PatternSource) -> 
     encoder.close()
 
 
-@pytest.mark.parametrize(("size", "level"), [((320, 180), 31), ((1280, 720), 31)])
+@pytest.mark.parametrize(
+    ("size", "fps", "level"), [((320, 180), 30.0, 31), ((1280, 720), 30.0, 31), ((1280, 720), 60.0, 32)]
+)
 def test_h264_is_constrained_baseline_with_parameter_sets_before_each_key_frame(
-    size: tuple[int, int], level: int
+    size: tuple[int, int], fps: float, level: int
 ) -> None:
-    encoder = X264Encoder(Shape(*size, 30.0), EncoderSettings())
+    encoder = X264Encoder(Shape(*size, fps), EncoderSettings())
     for number, capture in enumerate(captures(PatternSource(*size), 3)):
         (unit,) = encoder.encode(capture, number == 2)
         types = [kind for kind in nal_types(unit.data) if kind != 6]
