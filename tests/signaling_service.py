@@ -34,8 +34,9 @@ STATIC = Path(server.__file__).parent / "static"
 class Service:
     """A running service, its parts, and tokens for it."""
 
-    def __init__(self, listener: socket.socket, limits: Limits, quotas: Quotas) -> None:
+    def __init__(self, listener: socket.socket, limits: Limits, quotas: Quotas, certificate: Path | None) -> None:
         host, port = listener.getsockname()
+        self.certificate = certificate
         self.address = f"{host}:{port}"
         self.store = SqliteStore(MEMORY)
         self.control = ControlPlane(self.store, ControlSettings(quotas=quotas), lambda: time.time_ns() // 1_000_000)
@@ -61,7 +62,7 @@ class Service:
 
     @property
     def http(self) -> str:
-        return f"http://{self.address}"
+        return f"{'https' if self.certificate else 'http'}://{self.address}"
 
     def token(
         self, *actions: str, channels: tuple[str, ...] = ("*",), client_id: str | None = None, lifetime_s: float = 600
@@ -99,6 +100,7 @@ class Server(uvicorn.Server):
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=1,
+            ssl_certfile=service.certificate,
         )
         super().__init__(config)
         self.is_up = asyncio.Event()
@@ -118,11 +120,13 @@ class Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def signaling_service(limits: Limits | None = None, quotas: Quotas | None = None) -> AsyncIterator[Service]:
-    """Serve until the block ends; then nothing of it is left."""
+async def signaling_service(
+    limits: Limits | None = None, quotas: Quotas | None = None, certificate: Path | None = None
+) -> AsyncIterator[Service]:
+    """Serve until the block ends; then nothing of it is left. `certificate` is a PEM file with its key, for TLS."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        service = Service(listener, limits or Limits.aws(), quotas or Quotas.relaxed())
+        service = Service(listener, limits or Limits.aws(), quotas or Quotas.relaxed(), certificate)
         http = Server(service)
         try:
             async with asyncio.TaskGroup() as group:

@@ -26,6 +26,7 @@ from channels.signaling.members import Connect, Member
 ARN_PARAMETER: Final = "X-Amz-ChannelARN"
 CLIENT_ID_PARAMETER: Final = "X-Amz-ClientId"
 _UNSUPPORTED_DATA: Final = 1003
+_LINGER_S: Final = 0.02
 _NAMES: Final = {Role.MASTER: "ConnectAsMaster", Role.VIEWER: "ConnectAsViewer"}
 log = logging.getLogger(__name__)
 audit = logging.getLogger("heliograph.audit")
@@ -180,6 +181,8 @@ class ChannelSockets:
             await websocket.send_denial_response(response)
         except WebSocketDisconnect:
             return
+        # uvicorn logs an error for an application that returns before the connection it refused is closed.
+        await asyncio.sleep(_LINGER_S)
 
     async def _relay(self, websocket: WebSocket, member: Member, connection: SocketConnection) -> None:
         """Read and write until either side ends; a peer that does not answer our close frame is left after a while."""

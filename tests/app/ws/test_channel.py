@@ -379,6 +379,7 @@ async def test_each_connect_and_refusal_is_audited_without_secrets(
             pass
         await refusal(service.url("/viewer", channel, "AWS_", token=token), None)
 
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     lines = [record for record in caplog.records if record.name == "heliograph.audit"]
     assert [line.message for line in lines] == ["connected", "connect refused"]
     for line in lines:

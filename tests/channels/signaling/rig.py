@@ -10,11 +10,13 @@ import msgspec
 from channels.channel import Channel
 from channels.embedded.bus import EmbeddedBus
 from channels.embedded.presence import EmbeddedPresence
+from channels.errors import ServiceError
 from channels.names import ChannelArn, Role
 from channels.signaling.hub import Hub
 from channels.signaling.limits import Limits
-from channels.signaling.mailbox import InProcessMailbox
+from channels.signaling.mailbox import InProcessMailbox, Mail
 from channels.signaling.members import Connect, Member
+from channels.signaling.protocol import Address
 
 ACCOUNT = "000000000000"
 
@@ -74,9 +76,10 @@ class Recorder:
 class Node:
     """A hub with a clock, and connections that record."""
 
-    def __init__(self, hub: Hub, clock: Clock) -> None:
+    def __init__(self, hub: Hub, clock: Clock, mailbox: "DistantMailbox") -> None:
         self.hub = hub
         self.clock = clock
+        self.mailbox = mailbox
 
     async def join(
         self, role: Role, client_id: str = "", *, to: Channel | None = None, room: int = 1 << 20
@@ -112,9 +115,29 @@ async def running(*nodes: Node) -> AsyncIterator[None]:
             task.cancel()
 
 
+class DistantMailbox(InProcessMailbox):
+    """A mailbox that answers only while its gates are open, as one behind a network may."""
+
+    def __init__(self, limits: Limits, now: Clock) -> None:
+        super().__init__(limits, now)
+        self.may_hold, self.may_take = asyncio.Event(), asyncio.Event()
+        self.may_hold.set()
+        self.may_take.set()
+
+    async def hold(self, mail: Mail, *, is_expected: bool) -> ServiceError | None:
+        await self.may_hold.wait()
+        return await super().hold(mail, is_expected=is_expected)
+
+    async def take(self, channel: str, recipient: Address) -> tuple[Mail, ...]:
+        await self.may_take.wait()
+        return await super().take(channel, recipient)
+
+
 def cluster(limits: Limits | None = None, names: tuple[str, ...] = ("a",)) -> tuple[Node, ...]:
     """Nodes of one process over one bus, one presence and one mailbox."""
     limits = limits or Limits.aws()
     clock = Clock()
-    bus, presence, mailbox = EmbeddedBus(), EmbeddedPresence(names[0]), InProcessMailbox(limits, clock)
-    return tuple(Node(Hub(bus.join(), presence.join(name), limits, name, clock, mailbox), clock) for name in names)
+    bus, presence, mailbox = EmbeddedBus(), EmbeddedPresence(names[0]), DistantMailbox(limits, clock)
+    return tuple(
+        Node(Hub(bus.join(), presence.join(name), limits, name, clock, mailbox), clock, mailbox) for name in names
+    )
