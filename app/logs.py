@@ -24,7 +24,7 @@ _OWN_FIELDS: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "as
 _NAME_LIMIT: Final = 64
 
 _QUERY = re.compile(r"\?([^\s\"'<>?#]*)")
-_CREDENTIALS = re.compile(r"(\b(?:bearer|basic|digest)(?:\s+|\.))[^\s\"',]{8,}", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(\bbearer(?:\s+|\.))[^\s\"',]{8,}", re.IGNORECASE)
 _SIGNATURE = re.compile(r"(\baws4-hmac-sha256\s+)[^\r\n\"']+", re.IGNORECASE)
 _JWT = re.compile(r"eyJ[\w=-]{8,}(?:\.[\w=-]*){0,4}", re.ASCII)
 
@@ -44,7 +44,7 @@ def _is_suspect(text: str) -> bool:
     if "?" in text or "eyJ" in text:
         return True
     lower = text.lower()
-    return "bearer" in lower or "basic" in lower or "digest" in lower or "aws4-" in lower
+    return "bearer" in lower or "aws4-" in lower
 
 
 def _hide_values(match: re.Match[str]) -> str:
@@ -62,7 +62,7 @@ def _hide_value(part: str) -> str:
 
 
 class RedactingFilter(logging.Filter):
-    """Hides secrets in the message and in each argument, so that any formatter behind it may be used.
+    """Hides secrets in the message, and keeps the arguments where it can: some formatters read them one by one.
 
     With `least_level` it drops what is below: the HTTP server writes whole headers and frames when debugged.
     """
@@ -75,12 +75,17 @@ class RedactingFilter(logging.Filter):
         """Rewrite the record; False when it must not be written at all."""
         if record.levelno < self._least_level:
             return False
-        if isinstance(record.msg, str):
-            record.msg = redact(record.msg)
-        if isinstance(record.args, tuple):
-            record.args = tuple(_redact_argument(value) for value in record.args)
-        elif record.args:
-            record.args = {name: _redact_argument(value) for name, value in record.args.items()}
+        if not record.args:
+            record.msg = redact(str(record.msg))
+            return True
+        shown = redact(record.getMessage())
+        kept = record.args
+        if isinstance(kept, Mapping):
+            record.args = {name: _redact_argument(value) for name, value in kept.items()}
+        else:
+            record.args = tuple(_redact_argument(value) for value in kept)
+        if record.getMessage() != shown:  # a secret spans text and argument: `?token=%s`
+            record.msg, record.args = shown, ()
         return True
 
 
@@ -95,10 +100,15 @@ def _clean(value: object) -> object:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):
-        return {redact(str(name)): _clean(inner) for name, inner in value.items()}
+        return {_text(str(name)): _clean(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_clean(inner) for inner in value]
-    return redact(str(value))
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    """Without secrets, and without what UTF-8 cannot carry (lone surrogates)."""
+    return redact(text if text.isascii() else text.encode("utf-8", "backslashreplace").decode())
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
@@ -117,12 +127,12 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": redact(record.getMessage()),
+            "event": _text(record.getMessage()),
             "logger": record.name,
         }
         line |= {name: value for name, value in _fields(record).items() if name not in line}
         if record.exc_info:
-            line["error"] = redact(self.formatException(record.exc_info))
+            line["error"] = _text(self.formatException(record.exc_info))
         return _encode(line).decode()
 
 
@@ -136,7 +146,7 @@ class TextFormatter(logging.Formatter):
         text = f"{time} {record.levelname.lower():<7} {_printable(record.getMessage())}{fields}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        return redact(text)
+        return _text(text)
 
 
 def _printable(value: object) -> str:
