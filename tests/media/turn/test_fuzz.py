@@ -1,0 +1,122 @@
+"""Hostile datagrams against the core: no exception, no reply larger than allowed, no growth."""
+
+import hmac
+import random
+
+from media.turn import stun
+from media.turn.credential import REMEMBERED_ACCOUNTS
+from tests.media.turn.world import PEER, REALM, UDP, Caller, World
+
+DATAGRAMS = 20_000
+SOURCES = 16
+CHALLENGE_BYTES = 96
+"""A 401 with our longest realm of the tests, nonce and fingerprint."""
+
+
+def seeds(caller: Caller) -> list[tuple[int, list[tuple[int, bytes]]]]:
+    peer = caller.peer(PEER)
+    return [
+        (stun.BINDING, []),
+        (stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, UDP), (stun.EVEN_PORT, b"\x80"), (stun.DONT_FRAGMENT, b"")]),
+        (stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, UDP), (stun.RESERVATION_TOKEN, bytes(8))]),
+        (stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, UDP), (stun.REQUESTED_ADDRESS_FAMILY, b"\2\0\0\0")]),
+        (stun.REFRESH, [(stun.LIFETIME, (700).to_bytes(4))]),
+        (stun.REFRESH, [(stun.LIFETIME, bytes(4))]),
+        (stun.CREATE_PERMISSION, [peer, caller.peer(("9.9.9.9", 9))]),
+        (stun.CHANNEL_BIND, [(stun.CHANNEL_NUMBER, b"\x40\x00\0\0"), peer]),
+        (stun.SEND, [peer, (stun.DATA, b"hello")]),
+    ]
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(chance.choice((0, 1, 1, 2, 5))):
+        at = chance.randrange(len(changed) + 1)
+        match chance.randrange(4):
+            case 0 if at < len(changed):
+                changed[at] ^= 1 << chance.randrange(8)
+            case 1:
+                del changed[at : at + chance.randrange(9)]
+            case 2:
+                changed[at:at] = chance.randbytes(chance.randrange(9))
+            case _ if at < len(changed):
+                changed[at] = chance.choice((0, 1, 0x40, 0x7F, 0x80, 0xFF))
+            case _:
+                pass
+    return bytes(changed)
+
+
+def framed(body: bytes, header: bytes) -> bytes:
+    body = body[: len(body) & ~3]
+    return header[:2] + len(body).to_bytes(2) + header[4:20] + body
+
+
+def signed(message: stun.Message, body: bytes, key: bytes) -> bytes:
+    """Sign a body that was mutated before, so that it gets past the credentials."""
+    header = stun.encode(message)[:20]
+    unsigned = framed(body, header)
+    length = len(unsigned) - 20 + 24
+    covered = unsigned[:2] + length.to_bytes(2) + unsigned[4:]
+    return covered + bytes.fromhex("00080014") + hmac.digest(key, covered, "sha1")
+
+
+def hostile(caller: Caller, chance: random.Random) -> bytes:
+    method, attributes = chance.choice(seeds(caller))
+    kind = stun.INDICATION if method == stun.SEND else stun.REQUEST
+    companions = [(stun.USERNAME, b"user"), (stun.REALM, REALM.encode()), (stun.NONCE, caller.nonce)]
+    message = stun.Message(method, kind, bytes(12), attributes, has_fingerprint=chance.random() < 0.2)
+    match chance.randrange(5):
+        case 0:
+            return chance.randbytes(chance.randrange(80))
+        case 1:
+            return mutated(b"\x40\x00\x00\x05hello", chance)
+        case 2:
+            return mutated(stun.encode(message), chance)
+        case 3:
+            tail = stun.encode(stun.Message(method, kind, bytes(12), companions))[20:]
+            return signed(message, mutated(stun.encode(message)[20:], chance) + tail, caller.key)
+        case _:
+            message.attributes += companions
+            return mutated(stun.encode(message, caller.key), chance)
+
+
+def check_reply(request: bytes, reply: bytes) -> None:
+    if stun.has_integrity(stun.decode(reply), stun.integrity_key("user", REALM, "secret")):
+        return
+    assert len(reply) <= max(1.6 * len(request) + 12, CHALLENGE_BYTES)
+
+
+def test_twenty_thousand_hostile_datagrams_do_no_harm() -> None:
+    chance = random.Random(2)
+    world = World()
+    callers = [Caller(world, port=40000 + number) for number in range(SOURCES)]
+    for caller in callers:
+        caller.challenge()
+    for count in range(DATAGRAMS):
+        caller = callers[count % SOURCES]
+        request = hostile(caller, chance)
+        replies = caller.send_raw(request)
+        assert len(replies) <= 1
+        for reply in replies:
+            check_reply(request, reply)
+        if count % 50 == 0 and world.relays:
+            world.from_peer(chance.choice(list(world.relays)), request, PEER)
+        if count % 100 == 0:
+            world.pass_time(1.0)
+    assert world.stats.allocations_total > SOURCES
+    assert len(world.to_peers) > 100
+    check_bounds(world)
+
+
+def check_bounds(world: World) -> None:
+    server = world.server
+    assert len(world.relays) == world.stats.allocations == server.allocation_count <= SOURCES
+    assert len(server._credentials._accounts) <= REMEMBERED_ACCOUNTS
+    for allocation in server._table.by_relay.values():
+        assert len(allocation.permissions) <= allocation.most_entries
+        assert len(allocation.binds) == len(allocation.binds_by_peer) <= allocation.most_entries
+    assert len(world.stats.dropped) < 20
+    world.pass_time(3601.0)
+    assert world.relays == {}
+    assert server._ports.free_count == 100
+    assert server._desk._quotas._used == {}
