@@ -63,12 +63,9 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
 
 
 def _settings(arguments: argparse.Namespace, loaded: Loaded) -> Settings:
-    """Return the settings with what a demo holds otherwise, unless somebody set it: quiet logs, a short drain."""
-    own = {"log_level": "warning", "log_format": "text", "drain_s": _DRAIN_S}
-    values = {name: value for name, value in own.items() if not loaded.is_given(name)}
-    if arguments.relaxed:
-        values["limits_profile"] = "relaxed"
-    return msgspec.structs.replace(loaded.settings, host=_LOOPBACK, public_host="", **values)
+    values = loaded.preferring(log_level="warning", log_format="text", drain_s=_DRAIN_S)
+    profile = "relaxed" if arguments.relaxed else values.limits_profile
+    return msgspec.structs.replace(values, host=_LOOPBACK, public_host="", limits_profile=profile)
 
 
 def _tell_moves(values: Settings, http_port: int, ops_port: int) -> None:

@@ -23,8 +23,9 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         return run_for_parent(link, lambda stopping: _for_parent(order, link, stopping))
     if not arguments.channel:
         raise CommandError("--channel NAME is missing; example: heliograph master --channel demo", Exit.USAGE)
-    logs.configure(loaded.settings.log_level, loaded.settings.log_format)
-    order = MasterOrder(loaded.settings, arguments.channel, arguments.source, arguments.persist)
+    settings = loaded.preferring(log_format="text")
+    logs.configure(settings.log_level, settings.log_format)
+    order = MasterOrder(settings, arguments.channel, arguments.source, arguments.persist)
     asyncio.run(_alone(order))
     return Exit.OK
 

@@ -17,7 +17,7 @@ from media.viewer import ViewerError, ViewerReport, ViewerSettings, watch
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     """Print the report; each step that can fail has its own exit code."""
-    settings = loaded.settings
+    settings = loaded.preferring(log_level="warning", log_format="text")
     logs.configure(settings.log_level, settings.log_format)
     client_id = parse_client_id(arguments.client_id) if arguments.client_id else f"viewer-{secrets.token_hex(4)}"
     wanted = ViewerSettings(

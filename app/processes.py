@@ -78,6 +78,7 @@ class Child:
             )
         self._ready: asyncio.Future[dict[str, object]] | None = None
         self._is_stopping = False
+        self._heard_at = time.monotonic()
 
     @property
     def pid(self) -> int:
@@ -88,6 +89,11 @@ class Child:
     def is_alive(self) -> bool:
         """Whether the process is there."""
         return self._process.poll() is None
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since its last report; it sends one each second once it works."""
+        return time.monotonic() - self._heard_at
 
     def configure(self, order: msgspec.Struct) -> None:
         """Send the one line that the child waits for; it may hold secrets."""
@@ -136,9 +142,14 @@ class Child:
     async def _follow(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionResetError):
             while line := await reader.readline():
-                self._take(_REPORTS.decode(line))
+                try:
+                    report = _REPORTS.decode(line)
+                except msgspec.DecodeError:  # we were stopped for so long that the child lost part of a line
+                    continue
+                self._take(report)
 
     def _take(self, report: Report) -> None:
+        self._heard_at = time.monotonic()
         if report.stats is not None:
             self.stats = report.stats
         if report.notice is not None:

@@ -209,9 +209,11 @@ class Loaded(msgspec.Struct, frozen=True):
     origins: dict[str, Origin]
     warnings: tuple[str, ...] = ()
 
-    def is_given(self, name: str) -> bool:
-        """Whether somebody set it, rather than the default."""
-        return self.origins[name] is not Origin.DEFAULT
+    def preferring(self, **own: object) -> Settings:
+        """Return the settings with a command's own defaults in the place of the general ones."""
+        return msgspec.structs.replace(
+            self.settings, **{name: value for name, value in own.items() if self.origins[name] is Origin.DEFAULT}
+        )
 
 
 def load(flags: Mapping[str, object], environment: Mapping[str, str], config: str | None = None) -> Loaded:

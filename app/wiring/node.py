@@ -35,6 +35,7 @@ from channels.signaling.hub import Hub
 from channels.signaling.limits import Limits
 from channels.store import StoreUnavailableError
 
+TURN_SILENCE_S = 5.0
 STATIC = Path(__file__).parent.parent / "static"
 
 
@@ -172,4 +173,7 @@ class Node:
         return None
 
     async def _check_turn(self) -> str | None:
-        return None if self._turn.is_alive else "the TURN process has ended"
+        if not self._turn.is_alive:
+            return "the TURN process has ended"
+        silent_s = self._turn.silent_s
+        return f"the TURN process is silent for {silent_s:.0f} s" if silent_s > TURN_SILENCE_S else None

@@ -22,7 +22,7 @@ def test_the_ready_line_is_one_line_with_everything_to_begin() -> None:
         assert ready["turn"].startswith("turn:127.0.0.1:")
         assert ready["turn"].endswith("?transport=udp")
         assert ready["viewer_url"] == f"{ready['http']}/viewer#channel=demo&token={ready['token']}"
-        assert ready["ready_ms"] < 5000  # 600 alone
+        assert 0 < ready["ready_ms"] < 15_000  # 600 alone on a machine
         code, seconds = demo.stop(signal.SIGINT)
     assert (code, seconds < 2) == (0, True)
 
@@ -40,6 +40,13 @@ def test_it_leaves_no_process_no_file_and_no_socket(tmp_path: Path) -> None:
     assert not new
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(demo.ready["http"], timeout=2)
+
+
+def test_no_secret_is_on_a_command_line_or_in_an_environment() -> None:
+    with started("demo") as demo:
+        for pid in (demo.process.pid, *demo.children().values()):
+            for file in ("cmdline", "environ"):
+                assert demo.ready["token"] not in Path(f"/proc/{pid}/{file}").read_text()
 
 
 def test_children_end_when_the_parent_is_killed() -> None:
@@ -103,7 +110,7 @@ def test_a_newer_master_takes_over_and_the_demo_runs_on() -> None:
 
 def test_a_viewer_sees_the_picture_directly_and_by_relay() -> None:
     with started("demo") as demo:
-        for words, paths in (([], {"host", "prflx", "srflx"}), (["--relay"], {"relay"})):
+        for words, paths in (([], {"host", "prflx", "srflx", "relay"}), (["--relay"], {"relay"})):
             answer = _run(demo, "viewer", "--channel", "demo", "--frames", "5", "--json", *words)
             assert answer.returncode == 0, answer.stderr
             report = json.loads(answer.stdout)

@@ -1,6 +1,7 @@
 import asyncio
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from app.exits import CommandError, Exit
-from app.processes import Child, ParentLink, PartEndedError, Report
+from app.processes import Child, Ending, ParentLink, PartEndedError, Report, flatten, since_start_ms
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -59,6 +60,72 @@ async def test_counters_and_notices_arrive(tmp_path: Path) -> None:
         await child.ready()
         running.cancel()
     assert (child.stats, notices) == ({"allocations": 3.0}, ["port 3478 is taken"])
+
+
+async def test_half_a_line_is_skipped(tmp_path: Path) -> None:
+    body = """
+        link.sendall(b'{"stats":{"allo')
+        link.sendall(b'\\n')
+        say(stats={"allocations": 1.0}); say(ready={}); time.sleep(30)
+    """
+    child = Child("part", script(tmp_path, textwrap.dedent(body)))
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(child.run())
+        child.configure(Order("stutter"))
+        await child.ready()
+        assert child.silent_s < 1
+        running.cancel()
+    assert child.stats == {"allocations": 1.0}
+
+
+async def test_a_child_that_ends_before_it_is_ready_fails_who_waits_for_it(tmp_path: Path) -> None:
+    child = Child("relay", script(tmp_path, "sys.exit(7)"))
+    child.configure(Order("end"))
+    with pytest.raises(PartEndedError):
+        await child.run()
+    with pytest.raises(PartEndedError, match="relay ended by itself"):
+        await child.ready()
+
+
+async def test_the_first_part_that_ends_is_the_reason(tmp_path: Path) -> None:
+    ending = Ending()
+    first = Child("first", script(tmp_path, "sys.exit(1)"))
+    first.configure(Order("end"))
+    await ending.follow(first)
+    ending.fail(PartEndedError("second ended by itself"))
+    assert ending.event.is_set()
+    with pytest.raises(PartEndedError, match="first ended by itself"):
+        async with ending.by_signal():
+            pass
+
+
+async def test_a_signal_ends_without_a_reason() -> None:
+    ending = Ending()
+    async with ending.by_signal():
+        os.kill(os.getpid(), signal.SIGTERM)
+        await ending.event.wait()
+        assert not await ending.comes_after(asyncio.Event().wait())
+    assert ending.reason is None
+
+
+async def test_what_comes_before_the_end_is_told() -> None:
+    assert await Ending().comes_after(asyncio.sleep(0))
+
+
+def test_numbers_of_nested_counters_become_dotted_names() -> None:
+    class Inner(msgspec.Struct):
+        frames: int = 3
+        name: str = "x264"
+
+    class Outer(msgspec.Struct):
+        inner: Inner
+        ends: dict[str, int]
+
+    assert flatten(Outer(Inner(), {"left": 2}), "feed") == {"feed.inner.frames": 3.0, "feed.ends.left": 2.0}
+
+
+def test_the_age_of_this_process_is_known() -> None:
+    assert 0 < since_start_ms() < 24 * 3600 * 1000
 
 
 async def test_a_child_that_ends_by_itself_is_told_by_name(tmp_path: Path) -> None:

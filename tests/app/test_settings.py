@@ -157,3 +157,9 @@ def test_a_short_turn_secret_is_refused(tmp_path: Path) -> None:
     (tmp_path / "turn.secret").write_text("hush")
     with pytest.raises(SettingsError, match="shorter than 32"):
         settings.load_or_create_turn_secret(tmp_path)
+
+
+def test_a_command_prefers_its_own_defaults_to_the_general_ones_only() -> None:
+    loaded = load({}, {"HELIOGRAPH_LOG_LEVEL": "debug"})
+    values = loaded.preferring(log_level="warning", log_format="text")
+    assert (values.log_level, values.log_format) == ("debug", "text")
