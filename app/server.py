@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from app.authenticate import Authenticator
 from app.assets import Assets
@@ -104,8 +104,8 @@ class _Routes:
             return
         try:
             await websocket.send_denial_response(_unknown(path, "websocket", request_id(websocket)))
-        except WebSocketDisconnect:
-            return
+        except OSError:
+            return  # gone before the answer: uvicorn says it so until a websocket is open
 
     async def _answer(self, path: str, request: Request) -> Response:
         call = self._calls.get(path)

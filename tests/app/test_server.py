@@ -200,6 +200,18 @@ async def test_upgrade_elsewhere_is_an_unknown_operation(path: str) -> None:
     assert json.loads(refused.value.response.body or b"{}")["__type"] == "UnknownOperationException"
 
 
+async def test_peer_that_is_gone_before_the_refusal_harms_nobody() -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(_: Any) -> None:
+        raise OSError("gone")
+
+    extensions: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
+    scope = {"type": "websocket", "path": "/nowhere", "headers": [], "query_string": b"", "extensions": extensions}
+    await application()(scope, receive, send)
+
+
 async def test_head_has_the_headers_of_get_on_the_wire() -> None:
     async with live(application()) as address, httpx.AsyncClient() as client:
         got = await client.get(f"http://{address}/viewer")

@@ -1,5 +1,6 @@
 """Key files: made once, private, read as they stand, refused with a sentence when they are not safe."""
 
+import fcntl
 import multiprocessing
 import os
 import stat
@@ -69,6 +70,12 @@ def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
         process.join()
     assert len(files(tmp_path)) == 1
     assert found == [found[0]] * 4
+
+
+def test_key_that_another_process_made_meanwhile_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pem = token.new_es256_key().private or b""
+    monkeypatch.setattr(fcntl, "flock", lambda *_: write(tmp_path, "quicker.pem", pem))
+    assert [key.kid for key in keys.load_or_create(tmp_path)] == ["quicker"]
 
 
 def test_draft_of_a_crashed_start_is_no_key(tmp_path: Path) -> None:

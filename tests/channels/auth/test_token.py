@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,6 +138,9 @@ FORGED: dict[str, Callable[[], str]] = {
     "crit empty": lambda: ec_token({"crit": []}),
     "crit no list": lambda: ec_token({"crit": "exp"}),
     "detached payload": lambda: ec_token({"b64": False, "crit": ["b64"]}),
+    "detached and empty payload": lambda: raw(
+        {"alg": "ES256", "kid": EC.kid, "b64": False, "crit": ["b64"]}, b"", by_curve(EC)
+    ),
     "signature cut": lambda: ec_token()[:-4],
     "signature empty": lambda: ec_token().rpartition(".")[0] + ".",
     "signature of zeros": lambda: ec_token().rpartition(".")[0] + "." + b64(bytes(64)),
@@ -234,10 +237,11 @@ def test_token_passes_within_the_leeway(late_s: float) -> None:
 
 @pytest.mark.parametrize("late_s", [30, 31, 1e6])
 def test_token_expires_after_the_leeway(late_s: float) -> None:
-    judge = verifier()
-    assert judge.verify(ec_token(), NOW)
-    with pytest.raises(ExpiredTokenException):
-        judge.verify(ec_token(), NOW + 60 + late_s)
+    judge, text = verifier(), ec_token()
+    for token_text in (text, ec_token()):  # remembered, and seen for the first time
+        assert judge.verify(text, NOW)
+        with pytest.raises(ExpiredTokenException):
+            judge.verify(token_text, NOW + 60 + late_s)
 
 
 def sized(size: int) -> str:
@@ -339,6 +343,14 @@ def test_other_curves_are_refused(curve: ec.EllipticCurve) -> None:
         token.private_key("curve", pem_of(ec.generate_private_key(curve)))
 
 
+def test_kinds_of_key_without_an_algorithm_here_are_refused() -> None:
+    odd = x25519.X25519PrivateKey.generate()
+    with pytest.raises(TokenKeyError, match="use P-256, Ed25519 or RSA"):
+        token.private_key("odd", pem_of(odd))
+    with pytest.raises(TokenKeyError, match="use P-256, Ed25519 or RSA"):
+        token.public_key("odd", public_pem_of(odd))
+
+
 @pytest.mark.parametrize("algorithm", ["RS256", "EdDSA", "ES384", "none", "", "HS512"])
 def test_key_that_does_not_fit_its_algorithm_is_refused_at_start(algorithm: str) -> None:
     with pytest.raises(TokenKeyError, match="does not fit"):
@@ -398,11 +410,12 @@ def test_tokens_remembered_are_bounded_and_the_least_used_goes_first() -> None:
 
 
 def test_removed_key_ends_its_tokens_at_once() -> None:
-    judge = verifier()
-    assert judge.verify(ec_token(), NOW)
+    judge, text = verifier(), ec_token()
+    assert judge.verify(text, NOW)
     judge.replace_keys((HMAC, EC_2))
+    assert judge.recall(text, NOW) is None
     with pytest.raises(UnrecognizedClientException):
-        judge.verify(ec_token(), NOW)
+        judge.verify(text, NOW)
     assert judge.verify(hmac_token(), NOW)
 
 
