@@ -22,7 +22,7 @@ function report({ local = "host", remote = "host", at = 1000, frames = 30, bytes
 }
 
 test("the less direct end of the pair names the path", () => {
-  for (const [local, remote, path] of [["host", "host", "host"], ["host", "srflx", "srflx"], ["prflx", "host", "prflx"], ["host", "relay", "relay"], ["relay", "host", "relay"]]) {
+  for (const [local, remote, path] of [["host", "host", "host"], ["host", "srflx", "srflx"], ["prflx", "host", "prflx"], ["host", "relay", "relay"], ["relay", "prflx", "relay"], ["prflx", "srflx", "prflx"]]) {
     assert.equal(selectedPair(report({ local, remote })).path, path);
   }
 });
