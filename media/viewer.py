@@ -20,6 +20,8 @@ from media.peer.receiver import ReceivingPeer, Tally
 _log = logging.getLogger(__name__)
 
 _BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 4.0)
+_STABLE_S = 2.0
+"""A session that lived this long starts the back-off anew: the next offer goes out at once."""
 _NOT_FOUND = 404
 
 
@@ -87,22 +89,38 @@ class _Viewer:
         self._tally = Tally(settings.frames)
         self._peer: ReceivingPeer | None = None
         self._has_heard = False
+        self._last_error: ViewerError | None = None
 
     async def run(self) -> None:
         """Connect and offer until the tally is full."""
-        connection: SignalingConnection | None = None
-        servers: Sequence[IceServer] = ()
+        loop = asyncio.get_running_loop()
+        connection = await self._open()
+        servers = await self._ice_servers()
+        attempt = 0
         try:
-            for attempt in itertools.count():
-                await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
-                if connection is None or connection.close_code is not None:
-                    connection = await self._open()
-                    servers = await self._ice_servers()
+            while True:
+                began_at = loop.time()
                 if await self._session(connection, servers):
                     return
+                attempt = 0 if loop.time() - began_at > _STABLE_S else attempt + 1
+                await asyncio.sleep(_BACKOFF_S[min(max(attempt - 1, 0), len(_BACKOFF_S) - 1)])
+                if connection.close_code is not None:
+                    connection, servers = await self._open_again()
         finally:
-            if connection is not None:
-                await connection.close()
+            await connection.close()
+
+    async def _open_again(self) -> tuple[SignalingConnection, Sequence[IceServer]]:
+        """Open until it works or the time is over; a refusal is final, as a service that is away is not."""
+        for attempt in itertools.count():
+            try:
+                connection = await self._open()
+                return connection, await self._ice_servers()
+            except ViewerError as error:
+                if error.step != "unreachable":
+                    raise
+                self._last_error = error
+            await asyncio.sleep(_BACKOFF_S[min(attempt + 1, len(_BACKOFF_S) - 1)])
+        raise AssertionError("count() has no end")
 
     async def _open(self) -> SignalingConnection:
         name = self._signaling.settings.channel_name
@@ -164,6 +182,8 @@ class _Viewer:
         """Why there are not enough frames yet."""
         name, limit = self._signaling.settings.channel_name, f"{self._settings.timeout_s:g} s"
         peer = self._peer
+        if self._last_error is not None and not self._tally.frames:
+            return self._last_error
         if peer is None:
             return ViewerError("unreachable", f"The service did not let us in within {limit}: is it overloaded?")
         if self._tally.frames:

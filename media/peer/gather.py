@@ -20,6 +20,8 @@ GATHERING_LIMIT_S = 5.0
 _URI = re.compile(
     r"(?P<scheme>turns?):(?P<host>\[[0-9a-fA-F:.]+\]|[^:?\[\]\s]+)(?::(?P<port>[0-9]{1,5}))?(?:\?transport=(?P<transport>\w+))?"
 )
+_REFUSALS = (OSError, stun.TransactionError, TimeoutError, KeyError, ValueError)
+"""What no answer, a refusal, and an answer without the attributes it must have make aioice raise."""
 _log = logging.getLogger(__name__)
 
 OnCandidate = Callable[[Candidate], None]
@@ -84,7 +86,7 @@ async def _relayed(connection: Connection, servers: list[TurnServer], on_candida
                     turn_ssl=server.is_tls,
                     turn_transport=server.transport,
                 )
-        except (OSError, stun.TransactionError, TimeoutError) as error:
+        except _REFUSALS as error:
             _log.warning("TURN server gave no relay", extra={"server": repr(server), "error": type(error).__name__})
             continue
         await _adopt(connection, candidate, protocol, on_candidate)
@@ -122,7 +124,7 @@ async def _reflexive_of(
     try:
         async with asyncio.timeout(GATHERING_LIMIT_S):
             candidate, _ = await server_reflexive_candidate(protocol, (server.host, server.port))
-    except (OSError, stun.TransactionError, TimeoutError):
+    except _REFUSALS:
         return
     local = protocol.local_candidate
     # RFC 8445, 5.1.3: a candidate that equals its base is redundant.

@@ -53,6 +53,7 @@ class Line:
         self.viewers: dict[str, LineConnection] = {}
         self.servers: tuple[IceServer, ...] = ()
         self.master_opened = asyncio.Event()
+        self.viewer_opened = asyncio.Event()
         self.answered = asyncio.Event()
 
     def client(self, client_id: str | None = None) -> "LineClient":
@@ -70,6 +71,7 @@ class LineClient:
         connection = LineConnection(self._line, client_id)
         if client_id:
             self._line.viewers[client_id] = connection
+            self._line.viewer_opened.set()
         else:
             self._line.master = connection
             self._line.master_opened.set()

@@ -82,6 +82,32 @@ async def test_a_viewer_offers_to_the_next_master() -> None:
             assert (await watching).frames == 15
 
 
+async def test_a_viewer_whose_signaling_ends_too_comes_back_when_the_service_does() -> None:
+    line = Line()
+    client = line.client("v1")
+    plain, opened = client.open, 0
+
+    async def open_flaky() -> LineConnection:
+        nonlocal opened
+        opened += 1
+        if opened == 2:
+            raise EndpointUnreachableError("away")
+        return await plain()
+
+    client.open = open_flaky  # type: ignore[method-assign]
+    async with running_master(line), asyncio.TaskGroup() as group:
+        master = line.master
+        assert master is not None
+        line.master = None  # the first offer goes nowhere
+        watching = group.create_task(watch(client, ViewerSettings(frames=3, timeout_s=10)))  # type: ignore[arg-type]
+        async with asyncio.timeout(5):
+            await line.viewer_opened.wait()
+        line.viewers["v1"].end(1001)
+        line.master = master
+        assert (await watching).frames == 3
+    assert opened == 3
+
+
 @pytest.mark.parametrize(
     ("error", "step", "words"),
     [
