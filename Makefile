@@ -44,7 +44,7 @@ types: .venv/test
 contracts: .venv/test
 	@$(BIN)/lint-imports --no-logo
 dependencies: .venv/test
-	@$(BIN)/deptry . 2>&1 | grep -v '^Scanning' || true
+	@$(BIN)/deptry --no-ansi .
 unit: .venv/test
 	@$(BIN)/pytest -m "$(UNIT)" -n 2 --quiet
 
