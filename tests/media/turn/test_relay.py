@@ -126,6 +126,10 @@ def peer_socket(host: str):  # type: ignore[no-untyped-def]
         yield handle
 
 
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def received(handle: socket.socket) -> tuple[bytes, SocketAddress]:
     return await asyncio.get_running_loop().sock_recvfrom(handle, 65536)
 
@@ -286,11 +290,11 @@ async def test_timer_ends_an_allocation_by_itself() -> None:
 
 
 async def test_stop_leaves_no_socket_behind() -> None:
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_descriptors()
     async with serving() as running:
         with Client(("127.0.0.1", running.address.port)) as client:
             await client.allocated()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_descriptors() == before
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", running.address.port))
 

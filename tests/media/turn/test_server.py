@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from media.turn import stun
+from media.turn import server, stun
 from media.turn.address import IPV4, pack
 from media.turn.policy import PeerRules
 from tests.media.turn.world import (
@@ -296,6 +296,17 @@ def test_revoked_key_loses_its_allocations_and_gets_no_more() -> None:
     assert code_of(first.refresh()) == 401
     assert code_of(second.allocate()) == 401
     assert code_of(other.refresh()) == 0
+
+
+def test_oldest_revocation_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "REVOKED_REMEMBERED", 2)
+    world = World()
+    for quota_key in (b"red", b"green", b"blue"):
+        world.perform(world.server.revoke(quota_key))
+    codes = [
+        code_of(Caller(world, port=n, username=f"x@{key}").allocate()) for n, key in enumerate(("red", "green"), 1)
+    ]
+    assert codes == [0, 401]
 
 
 def test_new_addresses_of_the_machine_count_for_new_allocations() -> None:
