@@ -107,6 +107,7 @@ class Node:
             now=time.monotonic,
         )
         self.control.on_deleted.append(self.hub.close_channel)
+        self.control.on_updated.append(self.hub.update_channel)
         self._application = self._build(order)
 
     def _build(self, order: NodeOrder) -> RequestCounter:

@@ -14,6 +14,7 @@ from app.settings import Settings, SettingsError
 from app.wiring.node import Listeners, Node, NodeOrder
 from app.wiring.orders import TurnOrder
 from channels.auth import token
+from channels.control import public_version
 from channels.embedded.store import MEMORY
 from channels.names import Role
 from channels.signaling.client import ClientSettings, ConnectionEndedError, SignalingClient
@@ -99,3 +100,18 @@ async def test_a_catalog_that_cannot_be_opened_is_told_by_its_setting(tmp_path: 
 
 def test_secrets_do_not_show() -> None:
     assert SECRET.decode() not in repr(NodeOrder(SETTINGS, MEMORY, (KEY,), SECRET))
+
+
+async def test_what_happens_to_a_channel_reaches_its_open_sockets() -> None:
+    async with running(Ending()) as (node, client, _):
+        channel = await node.control.describe(SETTINGS.account, "demo")
+        heard: list[int] = []
+        node.control.on_updated.append(lambda changed: heard.append(changed.message_ttl_s))
+        assert node.hub.update_channel in node.control.on_updated
+        await node.control.update(channel.arn, SETTINGS.account, public_version(channel), message_ttl_s=5)
+        connection = await client.open()
+        async with asyncio.timeout(5):
+            await node.control.delete(channel.arn, SETTINGS.account)
+            assert [message async for message in connection] == []
+    assert heard == [5]
+    assert connection.close_code == 1001
