@@ -1,5 +1,7 @@
 """The routes: which path is an operation, a page or a websocket. Exact paths, one look each; no rule of its own."""
 
+import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
@@ -10,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from app.authenticate import Authenticator
 from app.assets import Assets
+from app.authenticate import Authenticator
 from app.wire import Operation, error_response, operation_endpoint, request_id
 from channels.errors import UnknownOperationException
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
 _JWKS_AGE_S: Final = 300
+_CLOSE_S: Final = 1.0
 _SLASHES: Final = re.compile("//+")
 
 # Calls carry their credential in a header that a page must set itself; nothing is sent along by the browser (no
@@ -91,7 +94,9 @@ class _Routes:
             raise NotImplementedError("the application holds nothing to start or stop: run it with lifespan off")
         path = fold_slashes(scope["path"])
         if scope["type"] == "websocket":
-            await self._open(path, WebSocket(scope, receive, send))
+            handshake = _Handshake(receive, send)
+            await self._open(path, WebSocket(scope, receive, handshake.send))
+            await handshake.end()
             return
         request = Request(scope, receive, send)
         response = await self._answer(path, request)
@@ -126,6 +131,33 @@ class _Routes:
     def _jwks(self) -> Response:
         body = msgspec.json.encode(self._authenticator.verifier.jwks())
         return Response(body, headers={"Cache-Control": f"max-age={_JWKS_AGE_S}"}, media_type="application/json")
+
+
+class _Handshake:
+    """Watches one websocket's handshake: uvicorn logs an error for an application that returns too soon after refusing.
+
+    Too soon is before the connection is closed; it says `disconnect` once for the refusal and once for that.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._is_refused = False
+
+    async def send(self, message: Message) -> None:
+        """Pass on, and see whether it is a refusal."""
+        self._is_refused = self._is_refused or message["type"] == "websocket.http.response.start"
+        await self._send(message)
+
+    async def end(self) -> None:
+        """Return once a refused connection is closed, or after a while; at once for any other."""
+        if not self._is_refused:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                ends = 0
+                while ends < 2:
+                    ends += (await self._receive())["type"] == "websocket.disconnect"
 
 
 def _unknown(path: str, method: str, identity: str) -> Response:

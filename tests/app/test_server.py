@@ -1,6 +1,8 @@
 """Which path leads where, and with which headers; on the wire where only the wire shows it."""
 
+import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,11 @@ def application(paths: tuple[str, ...] = PATHS) -> Asgi:
     authenticator = Authenticator(verifier, Tickets(), wall=lambda: NOW, monotonic=lambda: 0.0)
     operations = tuple(Operation("Echo", path, Note, echo, "signaling") for path in paths)
     return server.build(Parts(operations, authenticator, Sockets(), STATIC))
+
+
+def socket_scope() -> dict[str, Any]:
+    extensions: dict[str, Any] = {"websocket.http.response": {}}
+    return {"type": "websocket", "path": "/nowhere", "headers": [], "query_string": b"", "extensions": extensions}
 
 
 @pytest.fixture
@@ -191,25 +198,42 @@ async def test_plain_get_is_the_page_and_an_upgrade_is_the_websocket(name: str) 
 
 
 @pytest.mark.parametrize("path", ["/", "/other", "/v1/echo", "/viewer/", "/static/viewer.js"])
-async def test_upgrade_elsewhere_is_an_unknown_operation(path: str) -> None:
+async def test_upgrade_elsewhere_is_an_unknown_operation_and_no_error_of_ours(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with live(application()) as address:
         with pytest.raises(websockets.InvalidStatus) as refused:
             async with websockets.connect(f"ws://{address}{path}"):
                 pass
     assert refused.value.response.status_code == 404
     assert json.loads(refused.value.response.body or b"{}")["__type"] == "UnknownOperationException"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_refused_peer_that_never_closes_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_CLOSE_S", 0.01)
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    sent: list[str] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    await application()(socket_scope(), receive, send)
+    assert sent == ["websocket.http.response.start", "websocket.http.response.body"]
 
 
 async def test_peer_that_is_gone_before_the_refusal_harms_nobody() -> None:
     async def receive() -> dict[str, Any]:
-        return {"type": "websocket.connect"}
+        return {"type": "websocket.disconnect"}
 
     async def send(_: Any) -> None:
         raise OSError("gone")
 
-    extensions: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
-    scope = {"type": "websocket", "path": "/nowhere", "headers": [], "query_string": b"", "extensions": extensions}
-    await application()(scope, receive, send)
+    await application()(socket_scope(), receive, send)
 
 
 async def test_head_has_the_headers_of_get_on_the_wire() -> None:
