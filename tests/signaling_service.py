@@ -89,7 +89,7 @@ class Service:
 class Server(uvicorn.Server):
     """uvicorn with the settings the service has, on a listener of the test, without signal handlers."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, ping_s: float) -> None:
         config = uvicorn.Config(
             service.application,
             http="httptools",
@@ -101,6 +101,8 @@ class Server(uvicorn.Server):
             access_log=False,
             timeout_graceful_shutdown=1,
             ssl_certfile=service.certificate,
+            ws_ping_interval=ping_s,
+            ws_ping_timeout=ping_s,
         )
         super().__init__(config)
         self.is_up = asyncio.Event()
@@ -121,13 +123,16 @@ class Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def signaling_service(
-    limits: Limits | None = None, quotas: Quotas | None = None, certificate: Path | None = None
+    limits: Limits | None = None,
+    quotas: Quotas | None = None,
+    certificate: Path | None = None,
+    ping_s: float = 20.0,
 ) -> AsyncIterator[Service]:
     """Serve until the block ends; then nothing of it is left. `certificate` is a PEM file with its key, for TLS."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         service = Service(listener, limits or Limits.aws(), quotas or Quotas.relaxed(), certificate)
-        http = Server(service)
+        http = Server(service, ping_s)
         try:
             async with asyncio.TaskGroup() as group:
                 hub = group.create_task(service.hub.run())

@@ -97,8 +97,10 @@ class SocketConnection:
                 if self._end is not None:
                     await self._websocket.close(*self._end)
                     return
-        except WebSocketDisconnect:
-            return  # the reader sees it too
+        except (WebSocketDisconnect, RuntimeError):
+            # The peer is gone, or the server closed by itself (a bad frame, no pong), after which it takes nothing
+            # more and says so by RuntimeError. The reader sees the end, too.
+            return
 
 
 class ChannelSockets:

@@ -1,4 +1,4 @@
-"""The way of a message whose recipient is not on this node: find it, publish, or hold it, in order per channel.
+"""All that goes between this node, the others and the mailbox: find, publish, hold, and do what others ask.
 
 Local relays never come here. Each channel with work has one lane, so that what one sender sends stays in order, and a
 lookup or a node that does not answer delays no other channel.
@@ -14,8 +14,20 @@ import msgspec
 
 from channels.bus import Bus
 from channels.errors import ClientLimitExceededException, Limit, ServiceError, ServiceUnavailableException
-from channels.presence import Presence
-from channels.signaling.envelope import Collect, Deliver, Envelope, encode, inbox
+from channels.presence import Holder, Presence
+from channels.signaling.envelope import (
+    EVERY_NODE,
+    Answer,
+    Collect,
+    Deliver,
+    Envelope,
+    EnvelopeError,
+    Evict,
+    Gone,
+    decode,
+    encode,
+    inbox,
+)
 from channels.signaling.mailbox import Mail, Mailbox
 from channels.signaling.protocol import Address
 from channels.signaling.stats import HubStats
@@ -47,6 +59,18 @@ class Local(Protocol):
     def count(self, mail: Mail, result: str) -> None:
         """Count the outcome of a mail."""
 
+    def has(self, channel: str, recipient: Address, fence: int) -> bool:
+        """Whether the recipient is here and holds its slot with this very fence."""
+
+    def hand(self, connection_id: str, frame: bytes) -> None:
+        """Give a frame to a connection of this node, if it is still there."""
+
+    def close_replaced(self, connection_id: str) -> None:
+        """A newer connection took the slot of this one."""
+
+    def close_here(self, channel: str, code: int, reason: str) -> None:
+        """Close the connections of a channel on this node."""
+
 
 class Exchange:
     """Messages between this node's connections and everybody who is not here."""
@@ -70,9 +94,45 @@ class Exchange:
         for channel in self._lanes:
             group.create_task(self._drain(channel))
 
-    def stop(self) -> None:
-        """The group has ended: what comes now waits for the next start."""
+    async def listen(self) -> None:
+        """Receive what other nodes send to this one, and to all."""
+        await self._bus.subscribe(inbox(self._node), self.receive)
+        await self._bus.subscribe(EVERY_NODE, self.receive)
+
+    async def stop(self) -> None:
+        """Listen no more; the group has ended, and what comes now waits for the next start."""
         self._group = None
+        await self._bus.unsubscribe(inbox(self._node))
+        await self._bus.unsubscribe(EVERY_NODE)
+
+    def receive(self, payload: bytes) -> None:
+        """Do what another node asks; bytes that are no envelope are counted and ignored."""
+        try:
+            received = decode(payload)
+        except EnvelopeError:
+            self._local.stats.envelopes_refused += 1
+            return
+        match received:
+            case Deliver(mail, fence):
+                if self._local.has(mail.channel, mail.recipient, fence) and not self.is_busy(mail.channel):
+                    self._local.deliver(mail)
+                else:
+                    self.pass_on(mail)
+            case Evict(connection_id, _):
+                self._local.close_replaced(connection_id)
+            case Collect(channel, recipient):
+                self.put(channel, partial(self._local.collect, channel, recipient), is_urgent=True)
+            case Answer(connection_id, frame):
+                self._local.hand(connection_id, frame)
+            case Gone(channel, code, reason):
+                self._local.close_here(channel, code, reason)
+
+    async def evict(self, replaced: Holder) -> None:
+        """Close the connection that lost its slot, wherever it is."""
+        if replaced.node == self._node:
+            self._local.close_replaced(replaced.connection_id)
+        else:
+            await self._publish(inbox(replaced.node), Evict(replaced.connection_id, replaced.fence))
 
     def is_busy(self, channel: str) -> bool:
         """Whether a message of this channel is on its way, so that a later one must not overtake it."""

@@ -5,7 +5,6 @@ What is not on this node goes through `exchange`; the rules of one connection ar
 
 import asyncio
 import itertools
-import logging
 import random
 import secrets
 from collections.abc import Callable
@@ -16,10 +15,10 @@ from channels.bus import Bus
 from channels.channel import Channel
 from channels.errors import ClientLimitExceededException, ServiceError, ServiceUnavailableException
 from channels.names import ChannelArn, Role
-from channels.presence import Holder, Presence
-from channels.signaling import envelope, messages
+from channels.presence import Presence
+from channels.signaling import messages
 from channels.signaling.deadlines import Deadlines
-from channels.signaling.envelope import EVERY_NODE, Answer, Collect, Deliver, EnvelopeError, Evict, Gone
+from channels.signaling.envelope import EVERY_NODE, Answer, Gone, inbox
 from channels.signaling.exchange import Exchange
 from channels.signaling.gate import Gates, channel_is_full
 from channels.signaling.limits import Limits
@@ -35,7 +34,6 @@ _REPLACED: Final = {
 }
 NORMAL: Final = 1000
 TOO_SLOW: Final = 1008
-log = logging.getLogger(__name__)
 
 
 class Hub:
@@ -51,7 +49,6 @@ class Hub:
         mailbox: Mailbox | None = None,
     ) -> None:
         self.limits = limits
-        self._bus = bus
         self._presence = presence
         self._node = node
         self._now = now
@@ -84,17 +81,13 @@ class Hub:
 
     async def run(self) -> None:
         """Listen to other nodes, keep the deadlines, work off what is not local; until cancelled."""
-        inbox = envelope.inbox(self._node)
-        await self._bus.subscribe(inbox, self._on_envelope)
-        await self._bus.subscribe(EVERY_NODE, self._on_envelope)
+        await self._exchange.listen()
         try:
             async with asyncio.TaskGroup() as group:
                 self._exchange.start(group)
                 group.create_task(self._tick())
         finally:
-            self._exchange.stop()
-            await self._bus.unsubscribe(inbox)
-            await self._bus.unsubscribe(EVERY_NODE)
+            await self._exchange.stop()
 
     async def check_admission(self, channel: Channel, role: Role, client_id: str) -> None:
         """Refuse what `connect` would refuse now, without taking anything.
@@ -136,7 +129,7 @@ class Hub:
         self.stats.count_admission(member.role, "replaced" if admission.replaced else "admitted")
         try:
             if admission.replaced is not None:
-                await self._evict(member.channel, admission.replaced)
+                await self._exchange.evict(admission.replaced)
             await self._collect(member)
         except BaseException:
             await self.disconnect(member)
@@ -173,7 +166,7 @@ class Hub:
     def close_channel(self, arn: ChannelArn, code: int = GOING_AWAY, reason: str = "the channel was deleted") -> None:
         """Close the channel's connections on every node and drop what is held for it."""
         channel = str(arn)
-        self._close_here(channel, code, reason)
+        self.close_here(channel, code, reason)
         self._exchange.publish(channel, EVERY_NODE, Gone(channel, code, reason))
         self._exchange.put(channel, partial(self._mailbox.drop, channel), is_urgent=True)
 
@@ -244,10 +237,32 @@ class Hub:
         if not mail.correlation_id:
             return
         frame = messages.encode_status(status_of(error, mail.correlation_id))
-        if mail.node != self._node:
-            self._exchange.publish(mail.channel, envelope.inbox(mail.node), Answer(mail.connection_id, frame))
-        elif (member := self._members.get(mail.connection_id)) is not None:
+        if mail.node == self._node:
+            self.hand(mail.connection_id, frame)
+        else:
+            self._exchange.publish(mail.channel, inbox(mail.node), Answer(mail.connection_id, frame))
+
+    def hand(self, connection_id: str, frame: bytes) -> None:
+        """Give a frame to a connection of this node, if it is still there."""
+        member = self._members.get(connection_id)
+        if member is not None:
             self._hand(member, frame)
+
+    def has(self, channel: str, recipient: Address, fence: int) -> bool:
+        """Whether the recipient is here and holds its slot with this very fence."""
+        member = self._members.find(channel, recipient)
+        return member is not None and member.holder.fence == fence
+
+    def close_replaced(self, connection_id: str) -> None:
+        """A newer connection took the slot of this one."""
+        member = self._members.get(connection_id)
+        if member is not None:
+            self.close(member, NORMAL, _REPLACED[member.address.role])
+
+    def close_here(self, channel: str, code: int, reason: str) -> None:
+        """Close the connections of a channel on this node."""
+        for member in self._members.of(channel):
+            self.close(member, code, reason)
 
     def count(self, mail: Mail, result: str) -> None:
         """Count the outcome of a mail."""
@@ -324,24 +339,6 @@ class Hub:
         if self._is_draining:
             raise ServiceUnavailableException("this node is going away: connect again, another one answers")
 
-    async def _evict(self, channel: str, replaced: Holder) -> None:
-        """Close the connection that lost its slot, wherever it is."""
-        if replaced.node != self._node:
-            payload = envelope.encode(Evict(replaced.connection_id, replaced.fence))
-            if not await self._bus.publish(envelope.inbox(replaced.node), payload):
-                log.info("replaced connection not reached", extra={"channel": channel, "node": replaced.node})
-            return
-        self._close_replaced(replaced.connection_id)
-
-    def _close_replaced(self, connection_id: str) -> None:
-        member = self._members.get(connection_id)
-        if member is not None:
-            self.close(member, NORMAL, _REPLACED[member.address.role])
-
-    def _close_here(self, channel: str, code: int, reason: str) -> None:
-        for member in self._members.of(channel):
-            self.close(member, code, reason)
-
     def _forget(self, member: Member) -> None:
         self._members.remove(member)
         self._count_members()
@@ -367,35 +364,6 @@ class Hub:
                     await self._wake.wait()
             except TimeoutError:
                 self.expire()
-
-    # Other nodes
-
-    def _on_envelope(self, payload: bytes) -> None:
-        try:
-            received = envelope.decode(payload)
-        except EnvelopeError:
-            self.stats.envelopes_refused += 1
-            return
-        match received:
-            case Deliver(mail, fence):
-                self._on_deliver(mail, fence)
-            case Evict(connection_id, _):
-                self._close_replaced(connection_id)
-            case Collect(channel, recipient):
-                self._exchange.put(channel, partial(self.collect, channel, recipient), is_urgent=True)
-            case Answer(connection_id, frame):
-                member = self._members.get(connection_id)
-                if member is not None:
-                    self._hand(member, frame)
-            case Gone(channel, code, reason):
-                self._close_here(channel, code, reason)
-
-    def _on_deliver(self, mail: Mail, fence: int) -> None:
-        member = self._members.find(mail.channel, mail.recipient)
-        if member is None or member.holder.fence != fence or self._exchange.is_busy(mail.channel):
-            self._exchange.pass_on(mail)
-        else:
-            self.deliver(mail)
 
 
 def _too_slow() -> ServiceError:

@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from app.ws.channel import SocketConnection
 from channels.channel import Channel
 from channels.names import Role
 from channels.service import ServiceClient
@@ -355,6 +356,45 @@ async def raw_viewer(service: Service, channel: Channel, client_id: str) -> sock
     )
     assert b"101" in await loop.sock_recv(stuck, 4096)
     return stuck
+
+
+class ClosedByServer:
+    """A websocket that the server has closed by itself: it refuses what is sent."""
+
+    async def send_text(self, text: str) -> None:
+        raise RuntimeError("Unexpected ASGI message 'websocket.send', after sending 'websocket.close'.")
+
+
+async def test_a_socket_that_the_server_closed_by_itself_ends_its_writer() -> None:
+    connection = SocketConnection(ClosedByServer(), 100)  # type: ignore[arg-type]
+    connection.send(b"{}")
+
+    async with asyncio.timeout(5):
+        await connection.write()
+
+
+def test_a_socket_takes_what_fits_and_nothing_after_its_close() -> None:
+    connection = SocketConnection(ClosedByServer(), 10)  # type: ignore[arg-type]
+
+    assert connection.send(b"12345678")
+    assert not connection.send(b"123")
+    assert connection.send(b"12")
+    connection.close(1000, "first")
+    connection.close(1001, "second")
+    assert not connection.send(b"")
+    assert connection.is_ending.is_set()
+
+
+async def test_a_peer_that_answers_no_ping_is_closed() -> None:
+    async with signaling_service(ping_s=0.05) as service:
+        made = await service.control.create("000000000000", "demo")
+        at_master = await master(service, made)
+        mute = await raw_viewer(service, made, "mute")
+        async with asyncio.timeout(5):
+            while service.hub.stats.viewers:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        assert at_master.websocket.close_code is None
+        mute.close()
 
 
 async def test_nothing_is_left_after_clients_close_or_vanish(service: Service, channel: Channel) -> None:

@@ -76,8 +76,9 @@ class Recorder:
 class Node:
     """A hub with a clock, and connections that record."""
 
-    def __init__(self, hub: Hub, clock: Clock, mailbox: "DistantMailbox") -> None:
+    def __init__(self, hub: Hub, clock: Clock, bus: EmbeddedBus, mailbox: "DistantMailbox") -> None:
         self.hub = hub
+        self.bus = bus
         self.clock = clock
         self.mailbox = mailbox
 
@@ -138,6 +139,7 @@ def cluster(limits: Limits | None = None, names: tuple[str, ...] = ("a",)) -> tu
     limits = limits or Limits.aws()
     clock = Clock()
     bus, presence, mailbox = EmbeddedBus(), EmbeddedPresence(names[0]), DistantMailbox(limits, clock)
+    ends = [(name, bus.join()) for name in names]
     return tuple(
-        Node(Hub(bus.join(), presence.join(name), limits, name, clock, mailbox), clock, mailbox) for name in names
+        Node(Hub(end, presence.join(name), limits, name, clock, mailbox), clock, end, mailbox) for name, end in ends
     )

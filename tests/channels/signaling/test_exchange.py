@@ -4,7 +4,8 @@ from channels.embedded.bus import EmbeddedBus
 from channels.embedded.presence import EmbeddedPresence
 from channels.errors import ServiceError
 from channels.names import Role
-from channels.signaling.envelope import Answer, decode, inbox
+from channels.presence import Holder
+from channels.signaling.envelope import EVERY_NODE, Answer, Deliver, Gone, decode, encode, inbox
 from channels.signaling.exchange import Exchange
 from channels.signaling.limits import Limits
 from channels.signaling.mailbox import InProcessMailbox, Mail
@@ -36,6 +37,18 @@ class Here:
     def answer(self, mail: Mail, error: ServiceError, result: str) -> None:
         self.answers.append((mail.id, result))
 
+    def has(self, channel: str, recipient: Address, fence: int) -> bool:
+        return False
+
+    def hand(self, connection_id: str, frame: bytes) -> None:
+        raise AssertionError("nobody is here")
+
+    def close_replaced(self, connection_id: str) -> None:
+        raise AssertionError("nobody is here")
+
+    def close_here(self, channel: str, code: int, reason: str) -> None:
+        self.answers.append((channel, reason))
+
     def count(self, mail: Mail, result: str) -> None:
         self.stats.count_message("viewer", mail.action.value, result)
 
@@ -52,7 +65,7 @@ def exchange(here: Here, bus: EmbeddedBus | None = None) -> Exchange:
 async def finished(made: Exchange) -> None:
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
         made.start(group)
-    made.stop()
+    await made.stop()
 
 
 async def test_work_waits_for_the_start_and_runs_in_order() -> None:
@@ -133,3 +146,34 @@ async def test_an_envelope_reaches_the_other_node() -> None:
     await finished(made)
 
     assert [decode(payload) for payload in received] == [Answer("b-1", b"{}")]
+
+
+async def test_what_is_sent_to_all_nodes_is_heard_until_the_stop() -> None:
+    bus, here = EmbeddedBus(), Here()
+    made = exchange(here, bus)
+    await made.listen()
+    await bus.publish(EVERY_NODE, encode(Gone("demo", 1001, "deleted")))
+    await made.stop()
+
+    assert await bus.publish(EVERY_NODE, encode(Gone("demo", 1001, "again"))) == 0
+    assert here.answers == [("demo", "deleted")]
+
+
+async def test_a_mail_for_somebody_who_is_not_here_is_looked_for_again() -> None:
+    here = Here()
+    made = exchange(here)
+    made.receive(encode(Deliver(mail("1"), 7)))
+    made.receive(b"noise")
+
+    await finished(made)
+
+    assert here.kept == ["1"]
+    assert here.stats.envelopes_refused == 1
+
+
+async def test_evicting_a_connection_of_a_node_that_is_gone_is_counted() -> None:
+    here = Here()
+
+    await exchange(here).evict(Holder(Role.MASTER, "", "b", "b-1", 1))
+
+    assert here.stats.publish_unreachable == 1

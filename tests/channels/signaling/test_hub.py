@@ -491,12 +491,12 @@ async def test_a_message_for_a_holder_that_was_replaced_on_the_way_finds_the_new
         _, at_old = await b.viewer("v1")
         master, _ = await a.master()
         held_back: list[bytes] = []
-        await b.hub._bus.subscribe(envelope.inbox("b"), held_back.append)
+        await b.bus.subscribe(envelope.inbox("b"), held_back.append)
         a.say(master, "AAAA", recipientClientId="v1")
         await a.settle()
         _, at_new = await b.viewer("v1")
         for payload in held_back:
-            b.hub._on_envelope(payload)
+            b.hub._exchange.receive(payload)
         await at_new.wait_for(1)
 
     assert at_old.frames == []
@@ -522,9 +522,9 @@ async def test_a_node_that_is_gone_costs_the_sender_no_message() -> None:
 async def test_noise_on_the_inbox_is_counted_and_ignored() -> None:
     (node,) = cluster()
     async with running(node):
-        await node.hub._bus.publish(envelope.inbox("a"), b"noise")
-        await node.hub._bus.publish(envelope.inbox("a"), msgspec.msgpack.encode({"type": "answer"}))
-        await node.hub._bus.publish(envelope.inbox("a"), envelope.encode(envelope.Answer("unknown", b"{}")))
-        await node.hub._bus.publish(envelope.inbox("a"), envelope.encode(envelope.Evict("unknown", 1)))
+        await node.bus.publish(envelope.inbox("a"), b"noise")
+        await node.bus.publish(envelope.inbox("a"), msgspec.msgpack.encode({"type": "answer"}))
+        await node.bus.publish(envelope.inbox("a"), envelope.encode(envelope.Answer("unknown", b"{}")))
+        await node.bus.publish(envelope.inbox("a"), envelope.encode(envelope.Evict("unknown", 1)))
 
     assert node.hub.stats.envelopes_refused == 2
