@@ -92,7 +92,7 @@ export class Broadcast extends EventTarget {
     this.#peers.set(clientId, peer);
     this.#follow(clientId, peer);
     try {
-      connection.setConfiguration({ bundlePolicy: "max-bundle", iceServers: await this.#channel.iceServers() });
+      connection.setConfiguration({ bundlePolicy: "max-bundle", iceServers: await this.#channel.iceServers().catch(() => []) });
       await connection.setRemoteDescription(offer);
       this.#addTracks(connection);
       const answer = await connection.createAnswer();

@@ -74,6 +74,8 @@ export const failures = {
     new Failure("no-master", `No master answers on channel “${channel}” yet.`, "The picture starts by itself as soon as one does:", {
       command: MASTER_COMMAND(channel),
     }),
+  noRelay: (reason) =>
+    new Failure("no-relay", `The service names no relay to this token: ${asClause(reason) || "no answer"}.`, "Choose the automatic path below, or ask for a token whose scope has GetIceServerConfig."),
   iceFailed: ({ local, remote, relayOnly, errors }) =>
     new Failure("ice-failed", `No path to the master worked: tried ${countTypes(local)} here, ${countTypes(remote)} there.`, iceAdvice(local, remote, relayOnly, errors)),
   mediaStopped: (seconds) =>

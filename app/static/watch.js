@@ -1,7 +1,7 @@
 // A viewer of one channel: signaling and, over it, one player after another for as long as the page wants a picture.
 
 import { Backoff } from "./backoff.js";
-import { failureOf, failures } from "./failures.js";
+import { failures } from "./failures.js";
 import { Player, warmUp } from "./player.js";
 import { Signaling } from "./signaling.js";
 
@@ -17,7 +17,6 @@ export class Watch extends EventTarget {
   #channel;
   #options;
   #signaling;
-  #context;
   #player = null;
   #generation = 0;
   #backoff = new Backoff({ first: 1_000, most: 15_000 });
@@ -30,7 +29,6 @@ export class Watch extends EventTarget {
     super();
     this.#channel = channel;
     this.#options = { relay: false, trickle: true, codec: "", expiresAt: null, ...options };
-    this.#context = { channel: channel.name, role: channel.role, expiresAt: this.#options.expiresAt };
     this.#signaling = new Signaling(channel, { expiresAt: this.#options.expiresAt });
     this.state = "connecting";
     this.failure = null;
@@ -125,15 +123,11 @@ export class Watch extends EventTarget {
     this.#generation += 1;
     const generation = this.#generation;
     if (this.state !== "waiting") this.#change(this.offers ? "recovering" : "negotiating", this.failure);
-    let iceServers;
-    try {
-      iceServers = await this.#channel.iceServers();
-    } catch (error) {
-      if (generation === this.#generation) this.#ended(failureOf(error, this.#context));
-      return;
-    }
+    const iceServers = await this.#channel.iceServers().catch((error) => error);
     if (this.#isStopped || generation !== this.#generation) return;
-    this.#play({ ...this.#options, iceServers });
+    if (Array.isArray(iceServers)) this.#play({ ...this.#options, iceServers });
+    else if (this.#options.relay) this.#ended(failures.noRelay(iceServers.message));
+    else this.#play({ ...this.#options, iceServers: [] }); // a direct path may do without
   }
 
   #play(options) {

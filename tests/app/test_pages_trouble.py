@@ -190,6 +190,25 @@ def test_a_relay_that_refuses_gives_the_candidates_tried(visit: Open, service: S
         assert "401" in following
 
 
+def test_a_service_without_ice_servers_leaves_the_direct_path(visit: Open, service: Service) -> None:
+    channel = service.create("direct")
+    with service.master(channel):
+        made = visit("/viewer")
+        made.context.route("**/v1/get-ice-server-config", lambda route: route.fulfill(status=403, body="{}"))
+        made.page.goto(service.endpoint + service.viewer(channel))
+        made.wait("playing", path="host")
+        made.page.get_by_label("Relay only").check()
+        made.page.wait_for_selector("body[data-failure='no-relay']", state="attached")
+
+
+def test_a_token_of_one_channel_finds_it_on_the_first_page(visit: Open, service: Service) -> None:
+    channel = service.create("alone")
+    made = visit(f"/#token={service.token(channel, 'viewer')}")
+    made.wait("ready", channels="1")
+    made.page.get_by_label(f"Watch: {channel}").click()
+    made.wait("waiting", failure="no-master")
+
+
 def test_a_frozen_master_is_noticed_and_the_picture_comes_back(visit: Open, service: Service) -> None:
     channel = service.create("frozen")
     with service.master(channel) as master:
