@@ -7,6 +7,7 @@ from typing import NoReturn
 from app.settings import BY_NAME, SettingsError
 
 _BACKLOG = 2048
+_DEAD_MS = 20_000  # what a peer leaves unacknowledged this long ends its connection, closed or not
 BIND_ERRORS = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL)
 _REASONS = {
     errno.EADDRINUSE: "is taken",
@@ -24,6 +25,8 @@ def listen(host: str, port: int, name: str, *, may_move: bool = False) -> socket
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _DEAD_MS)
     try:
         listener.bind((host, port))
         listener.listen(_BACKLOG)  # a bound socket that does not listen yet could still be taken by another

@@ -42,3 +42,10 @@ def test_ipv6_is_bound_too() -> None:
 def test_other_reasons_keep_their_words() -> None:
     with pytest.raises(SettingsError, match="OPS_PORT: 90 on ::1 cannot be bound: Odd"):
         refuse_port("::1", 90, "ops_port", OSError(99999, "Odd"))
+
+
+def test_accepted_sockets_give_up_a_peer_that_acknowledges_nothing() -> None:
+    with listen("127.0.0.1", 0, "http_port") as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 20_000
