@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 from aioice import Candidate, Connection, stun
@@ -17,6 +17,8 @@ from aioice.ice import StunProtocol, get_host_addresses, relayed_candidate, serv
 from channels.ice import IceServer
 
 GATHERING_LIMIT_S = 5.0
+HEAD_START_S = 0.2
+"""Direct pairs are checked alone this long: aioice, in control, takes whatever pair answers first."""
 _URI = re.compile(
     r"(?P<scheme>turns?):(?P<host>\[[0-9a-fA-F:.]+\]|[^:?\[\]\s]+)(?::(?P<port>[0-9]{1,5}))?(?:\?transport=(?P<transport>\w+))?"
 )
@@ -25,6 +27,12 @@ _REFUSALS = (OSError, stun.TransactionError, TimeoutError, KeyError, ValueError)
 _log = logging.getLogger(__name__)
 
 OnCandidate = Callable[[Candidate], None]
+Hold = Callable[[], Awaitable[None]]
+
+
+async def head_start() -> None:
+    """Wait as long as direct pairs are checked alone."""
+    await asyncio.sleep(HEAD_START_S)
 
 
 class TurnServer(msgspec.Struct, frozen=True):
@@ -64,15 +72,20 @@ def has_host_addresses() -> bool:
     return bool(get_host_addresses(use_ipv4=True, use_ipv6=True))
 
 
-async def gather(connection: Connection, servers: list[TurnServer], on_candidate: OnCandidate) -> None:
-    """Find what the first server that answers offers; returns after at most `GATHERING_LIMIT_S` per server."""
+async def gather(
+    connection: Connection, servers: list[TurnServer], on_candidate: OnCandidate, hold: Hold = head_start
+) -> None:
+    """Find what the first server that answers offers; a silent one costs `GATHERING_LIMIT_S`.
+
+    Candidates are told at once; the relay's own pairs are checked only after `hold`.
+    """
     async with asyncio.TaskGroup() as group:
-        group.create_task(_relayed(connection, servers, on_candidate))
+        group.create_task(_relayed(connection, servers, on_candidate, hold))
         if servers:
             group.create_task(_reflexive(connection, servers[0], on_candidate))
 
 
-async def _relayed(connection: Connection, servers: list[TurnServer], on_candidate: OnCandidate) -> None:
+async def _relayed(connection: Connection, servers: list[TurnServer], on_candidate: OnCandidate, hold: Hold) -> None:
     for server in servers:
         try:
             async with asyncio.timeout(GATHERING_LIMIT_S):
@@ -89,22 +102,26 @@ async def _relayed(connection: Connection, servers: list[TurnServer], on_candida
         except _REFUSALS as error:
             _log.warning("TURN server gave no relay", extra={"server": repr(server), "error": type(error).__name__})
             continue
-        await _adopt(connection, candidate, protocol, on_candidate)
+        if connection._closing:
+            await protocol.close()
+            return
+        connection._local_candidates.append(candidate)
+        on_candidate(candidate)
+        try:
+            await hold()
+        finally:
+            _adopt(connection, protocol)
         return
 
 
-async def _adopt(
-    connection: Connection, candidate: Candidate, protocol: StunProtocol, on_candidate: OnCandidate
-) -> None:
+def _adopt(connection: Connection, protocol: StunProtocol) -> None:
     if connection._closing:
-        await protocol.close()
+        protocol.transport.close()
         return
-    connection._protocols.append(protocol)
-    connection._local_candidates.append(candidate)
+    connection._protocols.append(protocol)  # from here on the connection closes it
     for remote in connection._remote_candidates:
         connection._pair_remote_candidate(remote)
     connection.sort_check_list()
-    on_candidate(candidate)
 
 
 async def _reflexive(connection: Connection, server: TurnServer, on_candidate: OnCandidate) -> None:

@@ -27,8 +27,6 @@ _log = logging.getLogger(__name__)
 
 _STALL_S = 3.0
 """No frame for this long after the first one: the media has ended."""
-_HEAD_START_S = 0.2
-"""Direct pairs are tried alone this long: aioice, in control, takes whatever pair answers first."""
 _CLOSE_LIMIT_S = 1.0
 _CANDIDATES_LIMIT = 64
 
@@ -166,9 +164,6 @@ class ReceivingPeer:
         await send("SDP_OFFER", payload, correlation_id="offer")
 
     async def _gather(self, group: asyncio.TaskGroup, send: Send) -> None:
-        await self._head_start()
-        if self.is_connected:
-            return
         for ice, mid, index in attach.ice_connections(self._connection):
             ufrag = ice.local_username
 
@@ -177,7 +172,7 @@ class ReceivingPeer:
                 payload = description.write_candidate(candidate_from_aioice(candidate), mid, index, ufrag)
                 group.create_task(self._signal_candidate(send, payload))
 
-            await gather.gather(ice, self._turn, found)
+            await gather.gather(ice, self._turn, found, self._head_start)
 
     async def _signal_candidate(self, send: Send, payload: bytes) -> None:
         try:
@@ -207,7 +202,7 @@ class ReceivingPeer:
 
     async def _head_start(self) -> None:
         await self._answered.wait()
-        await asyncio.sleep(_HEAD_START_S)
+        await gather.head_start()
 
     async def _add(self, candidate: RTCIceCandidate) -> None:
         try:
