@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 from aioice import Connection
-from aioice.ice import CandidatePair
+from aioice.ice import CandidatePair, StunProtocol
+from aioice.stun import Message
 from aioice.turn import TurnTransport
 from aiortc import (
     RTCBundlePolicy,
@@ -193,6 +194,27 @@ def selected_types(peer: RTCPeerConnection) -> tuple[str, str] | None:
         if pair is not None:
             return pair.local_candidate.type, pair.remote_candidate.type
     return None
+
+
+def recheck_when_asked(connection: Connection) -> None:
+    """Repeat a pair's own check when the other side's check comes in while it is under way (RFC 8445, 7.3.1.4).
+
+    Our first check to a relayed address is lost before the permission for us is there; aioice would wait half a second.
+    """
+    receive = connection.check_incoming
+    repeated: set[int] = set()
+
+    def check_incoming(message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
+        receive(message, addr, protocol)
+        for pair in connection._check_list:
+            if pair.protocol is protocol and pair.remote_addr == addr and id(pair) not in repeated:
+                repeated.add(id(pair))
+                if pair.state is CandidatePair.State.IN_PROGRESS and pair.task is not None:
+                    pair.task.cancel()
+                    pair.task = None
+                    connection.check_start_task(pair)
+
+    connection.check_incoming = check_incoming  # type: ignore[method-assign]
 
 
 async def close(peer: RTCPeerConnection, limit_s: float) -> bool:

@@ -178,6 +178,8 @@ class Peer:
         for transceiver in connection.getTransceivers():
             if transceiver.direction == "sendonly":
                 self._attach_stream(connection, transceiver)
+        for ice, _, _ in attach.ice_connections(connection):
+            attach.recheck_when_asked(ice)
         await connection.setLocalDescription(await connection.createAnswer())
         answer = description.sha256_only(connection.localDescription.sdp)
         answer = description.without_end_of_candidates(answer)

@@ -1,21 +1,26 @@
 import ast
+import asyncio
 import inspect
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import aioice
 import aiortc
 import pytest
-from aioice import ice, turn
+from aioice import ice, stun, turn
 from aiortc import rtcdtlstransport, rtcicetransport, rtcpeerconnection, rtcrtpsender, rtcrtptransceiver
 
 from media.peer import attach
 
+Send = Callable[[stun.Message, tuple[str, int]], None]
 MEDIA = Path(attach.__file__).parent.parent
 ALLOWED = {"attach.py", "gather.py"}
 HOMES = {
     "_connection": rtcicetransport.RTCIceTransport,
     "_nominated": ice.Connection,
     "_closing": ice.Connection,
+    "_check_list": ice.Connection,
     "_protocols": ice.Connection,
     "_local_candidates": ice.Connection,
     "_remote_candidates": ice.Connection,
@@ -85,3 +90,34 @@ async def test_no_server_is_asked_that_was_not_given() -> None:
     assert found.stun_server is None
     assert found.turn_server is None
     await connection.close()
+
+
+async def test_a_check_that_was_lost_is_repeated_when_the_other_side_checks() -> None:
+    ours, theirs = aioice.Connection(False, use_ipv6=False), aioice.Connection(True, use_ipv6=False)
+    for connection in (ours, theirs):
+        await connection.gather_candidates()
+    for here, there in ((ours, theirs), (theirs, ours)):
+        here.remote_username, here.remote_password = there.local_username, there.local_password
+        for candidate in there.local_candidates:
+            await here.add_remote_candidate(candidate)
+        await here.add_remote_candidate(None)
+    attach.recheck_when_asked(ours)
+    lost = []
+    for protocol in ours._protocols:
+
+        def lose_the_first(message: stun.Message, addr: tuple[str, int], plain: Send = protocol.send_stun) -> None:
+            if message.message_class is stun.Class.REQUEST and addr not in lost:
+                lost.append(addr)
+            else:
+                plain(message, addr)
+
+        protocol.send_stun = lose_the_first
+    started = time.monotonic()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(ours.connect())
+        await asyncio.sleep(0.05)  # our check is out, and lost
+        group.create_task(theirs.connect())
+    assert lost
+    assert time.monotonic() - started < 0.3  # the retransmission comes after half a second
+    await ours.close()
+    await theirs.close()
