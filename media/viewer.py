@@ -113,8 +113,8 @@ class _Viewer:
         """Open until it works or the time is over; a refusal is final, as a service that is away is not."""
         for attempt in itertools.count():
             try:
-                connection = await self._open()
-                return connection, await self._ice_servers()
+                servers = await self._ice_servers()
+                return await self._open(), servers
             except ViewerError as error:
                 if error.step != "unreachable":
                     raise
@@ -142,7 +142,8 @@ class _Viewer:
             return await self._signaling.ice_servers()
         except (ServiceError, EndpointUnreachableError) as error:
             if self._settings.relay:
-                raise ViewerError("refused", f"No TURN server to relay through: {error}") from error
+                step = "unreachable" if isinstance(error, EndpointUnreachableError) else "refused"
+                raise ViewerError(step, f"No TURN server to relay through: {error}") from error
             _log.warning("no ICE servers", extra={"reason": str(error)})
             return ()
 
