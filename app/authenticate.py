@@ -26,6 +26,8 @@ _SIGNATURE_PARAMETERS = ("x-amz-signature", "x-amz-credential", "x-amz-algorithm
 _SIGNATURE_SCHEME = "aws4-hmac-sha256"
 _ACTIONS = {Role.MASTER: "ConnectAsMaster", Role.VIEWER: "ConnectAsViewer"}
 
+Event = dict[str, str]
+
 
 class SocketCredential(msgspec.Struct, frozen=True):
     """Outcome of a websocket's authentication; `subprotocol` is what the handshake answers, never a token."""
@@ -48,24 +50,37 @@ class _Credentials(msgspec.Struct):
         return len(self.tokens) + len(self.tickets) + self.signatures + self.foreign_schemes
 
 
-def authorise(grant: Grant, action: str, resource: str, error: type[ServiceError] = AccessDeniedException) -> None:
+def authorise(
+    grant: Grant,
+    action: str,
+    resource: str,
+    error: type[ServiceError] = AccessDeniedException,
+    event: Event | None = None,
+) -> None:
     """Do nothing when `grant` allows `action` on `resource` (an ARN, a pattern of one name, or `*`).
+
+    `event`, which the audit log will get, is told what was decided on and by which statement.
 
     Raises: `error` with the reason.
     """
     decision = decide(grant, action, resource)
+    if event is not None:
+        event["channel"] = resource
+        event["sid"] = decision.sid
     if not decision.is_allowed:
         raise error(decision.reason)
 
 
-def authorise_connect(grant: Grant, ticket: Ticket | None, arn: ChannelArn, role: Role, client_id: str) -> None:
+def authorise_connect(
+    grant: Grant, ticket: Ticket | None, arn: ChannelArn, role: Role, client_id: str, event: Event | None = None
+) -> None:
     """Do nothing when the caller may open this connection; a ticket opens only the one that it was issued for.
 
-    Raises: AccessDeniedException with the reason.
+    `event` as in `authorise`. Raises: AccessDeniedException with the reason.
     """
     if ticket is not None and not ticket.is_for(arn, role, client_id):
         raise AccessDeniedException("the ticket was issued for another channel, role or client id")
-    authorise(grant, _ACTIONS[role], str(arn))
+    authorise(grant, _ACTIONS[role], str(arn), event=event)
     if role is Role.VIEWER and grant.client_id is not None and grant.client_id != client_id:
         raise AccessDeniedException(f"{grant.subject} may connect only under the client id of its token (cid)")
 

@@ -2,6 +2,7 @@
 
 Every answer goes out with Content-Length in one body write, since a common device SDK keeps only the last piece of a
 body that it reads. Errors: `x-amzn-ErrorType`, and a body with `Message` (`message` outside the control plane).
+Each call, answered or refused, is one line of the audit log; what its body and its answer held is in no log.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from channels.errors import (
 )
 
 log = logging.getLogger(__name__)
+audit = logging.getLogger("heliograph.audit")
 
 BODY_LIMIT = 64 * 1024
 BODY_TIMEOUT_S = 10.0
@@ -34,19 +36,23 @@ MESSAGE_LIMIT = 1024  # characters; keeps every error answer far below 3.5 KB
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 _LOCATED = re.compile(r"(.*) - at `\$\.?([^`]*)`", re.DOTALL)  # how msgspec words its errors
 _MISSING = re.compile(r"Object missing required field `(.*)`")
-_REQUEST_ID = "heliograph.request_id"  # keys of the ASGI scope
-_SUBJECT = "heliograph.subject"
+_REQUEST_ID = "heliograph.request_id"  # key of the ASGI scope
+_DENIALS = (401, 403)
 
 Service = Literal["kinesisvideo", "signaling", "heliograph"]
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who calls, and where it found us: `host` is the Host header with its port, `scheme` is http or https."""
+    """Who calls, and where it found us: `host` is the Host header with its port, `scheme` is http or https.
+
+    `event` is the call's line of the audit log as it grows: `app.authenticate.authorise` adds what it decided.
+    """
 
     grant: Grant
     request_id: str
     host: str
     scheme: str
+    event: dict[str, str]
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -102,44 +108,46 @@ class _Endpoint:
 
     async def answer(self, request: Request) -> Response:
         started = time.perf_counter()
+        event = self._event(request)
         try:
-            response = struct_response(await self._run(request), request_id(request))
-            code = "OK"
+            response = struct_response(await self._run(request, event), request_id(request))
+            event["code"] = "OK"
         except ServiceError as error:
-            response = self._refuse(request, error)
-            code = error.code
+            response = self._refuse(request, error, event)
         except ClientDisconnect:
             response = Response(status_code=400)  # nobody is there to read it
-            code = "ClientDisconnect"
+            event["code"] = "ClientDisconnect"
         except Exception:  # the door: our own fault is logged here, once, and told without details
-            log.exception("operation failed", extra=self._event(request))
+            log.exception("operation failed", extra=event)
             fault = InternalFailureException(f"the service failed; its log has the reason under {request_id(request)}")
-            response = self._refuse(request, fault)
-            code = fault.code
+            response = self._refuse(request, fault, event)
         duration_ms = round((time.perf_counter() - started) * 1000, 3)
-        log.info("operation", extra={**self._event(request), "code": code, "duration_ms": duration_ms})
+        audit.info("called", extra={**event, "duration_ms": duration_ms})
         return response
 
-    async def _run(self, request: Request) -> msgspec.Struct:
+    async def _run(self, request: Request, event: dict[str, str]) -> msgspec.Struct:
         operation = self._operation
         if request.method != "POST":
             raise UnknownOperationException(f"{operation.name} is called by POST {operation.path}")
         grant = self._authenticate(request)
-        request.scope[_SUBJECT] = grant.subject
-        caller = Caller(grant, request_id(request), _host(request), request.url.scheme)
+        event["subject"] = grant.subject
+        caller = Caller(grant, request_id(request), _host(request), str(request.scope["scheme"]), event)
         return await operation.handle(caller, decode(self._decoder, await read_body(request)))
 
-    def _refuse(self, request: Request, error: ServiceError) -> Response:
+    def _refuse(self, request: Request, error: ServiceError, event: dict[str, str]) -> Response:
+        event["code"] = error.code
+        if error.status in _DENIALS:  # other reasons may repeat what the body held
+            event["reason"] = error.message
         is_lower_case = self._operation.service != "kinesisvideo"
         return error_response(error, request_id(request), lower_case=is_lower_case)
 
     def _event(self, request: Request) -> dict[str, str]:
-        """What the log says of a call: who did what from where; never what the body or the answer held."""
+        """What is known of a call before it is heard: what is called, from where."""
         return {
             "operation": self._operation.name,
-            "subject": request.scope.get(_SUBJECT, ""),
             "source": request.client.host if request.client else "",
             "request_id": request_id(request),
+            "subject": "",
         }
 
 

@@ -69,7 +69,7 @@ class ChannelsApi:
     ) -> shapes.CreateSignalingChannelOutput:
         account = caller.grant.account
         resource = self._control.name_pattern(account, body.channel_name)
-        authorise(caller.grant, "CreateSignalingChannel", resource)
+        authorise(caller.grant, "CreateSignalingChannel", resource, event=caller.event)
         self._control.meter("CreateSignalingChannel", account)
         ttl_s = _message_ttl(body.single_master_configuration)
         channel = await self._control.create(
@@ -89,7 +89,7 @@ class ChannelsApi:
         self, caller: Caller, body: shapes.ListSignalingChannelsInput
     ) -> shapes.ListSignalingChannelsOutput:
         account = caller.grant.account
-        authorise(caller.grant, "ListSignalingChannels", "*")
+        authorise(caller.grant, "ListSignalingChannels", "*", event=caller.event)
         self._control.meter("ListSignalingChannels", account)
         condition = body.channel_name_condition
         listing = await self._control.list(
@@ -151,7 +151,7 @@ class ChannelsApi:
     def _permitted(self, caller: Caller, action: str, text: str) -> ChannelArn:
         """The ARN in `text`, once the caller may do `action` to it and its quota allows."""
         arn = ChannelArn.parse(text)
-        authorise(caller.grant, action, str(arn))
+        authorise(caller.grant, action, str(arn), event=caller.event)
         self._control.meter(action, caller.grant.account, arn)
         return arn
 
@@ -177,10 +177,10 @@ class ChannelsApi:
 
     def _authorise_named(self, caller: Caller, action: str, channel: Channel | None, pattern: str) -> None:
         if channel is None:
-            authorise(caller.grant, action, pattern)
+            authorise(caller.grant, action, pattern, event=caller.event)
             return
         try:
-            authorise(caller.grant, action, str(channel.arn))
+            authorise(caller.grant, action, str(channel.arn), event=caller.event)
         except AccessDeniedException as denial:  # its words must not tell that the channel exists
             raise AccessDeniedException(denial.message.replace(str(channel.arn), pattern)) from None
 

@@ -44,7 +44,7 @@ class IceApi:
     async def _get(self, caller: Caller, body: shapes.GetIceServerConfigInput) -> shapes.GetIceServerConfigOutput:
         arn = ChannelArn.parse(body.channel_arn)
         client_id = None if body.client_id is None else parse_client_id(body.client_id)
-        authorise(caller.grant, "GetIceServerConfig", str(arn), error=NotAuthorizedException)
+        authorise(caller.grant, "GetIceServerConfig", str(arn), NotAuthorizedException, caller.event)
         if client_id is None:
             client_id = caller.grant.client_id
         elif caller.grant.client_id not in (None, client_id):

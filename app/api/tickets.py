@@ -68,7 +68,7 @@ class TicketsApi:
     async def _create(self, caller: Caller, body: CreateConnectTicketInput) -> CreateConnectTicketOutput:
         arn = ChannelArn.parse(body.channel_arn)
         client_id = _client_id(body, caller.grant)
-        authorise_connect(caller.grant, None, arn, body.role, client_id)
+        authorise_connect(caller.grant, None, arn, body.role, client_id, caller.event)
         channel = await self._control.resolve(arn, caller.grant.account)
         await self._hub.check_admission(channel, body.role, client_id)
         text = self._tickets.issue(Ticket(caller.grant, channel.arn, body.role, client_id), self._now())

@@ -271,16 +271,38 @@ async def test_our_own_fault_is_logged_once_and_told_without_details(caplog: pyt
     assert faults[0].__dict__["request_id"] == answer.headers["x-amzn-requestid"]
 
 
-async def test_each_call_is_one_line_in_the_log_without_its_content(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="app.wire")
+async def test_each_call_is_one_line_of_the_audit_log_without_its_content(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     async with client(failing(ServiceUnavailableException("later"))) as http:
         answer = await http.post("/ask", content=b'{"number": 424242}')
-    (record,) = [record for record in caplog.records if record.name == "app.wire"]
+    (record,) = [record for record in caplog.records if record.name.startswith(("app", "heliograph"))]
     said = record.__dict__
+    assert (record.name, record.message) == ("heliograph.audit", "called")
     assert (said["operation"], said["code"], said["subject"]) == ("Ask", "ServiceUnavailableException", "alice")
+    assert said["source"] == "127.0.0.1"
     assert said["request_id"] == answer.headers["x-amzn-requestid"]
     assert "424242" not in str(said)
     assert "Bearer" not in str(said)
+
+
+@pytest.mark.parametrize(
+    ("body", "authorization", "code", "reason"),
+    [
+        (b'{"number": "hush"}', "Bearer x", "InvalidArgumentException", None),
+        (b"{}", None, "MissingAuthenticationTokenException", "no credential"),
+    ],
+)
+async def test_the_audit_log_has_the_reason_of_a_denial_and_no_words_of_a_body(
+    caplog: pytest.LogCaptureFixture, body: bytes, authorization: str | None, code: str, reason: str | None
+) -> None:
+    caplog.set_level(logging.INFO, logger="heliograph.audit")
+    async with client() as http:
+        if authorization is None:
+            del http.headers["authorization"]
+        await http.post("/ask", content=body)
+    (record,) = [record for record in caplog.records if record.name == "heliograph.audit"]
+    assert (record.__dict__["code"], record.__dict__.get("reason")) == (code, reason)
+    assert "hush" not in str(record.__dict__)
 
 
 def test_a_request_has_one_id() -> None:

@@ -1,6 +1,7 @@
 """The control plane over HTTP: paths, wire names, permissions, quotas, endpoints."""
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -460,3 +461,30 @@ def test_no_body_makes_the_service_fail(bodies: list[Any]) -> None:
 
 async def test_the_arn_of_a_channel_is_an_arn(service: Service) -> None:
     assert ChannelArn.parse(await service.create()).created_ms == NOW_MS
+
+
+def audited(caplog: pytest.LogCaptureFixture) -> list[tuple[str, ...]]:
+    """Each call as operation, channel, statement and result."""
+    lines = [record.__dict__ for record in caplog.records if record.name == "heliograph.audit"]
+    return [tuple(str(line.get(key)) for key in ("operation", "channel", "sid", "code")) for line in lines]
+
+
+async def test_the_audit_log_says_what_was_decided_on_and_by_which_statement(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="heliograph.audit")
+    service.grant = grant(Statement(("kinesisvideo:*",), ("*",), sid="all"))
+    arn = await service.create()
+    await service.ok("/describeSignalingChannel", {"ChannelName": "demo"})
+    await service.ok("/listSignalingChannels")
+    service.grant = grant(Statement(("*",), ("*",), sid="all"), Statement(("*",), (arn,), is_allowed=False, sid="no"))
+    await service.code("/deleteSignalingChannel", {"ChannelARN": arn})
+    await service.code("/describeSignalingChannel", {"ChannelName": "demo"})
+    pattern = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/demo/*"
+    assert audited(caplog) == [
+        ("CreateSignalingChannel", pattern, "all", "OK"),
+        ("DescribeSignalingChannel", arn, "all", "OK"),
+        ("ListSignalingChannels", "*", "all", "OK"),
+        ("DeleteSignalingChannel", arn, "no", "AccessDeniedException"),
+        ("DescribeSignalingChannel", arn, "no", "AccessDeniedException"),
+    ]

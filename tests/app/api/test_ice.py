@@ -1,5 +1,6 @@
 """GetIceServerConfig: only what is served, bound to the channel, within the bounds of device SDKs."""
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -159,3 +160,14 @@ async def test_the_aws_profile_holds_a_channel_to_its_calls_per_second() -> None
     assert (answer.status_code, answer.json()["__type"]) == (400, "ClientLimitExceededException")
     assert answer.json()["limit"]["value"] == 5
     await service.close()
+
+
+async def test_the_audit_log_names_the_channel_and_no_credential(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="heliograph.audit")
+    arn = await service.create()
+    password = (await service.post({"ChannelARN": str(arn)})).json()["IceServerList"][0]["Password"]
+    (record,) = [record for record in caplog.records if record.name == "heliograph.audit"]
+    assert (record.__dict__["channel"], record.__dict__["code"]) == (str(arn), "OK")
+    assert password not in str(record.__dict__)

@@ -1,6 +1,7 @@
 """A ticket is given for exactly the connect that would be let in; else comes the error that the socket would give."""
 
 import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -131,3 +132,13 @@ async def test_asking_takes_no_place(service: Service, channel: Channel) -> None
     for number in range(5):
         assert (await ask(service, body(channel, clientId=f"v-{number}"))).status_code == 200
     assert await service.presence.count(str(channel.arn)) == 0
+
+
+async def test_the_audit_log_names_the_channel_and_the_statement_and_no_ticket(
+    service: Service, channel: Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="heliograph.audit")
+    ticket = (await ask(service, body(channel))).json()["ticket"]
+    (record,) = [record for record in caplog.records if record.name == "heliograph.audit"]
+    assert (record.__dict__["channel"], record.__dict__["sid"]) == (str(channel.arn), "token")
+    assert ticket not in str(record.__dict__)
