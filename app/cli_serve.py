@@ -4,7 +4,7 @@ import argparse
 import importlib
 import json
 
-from app import settings
+from app.data_folder import load_or_create_turn_secret, open_data_folder, served_alone
 from app.exits import Exit
 from app.listen import listen
 from app.processes import Child, since_start_ms
@@ -14,12 +14,13 @@ from app.settings import Loaded
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     """Serve until SIGINT or SIGTERM; with --json the ready line is JSON."""
     values = loaded.settings
-    folder = settings.open_data_folder(values)
-    secret = settings.load_or_create_turn_secret(folder)
+    folder = open_data_folder(values)
     with (
+        served_alone(folder),
         listen(values.host, values.http_port, "http_port") as http,
         listen(values.ops_host, values.ops_port, "ops_port") as ops,
     ):
+        secret = load_or_create_turn_secret(folder)
         turn = Child("turn")  # loads its code while we load ours
         try:
             serve = importlib.import_module("app.wiring.serve")

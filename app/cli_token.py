@@ -5,8 +5,9 @@ import json
 import time
 from pathlib import Path
 
+from app.data_folder import open_data_folder
 from app.exits import CommandError, Exit
-from app.settings import Loaded, Settings, SettingsError, open_data_folder
+from app.settings import Loaded, Settings, SettingsError
 from channels.auth import keys, token
 from channels.errors import ServiceError
 from channels.names import parse_client_id

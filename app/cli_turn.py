@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from app import logs, settings
+from app import logs
+from app.data_folder import load_or_create_turn_secret, open_data_folder
 from app.exits import Exit
 from app.processes import Ending, ParentLink, Report, report_stats, run_for_parent
 from app.settings import Loaded
@@ -23,7 +24,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         logs.configure(order.settings.log_level, order.settings.log_format)
         return run_for_parent(link, lambda stopping: _for_parent(order, link, stopping))
     logs.configure(loaded.settings.log_level, loaded.settings.log_format)
-    secret = settings.load_or_create_turn_secret(settings.open_data_folder(loaded.settings))
+    secret = load_or_create_turn_secret(open_data_folder(loaded.settings))
     asyncio.run(_alone(TurnOrder(loaded.settings, (secret.decode(),)), is_json=arguments.json))
     return Exit.OK
 

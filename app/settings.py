@@ -1,5 +1,5 @@
 """Settings of every command: flag, else HELIOGRAPH_* variable, else TOML file, else default; the only reader of
-environment and files.
+the environment and of settings files.
 
 Each field of Settings is one setting: its name, type, bounds and help stand in the annotation, its default beside it.
 """
@@ -8,8 +8,6 @@ import difflib
 import enum
 import ipaddress
 import math
-import os
-import secrets
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +22,6 @@ PREFIX = "HELIOGRAPH_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
 HIDDEN = "********"
 _TYPO_LIKENESS = 0.85
-_TURN_SECRET_BYTES = 32
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 RelayPort = Annotated[int, Meta(ge=1024, le=65535)]
@@ -312,42 +309,3 @@ def _check_address(key: str, text: str) -> None:
         ipaddress.ip_address(text)
     except ValueError:
         raise SettingsError(f"{key}: {text} is not an IP address") from None
-
-
-def open_data_folder(settings: Settings) -> Path:
-    """Make the data folder with mode 0700 when it is not there and return it.
-
-    Raises: SettingsError when it cannot be made or others may enter it.
-    """
-    folder = settings.data_path
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = folder.stat().st_mode & 0o777
-    except OSError as error:
-        raise SettingsError(f"DATA_DIR: {folder} cannot be used: {error.strerror}") from None
-    if mode & 0o077:
-        raise SettingsError(f"DATA_DIR: others may enter {folder} (mode {mode:o}); run: chmod 700 {folder}")
-    return folder
-
-
-def load_or_create_turn_secret(folder: Path) -> bytes:
-    """Return the TURN secret of the data folder, made at first start with mode 0600.
-
-    The key is the text of the file itself, as coturn's `static-auth-secret` takes it.
-    """
-    path = folder / "turn.secret"
-    draft = folder / f".turn.secret.{os.getpid()}"
-    try:
-        if not path.exists():
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(_TURN_SECRET_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(path)
-        secret = path.read_bytes().strip()
-    except OSError as error:
-        raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
-    if len(secret) < _TURN_SECRET_BYTES:
-        raise SettingsError(f"DATA_DIR: {path} is shorter than {_TURN_SECRET_BYTES} characters; remove it")
-    return secret

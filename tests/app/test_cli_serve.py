@@ -83,6 +83,21 @@ def test_a_taken_turn_port_fails_with_its_name_too(tmp_path: Path) -> None:
     assert answer.stderr.count("\n") == 1
 
 
+def test_a_second_service_on_one_folder_is_refused_and_a_token_is_not(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with started("serve", "--data-dir", str(data)) as service:
+        command = [*COMMAND, "serve", "--data-dir", str(data), *ANY_PORTS]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=15, env=clean(), check=False)
+        assert (answer.returncode, answer.stdout) == (2, "")
+        assert answer.stderr.startswith(
+            f"heliograph: DATA_DIR: another `heliograph serve` (process {service.process.pid})"
+        )
+        assert run(service, token(data, "--role", "admin"), "channel", "list", "--json").stdout == "[]\n"
+        service.stop(signal.SIGKILL)
+    with started("serve", "--data-dir", str(data)):
+        pass
+
+
 def test_the_relay_ends_with_a_killed_parent_and_the_parent_with_a_killed_relay(tmp_path: Path) -> None:
     with started("serve", "--data-dir", str(tmp_path / "data")) as service:
         children = service.children()

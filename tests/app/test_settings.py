@@ -1,10 +1,9 @@
-import os
 from pathlib import Path
 
 import pytest
 
 from app import settings
-from app.settings import FIELDS, Origin, Settings, SettingsError, load
+from app.settings import FIELDS, Origin, SettingsError, load
 
 
 def test_defaults_are_those_of_the_manual() -> None:
@@ -124,39 +123,6 @@ def test_every_setting_says_what_it_is() -> None:
         assert field.help
         assert not field.help.endswith(".")
         assert field.kind
-
-
-def test_the_data_folder_is_private(tmp_path: Path) -> None:
-    folder = settings.open_data_folder(Settings(data_dir=str(tmp_path / "a" / "b")))
-    assert folder.stat().st_mode & 0o777 == 0o700
-
-
-def test_an_open_data_folder_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "open"
-    folder.mkdir()
-    folder.chmod(0o755)
-    with pytest.raises(SettingsError, match="run: chmod 700"):
-        settings.open_data_folder(Settings(data_dir=str(folder)))
-
-
-def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(SettingsError, match="DATA_DIR"):
-        settings.open_data_folder(Settings(data_dir=str(tmp_path / "file" / "inside")))
-
-
-def test_the_turn_secret_is_made_once_and_private(tmp_path: Path) -> None:
-    first = settings.load_or_create_turn_secret(tmp_path)
-    assert len(first) == 64
-    assert settings.load_or_create_turn_secret(tmp_path) == first
-    assert (tmp_path / "turn.secret").stat().st_mode & 0o777 == 0o600
-    assert os.listdir(tmp_path) == ["turn.secret"]  # noqa: PTH208
-
-
-def test_a_short_turn_secret_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "turn.secret").write_text("hush")
-    with pytest.raises(SettingsError, match="shorter than 32"):
-        settings.load_or_create_turn_secret(tmp_path)
 
 
 def test_a_command_prefers_its_own_defaults_to_the_general_ones_only() -> None:

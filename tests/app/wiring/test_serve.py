@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings, SettingsError, load_or_create_turn_secret
+from app.data_folder import load_or_create_turn_secret
+from app.settings import Settings, SettingsError
 from app.wiring import serve
 
 

@@ -1,0 +1,93 @@
+"""The data folder: private to its user, one service at a time, and home of the TURN secret."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.settings import Settings, SettingsError
+
+_LOCK = "serve.lock"
+_TURN_SECRET = "turn.secret"  # noqa: S105  # the name of the file
+_TURN_SECRET_BYTES = 32
+
+
+def open_data_folder(settings: Settings) -> Path:
+    """Make the data folder with mode 0700 when it is not there and return it.
+
+    Raises: SettingsError when it cannot be made or others may enter it.
+    """
+    folder = settings.data_path
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = folder.stat().st_mode & 0o777
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: {folder} cannot be used: {error.strerror}") from None
+    if mode & 0o077:
+        raise SettingsError(f"DATA_DIR: others may enter {folder} (mode {mode:o}); run: chmod 700 {folder}")
+    return folder
+
+
+@contextlib.contextmanager
+def served_alone(folder: Path) -> Iterator[None]:
+    """Keep every other `serve` off the folder while the block runs; the lock ends with its process, however that ends.
+
+    Who is connected is known to one process only: a second one on the same catalog would have masters and viewers
+    that never meet, and would not hear of a deleted channel.
+
+    Raises: SettingsError when another process serves the folder.
+    """
+    path = folder / _LOCK
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # not inherited by the processes we start
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
+    with os.fdopen(descriptor, "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(
+                f"DATA_DIR: another `heliograph serve` (process {file.read(20).strip() or 'unknown'}) uses {folder}; "
+                "stop it, or choose another folder with --data-dir or HELIOGRAPH_DATA_DIR"
+            ) from None
+        except OSError as error:
+            raise SettingsError(f"DATA_DIR: {path} cannot be locked: {error.strerror}") from None
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def load_or_create_turn_secret(folder: Path) -> bytes:
+    """Return the TURN secret of the data folder, made at first start with mode 0600.
+
+    The key is the text of the file itself, as coturn's `static-auth-secret` takes it. Of processes that start at once
+    one makes it; all get the same. Raises: SettingsError.
+    """
+    path = folder / _TURN_SECRET
+    try:
+        if not path.exists():
+            _create(path)
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
+    if len(secret) < _TURN_SECRET_BYTES:
+        raise SettingsError(f"DATA_DIR: {path} is shorter than {_TURN_SECRET_BYTES} characters; remove it")
+    return secret
+
+
+def _create(path: Path) -> None:
+    """Write a secret so that a crash leaves all of it or nothing, and one that is there by now stays."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(_TURN_SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # another process was quicker
+            os.link(draft, path)
+    finally:
+        draft.unlink()

@@ -1,0 +1,85 @@
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from app.data_folder import load_or_create_turn_secret, open_data_folder, served_alone
+from app.settings import Settings, SettingsError
+
+
+def test_the_data_folder_is_private(tmp_path: Path) -> None:
+    folder = open_data_folder(Settings(data_dir=str(tmp_path / "a" / "b")))
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_open_data_folder_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o755)
+    with pytest.raises(SettingsError, match="run: chmod 700"):
+        open_data_folder(Settings(data_dir=str(folder)))
+
+
+def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="DATA_DIR"):
+        open_data_folder(Settings(data_dir=str(tmp_path / "file" / "inside")))
+
+
+def test_the_turn_secret_is_made_once_and_private(tmp_path: Path) -> None:
+    first = load_or_create_turn_secret(tmp_path)
+    assert len(first) == 64
+    assert load_or_create_turn_secret(tmp_path) == first
+    assert (tmp_path / "turn.secret").stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["turn.secret"]  # noqa: PTH208
+
+
+def test_a_short_turn_secret_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "turn.secret").write_text("hush")
+    with pytest.raises(SettingsError, match="shorter than 32"):
+        load_or_create_turn_secret(tmp_path)
+
+
+def test_processes_that_start_at_once_get_one_turn_secret(tmp_path: Path) -> None:
+    found: list[bytes] = []
+    barrier = threading.Barrier(8)
+
+    def start() -> None:
+        barrier.wait()
+        found.append(load_or_create_turn_secret(tmp_path))
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert set(found) == {load_or_create_turn_secret(tmp_path)}
+    assert os.listdir(tmp_path) == ["turn.secret"]  # noqa: PTH208
+
+
+def test_one_service_at_a_time_uses_a_folder(tmp_path: Path) -> None:
+    wanted = rf"process {os.getpid()}\) uses .*; stop it, or choose another folder with --data-dir"
+    with served_alone(tmp_path):
+        with pytest.raises(SettingsError, match=wanted), served_alone(tmp_path):
+            pytest.fail("two services on one folder")
+        with pytest.raises(SettingsError, match=wanted), served_alone(tmp_path):  # the refused one changed nothing
+            pytest.fail("two services on one folder")
+    with served_alone(tmp_path):
+        assert (tmp_path / "serve.lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_the_service_starts_does_not_hold_its_folder(tmp_path: Path) -> None:
+    with served_alone(tmp_path):
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+    with served_alone(tmp_path):
+        child.communicate(b"\n")
+
+
+def test_a_lock_that_cannot_be_made_is_told_by_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "serve.lock").mkdir()
+    with pytest.raises(SettingsError, match=r"DATA_DIR: .*serve\.lock cannot be used"), served_alone(tmp_path):
+        pytest.fail("served without a lock")
