@@ -137,7 +137,7 @@ COMMANDS = (
             _json_flag),
     Command("turn", "STUN/TURN alone, with the secret of --data-dir",
             "heliograph turn --host 0.0.0.0 --turn-advertised-address 203.0.113.7",
-            ("host", "turn_port", *_RELAY, "data_dir", *_LOGS), "app.cli_turn:run", _turn),
+            ("host", "turn_port", *_RELAY, "data_dir", "limits_profile", *_LOGS), "app.cli_turn:run", _turn),
     Command("master", "send a picture into a channel", "heliograph master --channel front-door --source test",
             _CLIENT, "app.cli_master:run", _master),
     Command("viewer", "watch a channel without a screen", "heliograph viewer --channel demo --frames 30 --json",

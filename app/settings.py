@@ -72,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "~/.local/state/heliograph"
     )
     limits_profile: Annotated[
-        Literal["aws", "relaxed"], Meta(description="signaling limits: those of AWS, or relaxed")
+        Literal["aws", "relaxed"], Meta(description="limits of signaling and TURN: like AWS, or relaxed")
     ] = "aws"
     drain_s: Annotated[float, Meta(ge=0, le=600, description="seconds a stop may take to tell the clients to go")] = 1.0
     endpoint: Annotated[

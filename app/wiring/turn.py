@@ -18,7 +18,10 @@ from media.turn.relay import Relay, RelayAddress, RelaySettings
 
 
 def relay_settings(settings: Settings) -> RelaySettings:
-    """Return what the relay takes of the settings."""
+    """Return what the relay takes of the settings; relaxed, only the number of relay ports bounds a channel."""
+    is_relaxed = settings.limits_profile == "relaxed"
+    rules = RelaySettings()
+    ports = settings.turn_max_port - settings.turn_min_port + 1
     return RelaySettings(
         host=settings.host,
         port=settings.turn_port,
@@ -27,6 +30,8 @@ def relay_settings(settings: Settings) -> RelaySettings:
         max_port=settings.turn_max_port,
         advertised_address=settings.turn_advertised_address or None,
         allow_peer_cidrs=settings.allow_peer_cidrs,
+        allocations_per_channel=ports if is_relaxed else rules.allocations_per_channel,
+        bitrate_bps=0 if is_relaxed else rules.bitrate_bps,
     )
 
 

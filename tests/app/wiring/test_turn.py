@@ -21,6 +21,13 @@ def test_the_relay_gets_its_settings() -> None:
     assert relay_settings(Settings(turn_advertised_address="203.0.113.7")).advertised_address == "203.0.113.7"
 
 
+def test_a_relaxed_profile_lifts_the_limits_of_the_relay_too() -> None:
+    like_aws = relay_settings(Settings())
+    assert (like_aws.bitrate_bps, like_aws.allocations_per_channel) == (5_000_000, 50)
+    relaxed = relay_settings(Settings(limits_profile="relaxed"))
+    assert (relaxed.bitrate_bps, relaxed.allocations_per_channel) == (0, 400)
+
+
 @pytest.mark.parametrize(
     ("settings", "host", "uri"),
     [
