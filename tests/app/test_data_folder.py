@@ -73,10 +73,14 @@ def test_one_service_at_a_time_uses_a_folder(tmp_path: Path) -> None:
 
 
 def test_what_the_service_starts_does_not_hold_its_folder(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", "print('up', flush=True); input()"]
     with served_alone(tmp_path):
-        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
-    with served_alone(tmp_path):
-        child.communicate(b"\n")
+        child = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False)
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"  # only now has the kernel closed what exec closes
+        with served_alone(tmp_path):
+            child.communicate(b"\n")
 
 
 def test_a_lock_that_cannot_be_made_is_told_by_its_setting(tmp_path: Path) -> None:
