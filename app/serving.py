@@ -1,4 +1,6 @@
-"""uvicorn as this project runs it: bound sockets handed in, signals left to the wiring, a drain before the end."""
+"""uvicorn as this project runs it: bound sockets handed in, signals left to the wiring, a drain before the end, and
+bounds on what a caller may send before anybody has looked at it.
+"""
 
 import asyncio
 import contextlib
@@ -7,9 +9,64 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 FRAME_BYTES = 64 * 1024
+HEAD_BYTES = 64 * 1024
+HEAD_S = 10.0
 SETTLE_S = 0.5
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 with bounds that its parser lacks: what it keeps of a request, and how long a head may take.
+
+    Of each request it takes HEAD_BYTES, and what one read brings more, beside the body: start line, headers, chunk
+    sizes and trailers. A head must be complete HEAD_S after its first byte, the first one after the connection.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._beside_body = 0
+        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._end_wait()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, then end a connection that sent too much beside the body."""
+        self._beside_body += len(data)
+        super().data_received(data)
+        if self._beside_body <= HEAD_BYTES or self.transport.is_closing():
+            return
+        if self.cycle is None or self.cycle.response_complete:
+            self.send_400_response("The head of the request is too large.")
+        else:
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        """Count anew."""
+        super().on_message_begin()
+        self._beside_body = 0
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._end_wait()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """The application bounds the body."""
+        self._beside_body -= len(body)
+        super().on_body(body)
+
+    def _end_wait(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class HttpServer(uvicorn.Server):
@@ -22,7 +79,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 application,
-                http="httptools",
+                http=HttpProtocol,
                 ws="websockets-sansio",
                 ws_max_size=FRAME_BYTES,
                 ws_per_message_deflate=False,
