@@ -56,7 +56,7 @@ class Hub:
         self._exchange = Exchange(node, bus, presence, self._mailbox, self)
         self._members = Members()
         self._gates = Gates(limits)
-        self._deadlines = Deadlines()
+        self._deadlines: Deadlines[str] = Deadlines()
         self._held: dict[str, Mail] = {}
         self.stats = HubStats()
         self._ids = (f"{node}-{secrets.token_hex(4)}-{number}" for number in itertools.count())
@@ -96,10 +96,10 @@ class Hub:
         """
         name = str(channel.arn)
         self._refuse_while_draining()
+        self._gates.check(name, role, self._now())
         is_full = role is Role.VIEWER and await self._presence.count(name) >= self.limits.viewers_per_channel
         if is_full and await self._presence.locate(name, role, client_id) is None:
             raise channel_is_full(self.limits)
-        self._gates.check(name, role, self._now())
 
     async def connect(self, connect: Connect, connection: Connection) -> Member:
         """Admit a connection, close the one it replaces, deliver what was held for it. The newest wins.
@@ -226,9 +226,9 @@ class Hub:
             await self._collect(member)
 
     def keep_time(self, mail: Mail) -> None:
-        """Report the mail's expiry when its time is over."""
-        self._held[mail.id] = mail
-        self._deadlines.set(mail.id, self._now() + mail.ttl_s)
+        """Report the mail's expiry when its time is over, unless a newer one takes its place."""
+        self._held[mail.place] = mail
+        self._deadlines.set(mail.place, self._now() + mail.ttl_s)
         self._wake.set()
 
     def answer(self, mail: Mail, error: ServiceError, result: str) -> None:
@@ -324,14 +324,22 @@ class Hub:
             mails = await self._mailbox.take(member.channel, member.address)
         finally:
             member.waits -= 1
+        is_gone = self._members.get(member.id) is None
         for mail in mails:
-            self._held.pop(mail.id, None)
-            self._deadlines.cancel(mail.id)
-            if not self._push(member, mail.frame):
+            self._stop_keeping_time(mail)
+            if is_gone:
+                self._exchange.pass_on(mail)  # closed meanwhile: it is for whoever comes next
+            elif not self._push(member, mail.frame):
                 self.answer(mail, _too_slow(), "slow")
         if not member.waits:
             for frame in member.release():
                 self._push(member, frame)
+
+    def _stop_keeping_time(self, mail: Mail) -> None:
+        kept = self._held.get(mail.place)
+        if kept is not None and kept.id == mail.id:
+            del self._held[mail.place]
+            self._deadlines.cancel(mail.place)
 
     # Coming and going
 

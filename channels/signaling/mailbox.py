@@ -4,7 +4,6 @@ A newer offer (or answer) of one sender takes the place of its undelivered older
 Nothing is trimmed: what does not fit is refused. Source: `MessageTtlSeconds` of the KVS API.
 """
 
-import heapq
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -12,9 +11,10 @@ import msgspec
 
 from channels.errors import ClientLimitExceededException, Limit, ResourceNotFoundException, ServiceError
 from channels.names import Role
+from channels.signaling.deadlines import Deadlines
 from channels.signaling.limits import Limits
 from channels.signaling.messages import Action
-from channels.signaling.protocol import Address
+from channels.signaling.protocol import MASTER, Address
 
 _REPLACED: Final = frozenset((Action.SDP_OFFER, Action.SDP_ANSWER))
 # An expired message is no longer given out, but stays this long so that its sender's node finds it and reports it.
@@ -39,6 +39,13 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
     node: str
     connection_id: str
     hops: int = 0
+
+    @property
+    def place(self) -> str:
+        """What it shares with the messages that may take its place; its id when none may."""
+        if self.action not in _REPLACED:
+            return self.id
+        return f"{self.channel} {self.sender.client_id} {self.recipient.client_id} {self.action.value}"
 
 
 class Mailbox(Protocol):
@@ -80,7 +87,8 @@ class HeldMail:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._boxes: dict[str, _Box] = {}
-        self._ends: list[tuple[float, str]] = []  # when a box may have something to forget
+        # When to forget what: channel, client id of the recipient, id of the mail; "" for the viewer as such.
+        self._ends: Deadlines[tuple[str, str, str]] = Deadlines()
 
     def __len__(self) -> int:
         """How many messages are held; expired ones count until the next call with a later `now`."""
@@ -101,12 +109,12 @@ class HeldMail:
         older = _superseded(box, mail)
         refusal = self._refusal(box, mail, older)
         if refusal is None:
-            waiting = box.mails.setdefault(mail.recipient, {})
-            box.count += 1 - len(older)
-            for mail_id in older:
-                del waiting[mail_id]
-            waiting[mail.id] = (now + mail.ttl_s, mail)
-            self._keep(mail.channel, box, now + mail.ttl_s)
+            for replaced in older:
+                self._remove(box, replaced)
+            box.mails.setdefault(mail.recipient, {})[mail.id] = (now + mail.ttl_s, mail)
+            box.count += 1
+            self._boxes[mail.channel] = box
+            self._ends.set(_key(mail), now + mail.ttl_s + _GRACE_S)
         return refusal
 
     def take(self, channel: str, recipient: Address, now: float) -> tuple[Mail, ...]:
@@ -115,20 +123,18 @@ class HeldMail:
         box = self._boxes.get(channel)
         if box is None:
             return ()
-        waiting = box.mails.get(recipient, {})
-        mails = tuple(mail for until, mail in waiting.values() if until > now)
+        mails = tuple(mail for until, mail in box.mails.get(recipient, {}).values() if until > now)
         for mail in mails:
-            del waiting[mail.id]
-        box.count -= len(mails)
+            self._remove(box, mail)
         self._tidy(channel, box)
         return mails
 
     def withdraw(self, mail: Mail, now: float) -> bool:
         """Remove one message; shortly after its time is over, too."""
         box = self._boxes.get(mail.channel)
-        if box is None or box.mails.get(mail.recipient, {}).pop(mail.id, None) is None:
+        if box is None or mail.id not in box.mails.get(mail.recipient, {}):
             return False
-        box.count -= 1
+        self._remove(box, mail)
         self._tidy(mail.channel, box)
         self.expire(now)
         return True
@@ -136,27 +142,35 @@ class HeldMail:
     def remember(self, channel: str, client_id: str, until: float, now: float) -> None:
         """Keep mail for this viewer until then."""
         self.expire(now)
-        box = self._boxes.get(channel) or _Box()
-        box.seen_until[client_id] = max(until, box.seen_until.get(client_id, 0.0))
-        self._keep(channel, box, until)
+        box = self._boxes.setdefault(channel, _Box())
+        until = box.seen_until[client_id] = max(until, box.seen_until.get(client_id, 0.0))
+        self._ends.set((channel, client_id, ""), until)
 
     def drop(self, channel: str) -> None:
         """Forget the channel."""
-        self._boxes.pop(channel, None)
+        box = self._boxes.pop(channel, _Box())
+        for client_id in box.seen_until:
+            self._ends.cancel((channel, client_id, ""))
+        for waiting in box.mails.values():
+            for _, mail in waiting.values():
+                self._ends.cancel(_key(mail))
 
     def expire(self, now: float) -> None:
         """Forget what is over at `now`."""
-        while self._ends and self._ends[0][0] <= now:
-            _, channel = heapq.heappop(self._ends)
-            box = self._boxes.get(channel)
-            if box is not None:
-                self._forget(box, now)
-                self._tidy(channel, box)
+        for channel, client_id, mail_id in self._ends.due(now):
+            box = self._boxes[channel]
+            if mail_id:
+                recipient = Address(Role.VIEWER, client_id) if client_id else MASTER
+                self._remove(box, box.mails[recipient][mail_id][1])
+            else:
+                del box.seen_until[client_id]
+            self._tidy(channel, box)
 
-    def _refusal(self, box: _Box, mail: Mail, older: tuple[str, ...]) -> ServiceError | None:
+    def _refusal(self, box: _Box, mail: Mail, older: tuple[Mail, ...]) -> ServiceError | None:
         limits = self._limits
         waiting = box.mails.get(mail.recipient, {}).values()
-        frames = [m.frame for _, m in waiting if m.sender == mail.sender and m.id not in older]
+        replaced = {m.id for m in older}
+        frames = [m.frame for _, m in waiting if m.sender == mail.sender and m.id not in replaced]
         if len(frames) >= limits.held_messages_per_pair:
             return _full("held_messages_per_pair", limits.held_messages_per_pair)
         if sum(map(len, frames)) + len(mail.frame) > limits.held_bytes_per_pair:
@@ -165,29 +179,29 @@ class HeldMail:
             return _full("held_messages_per_channel", limits.held_messages_per_channel)
         return None
 
-    def _keep(self, channel: str, box: _Box, until: float) -> None:
-        self._boxes[channel] = box
-        heapq.heappush(self._ends, (until + _GRACE_S, channel))
-
-    def _forget(self, box: _Box, now: float) -> None:
-        for recipient, waiting in tuple(box.mails.items()):
-            alive = {mail_id: entry for mail_id, entry in waiting.items() if entry[0] + _GRACE_S > now}
-            box.count -= len(waiting) - len(alive)
-            box.mails[recipient] = alive
-        box.seen_until = {client_id: until for client_id, until in box.seen_until.items() if until > now}
+    def _remove(self, box: _Box, mail: Mail) -> None:
+        waiting = box.mails[mail.recipient]
+        del waiting[mail.id]
+        if not waiting:
+            del box.mails[mail.recipient]
+        box.count -= 1
+        self._ends.cancel(_key(mail))
 
     def _tidy(self, channel: str, box: _Box) -> None:
-        box.mails = {recipient: waiting for recipient, waiting in box.mails.items() if waiting}
         if not box.mails and not box.seen_until:
-            self._boxes.pop(channel, None)
+            del self._boxes[channel]
 
 
-def _superseded(box: _Box, mail: Mail) -> tuple[str, ...]:
-    """Ids of the undelivered older offer (or answer) of the same sender that this one replaces."""
+def _key(mail: Mail) -> tuple[str, str, str]:
+    return mail.channel, mail.recipient.client_id, mail.id
+
+
+def _superseded(box: _Box, mail: Mail) -> tuple[Mail, ...]:
+    """The undelivered older offer (or answer) of the same sender that this one replaces."""
     if mail.action not in _REPLACED:
         return ()
-    waiting = box.mails.get(mail.recipient, {})
-    return tuple(i for i, (_, m) in waiting.items() if m.sender == mail.sender and m.action is mail.action)
+    waiting = box.mails.get(mail.recipient, {}).values()
+    return tuple(m for _, m in waiting if m.action is mail.action and m.sender == mail.sender)
 
 
 def _full(name: str, value: int) -> ServiceError:

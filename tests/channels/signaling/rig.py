@@ -117,13 +117,14 @@ async def running(*nodes: Node) -> AsyncIterator[None]:
 
 
 class DistantMailbox(InProcessMailbox):
-    """A mailbox that answers only while its gates are open, as one behind a network may."""
+    """A mailbox behind a network: calls to it, and its answers to takes, pass only while their gate is open."""
 
     def __init__(self, limits: Limits, now: Clock) -> None:
         super().__init__(limits, now)
-        self.may_hold, self.may_take = asyncio.Event(), asyncio.Event()
+        self.may_hold, self.may_take, self.may_deliver = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.may_hold.set()
         self.may_take.set()
+        self.may_deliver.set()
 
     async def hold(self, mail: Mail, *, is_expected: bool) -> ServiceError | None:
         await self.may_hold.wait()
@@ -131,7 +132,9 @@ class DistantMailbox(InProcessMailbox):
 
     async def take(self, channel: str, recipient: Address) -> tuple[Mail, ...]:
         await self.may_take.wait()
-        return await super().take(channel, recipient)
+        taken = await super().take(channel, recipient)
+        await self.may_deliver.wait()
+        return taken
 
 
 def cluster(limits: Limits | None = None, names: tuple[str, ...] = ("a",)) -> tuple[Node, ...]:

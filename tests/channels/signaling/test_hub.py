@@ -9,7 +9,7 @@ from channels.errors import ClientLimitExceededException, ServiceUnavailableExce
 from channels.names import Role
 from channels.signaling import envelope
 from channels.signaling.hub import TOO_SLOW
-from channels.signaling.limits import Limits
+from channels.signaling.limits import Limits, Rate
 from channels.signaling.members import Connect
 from tests.channels.signaling.rig import Node, Recorder, channel, cluster, running
 
@@ -528,3 +528,55 @@ async def test_noise_on_the_inbox_is_counted_and_ignored() -> None:
         await node.bus.publish(envelope.inbox("a"), envelope.encode(envelope.Evict("unknown", 1)))
 
     assert node.hub.stats.envelopes_refused == 2
+
+
+async def test_offers_that_replace_each_other_leave_one_thing_to_remember() -> None:
+    (node,) = cluster(Limits.relaxed())
+    async with running(node):
+        viewer, at_viewer = await node.viewer("v1")
+        node.say(viewer, "AAAA", "SDP_OFFER", correlationId="first")
+        await node.settle()
+        before = node.hub.leftovers
+        for number in range(100):
+            node.clock.now += 0.01
+            node.say(viewer, "AAAA", "SDP_OFFER", correlationId=f"c{number}")
+            await node.settle()
+        assert node.hub.leftovers == before
+        node.clock.now += 60.0
+        node.hub.expire()
+        await node.settle()
+
+    assert [status["correlationId"] for status in at_viewer.statuses] == ["c99"]
+
+
+async def test_mail_fetched_for_a_master_that_was_replaced_meanwhile_goes_to_the_newer_one(
+    nodes: tuple[Node, Node],
+) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        viewer, at_viewer = await b.viewer("v1")
+        b.say(viewer, "AAA0", "SDP_OFFER", correlationId="c0")
+        b.say(viewer, "AAA1")
+        await b.settle()
+        may_deliver = a.mailbox.may_deliver
+        may_deliver.clear()
+        async with asyncio.TaskGroup() as group:
+            older = group.create_task(a.master())
+            await asyncio.sleep(0)
+            newer = group.create_task(b.master())
+            await asyncio.sleep(0)
+            may_deliver.set()
+        at_older, at_newer = older.result()[1], newer.result()[1]
+        await at_newer.wait_for(2)
+
+    assert at_older.frames == at_viewer.frames == []
+    assert at_newer.payloads == ["AAA0", "AAA1"]
+
+
+async def test_a_ticket_and_a_connect_name_the_same_limit() -> None:
+    (node,) = cluster(Limits(viewers_per_channel=1, viewer_connects=Rate(1, 1)))
+    async with running(node):
+        await node.viewer("v1")
+        for ask in (node.viewer("v2"), node.hub.check_admission(channel(), Role.VIEWER, "v2")):
+            with pytest.raises(ClientLimitExceededException, match="viewer_connects_per_second"):
+                await ask
