@@ -42,8 +42,11 @@ class Decision(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=4096)
 def _pattern(text: str, is_case_sensitive: bool) -> re.Pattern[str]:
-    wild = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in text)
-    return re.compile(wild, re.DOTALL if is_case_sensitive else re.DOTALL | re.IGNORECASE)
+    """What a token holds may be any text: each `*` but the last takes the first fit and never another (`?>`)."""
+    first, *others = ("".join("." if c == "?" else re.escape(c) for c in part) for part in text.split("*"))
+    middle = "".join(f"(?>.*?{part})" for part in others[:-1] if part)
+    last = f".*{others[-1]}" if others else ""
+    return re.compile(first + middle + last, re.DOTALL if is_case_sensitive else re.DOTALL | re.IGNORECASE)
 
 
 def _matches(patterns: tuple[str, ...], text: str, *, is_case_sensitive: bool) -> bool:

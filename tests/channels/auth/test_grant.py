@@ -1,6 +1,11 @@
 """Truth table of decide(): what IAM would say."""
 
+import fnmatch
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from channels.auth.grant import Decision, Grant, Statement, decide
 
@@ -133,3 +138,17 @@ def test_default_denial_says_who_wanted_what() -> None:
     decision = decide(grant(), VIEW, ARN)
     assert decision.reason == f"sub may not kinesisvideo:ConnectAsViewer on {ARN}: no statement allows it"
     assert decision.sid == ""
+
+
+@pytest.mark.parametrize("pattern", ["*a" * 20 + "b", "*" * 500 + "b", "*?" * 100 + "b", "*a*" * 60])
+def test_a_pattern_of_many_stars_costs_no_time(pattern: str) -> None:
+    grant = Grant("alice", "0" * 12, (Statement(("kinesisvideo:*",), (pattern,)),), 0.0)
+    started = time.perf_counter()
+    decide(grant, "ConnectAsMaster", "a" * 1000)
+    assert time.perf_counter() - started < 0.5
+
+
+@given(st.text("ab*?", max_size=8), st.text("ab", max_size=8))
+def test_a_pattern_covers_what_its_stars_can_stand_for(pattern: str, text: str) -> None:
+    grant = Grant("alice", "0" * 12, (Statement(("kinesisvideo:X",), (pattern,)),), 0.0)
+    assert decide(grant, "X", text).is_allowed == fnmatch.fnmatchcase(text, pattern)
