@@ -59,7 +59,7 @@ class QuotaMeter:
     def __init__(self, quotas: Quotas, bucket_limit: int = _BUCKET_LIMIT) -> None:
         self._quotas = quotas
         self._bucket_limit = bucket_limit
-        self._buckets: dict[tuple[str, str], Bucket] = {}
+        self._buckets: dict[tuple[str, str, str], Bucket] = {}
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -73,12 +73,12 @@ class QuotaMeter:
         if rates is None:
             return
         if rates.channel is not None and arn is not None:
-            self._take(operation, "channel", str(arn), rates.channel, now)
+            # Counted for the caller's account: whoever names a channel of another one must not use up its calls.
+            self._take((operation, account, str(arn)), "channel", rates.channel, now)
         if rates.account is not None:
-            self._take(operation, "account", account, rates.account, now)
+            self._take((operation, account, ""), "account", rates.account, now)
 
-    def _take(self, operation: str, scope: str, owner: str, rate: float, now: float) -> None:
-        key = (operation, owner)
+    def _take(self, key: tuple[str, str, str], scope: str, rate: float, now: float) -> None:
         bucket = self._buckets.get(key)
         if bucket is None:
             self._make_room(now)
@@ -86,8 +86,7 @@ class QuotaMeter:
         retry_after_s = bucket.take(now)
         if retry_after_s > 0.0:
             raise ClientLimitExceededException(
-                f"{operation} is limited to {rate:g} calls per second for one {scope}; "
-                f"try again in {retry_after_s:.2f} s",
+                f"{key[0]} is limited to {rate:g} calls per second for one {scope}; try again in {retry_after_s:.2f} s",
                 Limit(f"calls_per_second_per_{scope}", rate, retry_after_s),
             )
 

@@ -39,6 +39,13 @@ def test_an_account_has_its_own_limit_over_all_channels() -> None:
     meter.take("Tag", "111111111111", arn("c9"), 0.0)
 
 
+def test_another_account_cannot_use_up_the_calls_of_a_channel() -> None:
+    meter = QuotaMeter(Quotas({"Tag": Rates(account=50, channel=1)}))
+    for _ in range(int(BURST_S)):
+        meter.take("Tag", "111111111111", arn("a"), 0.0)
+    meter.take("Tag", ACCOUNT, arn("a"), 0.0)
+
+
 def test_a_call_without_a_channel_counts_for_the_account_alone() -> None:
     meter = QuotaMeter(Quotas({"Describe": Rates(account=1, channel=1)}))
     for _ in range(int(BURST_S)):
