@@ -1,7 +1,7 @@
 """All that goes between this node, the others and the mailbox: find, publish, hold, and do what others ask.
 
-Local relays never come here. Each channel with work has one lane, so that what one sender sends stays in order, and a
-lookup or a node that does not answer delays no other channel.
+Local relays never come here. Each recipient with work has one lane, so that what one sender sends stays in order, and a
+lookup or a node that does not answer delays nobody else.
 """
 
 import asyncio
@@ -35,8 +35,9 @@ from channels.signaling.stats import HubStats
 _TRIES: Final = 4
 _RETRY_S: Final = 0.3  # three waits: an error comes within a second
 _HOPS: Final = 3
-_LANE_LIMIT: Final = 1024
+_WAITING_LIMIT: Final = 1024  # messages per channel
 Work = Callable[[], Awaitable[None]]
+Lane = tuple[str, Address | None]  # channel and recipient; None for what concerns the whole channel
 
 
 class Local(Protocol):
@@ -81,18 +82,19 @@ class Exchange:
         self._presence = presence
         self._mailbox = mailbox
         self._local = local
-        self._lanes: dict[str, deque[Work]] = {}
+        self._lanes: dict[Lane, deque[Work]] = {}
+        self._waiting: dict[str, int] = {}  # work in all lanes of a channel
         self._group: asyncio.TaskGroup | None = None
 
     def __len__(self) -> int:
-        """How many channels have work waiting."""
+        """How many lanes have work waiting."""
         return len(self._lanes)
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Run lanes in `group` from now on; what waited begins."""
         self._group = group
-        for channel in self._lanes:
-            group.create_task(self._drain(channel))
+        for lane in self._lanes:
+            group.create_task(self._drain(lane))
 
     async def listen(self) -> None:
         """Receive what other nodes send to this one, and to all."""
@@ -114,14 +116,16 @@ class Exchange:
             return
         match received:
             case Deliver(mail, fence):
-                if self._local.has(mail.channel, mail.recipient, fence) and not self.is_busy(mail.channel):
+                if self._local.has(mail.channel, mail.recipient, fence) and not self.is_busy(
+                    mail.channel, mail.recipient
+                ):
                     self._local.deliver(mail)
                 else:
                     self.pass_on(mail)
             case Evict(connection_id, _):
                 self._local.close_replaced(connection_id)
             case Collect(channel, recipient):
-                self.put(channel, partial(self._local.collect, channel, recipient), is_urgent=True)
+                self.put((channel, recipient), partial(self._local.collect, channel, recipient), is_urgent=True)
             case Answer(connection_id, frame):
                 self._local.hand(connection_id, frame)
             case Gone(channel, code, reason):
@@ -134,14 +138,14 @@ class Exchange:
         else:
             await self._publish(inbox(replaced.node), Evict(replaced.connection_id, replaced.fence))
 
-    def is_busy(self, channel: str) -> bool:
-        """Whether a message of this channel is on its way, so that a later one must not overtake it."""
-        return channel in self._lanes
+    def is_busy(self, channel: str, recipient: Address) -> bool:
+        """Whether a message to this recipient is on its way, so that a later one must not overtake it."""
+        return bool(self._lanes) and (channel, recipient) in self._lanes
 
     def send(self, mail: Mail) -> None:
         """Bring the mail to its recipient, or hold it, or report the failure."""
-        if not self.put(mail.channel, partial(self._route, mail)):
-            limit = Limit("waiting_messages_per_channel", _LANE_LIMIT, 1.0)
+        if not self.put((mail.channel, mail.recipient), partial(self._route, mail)):
+            limit = Limit("waiting_messages_per_channel", _WAITING_LIMIT, 1.0)
             self._local.answer(mail, ClientLimitExceededException("too many messages are on their way", limit), "full")
 
     def pass_on(self, mail: Mail) -> None:
@@ -153,30 +157,43 @@ class Exchange:
 
     def expire(self, mail: Mail) -> None:
         """The mail's time is over: report it, if it is still held."""
-        self.put(mail.channel, partial(self._expire, mail), is_urgent=True)
+        self.put((mail.channel, mail.recipient), partial(self._expire, mail), is_urgent=True)
 
-    def publish(self, channel: str, topic: str, envelope: Envelope) -> None:
-        """Send an envelope after what this channel has waiting; nobody listening is no error."""
-        self.put(channel, partial(self._publish, topic, envelope), is_urgent=True)
+    def answer(self, mail: Mail, frame: bytes) -> None:
+        """Send a status frame to the mail's sender on another node."""
+        envelope = Answer(mail.connection_id, frame)
+        self.put((mail.channel, mail.sender), partial(self._publish, inbox(mail.node), envelope), is_urgent=True)
 
-    def put(self, channel: str, work: Work, *, is_urgent: bool = False) -> bool:
-        """Add work to the channel's lane; False when the lane is full. Urgent work, which is bounded, always fits."""
-        lane = self._lanes.get(channel)
-        if lane is None:
-            lane = self._lanes[channel] = deque()
-            if self._group is not None:
-                self._group.create_task(self._drain(channel))
-        if len(lane) >= _LANE_LIMIT and not is_urgent:
+    def close_channel(self, channel: str, code: int, reason: str) -> None:
+        """Close the channel's connections on all other nodes and drop what is held for it."""
+        everywhere = partial(self._publish, EVERY_NODE, Gone(channel, code, reason))
+        self.put((channel, None), everywhere, is_urgent=True)
+        self.put((channel, None), partial(self._mailbox.drop, channel), is_urgent=True)
+
+    def put(self, lane: Lane, work: Work, *, is_urgent: bool = False) -> bool:
+        """Add work to a lane; False when its channel has too much. Urgent work, which is bounded, always fits."""
+        channel = lane[0]
+        waiting = self._waiting.get(channel, 0)
+        if waiting >= _WAITING_LIMIT and not is_urgent:
             return False
-        lane.append(work)
+        self._waiting[channel] = waiting + 1
+        works = self._lanes.get(lane)
+        if works is None:
+            works = self._lanes[lane] = deque()
+            if self._group is not None:
+                self._group.create_task(self._drain(lane))
+        works.append(work)
         return True
 
-    async def _drain(self, channel: str) -> None:
-        lane = self._lanes[channel]
-        while lane:
-            await lane[0]()
-            lane.popleft()
-        del self._lanes[channel]
+    async def _drain(self, lane: Lane) -> None:
+        channel, works = lane[0], self._lanes[lane]
+        while works:
+            await works[0]()
+            works.popleft()
+            self._waiting[channel] -= 1
+        del self._lanes[lane]
+        if not self._waiting[channel]:
+            del self._waiting[channel]
 
     async def _route(self, mail: Mail) -> None:
         if self._local.deliver(mail):

@@ -8,7 +8,6 @@ import itertools
 import random
 import secrets
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from channels.bus import Bus
@@ -18,7 +17,6 @@ from channels.names import ChannelArn, Role
 from channels.presence import Presence
 from channels.signaling import messages
 from channels.signaling.deadlines import Deadlines
-from channels.signaling.envelope import EVERY_NODE, Answer, Gone, inbox
 from channels.signaling.exchange import Exchange
 from channels.signaling.gate import Gates, channel_is_full
 from channels.signaling.limits import Limits
@@ -167,8 +165,7 @@ class Hub:
         """Close the channel's connections on every node and drop what is held for it."""
         channel = str(arn)
         self.close_here(channel, code, reason)
-        self._exchange.publish(channel, EVERY_NODE, Gone(channel, code, reason))
-        self._exchange.put(channel, partial(self._mailbox.drop, channel), is_urgent=True)
+        self._exchange.close_channel(channel, code, reason)
 
     def update_channel(self, channel: Channel) -> None:
         """Take over a changed time to live for what this channel's connections on this node send from now on."""
@@ -240,7 +237,7 @@ class Hub:
         if mail.node == self._node:
             self.hand(mail.connection_id, frame)
         else:
-            self._exchange.publish(mail.channel, inbox(mail.node), Answer(mail.connection_id, frame))
+            self._exchange.answer(mail, frame)
 
     def hand(self, connection_id: str, frame: bytes) -> None:
         """Give a frame to a connection of this node, if it is still there."""
@@ -274,7 +271,7 @@ class Hub:
         message, recipient = forward.message, forward.recipient
         frame = messages.encode(message, member.address.client_id if recipient is MASTER else None)
         target = self._members.find(member.channel, recipient)
-        if target is None or self._exchange.is_busy(member.channel):
+        if target is None or self._exchange.is_busy(member.channel, recipient):
             self._exchange.send(self._mail(member, forward, frame))
         elif self._hand(target, frame):
             self.stats.count_message(member.role, message.action.value, "relayed")

@@ -1,5 +1,7 @@
 import asyncio
 
+import msgspec
+
 from channels.embedded.bus import EmbeddedBus
 from channels.embedded.presence import EmbeddedPresence
 from channels.errors import ServiceError
@@ -73,12 +75,12 @@ async def test_work_waits_for_the_start_and_runs_in_order() -> None:
     made = exchange(here)
     for number in range(5):
         made.send(mail(str(number)))
-    assert made.is_busy("demo")
+    assert made.is_busy("demo", MASTER)
 
     await finished(made)
 
     assert here.kept == ["0", "1", "2", "3", "4"]
-    assert not made.is_busy("demo")
+    assert not made.is_busy("demo", MASTER)
     assert len(made) == 0
 
 
@@ -87,7 +89,7 @@ async def test_a_full_lane_is_answered_and_urgent_work_still_fits() -> None:
     made = exchange(here)
     for number in range(1026):
         made.send(mail(str(number)))
-    made.publish("demo", inbox("b"), Answer("b-1", b"{}"))
+    made.answer(msgspec.structs.replace(mail("1"), node="b", connection_id="b-1"), b"{}")
 
     assert here.answers == [("1024", "full"), ("1025", "full")]
     await finished(made)
@@ -125,10 +127,10 @@ async def test_a_channel_that_waits_delays_no_other() -> None:
 
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
         made.start(group)
-        made.put("slow", gate.wait)  # type: ignore[arg-type]
+        made.put(("slow", MASTER), gate.wait)  # type: ignore[arg-type]
         made.send(mail("1", channel="slow"))
         made.send(mail("2", channel="quick"))
-        while made.is_busy("quick"):  # noqa: ASYNC110  # a few turns of the loop
+        while made.is_busy("quick", MASTER):  # noqa: ASYNC110  # a few turns of the loop
             await asyncio.sleep(0)
         assert here.kept == ["2"]
         gate.set()
@@ -141,7 +143,7 @@ async def test_an_envelope_reaches_the_other_node() -> None:
     received: list[bytes] = []
     await bus.join().subscribe(inbox("b"), received.append)
     made = exchange(Here(), bus)
-    made.publish("demo", inbox("b"), Answer("b-1", b"{}"))
+    made.answer(msgspec.structs.replace(mail("1"), node="b", connection_id="b-1"), b"{}")
 
     await finished(made)
 

@@ -580,3 +580,16 @@ async def test_a_ticket_and_a_connect_name_the_same_limit() -> None:
         for ask in (node.viewer("v2"), node.hub.check_admission(channel(), Role.VIEWER, "v2")):
             with pytest.raises(ClientLimitExceededException, match="viewer_connects_per_second"):
                 await ask
+
+
+async def test_a_node_that_is_gone_delays_only_what_goes_there() -> None:
+    a, b = cluster(names=("a", "b"))
+    async with running(a):
+        master, _ = await a.master()
+        _, at_near = await a.viewer("near")
+        async with running(b):
+            await b.viewer("far")
+        a.say(master, "AAA0", recipientClientId="far")
+        await asyncio.sleep(0)
+        a.say(master, "AAA1", recipientClientId="near")
+        assert at_near.payloads == ["AAA1"]
