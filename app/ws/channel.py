@@ -5,6 +5,8 @@ a peer. Source: KVS developer guide, websocket APIs; ASGI `websocket.http.respon
 """
 
 import asyncio
+import contextlib
+import itertools
 import logging
 import time
 from collections import deque
@@ -26,7 +28,7 @@ from channels.signaling.members import Connect, Member
 ARN_PARAMETER: Final = "X-Amz-ChannelARN"
 CLIENT_ID_PARAMETER: Final = "X-Amz-ClientId"
 _UNSUPPORTED_DATA: Final = 1003
-_LINGER_S: Final = 0.02
+_TURN_FRAMES: Final = 16  # of one connection, then it is the others' turn
 _NAMES: Final = {Role.MASTER: "ConnectAsMaster", Role.VIEWER: "ConnectAsViewer"}
 log = logging.getLogger(__name__)
 audit = logging.getLogger("heliograph.audit")
@@ -143,7 +145,7 @@ class ChannelSockets:
             await websocket.accept(subprotocol=credential.subprotocol)
             audit.info("connected", extra={**event, "connection_id": member.id})
             await self._relay(websocket, member, connection)
-        except WebSocketDisconnect:
+        except OSError:
             pass  # gone before the upgrade was complete
         finally:
             await self._hub.disconnect(member)
@@ -179,12 +181,8 @@ class ChannelSockets:
         response = error_response(error, request_id(websocket))
         if isinstance(error, AccessDeniedException):
             response.status_code = 403  # 401 in the control plane, 403 on the websocket (KVS API)
-        try:
+        with contextlib.suppress(OSError):  # gone before the answer: uvicorn says it so until a websocket is open
             await websocket.send_denial_response(response)
-        except WebSocketDisconnect:
-            return
-        # uvicorn logs an error for an application that returns before the connection it refused is closed.
-        await asyncio.sleep(_LINGER_S)
 
     async def _relay(self, websocket: WebSocket, member: Member, connection: SocketConnection) -> None:
         """Read and write until either side ends; a peer that does not answer our close frame is left after a while."""
@@ -201,7 +199,9 @@ class ChannelSockets:
                 task.cancel()
 
     async def _read(self, websocket: WebSocket, member: Member) -> None:
-        while True:
+        for number in itertools.count(1):
+            if number % _TURN_FRAMES == 0:
+                await asyncio.sleep(0)  # frames that came in one piece are received without a pause
             message = await websocket.receive()
             if message["type"] == "websocket.disconnect":
                 return

@@ -12,11 +12,12 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from app.ws.channel import SocketConnection
+from app.ws.channel import ChannelSockets, SocketConnection
 from channels.channel import Channel
 from channels.names import Role
 from channels.service import ServiceClient
 from channels.signaling.limits import Limits
+from channels.signaling.members import Connect
 from tests.signaling_service import Service, signaling_service
 
 PAYLOAD = base64.b64encode("é\x00\xff".encode("latin-1")).decode()
@@ -339,22 +340,27 @@ async def test_a_peer_that_does_not_read_delays_nobody_and_is_closed() -> None:
 
 async def raw_viewer(service: Service, channel: Channel, client_id: str) -> socket.socket:
     """A viewer that upgrades and then reads nothing more, with a small receive buffer."""
+    stuck = await upgrade_only(service, service.url("/viewer", channel, client_id))
+    assert b"101" in await asyncio.get_running_loop().sock_recv(stuck, 4096)
+    return stuck
+
+
+async def upgrade_only(service: Service, url: str) -> socket.socket:
+    """A client that asks for an upgrade and reads nothing."""
     host, port = service.address.split(":")
     stuck = socket.socket()
     stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     stuck.setblocking(False)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(stuck, (host, int(port)))
-    path = service.url("/viewer", channel, client_id).split(service.address)[1]
     await loop.sock_sendall(
         stuck,
         (
-            f"GET {path} HTTP/1.1\r\nHost: {service.address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            f"GET {url.split(service.address)[1]} HTTP/1.1\r\nHost: {service.address}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
             f"Authorization: Bearer {service.token()}\r\n\r\n"
         ).encode(),
     )
-    assert b"101" in await loop.sock_recv(stuck, 4096)
     return stuck
 
 
@@ -447,3 +453,58 @@ async def test_a_client_ping_gets_a_pong(service: Service, channel: Channel) -> 
 
     async with asyncio.timeout(5):
         await (await at_master.websocket.ping(b"c-sdk"))
+
+
+class Flood:
+    """A websocket whose frames are all there already, as after one big read from the socket."""
+
+    def __init__(self, frames: int) -> None:
+        self.left = frames
+
+    async def receive(self) -> dict[str, str]:
+        self.left -= 1
+        if self.left < 0:
+            return {"type": "websocket.disconnect"}
+        return {"type": "websocket.receive", "text": "x"}
+
+
+async def test_a_flood_of_frames_lets_others_have_their_turn(service: Service, channel: Channel) -> None:
+    flood = Flood(10_000)
+    connection = SocketConnection(flood, 1 << 20)  # type: ignore[arg-type]
+    member = await service.hub.connect(Connect(channel, Role.VIEWER, "v1"), connection)
+    sockets = ChannelSockets(service.hub, service.control, None)  # type: ignore[arg-type]
+    seen: list[int] = []
+    async with asyncio.TaskGroup() as group:
+        group.create_task(sockets._read(flood, member))  # type: ignore[arg-type]
+        for _ in range(5):
+            await asyncio.sleep(0)
+            seen.append(flood.left)
+
+    await service.hub.disconnect(member)
+    assert seen[0] > 9_900
+    assert len(set(seen)) > 1
+
+
+async def test_a_client_that_leaves_while_it_is_decided_upon_leaves_nothing(
+    service: Service, channel: Channel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+    resolve = service.control.resolve
+
+    async def slowly(*given: Any) -> Channel:
+        asked.set()
+        await may_answer.wait()
+        return await resolve(*given)
+
+    monkeypatch.setattr(service.control, "resolve", slowly)
+    async with asyncio.TaskGroup() as group:
+        for url in (service.url("/viewer", channel, "v1"), service.url("/viewer", str(channel.arn) + "1", "v1")):
+            asked.clear()
+            task = group.create_task(upgrade_only(service, url))
+            await asked.wait()
+            (await task).close()
+    await asyncio.sleep(0.05)
+    may_answer.set()
+    await gone(service)
+
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
