@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from app.server import fold_slashes
+
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 PAGES: Final = "pages"
 
@@ -29,7 +31,7 @@ class RequestStats(msgspec.Struct):
 
 
 class RequestCounter:
-    """An ASGI application around another; `operations` names the operation of each path, all others are pages."""
+    """An ASGI application around another; `operations` names what a POST of each path calls, all else are pages."""
 
     def __init__(self, application: Asgi, operations: Mapping[str, str]) -> None:
         self.stats = RequestStats()
@@ -53,7 +55,7 @@ class RequestCounter:
         try:
             await self._application(scope, receive, watched)
         finally:
-            name = self._operations.get("/" + scope["path"].lstrip("/"), PAGES)
+            name = self._operations.get(fold_slashes(scope["path"]), PAGES) if scope["method"] == "POST" else PAGES
             self._count(name, code, time.perf_counter() - started)
 
     def _count(self, operation: str, code: str, seconds: float) -> None:

@@ -13,13 +13,16 @@ def answering(status: int, *headers: tuple[bytes, bytes]) -> Any:
     return application
 
 
-async def call(application: Any, path: str, kind: str = "http") -> RequestCounter:
-    counter = RequestCounter(application, {"/createSignalingChannel": "CreateSignalingChannel"})
+OPERATIONS = {"/createSignalingChannel": "CreateSignalingChannel", "/v1/connect-ticket": "CreateConnectTicket"}
+
+
+async def call(application: Any, path: str, kind: str = "http", method: str = "POST") -> RequestCounter:
+    counter = RequestCounter(application, OPERATIONS)
 
     async def send(message: Any) -> None:
         return
 
-    await counter({"type": kind, "path": path}, send, send)  # nothing is received
+    await counter({"type": kind, "path": path, "method": method}, send, send)  # nothing is received
     return counter
 
 
@@ -40,6 +43,17 @@ async def test_a_request_counts_by_operation_and_code(status: int, headers: Any,
     assert counter.stats.seconds["CreateSignalingChannel"] > 0
 
 
+@pytest.mark.parametrize("path", ["/v1/connect-ticket", "//v1/connect-ticket", "/v1//connect-ticket"])
+async def test_a_path_is_counted_as_it_is_routed(path: str) -> None:
+    counter = await call(answering(200), path)
+    assert counter.stats.requests == {("CreateConnectTicket", "OK"): 1}
+
+
+async def test_a_preflight_is_no_call() -> None:
+    counter = await call(answering(204), "/createSignalingChannel", method="OPTIONS")
+    assert counter.stats.requests == {(PAGES, "OK"): 1}
+
+
 async def test_any_other_path_counts_as_a_page_so_that_paths_make_no_labels() -> None:
     counter = await call(answering(404), "/" + "x" * 50)
     assert list(counter.stats.requests) == [(PAGES, "HTTP 404")]
@@ -56,5 +70,5 @@ async def test_a_request_without_answer_counts_too() -> None:
 
     counter = RequestCounter(fail, {})
     with pytest.raises(ConnectionResetError):
-        await counter({"type": "http", "path": "/"}, answering(200), answering(200))
+        await counter({"type": "http", "path": "/", "method": "GET"}, answering(200), answering(200))
     assert list(counter.stats.requests) == [(PAGES, "no answer")]
