@@ -23,6 +23,8 @@ CONFIG_VARIABLE = PREFIX + "CONFIG"
 HIDDEN = "********"
 _TYPO_LIKENESS = 0.85
 
+_HOST = r"^(|([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?)\Z"  # with or without a port, or empty
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 RelayPort = Annotated[int, Meta(ge=1024, le=65535)]
 
@@ -62,11 +64,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], Meta(description="private networks that relays may reach, separated by commas")
     ] = ()
     public_host: Annotated[
-        str, Meta(description="host name written into endpoint answers; empty: what the client asked")
+        str, Meta(pattern=_HOST, description="host name written into endpoint answers; empty: what the client asked")
     ] = ""
-    region: Annotated[str, Meta(pattern="^[a-z0-9-]+$", description="AWS region in ARNs")] = "us-west-2"
-    account: Annotated[str, Meta(pattern="^[0-9]{12}$", description="account in ARNs, 12 digits")] = "000000000000"
-    partition: Annotated[str, Meta(pattern="^[a-z0-9-]+$", description="AWS partition in ARNs")] = "aws"
+    region: Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="AWS region in ARNs")] = "us-west-2"
+    account: Annotated[str, Meta(pattern=r"^[0-9]{12}\Z", description="account in ARNs, 12 digits")] = "000000000000"
+    partition: Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="AWS partition in ARNs")] = "aws"
     account_channel_limit: Annotated[int, Meta(ge=1, le=1_000_000, description="channels an account may hold")] = 10_000
     data_dir: Annotated[str, Meta(description="folder of catalog, token keys and TURN secret, made with mode 0700")] = (
         "~/.local/state/heliograph"

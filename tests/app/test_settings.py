@@ -42,8 +42,12 @@ def test_the_config_flag_beats_its_variable(tmp_path: Path) -> None:
         ("HTTP_PORT", "web", "HTTP_PORT: web is not an integer"),
         ("HTTP_PORT", "80.0", "HTTP_PORT: 80.0 is not an integer"),
         ("DRAIN_S", "nan", "DRAIN_S: nan is not a number"),
+        ("PUBLIC_HOST", "https://kvs.example.com/", "PUBLIC_HOST: 'https://kvs.example.com/' is not allowed"),
+        ("PUBLIC_HOST", "kvs.example.com\n", "PUBLIC_HOST: 'kvs.example.com\\n' is not allowed"),
         ("LIMITS_PROFILE", "none", "LIMITS_PROFILE: none is none of aws, relaxed"),
         ("ACCOUNT", "12", "ACCOUNT: '12' is not allowed; it is the account in ARNs, 12 digits"),
+        ("ACCOUNT", "000000000000\n", "ACCOUNT: '000000000000\\n' is not allowed"),
+        ("REGION", "us-west-2\n", "REGION: 'us-west-2\\n' is not allowed"),
         ("ENDPOINT", "localhost:8080", "ENDPOINT: 'localhost:8080' is not allowed"),
         ("TURN_MIN_PORT", "50000", "TURN_MIN_PORT: 50000 is over TURN_MAX_PORT 49559"),
         ("TURN_PORT", "49200", "TURN_PORT: 49200 lies inside the relay ports 49160-49559"),
@@ -110,6 +114,11 @@ def test_lists_come_from_texts_and_files(tmp_path: Path) -> None:
     file = tmp_path / "heliograph.toml"
     file.write_text('allow_peer_cidrs = ["10.0.0.0/8"]')
     assert load({}, {}, str(file)).settings.allow_peer_cidrs == ("10.0.0.0/8",)
+
+
+@pytest.mark.parametrize("host", ["", "kvs.example.com", "kvs.example.com:8443", "[2001:db8::1]:8443", "10.0.0.1"])
+def test_a_public_host_is_a_name_or_an_address(host: str) -> None:
+    assert load({"public_host": host}, {}).settings.public_host == host
 
 
 def test_the_token_never_shows() -> None:
