@@ -135,7 +135,9 @@ class Node:
     async def running(self, listeners: Listeners, ending: Ending, master: Child | None = None) -> AsyncIterator[None]:
         """Serve while the block runs, beside the relay's process; then drain. The end of the relay sets `ending`.
 
-        The relay is ready and the port answers when the block begins. Raises: CommandError when the relay cannot start.
+        The port answers and the relay is ready when the block begins, unless `ending` came first.
+
+        Raises: CommandError when the relay cannot start.
         """
         pulse = operations.Pulse()
         metrics = Metrics(
@@ -156,7 +158,8 @@ class Node:
                 others = [group.create_task(ending.follow(self._turn)), group.create_task(self.hub.run())]
                 serving = group.create_task(http.run_until_exit())
                 await http.is_up.wait()
-                self.turn_uri = str((await self._turn.ready())["uri"])
+                if await ending.comes_after(self._turn.ready()):
+                    self.turn_uri = str((await self._turn.ready())["uri"])
                 yield
                 ops.is_draining = True
                 http.should_exit = True

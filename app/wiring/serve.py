@@ -38,5 +38,6 @@ async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: An
         turn.configure(TurnOrder(order.settings, (order.turn_secret.decode(),)))
         node = Node(order, turn)
         async with node.running(listeners, ending):
-            on_ready({"http": listeners.http_url, "https": None, "turn": node.turn_uri, "ops": listeners.ops_url})
+            if node.turn_uri:
+                on_ready({"http": listeners.http_url, "https": None, "turn": node.turn_uri, "ops": listeners.ops_url})
             await ending.event.wait()

@@ -1,4 +1,5 @@
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -87,6 +88,19 @@ async def test_the_end_of_the_relay_ends_everything_in_order() -> None:
     async for _ in connection:
         pass
     assert connection.close_code == 1001
+
+
+async def test_an_end_before_the_relay_is_ready_is_not_held_up() -> None:
+    turn = Child("turn", (sys.executable, "-c", "import time; time.sleep(60)"))
+    ending = Ending()
+    with listen("127.0.0.1", 0, "http_port") as http, listen("127.0.0.1", 0, "ops_port") as ops:
+        node = Node(NodeOrder(SETTINGS, MEMORY, (KEY,), SECRET), turn)
+        turn.configure(TurnOrder(SETTINGS, (SECRET.decode(),)))
+        asyncio.get_running_loop().call_later(0.1, ending.event.set)
+        async with asyncio.timeout(5), node.running(Listeners(http, ops), ending):
+            assert ending.event.is_set()
+            assert node.turn_uri == ""
+    assert not turn.is_alive
 
 
 async def test_a_catalog_that_cannot_be_opened_is_told_by_its_setting(tmp_path: Path) -> None:
