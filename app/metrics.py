@@ -20,7 +20,10 @@ Flat = Mapping[str, float]
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """Where the numbers are: `turn` and `master` give the last counters of those processes, empty without one."""
+    """Where the numbers are: `turn` and `master` give the last counters of those processes, empty without one.
+
+    `parts` are plain counters by the name of their metric; each field is a result.
+    """
 
     version: str
     hub: HubStats
@@ -28,6 +31,7 @@ class Sources(msgspec.Struct, frozen=True):
     turn: Callable[[], Flat] = dict
     master: Callable[[], Flat] = dict
     loop_lag_s: Callable[[], float] = float
+    parts: Mapping[str, msgspec.Struct] = {}
 
 
 class Metrics:
@@ -50,6 +54,9 @@ class Metrics:
         yield from _signaling(self._sources.hub)
         yield from _control(self._sources.requests)
         yield from _turn(self._sources.turn())
+        for name, stats in self._sources.parts.items():
+            results = [((result,), value) for result, value in msgspec.structs.asdict(stats).items()]
+            yield _counters(name, f"{name.replace('_', ' ')} by result", ["result"], results)
         yield from _media(self._sources.master())
 
 

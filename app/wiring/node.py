@@ -114,6 +114,12 @@ class Node:
         tickets = Tickets()
         verifier = TokenVerifier(order.keys, token_settings(self._settings))
         authenticator = Authenticator(verifier, tickets, wall=time.time, monotonic=time.monotonic)
+        self._counters = {
+            "auth_tokens": verifier.stats,
+            "auth_tickets": tickets.stats,
+            "auth_failures": authenticator.failures.stats,
+            "catalog_writes": self.store.stats,
+        }
         ice = IceSettings(uris=lambda: (self.turn_uri,) if self.turn_uri else (), secret=order.turn_secret)
         apis = (
             ChannelsApi(self.control, EndpointSettings(public_host=self._settings.public_host or None)),
@@ -148,6 +154,7 @@ class Node:
                 turn=lambda: self._turn.stats,
                 master=lambda: master.stats if master else {},
                 loop_lag_s=lambda: pulse.lag_s,
+                parts=self._counters,
             )
         )
         checks = {"catalog": self._check_catalog, "turn": self._check_turn}

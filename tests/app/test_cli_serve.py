@@ -130,6 +130,8 @@ def test_the_operations_port_answers(tmp_path: Path) -> None:
         run(service, token(tmp_path / "data", "--role", "admin"), "channel", "create", "secret-name")
         text = get(ops + "/metrics")[1].decode()
         assert 'heliograph_control_requests_total{code="OK",operation="CreateSignalingChannel"} 1.0' in text
+        for sample in ('auth_tokens_total{result="verified"} 1.0', 'catalog_writes_total{result="unavailable"} 0.0'):
+            assert f"heliograph_{sample}" in text
         assert "secret-name" not in text
         assert get(ops + "/")[0] == 404
         assert get(service.ready["http"] + "/metrics")[0] == 404

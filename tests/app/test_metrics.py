@@ -2,6 +2,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.metrics import Metrics, Sources
 from app.request_counter import SECONDS, RequestStats
+from channels.auth.ticket import TicketStats
 from channels.signaling.stats import DELIVERY_BOUNDS_S, HubStats
 
 TURN = {
@@ -28,7 +29,8 @@ def scraped(hub: HubStats | None = None) -> dict[str, float]:
         counts={"CreateSignalingChannel": [0] * (len(SECONDS) - 1) + [7, 0]},
         seconds={"CreateSignalingChannel": 0.7},
     )
-    sources = Sources("1.2.3", hub or HubStats(), requests, lambda: TURN, lambda: MASTER, lambda: 0.25)
+    parts = {"auth_tickets": TicketStats(issued=9, expired=1)}
+    sources = Sources("1.2.3", hub or HubStats(), requests, lambda: TURN, lambda: MASTER, lambda: 0.25, parts)
     text = Metrics(sources).text().decode()
     samples = {}
     for family in text_string_to_metric_families(text):
@@ -54,6 +56,8 @@ def test_every_metric_of_the_manual_is_there() -> None:
         "heliograph_control_requests_total{code=OK,operation=CreateSignalingChannel}": 7,
         "heliograph_control_request_seconds_sum{operation=CreateSignalingChannel}": 0.7,
         "heliograph_control_request_seconds_count{operation=CreateSignalingChannel}": 7,
+        "heliograph_auth_tickets_total{result=issued}": 9,
+        "heliograph_auth_tickets_total{result=expired}": 1,
         "heliograph_turn_allocations{}": 2,
         "heliograph_turn_allocate_total{}": 5,
         "heliograph_turn_relayed_bytes_total{direction=peers}": 100,
