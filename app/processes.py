@@ -264,7 +264,7 @@ class Ending:
         async with asyncio.TaskGroup() as group:
             first, end = group.create_task(waiting), group.create_task(self.event.wait())
             await asyncio.wait((first, end), return_when=asyncio.FIRST_COMPLETED)
-            is_done = first.done()
+            is_done = first.done() and not self.event.is_set()
             first.cancel()
             end.cancel()
         return is_done

@@ -112,6 +112,12 @@ async def test_what_comes_before_the_end_is_told() -> None:
     assert await Ending().comes_after(asyncio.sleep(0))
 
 
+async def test_what_comes_with_the_end_does_not_count() -> None:
+    ending = Ending()
+    ending.event.set()
+    assert not await ending.comes_after(asyncio.sleep(0))
+
+
 def test_numbers_of_nested_counters_become_dotted_names() -> None:
     class Inner(msgspec.Struct):
         frames: int = 3
