@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import re
 import ssl
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from channels.errors import Limit, ServiceError
 _TIMEOUT_S: Final = 10.0
 _ANSWER_LIMIT: Final = 4 * 1024 * 1024  # a list of 10,000 channels
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_URL: Final = re.compile(r"[!-~]+", re.ASCII)
+_TOKEN: Final = re.compile(r"[ -~]*", re.ASCII)
 _json = msgspec.json.Decoder(dict[str, Any])
 _encoder = msgspec.json.Encoder()
 
@@ -45,22 +48,24 @@ def service_error(status: int, code: str, body: dict[str, Any]) -> ServiceError:
     return ServiceError(f"{code or 'HTTP ' + str(status)}: {message}", limit)
 
 
+def _parse(endpoint: str) -> tuple[str, str, int | None, str]:
+    """Scheme, host, port and path of an endpoint."""
+    try:
+        parts = urlsplit(endpoint)
+        if parts.hostname and _URL.fullmatch(endpoint):
+            return _SCHEMES[parts.scheme], parts.hostname, parts.port, parts.path.rstrip("/")
+    except (ValueError, KeyError):
+        pass
+    raise EndpointUnreachableError(f"the endpoint {endpoint!r} must be a URL like http://127.0.0.1:8080")
+
+
 class ServiceClient:
     """Calls operations at one endpoint with one bearer token; holds no connection open."""
 
     def __init__(self, endpoint: str, token: str) -> None:
         self._endpoint = endpoint
         self._token = token
-        parts = urlsplit(endpoint)
-        scheme = _SCHEMES.get(parts.scheme)
-        try:
-            port = parts.port
-        except ValueError:
-            scheme, port = None, None
-        if scheme is None or not parts.hostname:
-            raise EndpointUnreachableError(f"the endpoint {endpoint!r} must be a URL like http://127.0.0.1:8080")
-        self._scheme, self._host, self._port = scheme, parts.hostname, port
-        self._prefix = parts.path.rstrip("/")
+        self._scheme, self._host, self._port, self._prefix = _parse(endpoint)
 
     def __repr__(self) -> str:
         return f"ServiceClient({self._endpoint!r})"
@@ -92,6 +97,8 @@ class ServiceClient:
         else:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
         headers = {"Content-Type": "application/json", "Connection": "close"}
+        if not _TOKEN.fullmatch(self._token):
+            raise EndpointUnreachableError("the token holds characters that no HTTP header may carry")
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
@@ -102,12 +109,9 @@ class ServiceClient:
             raise EndpointUnreachableError(
                 f"the certificate of {self._endpoint} is not trusted ({error.verify_message}): check SSL_CERT_FILE"
             ) from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:  # UnicodeError: no host may be called so
             raise EndpointUnreachableError(
                 f"no service answers at {self._endpoint} ({type(error).__name__}): check that it runs, host and port"
             ) from None
-        except ValueError:
-            # http.client refuses header values with line breaks and quotes them in its text: a token must not show.
-            raise EndpointUnreachableError("the token holds characters that no HTTP header may carry") from None
         finally:
             connection.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import http
 import logging
 import random
@@ -31,6 +30,7 @@ _FRAME_LIMIT: Final = 64 * 1024
 _PATIENCE_S: Final = 5.0  # how long a rate limit, which says when to come back, is waited for
 _RECEIVE_QUEUE: Final = 256  # frames; above it the socket is not read, so the service sees a slow peer
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 log = logging.getLogger(__name__)
 # The library writes request headers, and with them the token, at DEBUG: its logger stays above that.
 _library_log = logging.getLogger(__name__ + ".websocket")
@@ -57,6 +57,37 @@ class Message(msgspec.Struct, frozen=True):
     payload: bytes
     sender_client_id: str | None = None
     status: Status | None = None
+
+
+class _ChannelInfo(msgspec.Struct):
+    arn: str = msgspec.field(name="ChannelARN")
+
+
+class _Described(msgspec.Struct, rename="pascal"):
+    channel_info: _ChannelInfo
+
+
+class _Endpoint(msgspec.Struct, rename="pascal"):
+    protocol: str
+    resource_endpoint: str
+
+
+class _Endpoints(msgspec.Struct, rename="pascal"):
+    resource_endpoint_list: tuple[_Endpoint, ...]
+
+
+class _IceServer(msgspec.Struct, rename="pascal"):
+    uris: tuple[str, ...]
+    username: str = ""
+    password: str = ""
+    ttl: int = 0
+
+    def __repr__(self) -> str:
+        return f"_IceServer(uris={self.uris!r})"
+
+
+class _IceServers(msgspec.Struct, rename="pascal"):
+    ice_server_list: tuple[_IceServer, ...] = ()
 
 
 class RefusedError(Exception):
@@ -185,26 +216,22 @@ class SignalingClient:
         if self.settings.client_id:
             body["ClientId"] = self.settings.client_id
         answer = await _patiently(partial(service.call, "/v1/get-ice-server-config", body))
-        return tuple(
-            IceServer(
-                uris=tuple(server["Uris"]),
-                username=server["Username"],
-                password=server["Password"],
-                ttl_s=server["Ttl"],
-            )
-            for server in answer.get("IceServerList", ())
-        )
+        servers = _shaped(answer, _IceServers).ice_server_list
+        return tuple(IceServer(each.uris, each.username, each.password, each.ttl) for each in servers)
 
     async def _websocket_url(self) -> str:
         name = {"ChannelName": self.settings.channel_name}
         described = await _patiently(partial(self._service.call, "/describeSignalingChannel", name))
-        self._arn = _field(described, "ChannelInfo", "ChannelARN")
+        self._arn = _shaped(described, _Described).channel_info.arn
         wanted = {"Protocols": ["WSS", "HTTPS"], "Role": self.settings.role.value}
         question = {"ChannelARN": self._arn, "SingleMasterChannelEndpointConfiguration": wanted}
         answer = await _patiently(partial(self._service.call, "/getSignalingChannelEndpoint", question))
-        endpoints = {item["Protocol"]: item["ResourceEndpoint"] for item in answer.get("ResourceEndpointList", ())}
+        listed = _shaped(answer, _Endpoints).resource_endpoint_list
+        endpoints = {each.protocol: each.resource_endpoint for each in listed}
         self._https_endpoint = endpoints.get("HTTPS")
-        base = _field(endpoints, "WSS")
+        base = endpoints.get("WSS")
+        if base is None:
+            raise EndpointUnreachableError("the answer has no endpoint for WSS: is this the right service?")
         query = {"X-Amz-ChannelARN": self._arn}
         if self.settings.role is Role.VIEWER and self.settings.client_id:
             query["X-Amz-ClientId"] = self.settings.client_id
@@ -225,13 +252,11 @@ async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(wait_s * random.uniform(1.0, 1.5))  # noqa: S311  # spreads load, hides nothing
 
 
-def _field(answer: dict[str, Any], *names: str) -> str:
-    value: Any = answer
-    for name in names:
-        value = value.get(name) if isinstance(value, dict) else None
-    if not isinstance(value, str):
-        raise EndpointUnreachableError(f"the answer has no {'.'.join(names)}: is this the right service?")
-    return value
+def _shaped(answer: dict[str, Any], shape: type[S]) -> S:
+    try:
+        return msgspec.convert(answer, shape)
+    except msgspec.ValidationError as error:
+        raise EndpointUnreachableError(f"unexpected answer ({error}): is this the right service?") from None
 
 
 def _refusal(error: InvalidStatus) -> RefusedError:
@@ -256,7 +281,7 @@ def _read(frame: str | bytes) -> Message | None:
     try:
         wire = messages.decode_server(frame)
         payload = base64.b64decode(wire.message_payload + "==", altchars=b"-_" if _is_url_safe(wire) else None)
-    except (FrameError, binascii.Error):
+    except (FrameError, ValueError):
         log.warning("signaling frame ignored", extra={"characters": len(frame)})
         return None
     return Message(wire.message_type, payload, wire.sender_client_id, wire.status_response)

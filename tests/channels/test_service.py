@@ -121,15 +121,36 @@ async def test_an_endpoint_that_is_another_program_is_told(answer: bytes) -> Non
     assert endpoint in str(caught.value)
 
 
-@pytest.mark.parametrize("endpoint", ["", "demo", "ftp://host", "http://", "http://host:99999", "http://host:x"])
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        "demo",
+        "ftp://host",
+        "http://",
+        "http://host:99999",
+        "http://host:x",
+        "http://[::1",
+        "http://a b",
+        "http://host/a b",
+        "http://host/é",
+    ],
+)
 def test_an_endpoint_that_is_no_url_is_told(endpoint: str) -> None:
     with pytest.raises(EndpointUnreachableError, match=r"must be a URL like http://127.0.0.1:8080"):
         ServiceClient(endpoint, SECRET)
 
 
-async def test_a_token_that_no_header_can_carry_is_not_shown(service: Service) -> None:
-    with pytest.raises(EndpointUnreachableError) as caught:
-        await ServiceClient(service.http, SECRET + "\r\nX: y").call("/x", {})
+@pytest.mark.parametrize("endpoint", ["http://a..b", "http://" + "x" * 70])
+async def test_a_host_that_cannot_be_looked_up_is_told_as_such(endpoint: str) -> None:
+    with pytest.raises(EndpointUnreachableError, match=r"no service answers at"):
+        await ServiceClient(endpoint, SECRET).call("/x", {})
+
+
+@pytest.mark.parametrize("end", ["\r\nX: y", "\n", "é", "\x00"])
+async def test_a_token_that_no_header_can_carry_is_not_shown(service: Service, end: str) -> None:
+    with pytest.raises(EndpointUnreachableError, match="the token holds") as caught:
+        await ServiceClient(service.http, SECRET + end).call("/x", {})
 
     assert SECRET not in str(caught.value)
     assert caught.value.__cause__ is None

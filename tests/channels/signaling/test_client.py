@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -17,7 +18,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from channels.channel import Channel
 from channels.errors import AccessDeniedException, Limit, ResourceNotFoundException, ServiceError
 from channels.names import Role
-from channels.service import EndpointUnreachableError
+from channels.service import EndpointUnreachableError, ServiceClient
 from channels.signaling import client as client_module
 from channels.signaling.client import (
     ClientSettings,
@@ -195,8 +196,11 @@ async def test_a_silent_connection_says_that_it_is_there(
     assert heard[:3] == ["", "", ""]
 
 
+FOREIGN = '{"messageType":"X","messagePayload":"é"}'
+
+
 async def strange(connection: ServerConnection) -> None:
-    for frame in ("", "no JSON", b"\x00", '{"messageType":1}', '{"messageType":"X","messagePayload":"A"}'):
+    for frame in ("", "no JSON", b"\x00", '{"messageType":1}', '{"messageType":"X","messagePayload":"A"}', FOREIGN):
         await connection.send(frame)
     await connection.send('{"messageType":"NEW","messagePayload":"-_-_","other":1}')
     await connection.close(4000, "done")
@@ -211,7 +215,7 @@ async def test_frames_that_are_no_messages_are_skipped(caplog: pytest.LogCapture
 
     assert messages == [Message("NEW", b"\xfb\xff\xbf")]
     assert (connection.close_code, connection.close_reason) == (4000, "done")
-    assert caplog.text.count("signaling frame ignored") == 5
+    assert caplog.text.count("signaling frame ignored") == 6
 
 
 async def test_a_websocket_that_does_not_open_is_told_without_query_or_token() -> None:
@@ -259,6 +263,30 @@ async def test_no_token_is_in_settings_errors_or_logs(
     text = repr(made.settings) + repr(caught.value) + " ".join(record.getMessage() for record in ours)
     assert token not in text
     assert full not in text
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {"/describeSignalingChannel": {}},
+        {"/getSignalingChannelEndpoint": {"ResourceEndpointList": [{"Protocol": "WSS"}]}},
+        {"/getSignalingChannelEndpoint": {"ResourceEndpointList": 1}},
+        {"/getSignalingChannelEndpoint": {"ResourceEndpointList": [{"Protocol": "HTTPS", "ResourceEndpoint": "x:1"}]}},
+        {"/v1/get-ice-server-config": {"IceServerList": [{"Uris": "turn:x"}]}},
+        {"/v1/get-ice-server-config": {"IceServerList": 1}},
+    ],
+)
+async def test_answers_of_another_shape_are_told(
+    service: Service, channel: Channel, answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = ServiceClient.call
+
+    async def bent(self: ServiceClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return answers[path] if path in answers else await call(self, path, body)
+
+    monkeypatch.setattr(ServiceClient, "call", bent)
+    with pytest.raises(EndpointUnreachableError, match="is this the right service"):
+        await client(service, Role.MASTER).ice_servers()
 
 
 def certificate(folder: Path) -> Path:
