@@ -14,7 +14,7 @@ from channels.bus import Bus
 from channels.channel import Channel
 from channels.errors import ClientLimitExceededException, ServiceError, ServiceUnavailableException
 from channels.names import ChannelArn, Role
-from channels.presence import Presence
+from channels.presence import Admission, Presence
 from channels.signaling import messages
 from channels.signaling.deadlines import Deadlines
 from channels.signaling.exchange import Exchange
@@ -54,6 +54,7 @@ class Hub:
         self._exchange = Exchange(node, bus, presence, self._mailbox, self)
         self._members = Members()
         self._gates = Gates(limits)
+        self._coming: set[str] = set()  # ids of connections that wait for their admission
         self._deadlines: Deadlines[str] = Deadlines()
         self._held: dict[str, Mail] = {}
         self.stats = HubStats()
@@ -104,22 +105,15 @@ class Hub:
 
         Raises: ClientLimitExceededException (the limit is named), ServiceUnavailableException (draining).
         """
-        role, channel = connect.role, str(connect.channel.arn)
         self._refuse_while_draining()
+        connection_id = next(self._ids)
+        self._coming.add(connection_id)
         try:
-            self._gates.take(connect, self._now())
-        except ClientLimitExceededException:
-            self.stats.count_admission(role.value.lower(), "rate")
-            raise
-        client_id = "" if role is Role.MASTER else connect.client_id
-        admission = await self._presence.admit(
-            channel, role, client_id, next(self._ids), self.limits.viewers_per_channel
-        )
-        if admission is None:
-            self._gates.give_back(connect)
-            self.stats.count_admission(role.value.lower(), "full")
-            raise channel_is_full(self.limits)
-        rules = Rules(role, self.limits, self._now(), connect.expires_at)
+            admission = await self._admit(connect, connection_id)
+        finally:
+            is_replaced = connection_id not in self._coming
+            self._coming.discard(connection_id)
+        rules = Rules(connect.role, self.limits, self._now(), connect.expires_at)
         member = Member(connect, connection, admission.holder, rules)
         self._members.add(member)
         self._count_members()
@@ -128,11 +122,31 @@ class Hub:
         try:
             if admission.replaced is not None:
                 await self._exchange.evict(admission.replaced)
-            await self._collect(member)
+            self._refuse_while_draining()  # it may have begun while we waited
+            if is_replaced:
+                self.close_replaced(connection_id)
+            else:
+                await self._collect(member)
         except BaseException:
             await self.disconnect(member)
             raise
         return member
+
+    async def _admit(self, connect: Connect, connection_id: str) -> Admission:
+        role, name = connect.role, connect.role.value.lower()
+        try:
+            self._gates.take(connect, self._now())
+        except ClientLimitExceededException:
+            self.stats.count_admission(name, "rate")
+            raise
+        client_id = "" if role is Role.MASTER else connect.client_id
+        channel, limit = str(connect.channel.arn), self.limits.viewers_per_channel
+        admission = await self._presence.admit(channel, role, client_id, connection_id, limit)
+        if admission is None:
+            self._gates.give_back(connect)
+            self.stats.count_admission(name, "full")
+            raise channel_is_full(self.limits)
+        return admission
 
     def receive(self, member: Member, frame: str) -> None:
         """Work on one text frame of this connection: relay it, answer it, or nothing. Never blocks."""
@@ -251,7 +265,8 @@ class Hub:
         return member is not None and member.holder.fence == fence
 
     def close_replaced(self, connection_id: str) -> None:
-        """A newer connection took the slot of this one."""
+        """A newer connection took the slot of this one, perhaps before this one heard that it had it."""
+        self._coming.discard(connection_id)
         member = self._members.get(connection_id)
         if member is not None:
             self.close(member, NORMAL, _REPLACED[member.address.role])

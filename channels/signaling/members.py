@@ -106,9 +106,12 @@ class Members:
         return tuple(self._by_channel.get(channel, {}).values())
 
     def add(self, member: Member) -> None:
-        """Take a member in; it gets its slot, even if an older one is still there."""
+        """Take a member in; it gets its slot, unless one with a higher fence is there."""
         self._by_id[member.id] = member
-        self._by_channel.setdefault(member.channel, {})[member.address] = member
+        slots = self._by_channel.setdefault(member.channel, {})
+        current = slots.get(member.address)
+        if current is None or current.holder.fence < member.holder.fence:
+            slots[member.address] = member
         self.masters += member.address.role is Role.MASTER
 
     def remove(self, member: Member) -> bool:

@@ -5,8 +5,10 @@ import logging
 import msgspec
 import pytest
 
+from channels.embedded.presence import EmbeddedPresence
 from channels.errors import ClientLimitExceededException, ServiceUnavailableException
 from channels.names import Role
+from channels.presence import Admission
 from channels.signaling import envelope
 from channels.signaling.hub import TOO_SLOW
 from channels.signaling.limits import Limits, Rate
@@ -593,3 +595,62 @@ async def test_a_node_that_is_gone_delays_only_what_goes_there() -> None:
         await asyncio.sleep(0)
         a.say(master, "AAA1", recipientClientId="near")
         assert at_near.payloads == ["AAA1"]
+
+
+class DistantPresence(EmbeddedPresence):
+    """A presence behind a network: its answers to admissions come only while the gate is open."""
+
+    may_answer: asyncio.Event
+
+    async def admit(
+        self, channel: str, role: Role, client_id: str, connection_id: str, viewer_limit: int
+    ) -> Admission | None:
+        admission = await super().admit(channel, role, client_id, connection_id, viewer_limit)
+        await self.may_answer.wait()
+        return admission
+
+
+async def test_a_master_that_is_replaced_before_it_hears_of_its_admission_is_closed(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    near = a.hub._presence
+    distant = DistantPresence("a", near._slots)  # type: ignore[attr-defined]
+    distant.may_answer = asyncio.Event()
+    a.hub._presence = distant
+    async with running(*dict.fromkeys(nodes)):
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(a.master())
+            await asyncio.sleep(0)
+            a.hub._presence = near
+            _, at_second = await b.master()
+            distant.may_answer.set()
+        older, at_first = first.result()
+        viewer, _ = await b.viewer("v1")
+        b.say(viewer, "AAA0")
+        await at_second.wait_for(1)
+        await a.hub.disconnect(older)
+        b.say(viewer, "AAA1")
+        await at_second.wait_for(2)
+
+    assert at_first.closed == (1000, "replaced by a newer master")
+    assert at_first.frames == []
+    assert at_second.closed is None
+
+
+async def test_a_connection_that_is_admitted_during_the_drain_is_refused() -> None:
+    (node,) = cluster()
+    distant = DistantPresence("a")
+    distant.may_answer = asyncio.Event()
+    node.hub._presence = distant
+    async with running(node), asyncio.TaskGroup() as group:
+        coming = group.create_task(refused(node))
+        await asyncio.sleep(0)
+        await node.hub.drain(0.0)
+        distant.may_answer.set()
+        await coming
+
+    assert (node.hub.stats.viewers, len(distant)) == (0, 0)
+
+
+async def refused(node: Node) -> None:
+    with pytest.raises(ServiceUnavailableException):
+        await node.viewer("v1")

@@ -49,6 +49,16 @@ def test_the_newer_member_keeps_the_slot_when_the_older_goes() -> None:
     assert members.find(ARN, Address(Role.VIEWER, "v1")) is new
 
 
+def test_an_older_member_that_comes_late_does_not_take_the_slot() -> None:
+    members = Members()
+    old, new = member(1, Role.MASTER), member(2, Role.MASTER)
+    members.add(new)
+    members.add(old)
+
+    assert members.find(ARN, MASTER) is new
+    assert members.get("a-1") is old
+
+
 def test_frames_that_wait_are_released_in_order_and_bounded() -> None:
     viewer = member(1, Role.VIEWER, "v1")
 
