@@ -4,6 +4,7 @@ Also names two masters that throw each other out, once per window. Source: KVS d
 """
 
 import logging
+from collections import OrderedDict
 from typing import Final
 
 from channels.errors import ClientLimitExceededException, Limit
@@ -41,7 +42,7 @@ class Gates:
     def __init__(self, limits: Limits, gate_limit: int = _GATE_LIMIT) -> None:
         self._limits = limits
         self._gate_limit = gate_limit
-        self._gates: dict[str, _Gate] = {}
+        self._gates: OrderedDict[str, _Gate] = OrderedDict()  # least recently used first
 
     def __len__(self) -> int:
         return len(self._gates)
@@ -63,6 +64,7 @@ class Gates:
         if gate is None:
             self._make_room(now)
             gate = self._gates[channel] = _Gate(self._limits, now)
+        self._gates.move_to_end(channel)
         meter = gate.meter(connect.role)
         wait_s = 0.0 if meter is None else meter.take(now)
         if wait_s > 0.0 and connect.role is Role.MASTER:
@@ -77,8 +79,9 @@ class Gates:
             meter.give_back()
 
     def tidy(self, now: float) -> None:
-        """Forget the channels whose meters are full again."""
-        self._gates = {channel: gate for channel, gate in self._gates.items() if not gate.is_idle(now)}
+        """Forget the channels whose meters are full again, from the one that was left alone the longest."""
+        while self._gates and self._gates[channel := next(iter(self._gates))].is_idle(now):
+            del self._gates[channel]
 
     def _report(self, gate: _Gate, connect: Connect, now: float) -> None:
         gate.refused += 1
@@ -101,8 +104,8 @@ class Gates:
     def _make_room(self, now: float) -> None:
         if len(self._gates) >= self._gate_limit:
             self.tidy(now)
-        while len(self._gates) >= self._gate_limit:  # all are in use: the oldest gives way
-            del self._gates[next(iter(self._gates))]
+        while len(self._gates) >= self._gate_limit:  # all are in use: the one longest unused gives way
+            self._gates.popitem(last=False)
 
 
 def channel_is_full(limits: Limits) -> ClientLimitExceededException:

@@ -5,7 +5,7 @@ import pytest
 from channels.errors import ClientLimitExceededException
 from channels.names import Role
 from channels.signaling.gate import FIGHT_WINDOW_S, Gates, channel_is_full
-from channels.signaling.limits import Limits
+from channels.signaling.limits import Limits, Meter
 from channels.signaling.members import Connect
 from tests.channels.signaling.rig import channel
 
@@ -101,6 +101,34 @@ def test_channels_left_alone_are_forgotten() -> None:
     gates.tidy(20.0)
 
     assert len(gates) == 0
+
+
+def test_tidying_a_busy_table_looks_at_few_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    gates = Gates(Limits.aws())
+    for number in range(1000):
+        gates.take(Connect(channel(f"c{number}"), Role.VIEWER, "v"), number / 100)
+    looks = []
+    is_full = Meter.is_full
+    monkeypatch.setattr(Meter, "is_full", lambda self, now: (looks.append(now), is_full(self, now))[1])
+    gates.tidy(10.0)
+
+    assert len(looks) < 2100
+    looks.clear()
+    for _ in range(100):
+        gates.tidy(10.0)
+    assert len(looks) <= 200
+    gates.tidy(30.0)
+    assert len(gates) == 0
+
+
+def test_the_channel_that_was_used_last_stays_when_the_table_is_full() -> None:
+    gates = Gates(Limits.aws(), gate_limit=2)
+    passed(gates, MASTER, 0.0, 3)
+    gates.take(Connect(channel("c1"), Role.VIEWER, "v"), 0.0)
+    passed(gates, MASTER, 0.0, 1)
+    gates.take(Connect(channel("c2"), Role.VIEWER, "v"), 0.0)
+
+    assert passed(gates, MASTER, 0.0, 3) == 0
 
 
 def test_the_table_is_bounded() -> None:
