@@ -9,30 +9,35 @@ from typing import Final
 
 from channels.errors import ClientLimitExceededException, Limit
 from channels.names import Role
-from channels.signaling.limits import Limits, Meter
+from channels.signaling.limits import Limits, Meter, Rate
 from channels.signaling.members import Connect
 
 FIGHT_WINDOW_S: Final = 10.0
 _GATE_LIMIT: Final = 20_000
+# A master that restarts takes its own slot; more than this, and two of them throw each other out. Two of the C SDK
+# come 0.65 times per second, far below the limit.
+_REPLACEMENTS: Final = Rate(0.1, 3)
 log = logging.getLogger(__name__)
 
 
 class _Gate:
     """The meters of one channel."""
 
-    __slots__ = ("last_report", "master", "refused", "viewer")
+    __slots__ = ("last_report", "master", "refused", "replaced", "replacements", "viewer")
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.master = None if limits.master_connects is None else Meter.of(limits.master_connects, now)
         self.viewer = None if limits.viewer_connects is None else Meter.of(limits.viewer_connects, now)
         self.last_report = float("-inf")
+        self.replacements = Meter.of(_REPLACEMENTS, now)
         self.refused = 0
+        self.replaced = 0
 
     def meter(self, role: Role) -> Meter | None:
         return self.master if role is Role.MASTER else self.viewer
 
     def is_idle(self, now: float) -> bool:
-        meters = (self.master, self.viewer)
+        meters = (self.master, self.viewer, self.replacements)
         return now >= self.last_report + FIGHT_WINDOW_S and all(m is None or m.is_full(now) for m in meters)
 
 
@@ -68,6 +73,7 @@ class Gates:
         meter = gate.meter(connect.role)
         wait_s = 0.0 if meter is None else meter.take(now)
         if wait_s > 0.0 and connect.role is Role.MASTER:
+            gate.refused += 1
             self._report(gate, connect, now)
         self._refuse(connect.role, wait_s)
 
@@ -83,13 +89,26 @@ class Gates:
         while self._gates and self._gates[channel := next(iter(self._gates))].is_idle(now):
             del self._gates[channel]
 
+    def note_replaced(self, connect: Connect, now: float) -> None:
+        """Note that this connect took the slot of another connection."""
+        gate = self._gates.get(str(connect.channel.arn))
+        if gate is None or connect.role is not Role.MASTER:
+            return
+        gate.replaced += 1
+        if gate.replacements.take(now) > 0.0:
+            self._report(gate, connect, now)
+
     def _report(self, gate: _Gate, connect: Connect, now: float) -> None:
-        gate.refused += 1
         if now < gate.last_report + FIGHT_WINDOW_S:
             return
-        extra = {"channel": connect.channel.arn.name, "source": connect.source, "refused": gate.refused}
+        extra = {
+            "channel": connect.channel.arn.name,
+            "source": connect.source,
+            "refused": gate.refused,
+            "replaced": gate.replaced,
+        }
         log.warning("masters compete for a channel", extra=extra)
-        gate.refused, gate.last_report = 0, now
+        gate.refused, gate.replaced, gate.last_report = 0, 0, now
 
     def _refuse(self, role: Role, wait_s: float) -> None:
         if wait_s <= 0.0:

@@ -121,6 +121,7 @@ class Hub:
         self.stats.count_admission(member.role, "replaced" if admission.replaced else "admitted")
         try:
             if admission.replaced is not None:
+                self._gates.note_replaced(connect, self._now())
                 await self._exchange.evict(admission.replaced)
             self._refuse_while_draining()  # it may have begun while we waited
             if is_replaced:

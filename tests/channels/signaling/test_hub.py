@@ -329,6 +329,20 @@ async def test_masters_that_fight_are_held_to_the_rate_and_named(caplog: pytest.
     assert node.hub.stats.admissions["master", "rate"] == 60 - came
 
 
+@pytest.mark.parametrize(("seconds", "reports"), [(1.5, 1), (30.0, 0)])
+async def test_masters_that_replace_each_other_below_the_rate_are_named(
+    caplog: pytest.LogCaptureFixture, nodes: tuple[Node, Node], seconds: float, reports: int
+) -> None:
+    async with running(*dict.fromkeys(nodes)):
+        for number in range(13):
+            await nodes[number % 2].master()
+            nodes[0].clock.now += seconds
+            nodes[0].hub.expire()
+
+    found = {record.source for record in caplog.records if "compete" in record.message}  # type: ignore[attr-defined]
+    assert len(found) == reports
+
+
 async def test_a_slow_peer_is_closed_and_delays_nobody(nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     async with running(*dict.fromkeys(nodes)):
