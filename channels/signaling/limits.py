@@ -8,9 +8,10 @@ from typing import Final
 import msgspec
 
 from channels.bucket import Bucket
+from channels.signaling.messages import FRAME_LIMIT
 
 FRAME_OVERHEAD: Final = 700  # JSON around a payload: type, keys, a sender id of 256 characters
-_PAYLOAD_MAX: Final = 18_750 - FRAME_OVERHEAD  # the C SDK drops a connection at a frame of 18,750 bytes
+_PAYLOAD_MAX: Final = FRAME_LIMIT - FRAME_OVERHEAD
 
 
 class Rate(msgspec.Struct, frozen=True):

@@ -126,20 +126,20 @@ class Rules:
         if meter is None:
             return None
         if self.role is Role.MASTER:
-            wait_s = self._pair(message, now).take(now)
+            wait_s = self._pair(message, meter, now).take(now)
             if wait_s > 0.0:
                 return Limit(_RATE_NAMES[message.action], meter.rate, wait_s)
         wait_s = meter.take(now)
         return Limit(_RATE_NAMES[message.action], meter.rate, wait_s) if wait_s > 0.0 else None
 
-    def _pair(self, message: ClientMessage, now: float) -> Meter:
+    def _pair(self, message: ClientMessage, whole: Meter, now: float) -> Meter:
         """The meter of one kind of message to one viewer; those that are full again are forgotten."""
         key = (message.action, message.recipient)
         meter = self._pairs.get(key)
         if meter is None:
-            self._make_room(12 * self._limits.viewers_per_channel, now)
-            rate = dict(_rates(self._limits))[message.action] or _MALFORMED
-            meter = self._pairs[key] = Meter.of(rate, now)
+            viewers = self._limits.viewers_per_channel
+            self._make_room(12 * viewers, now)
+            meter = self._pairs[key] = Meter(whole.rate, whole.burst / viewers, now)
         return meter
 
     def _make_room(self, bound: int, now: float) -> None:
