@@ -33,7 +33,7 @@ Your camera as the master of the channel camera; watch it at the first address w
 
 With curl, and without a browser:
   export HELIOGRAPH_ENDPOINT={http} HELIOGRAPH_TOKEN={token}
-  curl -s $HELIOGRAPH_ENDPOINT/describeSignalingChannel -H "Authorization: Bearer $HELIOGRAPH_TOKEN" \
+  curl -s $HELIOGRAPH_ENDPOINT/describeSignalingChannel -H "Authorization: Bearer $HELIOGRAPH_TOKEN" \\
     -d '{{"ChannelName":"{channel_name}"}}'
   {program} viewer --channel {channel_name} --frames 90 --relay
 """

@@ -98,10 +98,12 @@ def test_a_newer_master_takes_over_and_the_demo_runs_on() -> None:
         command = [*COMMAND, "master", "--channel", "demo"]
         own = demo.children()["master"]
         with subprocess.Popen(command, env=clean() | demo.environment(), stderr=subprocess.DEVNULL) as newer:
-            assert ends_within(own, 5)
-            answer = _run(demo, "viewer", "--channel", "demo", "--frames", "1", "--json")
-            assert answer.returncode == 0, answer.stderr
-            newer.terminate()
+            try:
+                assert ends_within(own, 5)
+                answer = _run(demo, "viewer", "--channel", "demo", "--frames", "1", "--json")
+                assert answer.returncode == 0, answer.stderr
+            finally:
+                newer.terminate()
             assert newer.wait(5) == 0
         assert demo.stop()[0] == 0
         assert demo.process.stderr is not None
@@ -119,25 +121,30 @@ def test_a_viewer_sees_the_picture_directly_and_by_relay() -> None:
             assert report["counter_last"] > report["counter_first"]
 
 
-def test_the_page_for_people_has_lines_that_work(tmp_path: Path) -> None:
+def test_the_page_for_people_has_lines_that_work() -> None:
     command = [*COMMAND, "demo", "--http-port", "0", "--turn-port", "0", "--ops-port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean()) as process:
-        assert process.stdout is not None
-        page: list[str] = []
-        for line in process.stdout:
-            page.append(line.strip())
-            if " viewer --channel demo" in line:
-                break
-        text = "\n".join(page)
-        assert "/viewer#channel=demo&token=" in text
-        assert "/viewer#channel=demo&relay=1&token=" in text
-        assert "/master#channel=camera&token=" in text
-        start = next(index for index, line in enumerate(page) if line.startswith("export "))
-        script = "\n".join(page[start : start + 3])
-        answer = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=10, check=False)
-        assert json.loads(answer.stdout)["ChannelInfo"]["ChannelName"] == "demo", answer
-        process.terminate()
+        try:
+            text = _page(process)
+            assert "/viewer#channel=demo&token=" in text
+            assert "/viewer#channel=demo&relay=1&token=" in text
+            assert "/master#channel=camera&token=" in text
+            script = text[text.index("  export ") : text.rindex("\n")]  # export and curl; the last line is the viewer's
+            answer = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=10, check=False)
+            assert json.loads(answer.stdout)["ChannelInfo"]["ChannelName"] == "demo", answer
+        finally:
+            process.terminate()
         assert process.wait(5) == 0
+
+
+def _page(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    page: list[str] = []
+    for line in process.stdout:
+        page.append(line.rstrip())
+        if " viewer --channel demo" in line:
+            break
+    return "\n".join(page)
 
 
 @pytest.mark.parametrize(
