@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from fractions import Fraction
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ OPTIONS = {"protocol_whitelist": "file"}
 USUAL_FPS = Fraction(25)
 SLOWEST_FPS, FASTEST_FPS = 1, 120
 LEAST_SIDE, LARGEST_SIDE = 16, 4096
+HELD_S = 4.0
+HELD_BYTES = 16 * 1024 * 1024
+"""How far one stream of a file may run ahead of the other, encoded: fragmented files and transport streams do."""
 HELD_PICTURES = 16
 HELD_SOUNDS = 100
 
@@ -84,7 +88,7 @@ class FileSource:
         streams = [video, *container.streams.audio[:1]] if sounds else [video]
         start_s = (container.start_time or 0) / av.time_base
         picture_at = offset - 1 / self.fps
-        for packet in container.demux(streams):
+        for packet in _interleaved(container.demux(streams), len(streams)):
             for frame in _decoded(packet):
                 time_s = None if frame.time is None else max(frame.time - start_s, 0.0)
                 if isinstance(frame, av.VideoFrame):
@@ -119,6 +123,32 @@ class _Sounds:
             if piece.samples == OPUS_FRAME_SAMPLES:
                 yield Sound(piece, self._offset + self._start_s + self._count * SOUND_S)
                 self._count += 1
+
+
+def _interleaved(packets: "Iterator[av.Packet[Any]]", streams: int) -> "Iterator[av.Packet[Any]]":
+    """Packets of all streams by decoding time: a stream that runs ahead is held here, where it is still small."""
+    held: list[tuple[float, int, av.Packet[Any]]] = []
+    held_bytes = 0
+    counts: dict[int, int] = {}
+    reached: dict[int, float] = {}
+    for number, packet in enumerate(packets):
+        index = packet.stream.index
+        time_s = reached.get(index, 0.0)  # without a time of its own a packet stays behind the one before it
+        if packet.dts is not None and packet.time_base is not None:
+            time_s = max(time_s, float(packet.dts * packet.time_base))
+        reached[index] = time_s
+        counts[index] = counts.get(index, 0) + 1
+        heappush(held, (time_s, number, packet))
+        held_bytes += packet.size
+        while held and (
+            sum(map(bool, counts.values())) == streams or held_bytes > HELD_BYTES or time_s - held[0][0] > HELD_S
+        ):
+            first = heappop(held)[2]
+            counts[first.stream.index] -= 1
+            held_bytes -= first.size
+            yield first
+    for _, _, packet in sorted(held):
+        yield packet
 
 
 def _in_order(items: Iterator[Picture | Sound]) -> Iterator[Picture | Sound]:

@@ -1,5 +1,6 @@
 """A media file that plays for ever."""
 
+from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -60,6 +61,34 @@ def test_both_streams_come_in_order_of_time(clip: Path) -> None:
     times = [item.time_s for item in got]
     assert times == sorted(times)
     assert sum(isinstance(item, Sound) for item in got) > sum(isinstance(item, Picture) for item in got)
+
+
+def write_fragmented(path: Path, fps: int, seconds: int) -> Path:
+    """An MP4 whose fragments hold all their pictures before all their sound."""
+    with av.open(
+        str(path), "w", options={"movflags": "empty_moov+default_base_moof", "frag_duration": "3000000"}
+    ) as out:
+        video = out.add_stream("libx264", rate=fps)
+        video.width, video.height, video.pix_fmt = 160, 90, "yuv420p"
+        sound = out.add_stream("aac", rate=48_000, layout="stereo")
+        packets = []
+        for _ in range(fps * seconds):
+            packets += video.encode(av.VideoFrame(160, 90, "yuv420p"))
+        for block in range(48_000 * seconds // 1024):
+            piece = av.AudioFrame("s16", "stereo", 1024)
+            piece.sample_rate, piece.pts, piece.time_base = 48_000, block * 1024, Fraction(1, 48_000)
+            packets += sound.encode(piece)
+        packets += [*video.encode(), *sound.encode()]
+        for packet in sorted(packets, key=lambda packet: (packet.dts or 0) * packet.time_base):
+            out.mux(packet)
+    return path
+
+
+def test_time_never_falls_where_pictures_lie_far_before_their_sound(tmp_path: Path) -> None:
+    got = play(FileSource(write_fragmented(tmp_path / "fragmented.mp4", fps=60, seconds=3)), 260)
+    times = [item.time_s for item in got]
+    assert times == sorted(times)
+    assert sum(isinstance(item, Sound) for item in got) > 90
 
 
 def test_sound_is_20_ms_of_48_khz_stereo_without_overlap(clip: Path) -> None:
