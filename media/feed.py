@@ -239,13 +239,15 @@ async def _in_thread(
 
     thread = threading.Thread(target=body, name=name, daemon=True)
     thread.start()
-    try:
-        await asyncio.shield(ended)
-    except asyncio.CancelledError:
-        stop.set()
-        wake()
-        await ended
-        raise
-    finally:
-        if ended.done():
-            thread.join()
+    is_cancelled = False
+    while not ended.done():
+        try:
+            await asyncio.wait((ended,))
+        except asyncio.CancelledError:  # however often: the thread calls into this loop, so it must not outlive us
+            is_cancelled = True
+            stop.set()
+            wake()
+    thread.join()
+    ended.result()
+    if is_cancelled:
+        raise asyncio.CancelledError

@@ -231,6 +231,35 @@ async def test_watcher_before_the_start_is_served() -> None:
     assert media_threads() == set()
 
 
+async def test_cancelled_twice_it_still_waits_for_its_threads_without_holding_up_the_loop() -> None:
+    inside, release = threading.Event(), threading.Event()
+
+    class Slow(PatternSource):
+        def frames(self, pace: Pace) -> Generator[Picture | Sound, None, None]:
+            yield from super().frames(lambda time_s: time_s == 0)
+            inside.set()
+            release.wait(5)
+
+    faults: list[dict[str, object]] = []
+    outside = asyncio.all_tasks()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+    feed = Feed(Slow(160, 90, 60), QUICK)
+    task = asyncio.create_task(feed.run())
+    feed.attach(Codec.H264, Watcher())
+    await asyncio.to_thread(inside.wait, 5)
+    for _ in range(3):
+        for other in asyncio.all_tasks() - outside:  # as a loop that is shut down does
+            other.cancel()
+        await asyncio.sleep(0.01)
+    assert not task.done()
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert media_threads() == set()
+    await asyncio.sleep(0)
+    assert faults == []
+
+
 async def test_sink_that_fails_does_not_take_the_picture_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
     def broken(_unit: AccessUnit) -> None:
         raise RuntimeError("no such viewer")
