@@ -20,6 +20,8 @@ HIDDEN: Final = "***"
 _SERVER_LOGGERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 # Whatever the level: below these the libraries write whole headers, frames (SDP) and candidates' addresses.
 _LEAST_LEVELS: Final = {"websockets": logging.INFO, "aioice": logging.WARNING, "aiortc": logging.WARNING}
+# The HTTP server calls these errors and adds a traceback; they are the peer's, which is told by the close code.
+_FAULTS_OF_PEERS: Final = frozenset(("Invalid UTF-8 sequence received from client.",))
 _OWN_FIELDS: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
 _NAME_LIMIT: Final = 64
 
@@ -64,7 +66,8 @@ def _hide_value(part: str) -> str:
 class RedactingFilter(logging.Filter):
     """Hides secrets in the message, and keeps the arguments where it can: some formatters read them one by one.
 
-    With `least_level` it drops what is below: the HTTP server writes whole headers and frames when debugged.
+    With `least_level` it drops what is below: the HTTP server writes whole headers and frames when debugged. Faults
+    of peers are dropped, too, so that nobody fills the log from outside.
     """
 
     def __init__(self, least_level: int = logging.NOTSET) -> None:
@@ -73,7 +76,7 @@ class RedactingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record; False when it must not be written at all."""
-        if record.levelno < self._least_level:
+        if record.levelno < self._least_level or record.msg in _FAULTS_OF_PEERS:
             return False
         if not record.args:
             record.msg = redact(str(record.msg))

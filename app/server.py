@@ -146,8 +146,8 @@ class _Handshake:
 
     async def send(self, message: Message) -> None:
         """Pass on, and see whether it is a refusal."""
-        self._is_refused = self._is_refused or message["type"] == "websocket.http.response.start"
         await self._send(message)
+        self._is_refused = self._is_refused or message["type"] == "websocket.http.response.start"
 
     async def end(self) -> None:
         """Return once a refused connection is closed, or after a while; at once for any other."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 FRAME_BYTES = 64 * 1024
 HEAD_BYTES = 64 * 1024
@@ -69,6 +70,17 @@ class HttpProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's websocket with a bound on pongs, which alone no application limits."""
+
+    def handle_ping(self) -> None:
+        """Answer, but not while the peer leaves the answers before unread (RFC 6455, 5.5.3)."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+
 class HttpServer(uvicorn.Server):
     """HTTP and websockets of one ASGI application on one listener.
 
@@ -80,7 +92,7 @@ class HttpServer(uvicorn.Server):
             uvicorn.Config(
                 application,
                 http=HttpProtocol,
-                ws="websockets-sansio",
+                ws=WebSocketProtocol,
                 ws_max_size=FRAME_BYTES,
                 ws_per_message_deflate=False,
                 lifespan="off",

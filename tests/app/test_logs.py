@@ -210,6 +210,12 @@ def test_filter_drops_what_is_below_its_level() -> None:
     assert RedactingFilter(logging.INFO).filter(record("x"))
 
 
+def test_filter_drops_faults_of_peers() -> None:
+    fault = logging.makeLogRecord({"msg": "Invalid UTF-8 sequence received from client.", "levelno": logging.ERROR})
+    assert not RedactingFilter().filter(fault)
+    assert RedactingFilter().filter(logging.makeLogRecord({"msg": "a fault of ours", "levelno": logging.ERROR}))
+
+
 @pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
 def test_formatter_alone_hides_too(formatter: logging.Formatter) -> None:
     given = record("%s", f"Bearer {JWT}")

@@ -106,6 +106,38 @@ async def test_a_frame_over_the_cap_closes_the_socket() -> None:
     assert caught.value.rcvd.code == 1009
 
 
+class Hearing(Echo):
+    """A websocket application that says when it has heard a message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_heard = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+        self.has_heard.set()
+
+
+async def test_pongs_that_nobody_reads_do_not_pile_up() -> None:
+    hearing = Hearing()
+    async with (
+        serving(hearing, hearing.drain) as (place, server),
+        connect(f"ws://{place}/viewer", compression=None, ping_interval=None) as client,
+    ):
+        client.transport.pause_reading()
+        for _ in range(200_000):
+            client.protocol.send_ping(b"x" * 125)
+        client.protocol.send_text(b"the last one")
+        client.transport.write(b"".join(client.protocol.data_to_send()))
+        async with asyncio.timeout(10):
+            await hearing.has_heard.wait()
+        waiting = max(socket.transport.get_write_buffer_size() for socket in server.server_state.connections)
+        client.transport.abort()
+    assert waiting < 1_000_000
+
+
 async def test_compression_is_not_offered() -> None:
     echo = Echo()
     async with serving(echo, echo.drain) as (place, _), connect(f"ws://{place}/viewer") as client:
