@@ -3,6 +3,7 @@
 RTCSessionDescriptionInit and RTCIceCandidateInit of W3C WebRTC; SDP of RFC 8829; fingerprints of RFC 8122.
 """
 
+import contextlib
 import re
 
 import msgspec
@@ -107,13 +108,32 @@ def sha256_only(sdp: str) -> str:
 
 
 def without_end_of_candidates(sdp: str) -> str:
-    """Leave out end-of-candidates: candidates of the sender may still follow, or the receiver has more to pair."""
+    """Leave out end-of-candidates: more may still follow."""
     return _filter(sdp, _END_OF_CANDIDATES)
 
 
-def has_end_of_candidates(sdp: str) -> bool:
-    """Whether the description says that no further candidates will come."""
-    return any(_END_OF_CANDIDATES.match(line) for line in sdp.splitlines())
+def split_candidates(sdp: str) -> tuple[str, list[Candidate]]:
+    """Take the candidates out of a description, with their end at the end where it is told; broken ones are lost.
+
+    Handled like those that come by trickle they are bounded, and no name among them that must be looked up holds
+    the description back.
+    """
+    rest: list[str] = []
+    found: list[Candidate] = []
+    has_end = False
+    index = -1
+    for line in sdp.splitlines(keepends=True):
+        if line.startswith("a=candidate:"):
+            with contextlib.suppress(ValueError, IndexError, AssertionError):
+                candidate = candidate_from_sdp(line.strip().removeprefix("a=candidate:"))
+                candidate.sdpMLineIndex = max(index, 0)
+                found.append(Candidate(candidate, None))
+        elif _END_OF_CANDIDATES.match(line):
+            has_end = True
+        else:
+            index += line.startswith("m=")
+            rest.append(line)
+    return "".join(rest), found + [Candidate(None, None)] * has_end
 
 
 def ufrag(sdp: str) -> str | None:

@@ -164,7 +164,9 @@ class Peer:
         return self.end or End.LEFT
 
     async def _negotiate(self, connection: RTCPeerConnection) -> None:
-        offered = description.without_end_of_candidates(self._offer.sdp)
+        offered, candidates = description.split_candidates(self._offer.sdp)
+        for candidate in candidates:
+            self.add_candidate(candidate)
         try:
             for section in description.plan(offered, has_audio=self._settings.has_audio):
                 self._prepare(connection, section)
@@ -286,8 +288,6 @@ class Peer:
 
     async def _take_candidates(self, connection: RTCPeerConnection) -> None:
         async with asyncio.TaskGroup() as group:
-            if description.has_end_of_candidates(self._offer.sdp):
-                group.create_task(self._end_candidates(connection))
             while True:
                 candidate = await self._candidates.get()
                 if candidate.candidate is None:

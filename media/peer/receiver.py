@@ -110,9 +110,15 @@ class ReceivingPeer:
     def candidate_received(self, payload: bytes) -> None:
         """Take a candidate of the master; broken ones and those over the bound are left out."""
         try:
-            self._candidates.put_nowait(description.read_candidate(payload))
-        except (DescriptionError, asyncio.QueueFull) as error:
-            _log.info("candidate left out", extra={"reason": type(error).__name__})
+            self._take(description.read_candidate(payload))
+        except DescriptionError as error:
+            _log.info("candidate left out", extra={"reason": str(error)})
+
+    def _take(self, candidate: Candidate) -> None:
+        try:
+            self._candidates.put_nowait(candidate)
+        except asyncio.QueueFull:
+            _log.info("candidate left out", extra={"reason": "too many"})
 
     def candidates_tried(self) -> str:
         """Our candidates and the master's, for a person."""
@@ -184,10 +190,11 @@ class ReceivingPeer:
         self._connection.on("track", lambda track: group.create_task(self._consume(track)))
         try:
             answer = description.read_description(payload, "answer")
-            self._offered.extend(dict.fromkeys(description.candidate_addresses(answer.sdp)))
-            sdp = description.without_end_of_candidates(answer.sdp)
+            sdp, candidates = description.split_candidates(answer.sdp)
             await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
             self._tally.codec = description.sent_codec(sdp) or ""
+            for candidate in candidates:
+                self._take(candidate)
         except Exception as error:  # noqa: BLE001 - aiortc raises whatever a broken answer makes it raise
             self.fail("no-answer", f"The master's answer cannot be used: {type(error).__name__}: {error}")
         else:

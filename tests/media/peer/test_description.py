@@ -99,11 +99,16 @@ async def test_only_sha256_fingerprints_stay() -> None:
     assert kept.count("\r\n") == offer.count("\r\n") - 4
 
 
-def test_the_end_of_candidates_can_be_seen_and_left_out() -> None:
-    sdp = "v=0\r\na=end-of-candidates\r\na=mid:0\r\n"
-    assert description.has_end_of_candidates(sdp)
-    assert description.without_end_of_candidates(sdp) == "v=0\r\na=mid:0\r\n"
-    assert not description.has_end_of_candidates("v=0\r\n")
+def test_the_end_of_candidates_can_be_left_out() -> None:
+    assert description.without_end_of_candidates("v=0\r\na=end-of-candidates\r\na=mid:0\r\n") == "v=0\r\na=mid:0\r\n"
+
+
+def test_candidates_are_taken_out_with_their_section_and_their_end() -> None:
+    sdp = f"v=0\r\nm=audio 9\r\na={LINE}\r\na=candidate:broken\r\na=mid:0\r\nm=video 9\r\na={LINE}\r\n"
+    rest, candidates = description.split_candidates(sdp + "a=end-of-candidates\r\na=mid:1\r\n")
+    assert rest == "v=0\r\nm=audio 9\r\na=mid:0\r\nm=video 9\r\na=mid:1\r\n"
+    assert [each.candidate and each.candidate.sdpMLineIndex for each in candidates] == [0, 1, None]
+    assert description.split_candidates(rest) == (rest, [])
 
 
 def test_the_user_name_fragment_tells_a_restart() -> None:

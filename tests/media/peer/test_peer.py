@@ -249,6 +249,29 @@ async def test_candidates_that_come_by_trickle_connect() -> None:
         await connected(guest)
 
 
+async def test_names_that_nobody_resolves_do_not_hold_the_answer_back() -> None:
+    def with_names(sdp: str) -> str:
+        line = "a=candidate:1 1 udp 2122260223 {}.local 40000 typ host\r\n"
+        return sdp.replace("a=ice-ufrag", "".join(map(line.format, range(3))) + "a=ice-ufrag", 1)
+
+    started = time.monotonic()
+    async with visit(change=with_names) as guest:
+        await guest.answered.wait()
+        assert time.monotonic() - started < 1
+        await connected(guest)
+
+
+async def test_candidates_in_the_offer_are_bounded_too() -> None:
+    def with_many(sdp: str) -> str:
+        lines = (f"a=candidate:1 1 udp 1 192.0.2.77 {port} typ host\r\n" for port in range(1, 100))
+        return sdp.replace("a=ice-ufrag", "".join(lines) + "a=ice-ufrag", 1)
+
+    async with visit(change=with_many) as guest:
+        await guest.answered.wait()
+        assert guest.peer.stats.candidates == QUICK.candidates_limit
+        assert guest.peer.stats.candidates_dropped > 0
+
+
 async def test_candidates_are_bounded() -> None:
     async with visit() as guest:
         for port in range(1, 100):
