@@ -44,13 +44,17 @@ class ReplacedError(Exception):
 
 
 class MasterSettings(msgspec.Struct, frozen=True):
-    """`source` is for logs only: the feed is open already. The back-off has full jitter; times in seconds."""
+    """`source` is for logs only: the feed is open already. The back-off has full jitter; times in seconds.
+
+    `peers_limit` bounds what viewers that come, offer and leave can hold; the service bounds how many are there.
+    """
 
     source: str = "test"
     persist: bool = False
     persist_after_s: float = 30.0
     backoff_first_s: float = 0.2
     backoff_last_s: float = 10.0
+    peers_limit: int = 256
     peer: PeerSettings = PeerSettings()
 
 
@@ -78,6 +82,7 @@ class Master:
         self._peer_settings = msgspec.structs.replace(settings.peer, has_audio=feed.has_audio)
         self._fanout = FanOut(feed)
         self._peers: dict[str, Peer] = {}
+        self._replaced: dict[str, list[Peer]] = {}
         self._early = EarlyCandidates()
         self._connection: SignalingConnection | None = None
         self._servers: tuple[IceServer, ...] = ()
@@ -178,18 +183,25 @@ class Master:
         offer = description.read_description(payload, "offer")
         self.stats.offers += 1
         old = self._peers.get(client_id)
-        if old is not None and old.answer is not None and old.end is None and old.ufrag == description.ufrag(offer.sdp):
+        if old is not None and old.end is None and old.ufrag == description.ufrag(offer.sdp):
             # The same ICE session once more: an offer that was sent twice, not a restart (RFC 8839, 4.4.1.1).
             self.stats.offers_repeated += 1
-            group.create_task(self._signal(client_id, "SDP_ANSWER", old.answer))
+            if old.answer is not None:
+                group.create_task(self._signal(client_id, "SDP_ANSWER", old.answer))
             return
+        if old is None and len(self._peers) >= self._settings.peers_limit:
+            raise DescriptionError(f"there are {self._settings.peers_limit} peers already")
         outside = Outside(self._fanout, self._ice_servers, partial(self._signal, client_id))
         peer = Peer(client_id, offer, outside, self._peer_settings)
+        if old is not None and old.answer is None:
+            old.stop(End.REPLACED)
+        elif old is not None:
+            self._replaced.setdefault(client_id, []).append(old)  # it streams until the new one has answered
         self._peers[client_id] = peer
         for candidate in self._early.take(client_id, asyncio.get_running_loop().time()):
             if candidate.ufrag in (None, peer.ufrag):
                 peer.add_candidate(candidate)
-        group.create_task(self._run_peer(peer, old))
+        group.create_task(self._run_peer(peer))
 
     def _candidate_received(self, client_id: str, candidate: Candidate) -> None:
         peer = self._peers.get(client_id)
@@ -198,22 +210,24 @@ class Master:
         elif not self._early.keep(client_id, candidate, asyncio.get_running_loop().time()):
             self.stats.candidates_dropped += 1
 
-    async def _run_peer(self, peer: Peer, old: Peer | None) -> None:
-        def replace_old() -> None:
-            if old is not None:
-                old.stop(End.REPLACED)
-
+    async def _run_peer(self, peer: Peer) -> None:
         try:
-            end = await peer.run(replace_old)
+            end = await peer.run(partial(self._replace, peer))
             self.stats.ends[end.value] = self.stats.ends.get(end.value, 0) + 1
             self.stats.offers_refused += end is End.REFUSED
         except Exception:  # noqa: BLE001 - root of a viewer's task: our fault in one leaves the others their picture
             self.stats.faults += 1
             _log.exception("peer failed")
         finally:
-            replace_old()
+            self._replace(peer)
             if self._peers.get(peer.client_id) is peer:
                 del self._peers[peer.client_id]
+
+    def _replace(self, peer: Peer) -> None:
+        """End those whose place `peer` takes; one that has lost its own place meanwhile leaves that to the newer."""
+        if self._peers.get(peer.client_id) is peer:
+            for old in self._replaced.pop(peer.client_id, ()):
+                old.stop(End.REPLACED)
 
     def _stop_peers(self) -> None:
         for peer in self._peers.values():

@@ -183,6 +183,8 @@ class Peer:
         for ice, _, _ in attach.ice_connections(connection):
             attach.recheck_when_asked(ice)
         await connection.setLocalDescription(await connection.createAnswer())
+        if self.end is not None:
+            return  # stopped meanwhile: an answer now would meet a viewer that has offered anew
         answer = description.sha256_only(connection.localDescription.sdp)
         answer = description.without_end_of_candidates(answer)
         self.answer = description.write_description(Description("answer", answer))

@@ -213,6 +213,53 @@ async def test_a_second_offer_of_the_same_viewer_takes_the_place_of_the_first() 
         assert old.end is not None
 
 
+async def test_of_two_offers_at_once_only_the_newer_is_answered() -> None:
+    line = Line()
+    async with running_master(line, FAST) as master, guests(line, "v1", "v1", "v1") as (first, second, third):
+        await first.watch()
+        before = master._peers["v1"]
+        for guest in (second, third):
+            guest.signaling = await LineClient(line, "v1").open()
+            await guest.connection.setLocalDescription(await guest.connection.createOffer())
+        for guest in (second, third):
+            await guest.send("SDP_OFFER", write_description(Description("offer", guest.sdp)))
+        while "v1" not in master._replaced:
+            await asyncio.sleep(0)
+        assert before.end is None, "it streams until the newest has answered"
+        sdp = read_description(await third.answer(), "answer").sdp
+        await third.connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+        await third.frame()
+        assert before.end is not None
+        assert line.master is not None
+        assert [kind for kind, _, _ in line.master.sent].count("SDP_ANSWER") == 2
+
+
+async def test_an_offer_repeated_before_its_answer_is_answered_once() -> None:
+    line = Line()
+    async with running_master(line, FAST) as master, guests(line, "v1") as (guest,):
+        guest.signaling = await LineClient(line, "v1").open()
+        await guest.connection.setLocalDescription(await guest.connection.createOffer())
+        for _ in range(2):
+            await guest.send("SDP_OFFER", write_description(Description("offer", guest.sdp)))
+        sdp = read_description(await guest.answer(), "answer").sdp
+        await guest.connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+        await guest.frame()
+        assert line.master is not None
+        assert [kind for kind, _, _ in line.master.sent].count("SDP_ANSWER") == 1
+        assert master.stats.offers_repeated == 1
+
+
+async def test_peers_of_viewers_that_come_and_go_are_bounded() -> None:
+    line = Line()
+    settings = MasterSettings(peers_limit=2)
+    async with running_master(line, settings) as master, guests(line, "v1", "v2", "v3") as everybody:
+        for guest in everybody:
+            await guest.offer()
+        await everybody[1].answer()
+        assert set(master._peers) == {"v1", "v2"}
+        assert master.stats.offers_refused == 1
+
+
 async def test_the_same_offer_twice_gets_the_same_answer() -> None:
     line = Line()
     async with running_master(line, FAST) as master, guests(line, "v1") as (guest,):
