@@ -12,7 +12,7 @@ from channels.signaling.client import Message
 from media.master import REPLACED_CODE, REPLACED_REASON, Master, MasterSettings, ReplacedError
 from media.peer import gather
 from media.peer.description import Description, read_description, write_description
-from media.peer.peer import PeerSettings
+from media.peer.peer import End, PeerSettings
 from tests.media.line import Line, LineClient, LineConnection
 from tests.media.stage import running_feed, running_master
 
@@ -218,20 +218,25 @@ async def test_of_two_offers_at_once_only_the_newer_is_answered() -> None:
     async with running_master(line, FAST) as master, guests(line, "v1", "v1", "v1") as (first, second, third):
         await first.watch()
         before = master._peers["v1"]
+        assert line.master is not None
+        sent = line.master.sent
+        stop, answers_at_end = before.stop, []
+
+        def note(end: End) -> None:
+            answers_at_end.append(len(sent))
+            stop(end)
+
+        before.stop = note  # type: ignore[method-assign]
         for guest in (second, third):
             guest.signaling = await LineClient(line, "v1").open()
             await guest.connection.setLocalDescription(await guest.connection.createOffer())
         for guest in (second, third):
             await guest.send("SDP_OFFER", write_description(Description("offer", guest.sdp)))
-        while "v1" not in master._replaced:
-            await asyncio.sleep(0)
-        assert before.end is None, "it streams until the newest has answered"
         sdp = read_description(await third.answer(), "answer").sdp
         await third.connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         await third.frame()
-        assert before.end is not None
-        assert line.master is not None
-        assert [kind for kind, _, _ in line.master.sent].count("SDP_ANSWER") == 2
+        assert [kind for kind, _, _ in sent] == ["SDP_ANSWER"] * 2
+        assert answers_at_end[0] == 2, "the old picture stays until the newest offer is answered"
 
 
 async def test_an_offer_repeated_before_its_answer_is_answered_once() -> None:
