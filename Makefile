@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 CONSTRAINTS := infra/constraints.txt
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The pins hold for what is installed and, by the second name in newer versions of pip, for what builds it.
 export PIP_CONSTRAINT := $(CONSTRAINTS)
 export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
@@ -58,14 +58,16 @@ clean: ## remove what these commands made
 	@rm -rf .venv .venv-pins .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist
 	@rm -rf tests/interop/node_modules && find . -name __pycache__ -prune -exec rm -rf {} +
 
-.venv/bin/python:
+# The mark comes last: an environment whose making was interrupted is made anew.
+.venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Heliograph needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "Python's venv package is missing: apt-get install --yes python3-venv" >&2; exit 1; }
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv --clear .venv
+	@touch $@
 
-.venv/runtime: .venv/bin/python pyproject.toml $(CONSTRAINTS)
+.venv/runtime: .venv/made pyproject.toml $(CONSTRAINTS)
 	@echo "installing heliograph into .venv"
 	@$(PIP) --editable .
 	@touch $@
