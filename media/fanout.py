@@ -92,7 +92,9 @@ class _Branch:
         payloads = self._packetize(unit.data)
         if not payloads:
             return
-        packetized = PacketizedUnit(payloads, unit.timestamp, unit.is_key, unit.captured_at, sum(map(len, payloads)))
+        packetized = PacketizedUnit(
+            payloads, unit.timestamp, unit.is_key, unit.captured_at, sum(map(len, payloads)), unit.audio_level
+        )
         if self._codec.is_video:
             self._keep(packetized)
         self._stats.units += 1

@@ -67,20 +67,22 @@ class AccessUnit(msgspec.Struct, frozen=True):
     """One encoded picture or sound packet: H.264 Annex-B, one VP8 frame or one Opus packet.
 
     `timestamp` counts in units of the RTP clock, 0 at the start of the feed, strictly rising and not wrapped;
-    `captured_at` is the monotonic time in seconds at which the picture or the sound was taken.
+    `captured_at` is the monotonic time in seconds at which the picture or the sound was taken. `audio_level` is -dBov
+    of sound, 0 (loudest) to 127 (silence), None of pictures.
     """
 
     data: bytes
     timestamp: int
     is_key: bool
     captured_at: float
+    audio_level: int | None = None
 
 
 F = TypeVar("F", av.VideoFrame, av.AudioFrame)
 
 
 class Capture(msgspec.Struct, Generic[F], frozen=True, eq=False):
-    """One raw frame with its place in time; the fields are those of `AccessUnit`.
+    """One raw frame with its place in time; the times are those of `AccessUnit`.
 
     Encoders share the frame, so nobody writes to it.
     """

@@ -1,10 +1,24 @@
 """The one Opus encoder: 20 ms of 48 kHz stereo in, one packet out."""
 
+import math
 from fractions import Fraction
 
 import av
 
 from media.encoders.encoder import AUDIO_CLOCK_HZ, AccessUnit, AudioCapture, EncoderError, EncoderSettings
+
+_LEVEL_STEP = 7  # every seventh sample, left and right in turn, is enough for a level
+_FULL_SCALE = 32768
+_SILENCE = 127
+
+
+def level(samples: memoryview) -> int:
+    """Level of interleaved stereo s16 in -dBov, 0 (loudest) to 127 (silence) (RFC 6464, 3)."""
+    heard = samples[::_LEVEL_STEP].tolist()
+    power = sum(sample * sample for sample in heard) / max(len(heard), 1)
+    if not power:
+        return _SILENCE
+    return min(max(round(-10 * math.log10(power / _FULL_SCALE**2)), 0), _SILENCE)
 
 
 class OpusEncoder:
@@ -35,8 +49,9 @@ class OpusEncoder:
         frame = capture.frame
         frame.pts = capture.timestamp
         frame.time_base = Fraction(1, AUDIO_CLOCK_HZ)
+        loudness = level(memoryview(frame.planes[0]).cast("B")[: 4 * frame.samples].cast("h"))
         return [
-            AccessUnit(bytes(packet), capture.timestamp, True, capture.captured_at)
+            AccessUnit(bytes(packet), capture.timestamp, True, capture.captured_at, loudness)
             for packet in self._context.encode(frame)
         ]
 

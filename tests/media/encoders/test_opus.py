@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from media.encoders.encoder import EncoderError, EncoderSettings
-from media.encoders.opus import OpusEncoder
+from media.encoders.opus import OpusEncoder, level
 from media.sources.pattern import PatternSource
 from tests.media.pictures import sounds
 
@@ -45,6 +45,23 @@ def test_rate_follows_the_setting(source: PatternSource) -> None:
         sizes.append(sum(len(unit.data) for capture in sounds(source, 50) for unit in encoder.encode(capture, False)))
         encoder.close()
     assert sizes[0] * 2 < sizes[1]
+
+
+@pytest.mark.parametrize(("peak", "expected"), [(0, 127), (32767, 3), (3277, 23), (1, 93)])
+def test_level_is_the_power_of_the_sound_against_the_loudest_there_can_be(peak: int, expected: int) -> None:
+    wave = peak * np.sin(np.arange(960) * (2 * np.pi * 440 / 48_000))
+    samples = np.rint(np.repeat(wave, 2)).astype(np.int16)
+    assert level(memoryview(samples)) == pytest.approx(expected, abs=1)
+    assert level(memoryview(np.full(1920, -32768, np.int16))) == 0
+
+
+def test_packets_tell_their_level(source: PatternSource) -> None:
+    encoder = OpusEncoder(EncoderSettings())
+    levels = [encoder.encode(capture, False)[0].audio_level for capture in sounds(source, 25)]
+    encoder.close()
+    assert levels[10] == pytest.approx(33, abs=1), "1,000 of 32,768 at the peak"
+    assert levels[2] is not None
+    assert levels[2] < 25, "the beep"
 
 
 def test_closed_encoder_says_so(source: PatternSource) -> None:
