@@ -19,7 +19,7 @@ RESENDS_PER_SECOND = 1000
 _FIRST_RTT_S = 0.05
 _SHORTEST_RTT_S = 0.01
 _RTT_WEIGHT = 0.15
-_SENDER_REPORT, _SOURCE_DESCRIPTION, _BYE = 200, 202, 203
+_SENDER_REPORT, _RECEIVER_REPORT, _SOURCE_DESCRIPTION, _BYE = 200, 201, 202, 203
 _CNAME = 1
 
 
@@ -149,14 +149,18 @@ class ViewerSender:
         timestamp = (timestamp + round((now - captured_at) * self.stream.clock_rate)) & 0xFFFFFFFF
         counts = (self.stats.packets & 0xFFFFFFFF, self.stats.payload_bytes & 0xFFFFFFFF)
         report = pack("!BBHLQLLL", 0x80, _SENDER_REPORT, 6, self.stream.ssrc, ntp, timestamp, *counts)
+        return report + self._source_description()
+
+    def goodbye(self) -> bytes:
+        """The end of the stream, behind the report and the name that a compound packet must have (RFC 3550, 6.1)."""
+        report = pack("!BBHL", 0x80, _RECEIVER_REPORT, 1, self.stream.ssrc)
+        return report + self._source_description() + pack("!BBHL", 0x81, _BYE, 1, self.stream.ssrc)
+
+    def _source_description(self) -> bytes:
         cname = self.stream.cname.encode()[:255]
         chunk = pack("!LBB", self.stream.ssrc, _CNAME, len(cname)) + cname + b"\x00"
         chunk += bytes(-len(chunk) % 4)
-        return report + pack("!BBH", 0x81, _SOURCE_DESCRIPTION, len(chunk) // 4) + chunk
-
-    def goodbye(self) -> bytes:
-        """The end of the stream, behind the empty receiver report that a compound packet starts with."""
-        return pack("!BBHL", 0x80, 201, 1, self.stream.ssrc) + pack("!BBHL", 0x81, _BYE, 1, self.stream.ssrc)
+        return pack("!BBH", 0x81, _SOURCE_DESCRIPTION, len(chunk) // 4) + chunk
 
     def _count(self, unit: PacketizedUnit) -> None:
         self.stats.units += 1

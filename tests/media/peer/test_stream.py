@@ -155,7 +155,7 @@ def test_the_end_says_goodbye_once_even_on_a_dead_path(stage: Stage) -> None:
     stage.stream.report()
     stage.stream.close()
     stage.stream.close()
-    assert [len(RtcpPacket.parse(packet)) for packet in stage.path.written[1:]] == [2, 2]
+    assert [len(RtcpPacket.parse(packet)) for packet in stage.path.written[1:]] == [2, 3]
     assert stage.feed.sinks == []
     other = Stage()
     other.start()

@@ -170,9 +170,10 @@ def test_any_name_makes_a_readable_description(cname: str) -> None:
     assert len(RtcpPacket.parse(packet)) == 2
 
 
-def test_goodbye_names_the_stream_behind_a_report() -> None:
-    report, goodbye = RtcpPacket.parse(sender().goodbye())
+def test_goodbye_names_the_stream_behind_a_report_and_its_name() -> None:
+    report, description, goodbye = RtcpPacket.parse(sender().goodbye())
     assert isinstance(report, RtcpRrPacket)
+    assert isinstance(description, RtcpSdesPacket)
     assert isinstance(goodbye, RtcpByePacket)
     assert goodbye.sources == [SSRC]
     assert unpack("!L", sender().goodbye()[4:8]) == (SSRC,)
