@@ -11,6 +11,8 @@ from aiortc import RTCIceCandidate
 from aiortc.sdp import SessionDescription, candidate_from_sdp, candidate_to_sdp
 
 PAYLOAD_LIMIT = 64 * 1024
+SECTIONS_LIMIT = 16
+"""Without bundling each section costs sockets and an allocation of its own."""
 VIDEO_CODECS = ("H264", "VP8")
 _UFRAG = re.compile(r"^a=ice-ufrag:(\S+)\s*$", re.MULTILINE)
 _CANDIDATE_TYPE = re.compile(r"^a=candidate:.* (\S+) (\d+) typ (\w+)", re.MULTILINE)
@@ -150,7 +152,7 @@ def candidate_addresses(sdp: str) -> list[str]:
 def plan(sdp: str, *, has_audio: bool) -> tuple[MediaPlan, ...]:
     """What to do with each audio and video section of an offer: we send into the first of each kind we can fill.
 
-    Raises: DescriptionError when the text is no SDP or offers no video codec of ours.
+    Raises: DescriptionError when the text is no SDP, has too many sections or offers no video codec of ours.
     """
     try:
         sections = SessionDescription.parse(sdp).media
@@ -158,6 +160,8 @@ def plan(sdp: str, *, has_audio: bool) -> tuple[MediaPlan, ...]:
         raise DescriptionError(f"the offer is not SDP: {type(error).__name__}") from error
     if not sections:
         raise DescriptionError("the offer has no media section")
+    if len(sections) > SECTIONS_LIMIT:
+        raise DescriptionError(f"the offer has {len(sections)} media sections, the limit is {SECTIONS_LIMIT}")
     found: list[MediaPlan] = []
     filled: set[str] = set()
     for section in sections:

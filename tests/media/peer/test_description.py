@@ -137,6 +137,14 @@ async def test_an_offer_without_a_video_codec_of_ours_is_refused_by_name() -> No
         description.plan(offer, has_audio=True)
 
 
+async def test_an_offer_with_very_many_sections_is_refused() -> None:
+    offer = await offer_of(video="recvonly")
+    section = offer[offer.index("m=") :]
+    assert len(description.plan(offer + section * 15, has_audio=True)) == 16
+    with pytest.raises(DescriptionError, match="17 media sections, the limit is 16"):
+        description.plan(offer + section * 16, has_audio=True)
+
+
 @pytest.mark.parametrize("sdp", ["", "nonsense", "v=0\r\nm=video", "m=video 9 UDP/TLS/RTP/SAVPF x\r\n"])
 def test_what_is_no_session_description_is_refused(sdp: str) -> None:
     with pytest.raises(DescriptionError):
