@@ -26,8 +26,11 @@ class LineConnection:
         if type == "SDP_ANSWER":
             self._line.answered.set()
         target = self._line.master if self._client_id else self._line.viewers.get(recipient_client_id or "")
-        if target is not None:
-            target.receive(Message(type, payload, self._client_id))
+        message = Message(type, payload, self._client_id)
+        if target is not None and target.close_code is None:
+            target.receive(message)
+        elif target is not None and self._client_id:
+            self._line.held.append(message)
 
     def receive(self, message: Message) -> None:
         self._inbox.put_nowait(message)
@@ -51,6 +54,8 @@ class Line:
     def __init__(self) -> None:
         self.master: LineConnection | None = None
         self.viewers: dict[str, LineConnection] = {}
+        self.held: list[Message] = []
+        """What came after a master had gone; the next one gets it, as from the service."""
         self.servers: tuple[IceServer, ...] = ()
         self.master_opened = asyncio.Event()
         self.viewer_opened = asyncio.Event()
@@ -74,6 +79,9 @@ class LineClient:
             self._line.viewer_opened.set()
         else:
             self._line.master = connection
+            for message in self._line.held:
+                connection.receive(message)
+            self._line.held.clear()
             self._line.master_opened.set()
         return connection
 
