@@ -95,9 +95,9 @@ class _Viewer:
         """Connect and offer until the tally is full."""
         loop = asyncio.get_running_loop()
         connection = await self._open()
-        servers = await self._ice_servers()
         attempt = 0
         try:
+            servers = await self._ice_servers()
             while True:
                 began_at = loop.time()
                 if await self._session(connection, servers):

@@ -216,6 +216,17 @@ async def test_a_way_that_does_not_open_names_the_candidates() -> None:
         task.cancel()
 
 
+async def test_a_viewer_that_gets_no_servers_to_relay_through_closes_its_websocket() -> None:
+    class Without(LineClient):
+        async def ice_servers(self) -> tuple[IceServer, ...]:
+            raise AccessDeniedException("GetIceServerConfig is not allowed")
+
+    line = Line()
+    found = await failure(Without(line, "v1"), relay=True)
+    assert (found.step, "GetIceServerConfig" in found.message) == ("refused", True)
+    assert line.viewers["v1"].close_code == 1000
+
+
 async def test_no_relay_is_an_ice_failure_that_names_the_server() -> None:
     line = Line()
     found = await failure(line.client("v1"), relay=True)
