@@ -130,9 +130,9 @@ def test_each_codec_has_its_own_packets(feed: FakeFeed, fanout: FanOut) -> None:
     fanout.join(Codec.VP8, vp8)
     fanout.join(Codec.OPUS, opus)
     feed.give(Codec.VP8, AccessUnit(b"frame", 0, True, 0.0))
-    feed.give(Codec.OPUS, AccessUnit(b"sound", 0, True, 0.0))
+    feed.give(Codec.OPUS, AccessUnit(b"sound", 0, True, 0.0, 42))
     assert VpxPayloadDescriptor.parse(vp8.units[0].payloads[0])[1] == b"frame"
-    assert opus.units[0].payloads == (b"sound",)
+    assert (opus.units[0].payloads, opus.units[0].audio_level) == ((b"sound",), 42)
 
 
 def test_an_empty_unit_is_nobodys_business(feed: FakeFeed, fanout: FanOut) -> None:
