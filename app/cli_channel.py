@@ -5,12 +5,13 @@ import asyncio
 import datetime
 import json
 import sys
-from typing import Any
+from typing import Any, TypeVar
 
-from app.exits import CommandError, Exit
+from app.exits import CommandError, Exit, unreachable
 from app.settings import Loaded
 from channels.service import EndpointUnreachableError, ServiceClient
 
+T = TypeVar("T")
 _COLUMNS = ("ChannelName", "ChannelStatus", "MessageTtlSeconds", "CreationTime", "ChannelARN")
 
 
@@ -20,7 +21,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         client = ServiceClient(loaded.settings.endpoint, loaded.settings.token)
         asyncio.run(_VERBS[arguments.verb](client, arguments))
     except EndpointUnreachableError as error:
-        raise CommandError(f"{error}; --endpoint or HELIOGRAPH_ENDPOINT sets it", Exit.UNREACHABLE) from None
+        raise unreachable(error) from None
     return Exit.OK
 
 
@@ -29,7 +30,15 @@ async def _create(client: ServiceClient, arguments: argparse.Namespace) -> None:
     if arguments.message_ttl is not None:
         body["SingleMasterConfiguration"] = {"MessageTtlSeconds": arguments.message_ttl}
     answer = await client.call("/createSignalingChannel", body)
-    print(json.dumps(answer) if arguments.json else answer["ChannelARN"])
+    arn = _part(answer, "ChannelARN", str)
+    print(json.dumps(answer) if arguments.json else arn)
+
+
+def _part(answer: dict[str, Any], name: str, kind: type[T] | tuple[type[T], ...]) -> T:
+    part = answer.get(name)
+    if not isinstance(part, kind):
+        raise EndpointUnreachableError(f"the endpoint answered without {name}: is another program listening there?")
+    return part
 
 
 def _tag(text: str) -> dict[str, str]:
@@ -41,7 +50,7 @@ def _tag(text: str) -> dict[str, str]:
 
 async def _describe(client: ServiceClient, arguments: argparse.Namespace) -> None:
     answer = await client.call("/describeSignalingChannel", {"ChannelName": arguments.name})
-    channel = answer["ChannelInfo"]
+    channel = _part(answer, "ChannelInfo", dict)
     if arguments.json:
         print(json.dumps(channel))
         return
@@ -51,7 +60,7 @@ async def _describe(client: ServiceClient, arguments: argparse.Namespace) -> Non
 
 async def _delete(client: ServiceClient, arguments: argparse.Namespace) -> None:
     answer = await client.call("/describeSignalingChannel", {"ChannelName": arguments.name})
-    arn = answer["ChannelInfo"]["ChannelARN"]
+    arn = _part(_part(answer, "ChannelInfo", dict), "ChannelARN", str)
     await client.call("/deleteSignalingChannel", {"ChannelARN": arn})
     print(json.dumps({"ChannelARN": arn}) if arguments.json else f"deleted {arn}")
 
@@ -63,7 +72,7 @@ async def _list(client: ServiceClient, arguments: argparse.Namespace) -> None:
     channels: list[dict[str, Any]] = []
     while True:
         answer = await client.call("/listSignalingChannels", body)
-        channels += answer["ChannelInfoList"]
+        channels += _part(answer, "ChannelInfoList", list)
         if not answer.get("NextToken"):
             break
         body["NextToken"] = answer["NextToken"]
@@ -77,7 +86,7 @@ async def _list(client: ServiceClient, arguments: argparse.Namespace) -> None:
 
 def _row(channel: dict[str, Any]) -> dict[str, str]:
     flat = channel | channel.get("SingleMasterConfiguration", {})
-    made = datetime.datetime.fromtimestamp(float(channel["CreationTime"]), datetime.UTC)
+    made = datetime.datetime.fromtimestamp(_part(channel, "CreationTime", (int, float)), datetime.UTC)
     flat["CreationTime"] = made.isoformat(timespec="seconds")
     return {name: str(flat.get(name, "")) for name in _COLUMNS}
 

@@ -7,11 +7,12 @@ import secrets
 import msgspec
 
 from app import logs
-from app.exits import VIEWER_STEP, CommandError, Exit
+from app.exits import VIEWER_STEP, CommandError, Exit, next_step, unreachable
 from app.settings import Loaded
+from channels.errors import ServiceError
 from channels.names import Role, parse_client_id
 from channels.service import EndpointUnreachableError
-from channels.signaling.client import ClientSettings, SignalingClient
+from channels.signaling.client import ClientSettings, RefusedError, SignalingClient
 from media.viewer import ViewerError, ViewerReport, ViewerSettings, watch
 
 
@@ -35,11 +36,19 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         )
         report = asyncio.run(watch(client, wanted))
     except EndpointUnreachableError as error:
-        raise CommandError(str(error), Exit.UNREACHABLE) from None
+        raise unreachable(error) from None
     except ViewerError as error:
-        raise CommandError(f"{error.step}: {error.message}", VIEWER_STEP.get(error.step, Exit.FAILURE)) from None
+        raise _failure(error) from None
     print(msgspec.json.encode(report).decode() if arguments.json else _sentence(report))
     return Exit.OK
+
+
+def _failure(error: ViewerError) -> CommandError:
+    reason = error.__cause__
+    if isinstance(reason, EndpointUnreachableError):
+        return unreachable(error)
+    words = next_step(reason.code, reason.message) if isinstance(reason, ServiceError | RefusedError) else ""
+    return CommandError(error.message + words, VIEWER_STEP.get(error.step, Exit.FAILURE))
 
 
 def _sentence(report: ViewerReport) -> str:

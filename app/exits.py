@@ -1,6 +1,7 @@
 """Exit codes of every command, and the one error that carries them to the shell."""
 
 import enum
+import re
 from collections.abc import Iterator
 
 from channels import errors
@@ -65,6 +66,18 @@ _REFUSALS = (
     errors.TagsPerResourceExceededLimitException,
 )
 
+_FOREIGN_TOKEN = "sign it with the keys of the service's --data-dir: `heliograph token --data-dir FOLDER`"  # noqa: S105
+_NO_TOKEN = "give a token with --token or HELIOGRAPH_TOKEN; `heliograph token` makes one"  # noqa: S105
+_NEXT_STEP = {
+    "MissingAuthenticationTokenException": _NO_TOKEN,
+    "UnrecognizedClientException": _FOREIGN_TOKEN,
+    "InvalidSignatureException": _FOREIGN_TOKEN,
+    "ExpiredTokenException": "`heliograph token` makes one, with --ttl for how long",
+    "UnknownOperationException": "--endpoint or HELIOGRAPH_ENDPOINT has a path too much: http://HOST:PORT is enough",
+}
+_ACTION = re.compile(r"\bkinesisvideo:(\w+)")
+_ROLE_OF = {"ConnectAsMaster": "master", "ConnectAsViewer": "viewer"}
+
 
 class CommandError(Exception):
     """A command failed for a reason its user can act on: one sentence, one exit code."""
@@ -78,15 +91,44 @@ def refusal(error: errors.ServiceError) -> CommandError:
     """Return what the shell is told about an answer of the service."""
     if isinstance(error, errors.ResourceNotFoundException):
         code = Exit.NOT_FOUND
+    elif isinstance(error, errors.UnknownOperationException):
+        code = Exit.UNREACHABLE
     elif isinstance(error, _REFUSALS):
         code = Exit.REFUSED
     elif isinstance(error, errors.InvalidArgumentException):
         code = Exit.USAGE
     else:
         code = Exit.FAILURE
-    limit = error.limit
-    words = f" (limit {limit.name} = {limit.value:g})" if limit else ""
-    return CommandError(f"{error.message}{words} [{error.code}]", code)
+    return CommandError(refusal_words(error.code, error.message, error.limit), code)
+
+
+def refusal_words(code: str, message: str, limit: errors.Limit | None = None) -> str:
+    """Return what the service said, its limit, its code, and what to do next on the command line."""
+    words = f" (limit {limit.name} = {limit.value:g})" if limit and limit.name not in message else ""
+    return f"{message}{words} [{code}]{next_step(code, message)}"
+
+
+def next_step(code: str, message: str) -> str:
+    """Return what to do about an error code of the service, as the end of a sentence; empty where nothing helps."""
+    step = _NEXT_STEP.get(code, "")
+    if code in ("AccessDeniedException", "NotAuthorizedException"):
+        step = _right_step(message)
+    return f"; {step}" if step else ""
+
+
+def _right_step(message: str) -> str:
+    if "(cid)" in message:
+        return "give that id with --client-id, or take a token without one"
+    action = _ACTION.search(message)
+    if action is None:
+        return "`heliograph token --role admin|master|viewer` makes a token with other rights"
+    role = _ROLE_OF.get(action[1], "admin")
+    return f"to {action[1]} take a token of `heliograph token --role {role}`"
+
+
+def unreachable(error: BaseException) -> CommandError:
+    """Return what the shell is told about an endpoint that does not answer as the service does."""
+    return CommandError(f"{error}; --endpoint or HELIOGRAPH_ENDPOINT sets it", Exit.UNREACHABLE)
 
 
 def cause(error: BaseException) -> BaseException:

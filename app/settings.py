@@ -168,7 +168,10 @@ def _text(field: Field, value: object) -> str:
         msgspec.convert(value, Annotated[(str, *field.constraints)])
     except msgspec.ValidationError:
         shown = field.shown(value)
-        raise SettingsError(f"{field.key}: {shown!r} is not allowed; it is the {field.help}") from None
+        words = f"it is the {field.help}"
+        if field.name == "endpoint" and "://" not in value:
+            words = f"http:// is missing: http://{value}"
+        raise SettingsError(f"{field.key}: {shown!r} is not allowed; {words}") from None
     return value
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import re
+import socket
 import ssl
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,6 +18,15 @@ _ANSWER_LIMIT: Final = 4 * 1024 * 1024  # a list of 10,000 channels
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _URL: Final = re.compile(r"[!-~]+", re.ASCII)
 _TOKEN: Final = re.compile(r"[ -~]*", re.ASCII)
+# Most special first: the first two are OSErrors, RemoteDisconnected is a ConnectionResetError.
+_REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (socket.gaierror, "no such host"),
+    (TimeoutError, "no answer in time"),
+    (ConnectionRefusedError, "connection refused"),
+    (ConnectionResetError, "it hung up: is another program listening there?"),
+    (http.client.HTTPException, "the answer is not HTTP: is another program listening there?"),
+    (UnicodeError, "no host can be called so"),
+)
 _json = msgspec.json.Decoder(dict[str, Any])
 _encoder = msgspec.json.Encoder()
 
@@ -56,7 +66,18 @@ def _parse(endpoint: str) -> tuple[str, str, int | None, str]:
             return _SCHEMES[parts.scheme], parts.hostname, parts.port, parts.path.rstrip("/")
     except (ValueError, KeyError):
         pass
-    raise EndpointUnreachableError(f"the endpoint {endpoint!r} must be a URL like http://127.0.0.1:8080")
+    missing = ": http:// is missing" if "://" not in endpoint else ""
+    raise EndpointUnreachableError(f"the endpoint {endpoint!r} must be a URL like http://127.0.0.1:8080{missing}")
+
+
+def in_words(error: Exception) -> str:
+    """Why nothing came of a connection to an endpoint."""
+    if isinstance(error, ssl.SSLError):
+        return "TLS does not work there, and this service speaks none itself yet: write http:// instead of https://"
+    for kind, words in _REASONS:
+        if isinstance(error, kind):
+            return words
+    return (error.strerror or "").lower() if isinstance(error, OSError) and error.strerror else "the connection failed"
 
 
 class ServiceClient:
@@ -87,7 +108,12 @@ class ServiceClient:
             ) from None
         if status == http.client.OK:
             return decoded
-        raise service_error(status, headers.get("x-amzn-ErrorType", ""), decoded)
+        code = headers.get("x-amzn-ErrorType", "")
+        if not (code or decoded.get("__type") or decoded.get("code")):
+            raise EndpointUnreachableError(
+                f"{self._endpoint} answered HTTP {status} without an error code: is another program listening there?"
+            )
+        raise service_error(status, code, decoded)
 
     def _exchange(self, path: str, body: bytes) -> tuple[int, http.client.HTTPMessage, bytes]:
         connection: http.client.HTTPConnection
@@ -98,7 +124,7 @@ class ServiceClient:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
         headers = {"Content-Type": "application/json", "Connection": "close"}
         if not _TOKEN.fullmatch(self._token):
-            raise EndpointUnreachableError("the token holds characters that no HTTP header may carry")
+            raise errors.UnrecognizedClientException("the token holds characters that no HTTP header may carry")
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
@@ -111,7 +137,7 @@ class ServiceClient:
             ) from None
         except (OSError, http.client.HTTPException, UnicodeError) as error:  # UnicodeError: no host may be called so
             raise EndpointUnreachableError(
-                f"no service answers at {self._endpoint} ({type(error).__name__}): check that it runs, host and port"
+                f"no service answers at {self._endpoint} ({in_words(error)}): check that it runs, host and port"
             ) from None
         finally:
             connection.close()

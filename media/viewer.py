@@ -78,7 +78,8 @@ async def watch(signaling: SignalingClient, settings: ViewerSettings) -> ViewerR
         async with asyncio.timeout(settings.timeout_s):
             await viewer.run()
     except TimeoutError:
-        raise viewer.explain() from None
+        reason = viewer.explain()
+        raise reason from reason.__cause__
     return viewer.report()
 
 
@@ -89,6 +90,7 @@ class _Viewer:
         self._tally = Tally(settings.frames)
         self._peer: ReceivingPeer | None = None
         self._has_heard = False
+        self._is_flowing = False
         self._last_error: ViewerError | None = None
 
     async def run(self) -> None:
@@ -161,6 +163,7 @@ class _Viewer:
                 for task in tasks:
                     task.cancel()
         finally:
+            self._is_flowing = peer.is_connected and not peer.finished.is_set()
             await peer.close()
         if peer.failure is not None and not self._tally.is_full:
             raise ViewerError(*peer.failure)
@@ -191,7 +194,11 @@ class _Viewer:
             return ViewerError(
                 "no-frame",
                 f"Only {self._tally.frames} of {self._settings.frames} frames came within {limit}: "
-                "the master stopped, or the way is too slow.",
+                + (
+                    "they still came, so ask for fewer or wait longer with --timeout."
+                    if self._is_flowing
+                    else "then they stopped."
+                ),
             )
         if peer.is_connected:
             return ViewerError(
@@ -228,5 +235,9 @@ def _refusal(name: str, error: ServiceError | RefusedError) -> str:
     if limit is None:
         code = error.code if isinstance(error, RefusedError) else type(error).__name__
         return f"The service refused this viewer ({code}): {error.message}"
-    again = "when a viewer leaves" if limit.retry_after_s is None else f"in {limit.retry_after_s:g} s"
-    return f"The channel {name!r} is full: limit {limit.name} = {limit.value:g}. Try again {again}. ({error.message})"
+    if limit.retry_after_s is None:
+        return f"The channel {name!r} is full: limit {limit.name} = {limit.value:g}. Try again when a viewer leaves."
+    return (
+        f"Too many connect to the channel {name!r}: limit {limit.name} = {limit.value:g}. "
+        f"Try again in {limit.retry_after_s:.2g} s."
+    )

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from app.exits import CommandError, Exit, cause, refusal
+from app.exits import CommandError, Exit, cause, refusal, refusal_words, unreachable
 from app.processes import flatten
 from app.wiring.orders import MasterOrder
 from channels.errors import ServiceError
@@ -67,4 +67,6 @@ class MasterPart:
 def _reason(error: BaseException) -> CommandError:
     if isinstance(error, ServiceError):
         return refusal(error)
-    return CommandError(str(error), Exit.REFUSED if isinstance(error, RefusedError) else Exit.UNREACHABLE)
+    if isinstance(error, RefusedError):
+        return CommandError(refusal_words(error.code, error.message, error.limit), Exit.REFUSED)
+    return unreachable(error)

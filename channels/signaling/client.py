@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from channels.errors import ClientLimitExceededException, Limit
 from channels.ice import IceServer
 from channels.names import Role
-from channels.service import EndpointUnreachableError, ServiceClient, service_error
+from channels.service import EndpointUnreachableError, ServiceClient, in_words, service_error
 from channels.signaling import messages
 from channels.signaling.messages import Action, ClientMessage, FrameError, Status
 
@@ -201,7 +201,7 @@ class SignalingClient:
         except (OSError, InvalidHandshake, InvalidURI, TimeoutError, ConnectionClosed) as error:
             place = "{0.scheme}://{0.netloc}{0.path}".format(urlsplit(url))
             raise EndpointUnreachableError(
-                f"no websocket opens at {place} ({type(error).__name__}): check that the service can be reached there"
+                f"no websocket opens at {place} ({in_words(error)}): check that the service can be reached there"
             ) from None
 
     async def ice_servers(self) -> tuple[IceServer, ...]:
@@ -231,7 +231,7 @@ class SignalingClient:
         self._https_endpoint = endpoints.get("HTTPS")
         base = endpoints.get("WSS")
         if base is None:
-            raise EndpointUnreachableError("the answer has no endpoint for WSS: is this the right service?")
+            raise EndpointUnreachableError("the answer has no endpoint for WSS: is another program listening there?")
         query = {"X-Amz-ChannelARN": self._arn}
         if self.settings.role is Role.VIEWER and self.settings.client_id:
             query["X-Amz-ClientId"] = self.settings.client_id
@@ -255,8 +255,10 @@ async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
 def _shaped(answer: dict[str, Any], shape: type[S]) -> S:
     try:
         return msgspec.convert(answer, shape)
-    except msgspec.ValidationError as error:
-        raise EndpointUnreachableError(f"unexpected answer ({error}): is this the right service?") from None
+    except msgspec.ValidationError:
+        raise EndpointUnreachableError(
+            "the endpoint's answer is not that of this service: is another program listening there?"
+        ) from None
 
 
 def _refusal(error: InvalidStatus) -> RefusedError:

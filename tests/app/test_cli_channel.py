@@ -121,6 +121,14 @@ def test_no_such_channel_has_its_exit_code(service: HTTPServer) -> None:
     assert answer.stderr == "heliograph: there is no channel named gone [ResourceNotFoundException]\n"
 
 
+def test_an_answer_of_another_program_is_told(service: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Service, "answer", lambda *_: (200, {}))
+    for verb in ("create", "describe", "delete", "list"):
+        with pytest.raises(CommandError, match=r"is another program listening there\?.*--endpoint") as caught:
+            run(service, verb)
+        assert caught.value.code is Exit.UNREACHABLE
+
+
 def test_a_tag_without_a_value_is_told(service: HTTPServer) -> None:
     with pytest.raises(CommandError, match="a tag is KEY=VALUE"):
         run(service, "create", tag=["=door"])

@@ -35,7 +35,7 @@ def _await_sending(master: subprocess.Popen[str]) -> None:
     [
         (["--channel", "nowhere"], 5, "there is no channel"),
         (["--channel", "camera", "--token", "wrong"], 4, "token"),
-        (["--channel", "camera", "--endpoint", "http://127.0.0.1:9"], 3, "http://127.0.0.1:9"),
+        (["--channel", "camera", "--endpoint", "http://127.0.0.1:9"], 3, "--endpoint or HELIOGRAPH_ENDPOINT"),
         (["--channel", "camera", "--source", "rtsp:x"], 2, "--source rtsp:x"),
     ],
 )

@@ -17,9 +17,10 @@ def test_each_step_that_fails_has_its_sentence_and_exit_code() -> None:
     with started("demo") as demo:
         cases = (
             (["--channel", "nowhere"], 10, "nowhere"),
-            (["--channel", "demo", "--token", "wrong"], 11, "token"),
+            (["--channel", "demo", "--token", "wrong"], 11, "heliograph token --data-dir"),
             (["--channel", "camera", "--timeout", "1"], 12, "camera"),
-            (["--channel", "demo", "--endpoint", "http://127.0.0.1:9"], 3, "http://127.0.0.1:9"),
+            (["--channel", "demo", "--frames", "9999", "--timeout", "4"], 15, "wait longer with --timeout"),
+            (["--channel", "demo", "--endpoint", "http://127.0.0.1:9"], 3, "--endpoint or HELIOGRAPH_ENDPOINT"),
             (["--channel", "demo", "--client-id", "AWS_x"], 2, "ClientId"),
         )
         for words, code, sentence in cases:

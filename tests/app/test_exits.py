@@ -24,6 +24,27 @@ def test_a_refusal_names_code_and_limit() -> None:
     limit = errors.Limit("viewers_per_channel", 10)
     told = str(refusal(errors.ClientLimitExceededException("the channel is full", limit)))
     assert told == "the channel is full (limit viewers_per_channel = 10) [ClientLimitExceededException]"
+    told = str(refusal(errors.ClientLimitExceededException("10, the limit viewers_per_channel", limit)))
+    assert told == "10, the limit viewers_per_channel [ClientLimitExceededException]"
+
+
+@pytest.mark.parametrize(
+    ("error", "step"),
+    [
+        (errors.MissingAuthenticationTokenException("no credential"), "give a token with --token or HELIOGRAPH_TOKEN"),
+        (errors.UnrecognizedClientException("another key signed it"), "the keys of the service's --data-dir"),
+        (errors.ExpiredTokenException("the token has expired"), "`heliograph token` makes one"),
+        (errors.AccessDeniedException("may not kinesisvideo:ConnectAsMaster on x"), "token --role master`"),
+        (errors.NotAuthorizedException("may not kinesisvideo:ConnectAsViewer on x"), "token --role viewer`"),
+        (errors.AccessDeniedException("may not kinesisvideo:ListSignalingChannels on *"), "token --role admin`"),
+        (errors.AccessDeniedException("only under the client id of its token (cid)"), "with --client-id"),
+        (errors.UnknownOperationException("there is no /foo/x"), "a path too much"),
+    ],
+)
+def test_a_refusal_says_what_to_do_on_the_command_line(error: errors.ServiceError, step: str) -> None:
+    told = str(refusal(error))
+    assert told.startswith(f"{error.message} [{error.code}]; ")
+    assert step in told
 
 
 def test_every_exit_code_is_documented() -> None:

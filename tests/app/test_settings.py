@@ -48,7 +48,11 @@ def test_the_config_flag_beats_its_variable(tmp_path: Path) -> None:
         ("ACCOUNT", "12", "ACCOUNT: '12' is not allowed; it is the account in ARNs, 12 digits"),
         ("ACCOUNT", "000000000000\n", "ACCOUNT: '000000000000\\n' is not allowed"),
         ("REGION", "us-west-2\n", "REGION: 'us-west-2\\n' is not allowed"),
-        ("ENDPOINT", "localhost:8080", "ENDPOINT: 'localhost:8080' is not allowed"),
+        (
+            "ENDPOINT",
+            "localhost:8080",
+            "ENDPOINT: 'localhost:8080' is not allowed; http:// is missing: http://localhost:8080",
+        ),
         ("TURN_MIN_PORT", "50000", "TURN_MIN_PORT: 50000 is over TURN_MAX_PORT 49559"),
         ("TURN_PORT", "49200", "TURN_PORT: 49200 lies inside the relay ports 49160-49559"),
         ("OPS_PORT", "8080", "OPS_PORT: 8080 is HTTP_PORT too"),

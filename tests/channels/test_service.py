@@ -97,7 +97,7 @@ async def test_nobody_listening_says_what_to_check() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with pytest.raises(EndpointUnreachableError, match=r"no service answers at .*check that it runs"):
+        with pytest.raises(EndpointUnreachableError, match=r"no service answers at .*connection refused.*that it runs"):
             await ServiceClient(endpoint, SECRET).call("/x", {})
 
 
@@ -106,6 +106,8 @@ async def test_nobody_listening_says_what_to_check() -> None:
     [
         b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<a/>",
         b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\n\r\nnope",
+        b'HTTP/1.1 404 Not Found\r\nContent-Length: 20\r\n\r\n{"detail":"No such"}',
+        b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n\xff\xfe",
         b"SSH-2.0-OpenSSH\r\n",
@@ -119,6 +121,7 @@ async def test_an_endpoint_that_is_another_program_is_told(answer: bytes) -> Non
 
     assert SECRET not in str(caught.value)
     assert endpoint in str(caught.value)
+    assert "is another program listening there?" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +144,19 @@ def test_an_endpoint_that_is_no_url_is_told(endpoint: str) -> None:
         ServiceClient(endpoint, SECRET)
 
 
+@pytest.mark.parametrize("endpoint", ["127.0.0.1:8080", "localhost:8080", "demo"])
+def test_a_missing_scheme_is_told(endpoint: str) -> None:
+    with pytest.raises(EndpointUnreachableError, match=r"http:// is missing"):
+        ServiceClient(endpoint, SECRET)
+
+
+async def test_tls_where_there_is_none_is_told_without_names_of_classes(service: Service) -> None:
+    with pytest.raises(EndpointUnreachableError, match=r"TLS does not work there.* write http:// instead") as caught:
+        await ServiceClient(service.http.replace("http:", "https:"), SECRET).call("/x", {})
+
+    assert "Error" not in str(caught.value)
+
+
 @pytest.mark.parametrize("endpoint", ["http://a..b", "http://" + "x" * 70])
 async def test_a_host_that_cannot_be_looked_up_is_told_as_such(endpoint: str) -> None:
     with pytest.raises(EndpointUnreachableError, match=r"no service answers at"):
@@ -149,7 +165,7 @@ async def test_a_host_that_cannot_be_looked_up_is_told_as_such(endpoint: str) ->
 
 @pytest.mark.parametrize("end", ["\r\nX: y", "\n", "é", "\x00"])
 async def test_a_token_that_no_header_can_carry_is_not_shown(service: Service, end: str) -> None:
-    with pytest.raises(EndpointUnreachableError, match="the token holds") as caught:
+    with pytest.raises(UnrecognizedClientException, match="the token holds") as caught:
         await ServiceClient(service.http, SECRET + end).call("/x", {})
 
     assert SECRET not in str(caught.value)

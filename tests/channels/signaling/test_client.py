@@ -285,7 +285,7 @@ async def test_answers_of_another_shape_are_told(
         return answers[path] if path in answers else await call(self, path, body)
 
     monkeypatch.setattr(ServiceClient, "call", bent)
-    with pytest.raises(EndpointUnreachableError, match="is this the right service"):
+    with pytest.raises(EndpointUnreachableError, match="is another program listening there"):
         await client(service, Role.MASTER).ice_servers()
 
 
