@@ -268,7 +268,11 @@ class Server:
             raise RequestError(441)
         attributes = self._handlers[request.method](allocation, request, now)
         reply = self._reply(allocation.client, request, stun.SUCCESS, attributes, account)
-        return (reply,) if allocation.expires_at > now else (self._end(allocation), reply)
+        if allocation.expires_at <= now:
+            return (self._end(allocation), reply)
+        self._table.moved(allocation)
+        self._note_deadline()
+        return (reply,)
 
     def _end(self, allocation: Allocation) -> Effect:
         self._table.remove(allocation)

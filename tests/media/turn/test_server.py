@@ -252,6 +252,20 @@ def test_refreshed_allocation_lives_on() -> None:
     assert world.relays == {}
 
 
+def test_allocation_that_is_refreshed_for_less_ends_sooner() -> None:
+    world = World()
+    caller = Caller(world)
+    caller.allocate([(stun.LIFETIME, (3600).to_bytes(4))])
+    world.pass_time(60.0)
+    assert caller.refresh(600).first(stun.LIFETIME) == (600).to_bytes(4)
+    assert world.server.next_deadline() == world.now + 600
+    world.pass_time(599.0)
+    assert len(world.relays) == 1
+    world.now += 1.0
+    caller.channel_data(0x4000, b"late")
+    assert world.relays == {}
+
+
 def test_refresh_of_zero_ends_the_allocation_and_another_one_may_follow() -> None:
     world = World()
     caller = Caller(world)

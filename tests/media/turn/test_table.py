@@ -33,3 +33,28 @@ def test_ended_ones_come_when_their_time_is_over_and_refreshed_ones_later() -> N
     assert table.ended(899.0) == []
     assert table.ended(900.0) == [subjects[0]]
     assert table.next_end() is None
+
+
+def test_allocation_that_is_shortened_ends_at_its_new_time() -> None:
+    table, subject = Table(), allocation()
+    table.add(subject)
+    for _ in range(100):
+        for expires_at in (3600.0, 600.0):
+            subject.expires_at = expires_at
+            table.moved(subject)
+    assert len(table._ends) == 1
+    assert table.next_end() == 600.0
+    assert table.ended(599.0) == []
+    assert table.ended(600.0) == [subject]
+
+
+def test_allocation_that_was_long_is_shortened_once_and_lengthened_again() -> None:
+    table, subject = Table(), msgspec.structs.replace(allocation(), expires_at=3600.0)
+    table.add(subject)
+    for expires_at in (700.0, 600.0, 3600.0):
+        subject.expires_at = expires_at
+        table.moved(subject)
+    assert [table.ended(now) for now in (600.0, 700.0, 3599.0)] == [[], [], []]
+    assert table.ended(3600.0) == [subject]
+    table.remove(subject)
+    assert table.next_end() is None
