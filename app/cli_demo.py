@@ -10,7 +10,7 @@ import msgspec
 from app.exits import Exit
 from app.listen import listen
 from app.processes import Child, since_start_ms
-from app.settings import Loaded, Settings
+from app.settings import Loaded, Origin, Settings
 
 _LOOPBACK = "127.0.0.1"
 _DRAIN_S = 0.2
@@ -43,15 +43,15 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     """Show until SIGINT or SIGTERM; with --json one line tells where, once all is ready."""
     values = _settings(arguments, loaded)
     with (
-        listen(_LOOPBACK, values.http_port, "http_port", may_move=True) as http,
-        listen(values.ops_host, values.ops_port, "ops_port", may_move=True) as ops,
+        listen(_LOOPBACK, values.http_port, "http_port", may_move=_may_move(loaded, "http_port")) as http,
+        listen(values.ops_host, values.ops_port, "ops_port", may_move=_may_move(loaded, "ops_port")) as ops,
     ):
         _tell_moves(values, http.getsockname()[1], ops.getsockname()[1])
         children = (Child("turn"), Child("master"))  # they load their code while we load ours
         try:
             demo = importlib.import_module("app.wiring.demo")
             demo.start(
-                demo.DemoOrder(values, arguments.source),
+                demo.DemoOrder(values, arguments.source, _may_move(loaded, "turn_port")),
                 demo.DemoParts(demo.Listeners(http, ops), *children),
                 lambda where: _announce(arguments, where),
                 _notice,
@@ -66,6 +66,11 @@ def _settings(arguments: argparse.Namespace, loaded: Loaded) -> Settings:
     values = loaded.preferring(log_level="warning", log_format="text", drain_s=_DRAIN_S)
     profile = "relaxed" if arguments.relaxed else values.limits_profile
     return msgspec.structs.replace(values, host=_LOOPBACK, public_host="", limits_profile=profile)
+
+
+def _may_move(loaded: Loaded, port: str) -> bool:
+    """Only a port that nobody asked for gives way to another one."""
+    return loaded.origins[port] is Origin.DEFAULT
 
 
 def _tell_moves(values: Settings, http_port: int, ops_port: int) -> None:

@@ -24,10 +24,11 @@ TOKEN_LIFETIME_S = 12 * 3600.0
 
 
 class DemoOrder(msgspec.Struct, frozen=True):
-    """What to show."""
+    """What to show; with `may_turn_move` a taken TURN port gives way to any free one."""
 
     settings: Settings
     source: str
+    may_turn_move: bool = True
 
 
 class DemoParts(msgspec.Struct, frozen=True):
@@ -59,7 +60,7 @@ async def _run(order: DemoOrder, parts: DemoParts, on_ready: Announce, on_notice
     async with ending.by_signal():
         secret = secrets.token_hex(32).encode()
         parts.turn.on_notice = on_notice
-        parts.turn.configure(TurnOrder(order.settings, (secret.decode(),), may_move=True))
+        parts.turn.configure(TurnOrder(order.settings, (secret.decode(),), may_move=order.may_turn_move))
         key = token.new_es256_key()
         node = Node(NodeOrder(order.settings, store.MEMORY, (key,), secret), parts.turn)
         account = order.settings.account

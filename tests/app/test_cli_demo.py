@@ -1,13 +1,14 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.started import COMMAND, Started, clean, ends_within, started
+from tests.started import ANY_PORTS, COMMAND, Started, clean, ends_within, started
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +81,21 @@ def test_two_demos_live_side_by_side() -> None:
     assert "HTTP_PORT: 8080 is taken, using" in told
     assert "TURN_PORT: 3478 is taken, using" in told
     assert "OPS_PORT: 9090 is taken, using" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("http", socket.SOCK_STREAM), ("ops", socket.SOCK_STREAM), ("turn", socket.SOCK_DGRAM)]
+)
+def test_a_port_that_was_asked_for_does_not_move(name: str, kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.bind(("127.0.0.1", 0))
+        if kind is socket.SOCK_STREAM:
+            other.listen()
+        port = other.getsockname()[1]
+        command = [*COMMAND, "demo", *ANY_PORTS, f"--{name}-port", str(port)]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=15, env=clean(), check=False)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(f"heliograph: {name.upper()}_PORT: {port} on 127.0.0.1 is taken; choose another")
 
 
 def _channels(demo: Started) -> list[str]:
