@@ -20,7 +20,7 @@ Flat = Mapping[str, float]
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """Where the numbers are: `turn` and `master` give the last counters of those processes, empty without one.
+    """Where the numbers are: `turn` and `master` give the last counters of those processes; None without a master.
 
     `parts` are plain counters by the name of their metric; each field is a result.
     """
@@ -29,7 +29,7 @@ class Sources(msgspec.Struct, frozen=True):
     hub: HubStats
     requests: RequestStats
     turn: Callable[[], Flat] = dict
-    master: Callable[[], Flat] = dict
+    master: Callable[[], Flat] | None = None
     loop_lag_s: Callable[[], float] = float
     parts: Mapping[str, msgspec.Struct] = {}
 
@@ -57,7 +57,8 @@ class Metrics:
         for name, stats in self._sources.parts.items():
             results = [((result,), value) for result, value in msgspec.structs.asdict(stats).items()]
             yield _counters(name, f"{name.replace('_', ' ')} by result", ["result"], results)
-        yield from _media(self._sources.master())
+        if self._sources.master is not None:
+            yield from _media(self._sources.master())
 
 
 def _signaling(stats: HubStats) -> Iterator[Metric]:

@@ -152,7 +152,7 @@ class Node:
                 hub=self.hub.stats,
                 requests=self._application.stats,
                 turn=lambda: self._turn.stats,
-                master=lambda: master.stats if master else {},
+                master=(lambda: master.stats) if master else None,
                 loop_lag_s=lambda: pulse.lag_s,
                 parts=self._counters,
             )

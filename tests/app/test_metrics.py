@@ -75,6 +75,10 @@ def test_every_metric_of_the_manual_is_there() -> None:
     assert {name: samples.get(name) for name in expected} == expected
 
 
+def test_a_node_without_a_master_shows_no_media() -> None:
+    assert b"heliograph_media" not in Metrics(Sources("1.2.3", HubStats(), RequestStats())).text()
+
+
 def test_delivery_buckets_add_up() -> None:
     hub = HubStats()
     for seconds in (0.00001, 0.0002, 5.0):
