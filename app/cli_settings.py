@@ -4,7 +4,7 @@ import argparse
 import json
 
 from app.exits import Exit
-from app.settings import FIELDS, Field, Loaded
+from app.settings import FIELDS, Field, Loaded, Origin
 
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
@@ -14,7 +14,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         print(json.dumps({field.name: _row(field, shown[field.name], loaded) for field in FIELDS}))
         return Exit.OK
     rows = [("SETTING", "VALUE", "FROM", "HELP")]
-    rows += [(field.key, _text(shown[field.name]), loaded.origins[field.name].value, field.help) for field in FIELDS]
+    rows += [(field.key, _text(shown[field.name]), _origin(field, loaded), field.help) for field in FIELDS]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         print("  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])))
@@ -24,12 +24,17 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
 def _row(field: Field, value: object, loaded: Loaded) -> dict[str, object]:
     return {
         "value": value,
-        "from": loaded.origins[field.name].value,
+        "from": _origin(field, loaded),
         "type": field.kind,
         "default": field.default,
         "variable": field.variable,
         "help": field.help,
     }
+
+
+def _origin(field: Field, loaded: Loaded) -> str:
+    origin = loaded.origins[field.name]
+    return f"{origin.value} {loaded.file}" if origin is Origin.FILE else origin.value
 
 
 def _text(value: object) -> str:

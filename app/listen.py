@@ -42,7 +42,10 @@ def refuse_port(host: str, port: int, name: str, error: OSError) -> NoReturn:
     """Raise SettingsError: which setting holds the port that could not be bound, and how to choose another."""
     field = BY_NAME[name]
     if error.errno == errno.EADDRNOTAVAIL:
-        raise SettingsError(f"HOST: {host} is no address of this machine") from None
+        own = BY_NAME["ops_host" if name == "ops_port" else "host"]
+        raise SettingsError(
+            f"{own.key}: {host} is no address of this machine; choose another with {own.flag} or {own.variable}"
+        ) from None
     reason = _REASONS.get(error.errno or 0, f"cannot be bound: {error.strerror}")
     remedy = f"choose another with {field.flag} or {field.variable} (0 takes any free one)"
     raise SettingsError(f"{field.key}: {port} on {host} {reason}; {remedy}") from None

@@ -10,7 +10,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-Form = Literal["json", "text"]
+Form = Literal["auto", "json", "text"]
 
 # What a query may show; every other value becomes ***.
 SHOWN_PARAMETERS: Final = frozenset(
@@ -159,9 +159,12 @@ def _printable(value: object) -> str:
 
 
 def configure(level: str, form: Form = "json", stream: TextIO | None = None) -> None:
-    """Log events of `level` and above to `stream` (stderr), in place of whatever was configured before."""
+    """Log events of `level` and above to `stream` (stderr), in place of whatever was configured before.
+
+    `auto`, which a command may replace by its own choice, is JSON.
+    """
     handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler.setFormatter(TextFormatter() if form == "text" else JsonFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)

@@ -86,7 +86,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="least severe event that is logged")
     ] = "info"
-    log_format: Annotated[Literal["json", "text"], Meta(description="form of the log lines on stderr")] = "json"
+    log_format: Annotated[
+        Literal["auto", "json", "text"],
+        Meta(description="form of the log lines on stderr; auto: json for serve and turn, else text"),
+    ] = "auto"
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{f.name}={f.shown(getattr(self, f.name))!r}' for f in FIELDS)})"
@@ -205,37 +208,48 @@ BY_NAME = {field.name: field for field in FIELDS}
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """Settings, the origin of each by name, and what looked like a setting but is none."""
+    """Settings, the origin of each by name, what looked like a setting but is none, and the settings file."""
 
     settings: Settings
     origins: dict[str, Origin]
     warnings: tuple[str, ...] = ()
+    file: str = ""
 
     def preferring(self, **own: object) -> Settings:
-        """Return the settings with a command's own defaults in the place of the general ones."""
+        """Return the settings with a command's own values in the place of general defaults and of `auto`."""
         return msgspec.structs.replace(
-            self.settings, **{name: value for name, value in own.items() if self.origins[name] is Origin.DEFAULT}
+            self.settings,
+            **{
+                name: value
+                for name, value in own.items()
+                if self.origins[name] is Origin.DEFAULT or getattr(self.settings, name) == "auto"
+            },
         )
 
 
 def load(flags: Mapping[str, object], environment: Mapping[str, str], config: str | None = None) -> Loaded:
     """Read every setting once; `flags` holds only what the command line gave, by setting name.
 
+    A variable that is empty counts as not set, as compose files leave them.
+
     Raises: SettingsError, which names the first wrong key.
     """
-    file = _read_file(config or environment.get(CONFIG_VARIABLE) or "")
+    path = config or environment.get(CONFIG_VARIABLE) or ""
+    file = _read_file(path)
     values: dict[str, object] = {}
     origins: dict[str, Origin] = {}
     for field in FIELDS:
         given, origin = _pick(field, flags, environment, file)
         origins[field.name] = origin
         if origin is not Origin.DEFAULT:
-            values[field.name] = _parse(field, given, origin)
+            values[field.name] = _parse(field, given, _source(field, origin, path))
     if origins["data_dir"] is Origin.DEFAULT and environment.get("XDG_STATE_HOME"):
         values["data_dir"] = str(Path(environment["XDG_STATE_HOME"]) / "heliograph")
     settings = msgspec.convert(values, Settings)
     _check_together(settings)
-    return Loaded(settings, origins, tuple(_misspelled(environment)))
+    for name in ("allow_peer_cidrs", "host", "ops_host", "turn_advertised_address"):
+        _check_addresses(BY_NAME[name], settings, _source(BY_NAME[name], origins[name], path))
+    return Loaded(settings, origins, tuple(_misspelled(environment)), path)
 
 
 def _pick(
@@ -243,19 +257,22 @@ def _pick(
 ) -> tuple[object, Origin]:
     if field.name in flags:
         return flags[field.name], Origin.FLAG
-    if field.variable in environment:
+    if environment.get(field.variable):
         return environment[field.variable], Origin.ENVIRONMENT
     if field.name in file:
         return file[field.name], Origin.FILE
     return field.default, Origin.DEFAULT
 
 
-def _parse(field: Field, given: object, origin: Origin) -> object:
+def _source(field: Field, origin: Origin, path: str) -> str:
+    return {Origin.FLAG: field.flag, Origin.ENVIRONMENT: field.variable, Origin.FILE: path}.get(origin, "its default")
+
+
+def _parse(field: Field, given: object, source: str) -> object:
     try:
         return field.parse(given)
     except SettingsError as error:
-        where = {Origin.FLAG: field.flag, Origin.ENVIRONMENT: field.variable, Origin.FILE: "the settings file"}[origin]
-        raise SettingsError(f"{error} (from {where})") from None
+        raise SettingsError(f"{error} (from {source})") from None
 
 
 def _read_file(path: str) -> dict[str, object]:
@@ -298,19 +315,16 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(f"TURN_PORT: {settings.turn_port} lies inside the relay ports {low}-{high}")
     if settings.http_port and settings.http_port == settings.ops_port:
         raise SettingsError(f"OPS_PORT: {settings.ops_port} is HTTP_PORT too; choose another")
-    for text in settings.allow_peer_cidrs:
-        try:
-            ipaddress.ip_network(text)
-        except ValueError as error:
-            raise SettingsError(f"ALLOW_PEER_CIDRS: {error}") from None
-    for key in ("host", "ops_host", "turn_advertised_address"):
-        _check_address(key.upper(), getattr(settings, key))
 
 
-def _check_address(key: str, text: str) -> None:
-    if not text or text == "localhost":
-        return
+def _check_addresses(field: Field, settings: Settings, source: str) -> None:
+    value = getattr(settings, field.name)
     try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        raise SettingsError(f"{key}: {text} is not an IP address") from None
+        if isinstance(value, tuple):
+            for text in value:
+                ipaddress.ip_network(text)
+        elif value not in ("", "localhost"):
+            ipaddress.ip_address(value)
+    except ValueError as error:
+        reason = str(error) if isinstance(value, tuple) else f"{value} is not an IP address"
+        raise SettingsError(f"{field.key}: {reason} (from {source})") from None

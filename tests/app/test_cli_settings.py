@@ -1,5 +1,6 @@
 import argparse
 import json
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,13 @@ def test_the_table_has_every_setting_its_value_and_origin(capsys: pytest.Capture
     assert rows["HTTP_PORT"] == ["1", "flag"]
     assert rows["REGION"] == ["eu-west-1", "environment"]
     assert rows["OPS_PORT"] == ["9090", "default"]
+
+
+def test_a_file_is_named_as_the_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "h.toml"
+    file.write_text("http_port = 7")
+    cli_settings.run(argparse.Namespace(json=False), load({}, {}, str(file)))
+    assert f" file {file} " in capsys.readouterr().out
 
 
 def test_json_has_every_setting_by_name(capsys: pytest.CaptureFixture[str]) -> None:

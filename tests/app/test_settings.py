@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from app import settings
-from app.settings import FIELDS, Origin, SettingsError, load
+from app.settings import FIELDS, Origin, Settings, SettingsError, load
 
 
 def test_defaults_are_those_of_the_manual() -> None:
@@ -57,7 +57,7 @@ def test_the_config_flag_beats_its_variable(tmp_path: Path) -> None:
         ("TURN_PORT", "49200", "TURN_PORT: 49200 lies inside the relay ports 49160-49559"),
         ("OPS_PORT", "8080", "OPS_PORT: 8080 is HTTP_PORT too"),
         ("ALLOW_PEER_CIDRS", "10.0.0.0/8,ten", "ALLOW_PEER_CIDRS: 'ten' does not appear to be"),
-        ("HOST", "example", "HOST: example is not an IP address"),
+        ("HOST", "example", "HOST: example is not an IP address (from HELIOGRAPH_HOST)"),
         ("TURN_ADVERTISED_ADDRESS", "me", "TURN_ADVERTISED_ADDRESS: me is not an IP address"),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_wrong_value_is_told_by_its_key(name: str, text: str, sentence: str) -
     [
         ("http_prot = 1", "http_prot: no such setting in"),
         ('http_port = "80', "is not TOML"),
-        ("http_port = true", "HTTP_PORT: True is not an integer (from the settings file)"),
+        ("http_port = true", "HTTP_PORT: True is not an integer (from {file})"),
         ("http_port = 1.5", "HTTP_PORT: 1.5 is not an integer"),
         ("region = 7", "REGION: 7 is not a text"),
         ("allow_peer_cidrs = 7", "ALLOW_PEER_CIDRS: 7 is not a list of texts"),
@@ -84,7 +84,7 @@ def test_a_wrong_file_is_told(tmp_path: Path, text: str, sentence: str) -> None:
     file.write_text(text)
     with pytest.raises(SettingsError) as caught:
         load({}, {}, str(file))
-    assert sentence in str(caught.value)
+    assert sentence.format(file=file) in str(caught.value)
 
 
 def test_an_unknown_key_of_a_file_gets_a_guess(tmp_path: Path) -> None:
@@ -142,3 +142,14 @@ def test_a_command_prefers_its_own_defaults_to_the_general_ones_only() -> None:
     loaded = load({}, {"HELIOGRAPH_LOG_LEVEL": "debug"})
     values = loaded.preferring(log_level="warning", log_format="text")
     assert (values.log_level, values.log_format) == ("debug", "text")
+
+
+@pytest.mark.parametrize(("given", "form"), [("auto", "text"), ("json", "json"), ("text", "text")])
+def test_auto_leaves_the_form_of_the_log_to_the_command(given: str, form: str) -> None:
+    assert load({"log_format": given}, {}).preferring(log_format="text").log_format == form
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    loaded = load({}, {"HELIOGRAPH_HTTP_PORT": "", "HELIOGRAPH_TOKEN": "", "HELIOGRAPH_HOST": ""})
+    assert loaded.settings == Settings()
+    assert set(loaded.origins.values()) == {Origin.DEFAULT}
