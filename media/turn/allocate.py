@@ -38,7 +38,7 @@ class Plan(msgspec.Struct):
     account: Account
     family: int
     lifetime_s: int
-    even: int | None = None
+    even: bytes | None = None
     port: int = 0
     token: bytes | None = None
     attempts_left: int = OPEN_ATTEMPTS
@@ -71,15 +71,15 @@ class Desk:
         self._check_exclusions(request, token, even)
         family = self._family(request)
         lifetime_s = requested_lifetime(request, self._rules.max_lifetime_s)
-        if not self._quotas.take(account.quota_key):
+        if not self._quotas.take(account.quota_key, self._besides(account.quota_key, token, even)):
             raise RequestError(486)
         plan = Plan(
             client=client,
             request=request,
             account=account,
             family=family,
-            lifetime_s=lifetime_s or DEFAULT_LIFETIME_S,
-            even=None if even is None else even[0],
+            lifetime_s=lifetime_s or min(DEFAULT_LIFETIME_S, self._rules.max_lifetime_s),
+            even=even,
         )
         is_planned = self._redeem(plan, token, now) if token is not None else self._choose_port(plan, now)
         if not is_planned:
@@ -125,6 +125,13 @@ class Desk:
             raise RequestError(440)
         return family
 
+    def _besides(self, quota_key: bytes, token: bytes | None, even: bytes | None) -> int:
+        # Reserved ports count like allocations: else reserving again and again would take the whole range.
+        reserved = self._ports.reserved(quota_key)
+        if token is not None:
+            return reserved - 1
+        return reserved + 1 if _is_pair(even) else reserved
+
     def _redeem(self, plan: Plan, token: bytes, now: float) -> bool:
         reservation = self._ports.redeem(token, plan.account.quota_key, now)
         if reservation is None:
@@ -133,7 +140,7 @@ class Desk:
         return True
 
     def _choose_port(self, plan: Plan, now: float) -> bool:
-        is_pair = plan.even is not None and bool(plan.even & _RESERVE_NEXT)
+        is_pair = _is_pair(plan.even)
         port = self._ports.take() if plan.even is None else self._ports.take_even(with_next=is_pair)
         if port is None:
             return False
@@ -141,6 +148,10 @@ class Desk:
         if is_pair:
             plan.token = self._ports.reserve(port + 1, plan.family, plan.account.quota_key, now)
         return True
+
+
+def _is_pair(even: bytes | None) -> bool:
+    return even is not None and bool(even[0] & _RESERVE_NEXT)
 
 
 def fixed(message: stun.Message, attribute: int, length: int) -> bytes | None:

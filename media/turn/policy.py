@@ -87,10 +87,10 @@ class Quotas:
         self._per_key = per_key
         self._used: dict[bytes, int] = {}
 
-    def take(self, quota_key: bytes) -> bool:
-        """Count one more allocation; False when the key has all that it may have."""
+    def take(self, quota_key: bytes, besides: int = 0) -> bool:
+        """Count one more allocation; False when the key has all that it may have, `besides` counted in."""
         used = self._used.get(quota_key, 0)
-        if used >= self._per_key:
+        if used + besides >= self._per_key:
             return False
         self._used[quota_key] = used + 1
         return True

@@ -61,6 +61,10 @@ class Ports:
         self._reservations[token] = Reservation(port, family, quota_key, now + RESERVATION_S)
         return token
 
+    def reserved(self, quota_key: bytes) -> int:
+        """Number of ports that are reserved for this quota key."""
+        return sum(reservation.quota_key == quota_key for reservation in self._reservations.values())
+
     def cancel(self, token: bytes) -> None:
         """Free the port of a reservation whose token was never told to anybody."""
         self.give_back(self._reservations.pop(token).port)

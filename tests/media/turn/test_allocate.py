@@ -214,3 +214,33 @@ def test_reserved_port_that_cannot_be_opened_gives_508() -> None:
     token = reply.first(stun.RESERVATION_TOKEN)
     assert token is not None
     assert code_of(Caller(world, port=40001).allocate([(stun.RESERVATION_TOKEN, token)])) == 508
+
+
+def test_lifetime_of_zero_is_capped_too() -> None:
+    reply = Caller(with_rules(max_lifetime_s=120)).allocate([(stun.LIFETIME, bytes(4))])
+    assert reply.first(stun.LIFETIME) == (120).to_bytes(4)
+
+
+def test_reserved_ports_count_for_the_quota_of_who_reserved_them() -> None:
+    world = with_rules(allocations_per_key=4)
+    greedy = Caller(world, username="a@red")
+    codes = []
+    for _ in range(20):
+        codes.append(code_of(greedy.allocate([(stun.EVEN_PORT, b"\x80")])))
+        greedy.refresh(0)
+    assert codes == [0] * 3 + [486] * 17
+    assert code_of(greedy.allocate()) == 0
+    assert code_of(Caller(world, port=40001, username="b@blue").allocate([(stun.EVEN_PORT, b"\x80")])) == 0
+    greedy.refresh(0)
+    world.pass_time(30.0)
+    assert code_of(greedy.allocate([(stun.EVEN_PORT, b"\x80")])) == 0
+
+
+def test_reserved_port_is_redeemed_by_who_has_a_full_quota_otherwise() -> None:
+    world = with_rules(allocations_per_key=2)
+    token = Caller(world, username="a@red").allocate([(stun.EVEN_PORT, b"\x80")]).first(stun.RESERVATION_TOKEN)
+    assert token is not None
+    second, third = Caller(world, port=40001, username="b@red"), Caller(world, port=40002, username="c@red")
+    assert code_of(third.allocate()) == 486
+    assert code_of(second.allocate([(stun.RESERVATION_TOKEN, token)])) == 0
+    assert code_of(third.allocate()) == 486
