@@ -33,7 +33,3 @@ class KeyframeCoalescer:
         It opens no window, so that a viewer whose transport came up just after it need not wait.
         """
         self._is_pending = False
-
-    def next_deadline(self) -> float | None:
-        """Earliest time at which `take` says True, None when nobody waits."""
-        return self._opens_at if self._is_pending else None

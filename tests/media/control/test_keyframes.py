@@ -9,7 +9,6 @@ from media.control.keyframes import WINDOW_S, KeyframeCoalescer
 def test_nobody_asks_and_nothing_is_forced() -> None:
     coalescer = KeyframeCoalescer()
     assert not coalescer.take(0.0)
-    assert coalescer.next_deadline() is None
 
 
 def test_first_request_is_honoured_at_the_next_frame() -> None:
@@ -31,7 +30,6 @@ def test_request_inside_the_window_is_honoured_at_its_end() -> None:
     coalescer.request()
     assert coalescer.take(1.0)
     coalescer.request()
-    assert coalescer.next_deadline() == 1.3
     assert not coalescer.take(1.29)
     assert coalescer.take(1.3)
 
