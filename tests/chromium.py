@@ -40,6 +40,7 @@ HOOKS = """
   keep("WebSocket", window.sockets);
 })();
 """
+LAUNCH_LIMIT_MS = 60_000  # on a machine that is busy with other tests
 LIVE_PEER = "window.peers.filter((peer) => peer.connectionState === 'connected').at(-1)"
 
 
@@ -49,7 +50,10 @@ def chromium(home: Path) -> Iterator[Browser]:
     program = require("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=program, args=list(FLAGS), env={**environment(home), "TZ": "UTC"}
+            executable_path=program,
+            args=list(FLAGS),
+            env={**environment(home), "TZ": "UTC"},
+            timeout=LAUNCH_LIMIT_MS,
         )
         try:
             yield browser

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 FREE_PORTS = ("--http-port", "0", "--turn-port", "0", "--ops-port", "0")
-READY_LIMIT_S = 20.0
-STOP_LIMIT_S = 5.0
+READY_LIMIT_S = 60.0  # above the 30 s after which a command says itself which part was not ready
+STOP_LIMIT_S = 10.0
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -42,7 +42,7 @@ def running(command: str, *arguments: str, home: Path) -> Iterator[dict[str, Any
             _stop(process)
 
 
-def heliograph(*arguments: str, home: Path, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
+def heliograph(*arguments: str, home: Path, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
     """Run one command of the command line to its end."""
     return subprocess.run(
         [sys.executable, "-m", "app", *arguments],
