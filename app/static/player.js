@@ -226,10 +226,13 @@ export function candidateTypes(text) {
   return Array.from(text.matchAll(/candidate:\S.*? typ (host|srflx|prflx|relay)/g), (match) => match[1]);
 }
 
+// The chosen codec alone. Without a choice H.264 comes first, all others after it: masters go by the order of the
+// offer, cameras and the AWS SDKs send H.264, and so one encoder of the master serves browsers and devices alike.
 function preferCodec(transceiver, codec) {
-  if (!codec || !transceiver.setCodecPreferences) return;
+  if (!transceiver.setCodecPreferences) return;
   const { codecs } = RTCRtpReceiver.getCapabilities("video");
-  const isWanted = (entry) => entry.mimeType.toUpperCase() === `VIDEO/${codec}`;
+  const isWanted = (entry) => entry.mimeType.toUpperCase() === `VIDEO/${codec || "H264"}`;
   const isCarrier = (entry) => /\/(rtx|red|ulpfec|flexfec-03)$/i.test(entry.mimeType);
-  transceiver.setCodecPreferences([...codecs.filter(isWanted), ...codecs.filter(isCarrier)]);
+  const others = codecs.filter((entry) => !isWanted(entry) && (!codec || isCarrier(entry)));
+  transceiver.setCodecPreferences([...codecs.filter(isWanted), ...others]);
 }
