@@ -1,5 +1,7 @@
 """State of one allocation: its permissions and channel binds, and when they end. No I/O, no clock."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from media.turn.address import SocketAddress
@@ -55,6 +57,12 @@ class Allocation(msgspec.Struct):
         self.permissions.update(dict.fromkeys(hosts, now + PERMISSION_S))
         return True
 
+    def keep_peers(self, is_allowed: Callable[[str], bool]) -> None:
+        """Forget the permissions and binds of hosts that are not allowed any more."""
+        self.permissions = {host: end for host, end in self.permissions.items() if is_allowed(host)}
+        for bind in [bind for bind in self.binds.values() if not is_allowed(bind.peer_address[0])]:
+            self._forget(bind)
+
     def can_bind(self, number: int, peer_address: SocketAddress, now: float) -> bool:
         """Tell whether number and peer are free, or bound to each other (RFC 8656, 12.1).
 
@@ -79,5 +87,8 @@ class Allocation(msgspec.Struct):
 
     def _forget_cooled(self, now: float) -> None:
         for bind in [bind for bind in self.binds.values() if bind.expires_at + CHANNEL_COOLING_S <= now]:
-            del self.binds[bind.number]
-            del self.binds_by_peer[bind.peer_address]
+            self._forget(bind)
+
+    def _forget(self, bind: ChannelBind) -> None:
+        del self.binds[bind.number]
+        del self.binds_by_peer[bind.peer_address]

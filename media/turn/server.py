@@ -143,7 +143,13 @@ class Server:
         return [self._end(allocation) for allocation in doomed]
 
     def replace_addresses(self, peers: PeerRules, relay_ips: dict[int, bytes]) -> None:
-        """Take the addresses that this machine has now; allocations keep the relayed address that they have."""
+        """Take the addresses that this machine has now, and close the peers that they forbid.
+
+        Allocations keep the relayed address that they have.
+        """
+        if peers != self._requests.peers:
+            for allocation in self._table.by_relay.values():
+                allocation.keep_peers(lambda host: peers.refusal(address.pack(host)) is None)
         self._requests.peers = peers
         self._forward.replace_peers(peers)
         self._relay_ips = relay_ips

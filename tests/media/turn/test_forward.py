@@ -239,10 +239,10 @@ def test_rate_is_held_in_each_direction() -> None:
     assert world.stats.dropped == {"rate": 15}
 
 
-def test_addresses_can_change_while_data_passes() -> None:
+def test_peer_that_becomes_an_address_of_this_machine_is_judged_by_its_port() -> None:
     world = World()
     caller = bound(world)
-    world.server.replace_addresses(PeerRules(own=frozenset((pack("8.8.8.8"),))), {IPV4: pack("9.9.9.9")})
+    world.server.replace_addresses(PeerRules(advertised=frozenset((pack("8.8.8.8"),))), {IPV4: pack("8.8.8.8")})
     caller.channel_data(0x4000, b"x")
     assert world.to_peers == []
     assert world.stats.dropped == {"own-port": 1}

@@ -8,6 +8,7 @@ from media.turn.address import IPV4, pack
 from media.turn.policy import PeerRules
 from tests.media.turn.world import (
     PEER,
+    PEERS,
     REALM,
     RELAY_HOST,
     RULES,
@@ -333,6 +334,25 @@ def test_new_addresses_of_the_machine_count_for_new_allocations() -> None:
     assert code_of(old.permit("9.9.9.9")) == 0
     old.refresh(0)
     assert len(world.relays) == 1
+
+
+def test_peers_that_new_addresses_forbid_are_closed_and_the_others_stay() -> None:
+    world = World()
+    caller = Caller(world)
+    caller.allocate()
+    caller.permit("9.9.9.9")
+    for number, host in ((0x4000, "8.8.8.8"), (0x4001, "8.8.4.4")):
+        assert code_of(caller.bind(number, (host, 1))) == 0
+    lost = frozenset(map(pack, ("8.8.8.8", "9.9.9.9")))
+    world.server.replace_addresses(msgspec.structs.replace(PEERS, broadcasts=lost), RULES.relay_ips)
+    for host in ("9.9.9.9", "8.8.8.8", "8.8.4.4"):
+        caller.indicate(b"x", (host, 2))
+        world.from_peer(caller.relay, b"y", (host, 1))
+    for number in (0x4000, 0x4001):
+        caller.channel_data(number, b"z")
+    assert [(peer, data) for _, peer, data in world.to_peers] == [(("8.8.4.4", 2), b"x"), (("8.8.4.4", 1), b"z")]
+    assert world.stats.packets_to_clients == 1
+    assert code_of(caller.bind(0x4000, ("8.8.4.4", 2))) == 0
 
 
 @pytest.mark.parametrize(
