@@ -214,9 +214,13 @@ class Relay:
             host = address.host_text(advertised.get(IPV4) or next(iter(advertised.values())))
         return RelayAddress(host, self._port)
 
+    def _listener_ips(self) -> frozenset[bytes]:
+        hosts = (host for host in self._placement.listener_hosts if host not in WILDCARDS)
+        return frozenset(map(address.pack, hosts))
+
     def _peer_rules(self, interfaces: Interfaces) -> PeerRules:
         return PeerRules(
-            own=interfaces.addresses,
+            own=interfaces.addresses | self._listener_ips(),
             broadcasts=interfaces.broadcasts,
             advertised=frozenset(self._placement.advertised.values()),
             allowed=tuple(parse_range(text, is_openable=True) for text in self._settings.allow_peer_cidrs),

@@ -351,3 +351,16 @@ async def test_looking_around_keeps_what_there_is() -> None:
             running.relay._look_around()
             assert await client.permit(relayed[0]) == 0
             assert code_of(await client.request(stun.REFRESH, [])) == 0
+
+
+async def test_listener_on_an_unusual_loopback_address_is_no_peer() -> None:
+    async with serving(host="127.0.0.5") as running:
+        with Client(("127.0.0.5", running.address.port)) as client:
+            await client.allocated()
+            assert await client.permit("127.0.0.5") == 0
+            peer = client.peer(("127.0.0.5", running.address.port))
+            attributes = [peer, (stun.DATA, b"x")]
+            transaction_id = (client.count + 1).to_bytes(12)
+            client.socket.send(stun.encode(stun.Message(stun.SEND, stun.INDICATION, transaction_id, attributes)))
+            assert code_of(await client.request(stun.REFRESH, [])) == 0
+            assert running.relay.stats.dropped == {"own-port": 1}
