@@ -18,6 +18,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
+from app.bounds import bounds
 from channels.auth.grant import Grant
 from channels.errors import (
     InternalFailureException,
@@ -38,6 +39,8 @@ _LOCATED = re.compile(r"(.*) - at `\$\.?([^`]*)`", re.DOTALL)  # how msgspec wor
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _REQUEST_ID = "heliograph.request_id"  # key of the ASGI scope
 _DENIALS = (401, 403)
+
+_BOUND = re.compile(r"(matching regex|of length| [<>]=? )")  # what msgspec says of values out of bounds
 
 Service = Literal["kinesisvideo", "signaling", "heliograph"]
 
@@ -202,20 +205,23 @@ def decode(decoder: msgspec.json.Decoder[msgspec.Struct], body: bytes) -> msgspe
     try:
         return decoder.decode(body or b"{}")
     except msgspec.ValidationError as error:
-        raise InvalidArgumentException(_field_problem(str(error))) from None
+        raise InvalidArgumentException(_field_problem(str(error), decoder.type)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidArgumentException(f"the body is not JSON: {error}") from None
     except RecursionError:
         raise InvalidArgumentException("the body is not JSON that anybody needs: it is nested too deep") from None
 
 
-def _field_problem(text: str) -> str:
+def _field_problem(text: str, request: Any) -> str:
     """Turn msgspec's "Expected `int`, got `str` - at `$.Role`" into "Role: expected int, got str"."""
     located = _LOCATED.fullmatch(text)
     problem, where = (located[1], located[2]) if located else (text, "")
     missing = _MISSING.fullmatch(problem)
     if missing:
         return f"{where}.{missing[1]}".removeprefix(".") + " is missing"
+    words = bounds(request, where) if _BOUND.search(problem) else None
+    if words is not None:
+        return f"{where} must be {words}"
     return f"{where or 'the body'}: {problem[:1].lower()}{problem[1:]}".replace("`", "")
 
 
