@@ -11,13 +11,20 @@ export class Failure extends Error {
   }
 }
 
-const MASTER_COMMAND = (channel) => `heliograph master --channel ${channel} --token TOKEN`;
+const FORGOTTEN = { reload: "a reload forgets it", back_forward: "leaving the page forgets it" };
 
 export const failures = {
-  noToken: () =>
-    new Failure("no-token", "This page needs a token.", "Open the link that `heliograph demo` prints, or paste a token here.", {
-      isFinal: true,
-    }),
+  // `navigation` is how the page was come to, as PerformanceNavigationTiming.type says it.
+  noToken: (navigation = "navigate") => {
+    const forgotten = FORGOTTEN[navigation];
+    const reason = "it keeps the token in memory only, so";
+    return new Failure(
+      "no-token",
+      forgotten ? `This page needs its token again: ${reason} ${forgotten}.` : `This page needs a token at each opening: ${reason} a reload forgets it.`,
+      "Paste a token here, or a link that holds one: `heliograph demo` prints such links, and for `heliograph serve` the command `heliograph token` makes a token.",
+      { isFinal: true },
+    );
+  },
   noChannelGiven: () =>
     new Failure("no-channel-given", "This page was opened without a channel.", "Give its name here, or choose one on the page of channels.", {
       isFinal: true,
@@ -40,9 +47,9 @@ export const failures = {
       `Ask for a token whose scope has ${role === "MASTER" ? "ConnectAsMaster" : "ConnectAsViewer"} on this channel, and paste it here. A token may also be bound to another client id.`,
       { isFinal: true },
     ),
-  noChannel: (channel) =>
-    new Failure("no-channel", `There is no channel “${channel}”.`, "Check the name, or create the channel:", {
-      command: `heliograph channel create ${channel}`,
+  noChannel: (channel, origin) =>
+    new Failure("no-channel", `There is no channel “${channel}”.`, "Check the name, or create the channel, with a token of the role admin in `HELIOGRAPH_TOKEN`:", {
+      command: `heliograph channel create ${channel} --endpoint ${origin}`,
       isFinal: true,
     }),
   limitReached: (channel, limit, message) => {
@@ -61,7 +68,7 @@ export const failures = {
   serviceFailed: (code, message) =>
     new Failure("service-failed", `The service answered ${code}${message ? `: ${asClause(message)}` : ""}.`, "Its log says more; this page tries again by itself."),
   signalingLost: (code, reason) =>
-    new Failure("signaling-lost", `The connection to the service ended (${code}${reason ? `, ${asClause(reason)}` : ""}).`, "This page reconnects by itself; a picture that plays goes on meanwhile."),
+    new Failure("signaling-lost", `The connection to the service ended (${code}${reason ? `, ${asClause(reason)}` : ""}).`, "This page reconnects by itself."),
   replacedViewer: (clientId) =>
     new Failure("replaced", `Another page connected with the client id “${clientId}”.`, "Two viewers can't share one: close one of them, or choose another client id below.", {
       isFinal: true,
@@ -70,9 +77,9 @@ export const failures = {
     new Failure("replaced", `A newer master took over channel “${channel}” at ${timeOfDay(Date.now())}.`, "This camera has stopped. Start it again to take the channel back.", {
       isFinal: true,
     }),
-  noMaster: (channel) =>
-    new Failure("no-master", `No master answers on channel “${channel}” yet.`, "The picture starts by itself as soon as one does:", {
-      command: MASTER_COMMAND(channel),
+  noMaster: (channel, origin) =>
+    new Failure("no-master", `No master answers on channel “${channel}” yet.`, "The picture starts by itself as soon as one does. To start one, with a token of the role master in `HELIOGRAPH_TOKEN`:", {
+      command: `heliograph master --channel ${channel} --endpoint ${origin}`,
     }),
   noRelay: (reason) =>
     new Failure("no-relay", `The service names no relay to this token: ${asClause(reason) || "no answer"}.`, "Choose the automatic path below, or ask for a token whose scope has GetIceServerConfig."),
@@ -85,7 +92,7 @@ export const failures = {
     new Failure("negotiation-failed", `The master's answer can't be used: ${asClause(reason)}.`, "Try another codec below; this page tries again by itself."),
   insecureContext: (origin) =>
     new Failure("insecure-context", `A browser gives the camera only to a secure page, and ${origin} is plain HTTP.`, "Open this page over HTTPS, or as localhost through a tunnel:", {
-      command: `ssh -L 8080:127.0.0.1:8080 ${hostOf(origin)}`,
+      command: tunnelTo(origin),
       isFinal: true,
     }),
   cameraDenied: () =>
@@ -97,8 +104,14 @@ export const failures = {
     }),
 };
 
-/** The Failure behind an error of the REST surface; `context` is `{channel, role, clientId, expiresAt}`. */
-export function failureOf(error, { channel = "", role = "VIEWER", expiresAt = null } = {}) {
+/** A failure of the signaling beside a picture that plays: the same, said so that both are understood. */
+export function besidePicture({ kind, sentence, next, ...rest }) {
+  const clause = sentence[0].toLowerCase() + sentence.slice(1);
+  return new Failure(kind, `The picture goes on, but ${clause}`, next, rest);
+}
+
+/** The Failure behind an error of the REST surface; `context` is `{origin, channel, role, clientId, expiresAt}`. */
+export function failureOf(error, { origin = "", channel = "", role = "VIEWER", expiresAt = null } = {}) {
   if (error instanceof Failure) return error;
   if (error instanceof UnreachableError) return failures.unreachable(error.origin);
   if (!(error instanceof ServiceError)) return failures.serviceFailed("nothing usable", String(error?.message ?? error));
@@ -114,7 +127,7 @@ export function failureOf(error, { channel = "", role = "VIEWER", expiresAt = nu
     case "NotAuthorizedException":
       return failures.notAllowed(channel, role);
     case "ResourceNotFoundException":
-      return failures.noChannel(channel);
+      return failures.noChannel(channel, origin);
     case "ClientLimitExceededException":
       return failures.limitReached(channel, error.limit, error.message);
     case "InvalidArgumentException":
@@ -171,10 +184,9 @@ function timeOfDay(milliseconds) {
   return new Date(milliseconds).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
-function hostOf(origin) {
-  try {
-    return new URL(origin).hostname;
-  } catch {
-    return "HOST";
-  }
+// The page at the far end of this tunnel is one of localhost, at the service's own port where this machine may bind it.
+function tunnelTo(origin) {
+  const { hostname, port } = new URL(origin);
+  const far = port || "80";
+  return `ssh -N -L ${Number(far) < 1024 ? 8080 : far}:127.0.0.1:${far} ${hostname.replace(/^\[|\]$/g, "")}`;
 }

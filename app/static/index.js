@@ -16,7 +16,10 @@ async function show(next) {
   byId("token-card").hidden = Boolean(options.token);
   byId("channels-card").hidden = !options.token;
   showNotice(null);
-  if (!options.token) return;
+  if (!options.token) {
+    byId("token").focus();
+    return;
+  }
   const claims = readClaims(options.token);
   try {
     showChannels(await new Service(location.origin, options.token).channels());
@@ -31,7 +34,7 @@ function showChannels(channels) {
   showRelay(channels[0]?.ChannelARN);
   document.body.dataset.state = "ready";
   document.body.dataset.channels = String(channels.length);
-  setText("channels-note", channels.length ? "" : "There is no channel yet.");
+  setText("channels-note", channels.length ? "" : "There is no channel yet. To create one, with a token of the role admin in HELIOGRAPH_TOKEN:");
   byId("create").hidden = channels.length > 0;
   byId("channels").replaceChildren(...channels.map(({ ChannelName, CreationTime }) => card(ChannelName, since(CreationTime))));
 }
@@ -96,5 +99,6 @@ function since(creationTime) {
 byId("retry").addEventListener("click", () => show(options));
 listenForToken(({ token }) => show({ ...options, token }));
 setText("runs-control", location.origin);
+setText("create", `heliograph channel create front-door --endpoint ${location.origin}`);
 setText("runs-signaling", ["/master", "/viewer"].map((path) => location.origin.replace(/^http/, "ws") + path).join(", "));
 show(options);

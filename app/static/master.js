@@ -6,7 +6,7 @@ import { cameraObstacle, closeCamera, listCameras, openCamera } from "./camera.j
 import { Channel } from "./channel.js";
 import { failureOf, failures } from "./failures.js";
 import { showFragment } from "./fragment.js";
-import { byId, formatBitrate, formatNumber, linkPages, listenForToken, openPage, setText, showCountdown, showNotice } from "./page.js";
+import { byId, formatBitrate, formatNumber, linkPages, listenForToken, navigationType, openPage, setText, showCountdown, showNotice } from "./page.js";
 import { readClaims } from "./token.js";
 
 const POLL_MS = 1_000;
@@ -38,7 +38,7 @@ function open(next) {
 }
 
 function obstacleOf(claims) {
-  if (!options.token) return failures.noToken();
+  if (!options.token) return failures.noToken(navigationType());
   if (claims === null) return failures.tokenRefused("it is not a token at all");
   if (!options.channel && claims.channels.length === 1) [options.channel] = claims.channels;
   byId("channel").value = options.channel;
@@ -186,4 +186,5 @@ byId("retry").addEventListener("click", () => broadcast?.retryNow());
 listenForToken(({ token, channel }) => open({ ...options, token, channel: channel || options.channel }));
 setInterval(poll, POLL_MS);
 addEventListener("pagehide", stop);
+addEventListener("pageshow", ({ persisted }) => persisted && open(options)); // Back to a page that the browser kept
 open(options);

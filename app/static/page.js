@@ -21,9 +21,15 @@ export function linkPages(options) {
   }
 }
 
-/** Show a failure in the page's notice, or hide the notice when there is none. */
+/** How this page was come to: "navigate", "reload" or "back_forward". */
+export function navigationType() {
+  return performance.getEntriesByType("navigation")[0]?.type ?? "navigate";
+}
+
+/** Show a failure in the page's notice, or hide the notice when there is none; one of the token leads to its field. */
 export function showNotice(failure, { retryAt = null } = {}) {
   const notice = byId("notice");
+  const isNew = document.body.dataset.failure !== failure?.kind;
   document.body.dataset.failure = failure?.kind ?? "";
   notice.hidden = failure === null;
   if (failure === null) return;
@@ -33,6 +39,7 @@ export function showNotice(failure, { retryAt = null } = {}) {
   byId("notice-command").hidden = !failure.command;
   notice.dataset.final = String(failure.isFinal);
   showCountdown(retryAt);
+  if (isNew && /token/.test(failure.kind) && document.body.dataset.state !== "playing") byId("token").focus();
 }
 
 /** Show in how many seconds the page tries again; nothing for less than two. */

@@ -68,8 +68,8 @@ export class Signaling extends EventTarget {
   }
 
   get #context() {
-    const { name, role, clientId } = this.#channel;
-    return { channel: name, role, clientId, expiresAt: this.#expiresAt };
+    const { origin, name, role, clientId } = this.#channel;
+    return { origin, channel: name, role, clientId, expiresAt: this.#expiresAt };
   }
 
   // One connection from ticket to close; the Failure that ended it.

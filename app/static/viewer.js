@@ -4,13 +4,14 @@ import { Service } from "./api.js";
 import { Channel } from "./channel.js";
 import { failures } from "./failures.js";
 import { showFragment } from "./fragment.js";
-import { byId, formatBitrate, formatNumber, linkPages, listenForToken, openPage, setText, showCountdown, showNotice } from "./page.js";
+import { byId, formatBitrate, formatNumber, linkPages, listenForToken, navigationType, openPage, setText, showCountdown, showNotice } from "./page.js";
 import { Screen } from "./screen.js";
 import { summariseInbound } from "./statistics.js";
 import { newClientId, readClaims } from "./token.js";
 import { Watch } from "./watch.js";
 
 const POLL_MS = 1_000;
+const MEDIA_FACTS = ["path", "codec", "frames", "width", "height", "fps", "answerMs", "connectedMs", "firstFrameMs", "openToFrameMs", "counter", "latencyMs"];
 const STATES = {
   connecting: "Connecting",
   negotiating: "Starting the picture",
@@ -52,7 +53,7 @@ function restart(next) {
 }
 
 function obstacleOf(claims) {
-  if (!options.token) return failures.noToken();
+  if (!options.token) return failures.noToken(navigationType());
   if (claims === null) return failures.tokenRefused("it is not a token at all");
   if (!options.channel && claims.channels.length === 1) options.channel = claims.channels[0];
   return options.channel ? null : failures.noChannelGiven();
@@ -61,23 +62,29 @@ function obstacleOf(claims) {
 function stop() {
   watch?.stop();
   screen?.stop();
-  watch = screen = summary = null;
+  watch = screen = null;
   history = [];
-  for (const key of ["path", "codec", "frames", "width", "height", "fps", "answerMs", "connectedMs", "firstFrameMs", "openToFrameMs", "counter", "latencyMs", "offers"]) {
-    delete document.body.dataset[key];
-  }
+  clearNumbers();
+}
+
+// Without media no number is true any more.
+function clearNumbers() {
+  summary = null;
+  for (const key of MEDIA_FACTS) delete document.body.dataset[key];
+  for (const field of document.querySelectorAll(".figures dd, .facts dd:not(#client-shown)")) setText(field.id, "–");
 }
 
 function listen(current, shown) {
   const ifCurrent = (act) => () => current === watch && act();
   current.addEventListener("change", ifCurrent(() => showState(current.state, current.failure, current.retryAt)));
-  shown.addEventListener("frame", ifCurrent(showFirstFrame));
-  shown.addEventListener("counter", ifCurrent(showCounter));
+  shown.addEventListener("frame", ifCurrent(() => current.isPlaying && showFirstFrame()));
+  shown.addEventListener("counter", ifCurrent(() => current.isPlaying && showCounter()));
   showState(current.state, null);
 }
 
 function showState(state, failure, retryAt = null) {
   const { dataset } = document.body;
+  if (!watch?.isPlaying) clearNumbers();
   dataset.state = state;
   dataset.signaling = watch?.signaling ?? "";
   dataset.offers = String(watch?.offers ?? 0);
@@ -109,10 +116,10 @@ function showCounter() {
 
 async function poll() {
   showCountdown(watch?.retryAt ?? null);
-  const player = watch?.player;
-  if (!player || player.isClosed) return;
+  if (!watch?.isPlaying) return;
+  const { player } = watch;
   const next = summariseInbound(await player.getStats(), summary?.player === player ? summary : null);
-  if (!next || player !== watch?.player) return;
+  if (!next || player !== watch?.player || player.isClosed) return;
   summary = { ...next, player };
   history.push({ at: new Date().toISOString(), ...next });
   history = history.slice(-3600);
@@ -195,4 +202,5 @@ byId("full-screen").addEventListener("click", () => byId("stage").requestFullscr
 listenForToken(({ token, channel }) => restart({ ...options, token, channel: channel || options.channel }));
 setInterval(poll, POLL_MS);
 addEventListener("pagehide", stop);
+addEventListener("pageshow", ({ persisted }) => persisted && restart(options)); // Back to a page that the browser kept
 restart(options);

@@ -1,7 +1,7 @@
 // A viewer of one channel: signaling and, over it, one player after another for as long as the page wants a picture.
 
 import { Backoff } from "./backoff.js";
-import { failures } from "./failures.js";
+import { besidePicture, failures } from "./failures.js";
 import { Player, warmUp } from "./player.js";
 import { Signaling } from "./signaling.js";
 
@@ -23,6 +23,7 @@ export class Watch extends EventTarget {
   #timers = new Set();
   #isStopped = false;
   #downs = 0;
+  #refusal = null;
 
   /** `options` is `{relay, trickle, codec, expiresAt}`. */
   constructor(channel, options = {}) {
@@ -89,6 +90,7 @@ export class Watch extends EventTarget {
     });
     signaling.addEventListener("refused", ({ detail }) => {
       this.signaling = "refused";
+      this.#refusal = detail;
       this.#signalingFailed(detail, null, "failed");
     });
   }
@@ -96,11 +98,14 @@ export class Watch extends EventTarget {
   // The media outlives the signaling: a picture that plays goes on, with the failure beside it unless the first
   // reconnect mends it.
   #signalingFailed(failure, waitMs, state) {
-    if (this.isPlaying) return this.#change("playing", this.#downs > 1 || failure.isFinal ? failure : null);
+    if (this.isPlaying) {
+      const isTold = this.#downs > 1 || failure.isFinal;
+      return this.#change("playing", isTold ? besidePicture(failure) : null, isTold ? waitMs : null);
+    }
     this.#clearTimers();
     this.#player?.close();
-    const shown = failure.kind === "signaling-lost" && state === "refused" ? "connecting" : state;
-    return this.#change(shown, failure, waitMs);
+    const isAway = ["signaling-lost", "unreachable"].includes(failure.kind);
+    return this.#change(isAway && state === "refused" ? "connecting" : state, failure, waitMs);
   }
 
   #receive({ type, payload, status }) {
@@ -108,7 +113,7 @@ export class Watch extends EventTarget {
     if (type === "SDP_ANSWER" && payload) player?.answer(payload);
     if (type === "ICE_CANDIDATE" && payload) player?.addCandidate(payload);
     if (type === "STATUS_RESPONSE" && status?.correlationId === this.#correlationId && !player?.isAnswered) {
-      this.#change("waiting", failures.noMaster(this.#channel.name));
+      this.#change("waiting", failures.noMaster(this.#channel.name, this.#channel.origin));
       this.#again(this.#backoff.next());
     }
   }
@@ -143,7 +148,7 @@ export class Watch extends EventTarget {
       if (this.state === "waiting") this.#change("negotiating");
     });
     player.addEventListener("ended", ({ detail }) => this.#ended(detail));
-    this.#after(ANSWER_HINT_MS, () => this.#change("waiting", failures.noMaster(this.#channel.name)));
+    this.#after(ANSWER_HINT_MS, () => this.#change("waiting", failures.noMaster(this.#channel.name, this.#channel.origin)));
     this.#after(OFFER_AGAIN_MS, () => this.#offer());
     player.start();
   }
@@ -151,7 +156,7 @@ export class Watch extends EventTarget {
   // At once after a picture that played, then with back-off.
   #ended(failure) {
     this.#clearTimers();
-    if (this.signaling === "refused") return this.#change("failed", failure);
+    if (this.#refusal) return this.#change("failed", this.#refusal);
     const played = this.#player?.connectedAt;
     const lived = played ? performance.now() - played : 0;
     const waitMs = lived > STABLE_MS ? 0 : this.#backoff.next();

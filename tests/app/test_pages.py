@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 from tests.chromium import Visit, chromium
 from tests.running import FREE_PORTS, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 Open = Callable[..., Visit]
 
@@ -204,9 +204,31 @@ def test_a_reloaded_page_has_forgotten_the_token(visit: Open, demo: dict[str, An
     made.wait("playing")
     made.page.reload()
     made.wait("failed", failure="no-token")
-    made.page.fill("#token", demo["viewer_url"])
-    made.page.click("text=Enter")
+    assert "in memory only, so a reload forgets it" in made.page.inner_text("#notice-sentence")
+    made.page.keyboard.insert_text(demo["viewer_url"])  # the field has the focus
+    made.page.keyboard.press("Enter")
     made.wait("playing")
+
+
+def test_links_between_the_pages_keep_the_token_and_the_way_back_says_why_it_is_gone(
+    visit: Open, demo: dict[str, Any]
+) -> None:
+    made = visit(viewer(demo))
+    made.wait("playing")
+    made.page.click("nav >> text=Camera")
+    made.wait("idle", failure="")
+    made.page.click("nav >> text=Viewer")
+    made.wait("playing")
+    made.page.go_back()
+    made.wait("failed", failure="no-token")
+    assert "leaving the page forgets it" in made.page.inner_text("#notice-sentence")
+
+
+def test_without_a_choice_the_codec_is_h264(visit: Open, demo: dict[str, Any]) -> None:
+    made = visit(viewer(demo))
+    made.wait("playing", codec="H264")
+    offer = made.page.evaluate("window.peers.at(-1).localDescription.sdp")
+    assert "VP8/90000" in offer  # still offered, for masters without H.264
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from playwright.sync_api import Browser, Route
 from tests.chromium import Visit, chromium
 from tests.running import FREE_PORTS, environment, heliograph, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 Open = Callable[..., Visit]
 REPLACED = 20
+NO_NUMBER = "\u2013"
 
 
 class Service:
@@ -158,7 +159,14 @@ def test_a_missing_channel_is_named_with_the_command_that_makes_it(visit: Open, 
     made = visit(service.viewer("missing"))
     made.wait("failed", failure="no-channel")
     assert "“missing”" in said(made)[0]
-    assert made.page.inner_text("#notice-command") == "heliograph channel create missing"
+    command = made.page.inner_text("#notice-command")
+    assert command == f"heliograph channel create missing --endpoint {service.endpoint}"
+    assert service.run(*command.split()[1:4]).returncode == 0
+    made.page.click("#retry")
+    made.wait("waiting", failure="no-master")
+    made.page.click("#notice-command")  # one click selects all of it
+    selected = made.page.evaluate("getSelection().toString()")
+    assert selected == f"heliograph master --channel missing --endpoint {service.endpoint}"
 
 
 def test_without_a_master_the_page_waits_and_the_picture_starts_by_itself(visit: Open, service: Service) -> None:
@@ -168,6 +176,10 @@ def test_without_a_master_the_page_waits_and_the_picture_starts_by_itself(visit:
     assert "No master answers" in said(made)[0]
     with service.master(channel):
         made.wait("playing", failure="", offers="1")  # the offer was held: no second one was needed
+        made.until(f"document.getElementById('fps').textContent !== '{NO_NUMBER}'")
+    made.wait("waiting", failure="no-master")
+    numbers = made.page.eval_on_selector_all(".figures dd", "(all) => all.map((each) => each.textContent)")
+    assert numbers == [NO_NUMBER] * 10  # no media, no numbers
 
 
 def test_a_relay_that_refuses_gives_the_candidates_tried(visit: Open, service: Service) -> None:
@@ -278,7 +290,8 @@ def test_off_loopback_over_plain_http_the_camera_page_says_what_it_needs(visit: 
     made = visit(service.viewer("demo").replace("/viewer", "/master"), origin=origin)
     made.wait("failed", failure="insecure-context")
     assert "secure page" in said(made)[0]
-    assert made.page.inner_text("#notice-command").startswith("ssh -L ")
+    port = origin.rpartition(":")[2]
+    assert made.page.inner_text("#notice-command") == f"ssh -N -L {port}:127.0.0.1:{port} heliograph.test"
     assert made.page.is_disabled("#start")
 
 
@@ -291,6 +304,22 @@ def test_a_service_that_went_away_is_named_and_waited_for(browser: Browser, tmp_
         made.wait("waiting")
     made.page.wait_for_selector("body[data-failure='unreachable']", state="attached")
     assert service.endpoint in said(made)[0]
+    assert made.said()["state"] == "connecting"
+    made.context.close()
+
+
+def test_a_picture_outlives_the_service_and_the_page_says_both(browser: Browser, tmp_path: Path) -> None:
+    with ExitStack() as masters:
+        with running("serve", *FREE_PORTS, home=tmp_path) as ready:
+            service = Service(tmp_path, ready)
+            masters.enter_context(service.master(service.create("orphan")))
+            made = Visit(browser, service.endpoint)
+            made.page.goto(service.endpoint + service.viewer("orphan"))
+            made.wait("playing", path="host")
+        made.wait("playing", failure="unreachable")
+        assert said(made)[0] == f"The picture goes on, but the service at {service.endpoint} does not answer."
+        assert made.frames_in(1) > 15
+        made.page.screenshot(path=tmp_path / "orphan.png")
     made.context.close()
 
 

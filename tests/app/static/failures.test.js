@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { ServiceError, UnreachableError } from "../../../app/static/api.js";
-import { countTypes, failureOf, failureOfCamera, failureOfClose, failures } from "../../../app/static/failures.js";
+import { besidePicture, countTypes, failureOf, failureOfCamera, failureOfClose, failures } from "../../../app/static/failures.js";
 
-const CONTEXT = { channel: "demo", role: "VIEWER", clientId: "me", expiresAt: null };
+const CONTEXT = { origin: "http://host:1", channel: "demo", role: "VIEWER", clientId: "me", expiresAt: null };
 
 function refused(code, status = 400, limit = null) {
   return failureOf(new ServiceError(code, "said the service.", status, limit), CONTEXT);
@@ -59,6 +59,27 @@ test("a socket closed for a newer one is final, any other close is not", () => {
   assert.equal(failureOfClose({ code: 1006, reason: "" }, CONTEXT).kind, "signaling-lost");
 });
 
+test("a token that is needed again is asked for with the reason", () => {
+  assert.match(failures.noToken().sentence, /needs a token.*memory only/);
+  assert.equal(failures.noToken("reload").sentence, "This page needs its token again: it keeps the token in memory only, so a reload forgets it.");
+  assert.match(failures.noToken("back_forward").sentence, /leaving the page forgets it/);
+  assert.match(failures.noToken().next, /heliograph demo.*heliograph token/);
+});
+
+test("a failure beside a picture that plays says both", () => {
+  const beside = besidePicture(failures.unreachable("http://host:1"));
+  assert.equal(beside.sentence, "The picture goes on, but the service at http://host:1 does not answer.");
+  assert.deepEqual([beside.kind, beside.isFinal], ["unreachable", false]);
+  assert.equal(besidePicture(failures.tokenExpired(null)).isFinal, true);
+});
+
+test("commands name this service and are whole", () => {
+  assert.equal(failures.noMaster("demo", "http://host:1").command, "heliograph master --channel demo --endpoint http://host:1");
+  assert.equal(refused("ResourceNotFoundException", 404).command, "heliograph channel create demo --endpoint http://host:1");
+  assert.equal(failures.insecureContext("http://host:9000").command, "ssh -N -L 9000:127.0.0.1:9000 host");
+  assert.equal(failures.insecureContext("http://[2001:db8::1]").command, "ssh -N -L 8080:127.0.0.1:80 2001:db8::1");
+});
+
 test("a failed ICE names the candidates tried and what to do", () => {
   const none = failures.iceFailed({ local: ["host", "host"], remote: ["host"], relayOnly: false, errors: ["turn:h:1 did not answer"] });
   assert.match(none.sentence, /tried 2 host here, 1 host there/);
@@ -70,8 +91,8 @@ test("a failed ICE names the candidates tried and what to do", () => {
 test("every failure says what happened and what to do next", () => {
   const made = [
     failures.noToken(), failures.noChannelGiven(), failures.tokenExpired(null), failures.tokenRefused("why."), failures.notAllowed("demo", "MASTER"),
-    failures.noChannel("demo"), failures.limitReached("demo", null, "too many"), failures.unreachable("http://h"), failures.serviceFailed("X", ""),
-    failures.signalingLost(1006, ""), failures.replacedViewer("me"), failures.replacedMaster("demo"), failures.noMaster("demo"), failures.noRelay(""),
+    failures.noChannel("demo", "http://h"), failures.limitReached("demo", null, "too many"), failures.unreachable("http://h"), failures.serviceFailed("X", ""),
+    failures.signalingLost(1006, ""), failures.replacedViewer("me"), failures.replacedMaster("demo"), failures.noMaster("demo", "http://h"), failures.noRelay(""),
     failures.mediaStopped(3), failures.peerClosed(), failures.negotiationFailed("why"), failures.insecureContext("http://h:1"),
     failures.cameraDenied(), failures.cameraMissing(), failures.cameraBusy(""),
   ];
