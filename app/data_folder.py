@@ -12,6 +12,7 @@ from app.settings import Settings, SettingsError
 _LOCK = "serve.lock"
 _TURN_SECRET = "turn.secret"  # noqa: S105  # the name of the file
 _TURN_SECRET_BYTES = 32
+_CHOOSE = "choose another folder with --data-dir or HELIOGRAPH_DATA_DIR"
 
 
 def open_data_folder(settings: Settings) -> Path:
@@ -24,10 +25,18 @@ def open_data_folder(settings: Settings) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = folder.stat().st_mode & 0o777
     except OSError as error:
-        raise SettingsError(f"DATA_DIR: {folder} cannot be used: {error.strerror}") from None
+        raise SettingsError(f"DATA_DIR: {_trouble(folder, error)}; {_CHOOSE}") from None
     if mode & 0o077:
         raise SettingsError(f"DATA_DIR: others may enter {folder} (mode {mode:o}); run: chmod 700 {folder}")
     return folder
+
+
+def _trouble(folder: Path, error: OSError) -> str:
+    if isinstance(error, FileExistsError):
+        return f"{folder} is a file, not a folder"
+    if isinstance(error, NotADirectoryError):
+        return f"{folder} lies inside a file, not a folder"
+    return f"the folder {folder} cannot be made or used ({(error.strerror or 'unknown reason').lower()})"
 
 
 @contextlib.contextmanager
@@ -50,7 +59,7 @@ def served_alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise SettingsError(
                 f"DATA_DIR: another `heliograph serve` (process {file.read(20).strip() or 'unknown'}) uses {folder}; "
-                "stop it, or choose another folder with --data-dir or HELIOGRAPH_DATA_DIR"
+                f"stop it, or {_CHOOSE}"
             ) from None
         except OSError as error:
             raise SettingsError(f"DATA_DIR: {path} cannot be locked: {error.strerror}") from None

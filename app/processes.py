@@ -137,7 +137,8 @@ class Child:
                 writer.close()
         finally:
             await self.stop()
-        raise PartEndedError(f"{self.name} ended by itself ({_end_in_words(self._process.returncode)})")
+        how = _end_in_words(self._process.returncode)
+        raise PartEndedError(f"{self.name} ended by itself ({how}); the log above may say why; start again")
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionResetError):

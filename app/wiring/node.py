@@ -86,7 +86,9 @@ class Node:
         try:
             self.store = SqliteStore(order.catalog)
         except StoreUnavailableError as error:
-            raise SettingsError(f"DATA_DIR: the catalog {order.catalog} cannot be opened: {error}") from None
+            raise SettingsError(
+                f"DATA_DIR: {error}; --data-dir or HELIOGRAPH_DATA_DIR chooses another folder"
+            ) from None
         self.control = ControlPlane(
             self.store,
             ControlSettings(

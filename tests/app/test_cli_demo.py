@@ -63,7 +63,9 @@ def test_a_part_that_dies_ends_the_demo_with_its_name(part: str) -> None:
         os.kill(demo.children()[part], signal.SIGKILL)
         assert demo.process.wait(5) == 30
         assert demo.process.stderr is not None
-        assert demo.process.stderr.read() == f"heliograph: {part} ended by itself (signal SIGKILL)\n"
+        assert demo.process.stderr.read() == (
+            f"heliograph: {part} ended by itself (signal SIGKILL); the log above may say why; start again\n"
+        )
 
 
 def test_two_demos_live_side_by_side() -> None:

@@ -25,8 +25,17 @@ def test_an_open_data_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingsError, match="DATA_DIR"):
+    with pytest.raises(SettingsError, match="lies inside a file, not a folder; choose another folder with --data-dir"):
         open_data_folder(Settings(data_dir=str(tmp_path / "file" / "inside")))
+    with pytest.raises(SettingsError, match="file is a file, not a folder; choose another folder with --data-dir"):
+        open_data_folder(Settings(data_dir=str(tmp_path / "file")))
+
+
+def test_a_data_folder_that_cannot_be_made_is_told() -> None:
+    with pytest.raises(
+        SettingsError, match=r"folder /proc/x cannot be made or used \(no such file or directory\); choose"
+    ):
+        open_data_folder(Settings(data_dir="/proc/x"))
 
 
 def test_the_turn_secret_is_made_once_and_private(tmp_path: Path) -> None:

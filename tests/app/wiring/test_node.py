@@ -51,6 +51,18 @@ async def running(ending: Ending) -> AsyncIterator[tuple[Node, SignalingClient, 
             yield node, client, turn
 
 
+def test_a_catalog_that_is_no_database_is_told_once(tmp_path: Path) -> None:
+    file = tmp_path / "catalog.sqlite"
+    file.write_text("no database " * 99)
+    child = Child("turn")
+    try:
+        with pytest.raises(SettingsError, match=r"DATA_DIR: .*is not a database; --data-dir") as caught:
+            Node(NodeOrder(SETTINGS, str(file), (KEY,), SECRET), child)
+    finally:
+        child.abandon()
+    assert str(caught.value).count(str(file)) == 1
+
+
 async def test_the_ice_answer_names_the_relay_of_this_node() -> None:
     async with running(Ending()) as (node, client, _):
         servers = await client.ice_servers()
