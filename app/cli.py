@@ -4,12 +4,13 @@ Those are imported only when their command runs, so that `--help` and `version` 
 """
 
 import argparse
+import difflib
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import NoReturn, TypedDict
 
 import msgspec
 
@@ -75,21 +76,23 @@ def _viewer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", metavar="NAME", required=True, help="channel to watch")
     parser.add_argument("--frames", type=_positive, default=30, help="frames to decode before leaving (default: 30)")
     parser.add_argument("--relay", action="store_true", help="use relay candidates only")
-    parser.add_argument("--codec", choices=("H264", "VP8"), default="H264", help="video codec to prefer")
+    parser.add_argument(
+        "--codec", choices=("H264", "VP8"), default="H264", help="video codec to prefer (default: H264)"
+    )
     parser.add_argument("--timeout", type=_seconds, default=20.0, metavar="S", help="seconds in all (default: 20)")
     parser.add_argument("--client-id", metavar="ID", help="client id to connect with (default: one made up)")
 
 
 def _channel(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|describe|list|delete")
-    for verb, words in (("create", "make a channel"), ("describe", "show one"), ("delete", "remove one")):
-        one = verbs.add_parser(verb, help=words, epilog=f"example: heliograph channel {verb} front-door")
+    for verb, words in (("create", "make a channel"), ("describe", "show a channel"), ("delete", "remove a channel")):
+        one = verbs.add_parser(verb, **_texts(words, f"heliograph channel {verb} front-door"))
         one.add_argument("name", help="channel name")
         _client_flags(one)
         if verb == "create":
             one.add_argument("--message-ttl", type=_positive, metavar="S", help="seconds a message waits, 5-120")
             one.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="tag; may be repeated")
-    every = verbs.add_parser("list", help="show all", epilog="example: heliograph channel list --prefix front- --json")
+    every = verbs.add_parser("list", **_texts("show all channels", "heliograph channel list --prefix front- --json"))
     every.add_argument("--prefix", default="", help="only names that begin so")
     _client_flags(every)
 
@@ -102,7 +105,9 @@ def _client_flags(parser: argparse.ArgumentParser) -> None:
 def _token(parser: argparse.ArgumentParser) -> None:
     _json_flag(parser)
     parser.add_argument("--channel", metavar="NAME", default="*", help="channel it is good for (default: every one)")
-    parser.add_argument("--role", choices=("viewer", "master", "admin"), default="viewer", help="what it allows")
+    parser.add_argument(
+        "--role", choices=("viewer", "master", "admin"), default="viewer", help="what it allows (default: viewer)"
+    )
     parser.add_argument("--ttl", type=_seconds, default=3600.0, metavar="S", help="lifetime in seconds (default: 3600)")
     parser.add_argument("--client-id", metavar="ID", help="the only viewer client id it may use")
 
@@ -156,6 +161,48 @@ COMMANDS = (
 EPILOG = "exit codes:\n" + "\n".join(f"  {code.value:>2}  {words}" for code, words in MEANING.items())
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors in two lines, told by the command that they belong to."""
+
+    def parse_known_args(  # type: ignore[no-untyped-def]  # argparse's own signature is an overload
+        self, args=None, namespace=None
+    ):
+        """Parse; what is not known is an error of this command, not of the one above."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, n=1)
+            self.error(f"unknown: {' '.join(unknown)}" + "".join(f"; did you mean {flag}?" for flag in near))
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with what is wrong and the short usage."""
+        needed = [action for action in self._actions if action.required]
+        words = [
+            self.prog,
+            *(f"{' '.join(action.option_strings[:1])} {action.metavar or action.dest}".strip() for action in needed),
+        ]
+        usage = f"usage: {' '.join(words)} [flags]; try {self.prog} --help"
+        self.exit(Exit.USAGE, f"{self.prog}: {message}\n{usage}\n")
+
+
+class _Texts(TypedDict):
+    help: str
+    description: str
+    epilog: str
+    formatter_class: type[argparse.HelpFormatter]
+    allow_abbrev: bool
+
+
+def _texts(words: str, example: str) -> _Texts:
+    return {
+        "help": words,
+        "description": words[0].upper() + words[1:] + ".",
+        "epilog": f"example: {example}\nexit codes: heliograph --help",
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "allow_abbrev": False,
+    }
+
+
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         print(importlib.import_module("app.cli_version").version())
@@ -164,7 +211,7 @@ class _Version(argparse.Action):
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="heliograph",
         description="Self-hosted signaling, STUN/TURN and media, compatible with Kinesis Video Streams WebRTC.",
         epilog=f"example: heliograph demo\n\n{EPILOG}",
@@ -173,14 +220,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
-        one = commands.add_parser(
-            command.name,
-            help=command.help,
-            description=command.help[0].upper() + command.help[1:] + ".",
-            epilog=f"example: {command.example}\n\n{EPILOG}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        one = commands.add_parser(command.name, **_texts(command.help, command.example))
         command.arguments(one)
         if command.settings:
             _add_settings(one, command.settings)

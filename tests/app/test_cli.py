@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ def heliograph(*words: str, environment: dict[str, str] | None = None) -> subpro
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
-def test_help_of_each_command_has_an_example_and_the_exit_codes(
+def test_help_of_each_command_has_an_example_and_says_where_the_exit_codes_are(
     command: cli.Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -33,6 +34,13 @@ def test_help_of_each_command_has_an_example_and_the_exit_codes(
     text = capsys.readouterr().out
     assert caught.value.code == 0
     assert f"example: heliograph {command.name}" in text
+    assert "exit codes: heliograph --help" in text
+
+
+def test_help_has_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.build_parser().parse_args(["--help"])
+    text = capsys.readouterr().out
     assert all(f"{code.value:>2}  {words}" in text for code, words in MEANING.items())
 
 
@@ -46,7 +54,9 @@ def test_each_example_is_accepted(command: cli.Command) -> None:
 def test_each_verb_of_channel_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.build_parser().parse_args(["channel", verb, "--help"])
-    assert f"example: heliograph channel {verb}" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"example: heliograph channel {verb}" in text
+    assert re.search(r"\n(Make|Show|Remove) (a|all) channels?\.\n", text)
 
 
 def test_version_is_data_and_quick() -> None:
@@ -96,12 +106,40 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(words: list[str], sentence: s
     assert answer.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [[], ["shine"], ["viewer"], ["viewer", "--channel", "x", "--frames", "0"]])
-def test_wrong_words_are_exit_code_2(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "start", "usage"),
+    [
+        ([], "heliograph: ", "heliograph COMMAND"),
+        (["shine"], "heliograph: argument COMMAND: invalid choice: 'shine'", "heliograph COMMAND"),
+        (["viewer"], "heliograph viewer: ", "heliograph viewer --channel NAME"),
+        (["viewer", "--channel", "x", "--frames", "0"], "heliograph viewer: ", "heliograph viewer --channel NAME"),
+        (
+            ["serve", "--htp-port", "4"],
+            "heliograph serve: unknown: --htp-port 4; did you mean --http-port?",
+            "heliograph serve",
+        ),
+        (["channel", "make"], "heliograph channel: ", "heliograph channel create|describe|list|delete"),
+        (["channel", "list", "--all"], "heliograph channel list: unknown: --all", "heliograph channel list"),
+    ],
+)
+def test_wrong_words_are_exit_code_2_and_two_lines(words: list[str], start: str, usage: str) -> None:
     answer = heliograph(*words)
-    assert answer.returncode == 2
-    assert "usage:" in answer.stderr
-    assert "Traceback" not in answer.stderr
+    assert (answer.returncode, answer.stdout) == (2, "")
+    first, second = answer.stderr.splitlines()
+    assert first.startswith(start)
+    assert second.startswith(f"usage: {usage} ")
+    assert second.endswith(" --help")
+
+
+def test_a_ctrl_c_while_code_is_loading_is_no_traceback() -> None:
+    program = (
+        "import importlib, sys, app.__main__ as entry\n"
+        "def interrupted(name): raise KeyboardInterrupt\n"
+        "importlib.import_module = interrupted\n"
+        "sys.exit(entry.main())"
+    )
+    answer = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stderr) == (0, "")
 
 
 def test_a_variable_names_itself_in_the_error() -> None:
