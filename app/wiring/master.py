@@ -33,9 +33,11 @@ class MasterPart:
             self._feed = Feed(open_source(order.source), EncoderSettings())
         except SourceError as error:
             raise CommandError(f"--source {order.source}: {error}", Exit.USAGE) from None
-        self._master = Master(
-            SignalingClient(client), self._feed, MasterSettings(source=order.source, persist=order.persist)
-        )
+        try:
+            signaling = SignalingClient(client)
+        except EndpointUnreachableError as error:
+            raise unreachable(error) from None
+        self._master = Master(signaling, self._feed, MasterSettings(source=order.source, persist=order.persist))
 
     def counters(self) -> dict[str, float]:
         """Return the plain counters by name."""

@@ -133,6 +133,7 @@ async def test_a_refusal_says_which_step_and_why(error: Exception, step: str, wo
     found = await failure(Refusing(Line(), "v1"))
     assert found.step == step
     assert words in found.message
+    assert found.message.count("viewers") <= 1
 
 
 async def test_without_a_master_the_viewer_says_so() -> None:

@@ -14,6 +14,12 @@ async def test_a_source_that_there_is_not_is_told_by_its_flag() -> None:
     assert caught.value.code is Exit.USAGE
 
 
+async def test_an_endpoint_that_is_no_url_is_told() -> None:
+    with pytest.raises(CommandError, match=r"must be a URL.*--endpoint or HELIOGRAPH_ENDPOINT") as caught:
+        MasterPart(MasterOrder(Settings(endpoint="http://host:99999"), "demo", "test"))
+    assert caught.value.code is Exit.UNREACHABLE
+
+
 async def test_an_endpoint_that_does_not_answer_is_told() -> None:
     part = MasterPart(MasterOrder(Settings(endpoint="http://127.0.0.1:9", token="t"), "demo", "test"))
     with pytest.raises(CommandError, match=r"http://127\.0\.0\.1:9") as caught:
