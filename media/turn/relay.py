@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import secrets
 import socket
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from media.turn import address
-from media.turn.address import IPV4, SocketAddress, parse_range
+from media.turn.address import IPV4, parse_range
 from media.turn.channel_data import LAST_LEGACY_NUMBER, LAST_NUMBER
 from media.turn.credential import KeyFor
 from media.turn.effects import CloseRelay, Effect, OpenRelay, ToClient, ToPeer, TurnStats
@@ -18,7 +17,7 @@ from media.turn.interfaces import Interfaces, detect, read_interfaces
 from media.turn.placement import WILDCARDS, Placement, PlacementError, is_for_listening, place
 from media.turn.policy import PeerRules
 from media.turn.server import Server, ServerRules
-from media.turn.udp import Outbox, Slots, UdpSocket, open_socket
+from media.turn.udp import Inbox, Judge, Outbox, UdpSocket, open_socket
 
 TICK_S = 1.0
 INTERFACES_S = 30.0
@@ -64,7 +63,7 @@ class Relay:
         self._settings = settings
         self._key_for = key_for
         self._outbox = Outbox(self.stats)
-        self._slots = Slots()
+        self._inbox = Inbox(self.stats, self._perform)
         self._listeners: list[UdpSocket] = []
         self._relays: dict[int, UdpSocket] = {}
         self._is_idle = asyncio.Event()
@@ -154,18 +153,13 @@ class Relay:
 
     def _watch_listeners(self) -> None:
         for number, listener in enumerate(self._listeners):
-            take = functools.partial(self._from_client, number)
-            self._loop.add_reader(listener.handle, self._drain, listener.handle, take)
+            self._loop.add_reader(listener.handle, self._drain, listener.handle, number, self._server.receive)
 
-    def _drain(self, handle: socket.socket, take: Callable[[memoryview, SocketAddress], None]) -> None:
-        self._slots.drain(handle, take, self.stats)
-        self._outbox.flush()
-
-    def _from_client(self, listener: int, datagram: memoryview, source: SocketAddress) -> None:
-        self._perform(self._server.receive(listener, datagram, source, self._loop.time()))
-
-    def _from_peer(self, relay: int, data: memoryview, source: SocketAddress) -> None:
-        self._perform(self._server.relayed(relay, data, source, self._loop.time()))
+    def _drain(self, handle: socket.socket, key: int, judge: Judge) -> None:
+        try:
+            self._inbox.drain(handle, key, judge, self._loop.time())
+        finally:
+            self._outbox.flush()  # what it holds lies in the slots of the inbox
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -188,8 +182,7 @@ class Relay:
             return
         self._relays[effect.relay] = UdpSocket(handle)
         self._is_idle.clear()
-        take = functools.partial(self._from_peer, effect.relay)
-        self._loop.add_reader(handle, self._drain, handle, take)
+        self._loop.add_reader(handle, self._drain, handle, effect.relay, self._server.relayed)
         self._perform(self._server.relay_opened(effect.relay, True, self._loop.time()))
 
     def _close(self, relay: int) -> None:

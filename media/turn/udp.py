@@ -3,10 +3,13 @@
 import errno
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from media.turn.address import SocketAddress
-from media.turn.effects import Buffer, TurnStats
+from media.turn.effects import Buffer, Effect, TurnStats
+
+Judge = Callable[[int, memoryview, SocketAddress, float], Sequence[Effect]]
+"""Says what a datagram leads to: the number of the socket, the datagram, its source, now."""
 
 BUDGET = 64
 """Datagrams per wake-up of one socket, so that timers and the other sockets live."""
@@ -27,11 +30,12 @@ _NO_SEGMENTATION = frozenset((errno.EIO, errno.EINVAL, errno.EMSGSIZE))
 
 
 class UdpSocket:
-    """One bound socket; `can_segment` turns false when its path cannot do segmented sends."""
+    """One bound socket; `most_segment_bytes` sinks when segmented sends of a size turn out to fail."""
+
+    __slots__ = ("handle", "most_segment_bytes")
 
     def __init__(self, handle: socket.socket) -> None:
         self.handle = handle
-        self.can_segment = True
         self.most_segment_bytes = MOST_SEGMENT_BYTES[socket.AddressFamily(handle.family)]
 
 
@@ -66,26 +70,36 @@ def open_socket(
     return handle
 
 
-class Slots:
-    """Receive buffers that are made once. A slot holds the largest datagram: a smaller one would cut silently."""
+class Inbox:
+    """Receives into slots that are made once and has the effects performed, datagram by datagram.
 
-    def __init__(self) -> None:
+    A slot holds the largest datagram: a smaller one would cut silently.
+    """
+
+    def __init__(self, stats: TurnStats, perform: Callable[[Sequence[Effect]], None]) -> None:
         whole = memoryview(bytearray(BUDGET * SLOT_BYTES))
-        self.views = [whole[at : at + SLOT_BYTES] for at in range(0, BUDGET * SLOT_BYTES, SLOT_BYTES)]
+        self._slots = [whole[at : at + SLOT_BYTES] for at in range(0, BUDGET * SLOT_BYTES, SLOT_BYTES)]
+        self._stats = stats
+        self._perform = perform
 
-    def drain(self, handle: socket.socket, take: Callable[[memoryview, SocketAddress], None], stats: TurnStats) -> None:
-        """Receive until the socket is empty or the budget is spent; each datagram lies in its own slot."""
-        receive = handle.recvfrom_into
-        for slot in self.views:
+    def drain(self, handle: socket.socket, key: int, judge: Judge, now: float) -> None:
+        """Let `judge` see what is there, until the socket is empty or the budget is spent.
+
+        `key` is the socket's name to `judge`. Each datagram lies in a slot of its own until the next drain.
+        """
+        receive, perform = handle.recvfrom_into, self._perform
+        for slot in self._slots:
             try:
                 length, source = receive(slot)
             except BlockingIOError:
                 return
             except OSError:
                 # ICMP towards one peer or client: a lost packet, never the end of the socket
-                stats.receive_errors += 1
+                self._stats.receive_errors += 1
                 continue
-            take(slot[:length], source)
+            effects = judge(key, slot[:length], source, now)
+            if effects:
+                perform(effects)
 
 
 class Outbox:
@@ -98,65 +112,68 @@ class Outbox:
     def __init__(self, stats: TurnStats) -> None:
         self._stats = stats
         self._socket: UdpSocket | None = None
-        self._destination: SocketAddress | None = None
-        self._datagrams: list[tuple[bytes, Buffer]] = []
+        self._destination: SocketAddress = ("", 0)
+        self._parts: list[Buffer] = []
         self._segment_bytes = 0
         self._run_bytes = 0
+        self._most_run_bytes = 0
 
     def send(self, udp: UdpSocket, destination: SocketAddress, head: bytes, data: Buffer) -> None:
         """Send `head` and `data` as one datagram, now or with the run that it belongs to."""
         size = len(head) + len(data)
-        if self._datagrams and not self._fits(udp, destination, size):
-            self.flush()
-        if not self._datagrams:
-            self._socket, self._destination, self._segment_bytes = udp, destination, size
-        self._datagrams.append((head, data))
-        self._run_bytes += size
-        if size < self._segment_bytes or not self._may_grow(udp):
-            self.flush()
+        if (
+            udp is self._socket
+            and 0 < size <= self._segment_bytes
+            and self._run_bytes + size <= self._most_run_bytes
+            and destination == self._destination
+        ):
+            self._run_bytes += size
+            if head:
+                self._parts.append(head)
+            self._parts.append(data)
+            if size < self._segment_bytes:
+                self.flush()
+            return
+        self.flush()
+        parts = [head, data] if head else [data]
+        if 0 < size <= udp.most_segment_bytes:
+            self._socket, self._destination, self._parts = udp, destination, parts
+            self._segment_bytes = self._run_bytes = size
+            self._most_run_bytes = min(MOST_SEGMENTS * size, MOST_RUN_BYTES)
+        else:
+            self._send_one(udp, destination, parts)
 
     def flush(self) -> None:
         """Send what is collected."""
-        udp, destination, datagrams = self._socket, self._destination, self._datagrams
-        if udp is None or destination is None:
+        udp = self._socket
+        if udp is None:
             return
-        self._socket, self._datagrams, self._run_bytes = None, [], 0
-        if len(datagrams) == 1 or not self._send_run(udp, destination, datagrams):
-            for head, data in datagrams:
-                self._send_one(udp, destination, head, data)
+        self._socket = None
+        if self._run_bytes == self._segment_bytes:
+            self._send_one(udp, self._destination, self._parts)
+        elif not self._send_run(udp):
+            whole = b"".join(self._parts)
+            for at in range(0, len(whole), self._segment_bytes):
+                self._send_one(udp, self._destination, [whole[at : at + self._segment_bytes]])
 
-    def _fits(self, udp: UdpSocket, destination: SocketAddress, size: int) -> bool:
-        return (
-            self._socket is udp
-            and self._destination == destination
-            and 0 < size <= self._segment_bytes
-            and self._run_bytes + size <= MOST_RUN_BYTES
-        )
-
-    def _may_grow(self, udp: UdpSocket) -> bool:
-        return (
-            udp.can_segment
-            and 0 < self._segment_bytes <= udp.most_segment_bytes
-            and len(self._datagrams) < MOST_SEGMENTS
-        )
-
-    def _send_run(self, udp: UdpSocket, destination: SocketAddress, datagrams: list[tuple[bytes, Buffer]]) -> bool:
-        parts = [part for datagram in datagrams for part in datagram if len(part)]
+    def _send_run(self, udp: UdpSocket) -> bool:
         segment = self._segment_bytes.to_bytes(2, sys.byteorder)
         try:
-            udp.handle.sendmsg(parts, [(_SOL_UDP, _UDP_SEGMENT, segment)], 0, destination)
+            udp.handle.sendmsg(self._parts, [(_SOL_UDP, _UDP_SEGMENT, segment)], 0, self._destination)
         except OSError as error:
             if error.errno in _NO_SEGMENTATION:
-                udp.can_segment = False
+                # EIO: the device cannot do it at all; else these segments exceed the MTU towards one destination,
+                # which must not cost the others their runs
+                udp.most_segment_bytes = 0 if error.errno == errno.EIO else self._segment_bytes - 1
                 return False
-            self._stats.send_errors += len(datagrams)
+            self._stats.send_errors += -(-self._run_bytes // self._segment_bytes)
         return True
 
-    def _send_one(self, udp: UdpSocket, destination: SocketAddress, head: bytes, data: Buffer) -> None:
+    def _send_one(self, udp: UdpSocket, destination: SocketAddress, parts: list[Buffer]) -> None:
         try:
-            if head and len(data):
-                udp.handle.sendmsg((head, data), (), 0, destination)
+            if len(parts) == 1:
+                udp.handle.sendto(parts[0], destination)
             else:
-                udp.handle.sendto(head or data, destination)
+                udp.handle.sendmsg(parts, (), 0, destination)
         except OSError:
             self._stats.send_errors += 1

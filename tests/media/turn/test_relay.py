@@ -22,6 +22,8 @@ V6 = (stun.REQUESTED_ADDRESS_FAMILY, b"\2\0\0\0")
 
 
 def key_for(username: str) -> Keys | None:
+    if username == "bug":
+        raise RuntimeError("told so")
     return Keys((PASSWORD,), username.encode(), 1e12)
 
 
@@ -364,3 +366,21 @@ async def test_listener_on_an_unusual_loopback_address_is_no_peer() -> None:
             client.socket.send(stun.encode(stun.Message(stun.SEND, stun.INDICATION, transaction_id, attributes)))
             assert code_of(await client.request(stun.REFRESH, [])) == 0
             assert running.relay.stats.dropped == {"own-port": 1}
+
+
+async def test_fault_of_ours_sends_no_packet_late_or_mixed_up() -> None:
+    faults: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    async with serving() as running:
+        server = ("127.0.0.1", running.address.port)
+        with Client(server) as client, Client(server, username="bug") as bug, peer_socket("127.0.0.1") as peer:
+            await client.allocated()
+            bug.nonce = (await bug.request(stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, UDP)])).first(stun.NONCE) or b""
+            assert await client.bind(0x4000, peer.getsockname()) == 0
+            client.send_channel(0x4000, b"first")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await bug.allocate()
+            client.send_channel(0x4000, b"later")
+            assert [(await received(peer))[0] for _ in range(2)] == [b"first", b"later"]
+    assert [str(fault["exception"]) for fault in faults] == ["told so"]

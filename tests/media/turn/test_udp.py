@@ -2,15 +2,16 @@
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media.turn.effects import TurnStats
-from media.turn.udp import BUDGET, MOST_RUN_BYTES, MOST_SEGMENTS, Outbox, Slots, UdpSocket, open_socket
+from media.turn.address import SocketAddress
+from media.turn.effects import Effect, ToPeer, TurnStats
+from media.turn.udp import BUDGET, MOST_RUN_BYTES, MOST_SEGMENTS, Inbox, Outbox, UdpSocket, open_socket
 
 
 class Wire:
@@ -119,7 +120,7 @@ def test_path_that_cannot_segment_gets_single_datagrams_from_then_on(code: int) 
     for _ in range(3):
         outbox.send(udp, A, b"", bytes(10))
     outbox.flush()
-    assert not udp.can_segment
+    assert udp.most_segment_bytes < 10
     outbox.send(udp, A, b"", bytes(10))
     assert wire.runs == [[10]] * 4
     assert stats.send_errors == 0
@@ -134,7 +135,7 @@ def test_other_faults_lose_the_packets_and_nothing_else(code: int) -> None:
     outbox.flush()
     outbox.send(udp, A, b"head", b"x")
     outbox.flush()
-    assert (stats.send_errors, wire.sent, udp.can_segment) == (4, [], True)
+    assert (stats.send_errors, wire.sent, udp.most_segment_bytes) == (4, [], 1472)
 
 
 def test_single_datagram_that_is_too_large_keeps_segmentation() -> None:
@@ -142,7 +143,7 @@ def test_single_datagram_that_is_too_large_keeps_segmentation() -> None:
     outbox, udp, stats = outbox_and(wire)
     outbox.send(udp, A, b"", bytes(1400))
     outbox.flush()
-    assert (stats.send_errors, udp.can_segment) == (1, True)
+    assert (stats.send_errors, udp.most_segment_bytes) == (1, 1472)
 
 
 @pytest.fixture
@@ -164,25 +165,38 @@ def test_real_segmented_sends_arrive_in_order(pair: tuple[socket.socket, socket.
     assert stats.send_errors == 0
 
 
+class Taker:
+    """A drained socket: what was judged, and whether all effects were performed."""
+
+    def __init__(self, handle: socket.socket) -> None:
+        self.handle = handle
+        self.stats = TurnStats()
+        self.taken: list[bytes] = []
+        self.performed: list[Effect] = []
+        self.inbox = Inbox(self.stats, self.performed.extend)
+
+    def judge(self, key: int, datagram: memoryview, source: SocketAddress, now: float) -> Sequence[Effect]:
+        assert (key, now) == (7, 5.0)
+        self.taken.append(bytes(datagram))
+        return (ToPeer(key, source, self.taken[-1]),)
+
+    def drain(self) -> None:
+        self.inbox.drain(self.handle, 7, self.judge, 5.0)
+
+
 def test_drain_takes_all_up_to_its_budget_and_nothing_is_cut(pair: tuple[socket.socket, socket.socket]) -> None:
     sender, receiver = pair
-    taken: list[bytes] = []
-    slots, stats = Slots(), TurnStats()
-
-    def take(data: memoryview, source: object) -> None:
-        assert source == sender.getsockname()
-        taken.append(bytes(data))
-
+    taker = Taker(receiver)
     sender.sendto(bytes(65507), receiver.getsockname())
     for count in range(BUDGET + 9):
         sender.sendto(b"%d" % count, receiver.getsockname())
-    slots.drain(receiver, take, stats)
-    assert len(taken) == BUDGET
-    slots.drain(receiver, take, stats)
-    assert taken == [bytes(65507)] + [b"%d" % count for count in range(BUDGET + 9)]
-    slots.drain(receiver, take, stats)
-    assert len(taken) == BUDGET + 10
-    assert stats.receive_errors == 0
+    taker.drain()
+    assert len(taker.taken) == BUDGET
+    taker.drain()
+    taker.drain()
+    assert taker.taken == [bytes(65507)] + [b"%d" % count for count in range(BUDGET + 9)]
+    assert taker.performed == [ToPeer(7, sender.getsockname(), data) for data in taker.taken]
+    assert taker.stats.receive_errors == 0
 
 
 def test_error_of_a_receive_is_counted_and_the_drain_goes_on() -> None:
@@ -193,9 +207,10 @@ def test_error_of_a_receive_is_counted_and_the_drain_goes_on() -> None:
         def recvfrom_into(self, slot: memoryview) -> None:
             raise self.script.pop(0)
 
-    stats = TurnStats()
-    Slots().drain(Refusing(), lambda data, source: None, stats)  # type: ignore[arg-type]
-    assert stats.receive_errors == 1
+    taker = Taker(Refusing())  # type: ignore[arg-type]
+    taker.drain()
+    assert taker.taken == []
+    assert taker.stats.receive_errors == 1
 
 
 def test_fragmentation_is_set_on_the_socket() -> None:
@@ -208,3 +223,19 @@ def test_fragmentation_is_set_on_the_socket() -> None:
 def test_taken_port_is_an_error_and_leaves_no_socket_open() -> None:
     with open_socket("127.0.0.1", 0) as first, pytest.raises(OSError, match="in use"):
         open_socket("127.0.0.1", first.getsockname()[1])
+
+
+def test_destination_behind_a_small_mtu_ends_segmentation_of_large_datagrams_only() -> None:
+    class Tunnel(Wire):
+        def sendmsg(self, parts: list[bytes], ancillary: list[tuple[int, int, bytes]], flags: int, to: object) -> None:
+            self.run_errno = errno.EINVAL if len(parts[0]) > 1300 else 0
+            super().sendmsg(parts, ancillary, flags, to)
+
+    wire = Tunnel()
+    outbox, udp, stats = outbox_and(wire)
+    for size in (1400, 1200, 1400):
+        for _ in range(3):
+            outbox.send(udp, A, b"", bytes(size))
+    outbox.flush()
+    assert wire.runs == [[1400], [1400], [1400], [1200], [1200, 1200], [1400], [1400], [1400]]
+    assert stats.send_errors == 0
