@@ -23,9 +23,10 @@ class Forward:
         self.replace_peers(peers)
 
     def replace_peers(self, peers: PeerRules) -> None:
-        """Take new peer rules."""
+        """Take new peer rules. Allocations may still have relayed addresses of before: those stay own hosts."""
         self._peers = peers
-        self._own_hosts = frozenset(address.host_text(ip) for ip in peers.own | peers.advertised)
+        relayed = (relayed_address[0] for relayed_address in self._table.by_relayed_address)
+        self._own_hosts = frozenset((*map(address.host_text, peers.own | peers.advertised), *relayed))
 
     def channel_data(self, client: Client, datagram: memoryview, now: float) -> Sequence[Effect]:
         """Pass the data of a ChannelData message from a client on to the peer of its bind."""
@@ -85,23 +86,21 @@ class Forward:
     def _to_peer(
         self, allocation: Allocation, peer_address: SocketAddress, data: Buffer, now: float
     ) -> Sequence[Effect]:
-        if not allocation.upward.take(len(data), now):
+        target = None
+        if peer_address[0] in self._own_hosts:
+            target = self._table.by_relayed_address.get(peer_address)
+            if target is None and self._peers.own_port_refusal(peer_address[1]) is not None:
+                return self._drop("own-port")
+        size = len(data)
+        if not allocation.upward.take(size, now):
             return self._drop("rate")
-        self._stats.packets_to_peers += 1
-        self._stats.bytes_to_peers += len(data)
-        target = self._table.by_relayed_address.get(peer_address)
+        stats = self._stats
+        stats.packets_to_peers += 1
+        stats.bytes_to_peers += size
         if target is not None:
             # Relay to relay on this server: no socket, so it works behind a NAT that does not hairpin, too.
             return self.from_peer(target.relay, data, allocation.relayed_address, now)
-        if self._is_own_port(peer_address):
-            return self._drop("own-port")
         return (ToPeer(allocation.relay, peer_address, data),)
-
-    def _is_own_port(self, peer_address: SocketAddress) -> bool:
-        if peer_address[0] not in self._own_hosts:
-            return False
-        ip = address.pack(peer_address[0])
-        return self._peers.port_refusal(ip, peer_address[1], is_live_relay=False) is not None
 
     def _data_indication(self, peer_address: SocketAddress, data: Buffer) -> bytes:
         self._serial += 1

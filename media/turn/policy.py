@@ -49,6 +49,10 @@ class PeerRules(msgspec.Struct, frozen=True):
             return "port-zero"
         if is_live_relay or not self.is_own(ip):
             return None
+        return self.own_port_refusal(port)
+
+    def own_port_refusal(self, port: int) -> str | None:
+        """Return why this port of an own address, no live relay, must not be reached."""
         return None if self.is_loopback_only and port not in self.listener_ports else "own-port"
 
     def _loopback_refusal(self, ip: bytes) -> str | None:
@@ -128,18 +132,18 @@ class ReplyBuckets:
 
 
 class Rate(msgspec.Struct, gc=False):
-    """One direction of one allocation: a token bucket of bytes that holds one second; 0 is no limit."""
+    """One direction of one allocation: a token bucket that holds what passes in one second; 0 s per byte is no limit.
 
-    bytes_per_s: float
-    tokens: float
-    filled_at: float
+    The bucket is kept as the instant at which it will be full again: one number, no refill.
+    """
+
+    s_per_byte: float
+    full_at: float = 0.0
 
     def take(self, size: int, now: float) -> bool:
         """Pay for `size` bytes; False when the packet must be dropped."""
-        if not self.bytes_per_s:
-            return True
-        tokens = min(self.bytes_per_s, self.tokens + (now - self.filled_at) * self.bytes_per_s)
-        self.filled_at = now
-        is_paid = tokens >= size
-        self.tokens = tokens - size if is_paid else tokens
-        return is_paid
+        full_at = (self.full_at if self.full_at > now else now) + size * self.s_per_byte
+        if full_at > now + 1.0:
+            return False
+        self.full_at = full_at
+        return True

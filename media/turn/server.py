@@ -35,6 +35,8 @@ REASONS = {
 REVOKED_REMEMBERED = 4096
 """Revocations that are remembered; the oldest is forgotten long after its credentials have expired."""
 
+_LAST_OF_STUN, _FIRST_OF_CHANNELS, _NOISE = 3, 0x40, 0xFF
+
 BINDING_COST = 0.1
 CHALLENGE_COST = 1.0
 """Prices of an unauthenticated reply, in tokens: the answer to Binding amplifies far less than a 401."""
@@ -84,7 +86,7 @@ class Server:
         self._relay_ips = rules.relay_ips
         self._last_relay = 0
         self._due_at = math.inf
-        self._last_first_byte = rules.last_channel_number >> 8
+        self._last_of_channels = rules.last_channel_number >> 8
         self._handlers = {
             stun.REFRESH: self._requests.refresh,
             stun.CREATE_PERMISSION: self._requests.create_permission,
@@ -99,8 +101,14 @@ class Server:
     def receive(self, listener: int, datagram: memoryview, source: SocketAddress, now: float) -> Sequence[Effect]:
         """Take a datagram that came from a client to a listener."""
         if now >= self._due_at:
-            return [*self.expire(now), *self._receive(listener, datagram, source, now)]
-        return self._receive(listener, datagram, source, now)
+            return [*self.expire(now), *self.receive(listener, datagram, source, now)]
+        # RFC 7983: the first byte tells what a datagram is
+        first = datagram[0] if datagram else _NOISE
+        if _FIRST_OF_CHANNELS <= first <= self._last_of_channels:
+            return self._forward.channel_data((listener, source), datagram, now)
+        if first > _LAST_OF_STUN:
+            return self._drop("noise")
+        return self._receive_stun((listener, source), datagram, now)
 
     def relayed(self, relay: int, data: memoryview, source: SocketAddress, now: float) -> Sequence[Effect]:
         """Take a datagram that came from a peer to a relay socket."""
@@ -154,18 +162,11 @@ class Server:
         self._forward.replace_peers(peers)
         self._relay_ips = relay_ips
 
-    def _receive(self, listener: int, datagram: memoryview, source: SocketAddress, now: float) -> Sequence[Effect]:
-        # RFC 7983: the first byte tells what a datagram is
-        first = datagram[0] if len(datagram) else 0xFF
-        if 0x40 <= first <= self._last_first_byte:
-            return self._forward.channel_data((listener, source), datagram, now)
-        if first > 3:
-            return self._drop("noise")
+    def _receive_stun(self, client: Client, datagram: memoryview, now: float) -> Sequence[Effect]:
         try:
             message = stun.decode(bytes(datagram))
         except stun.StunError:
             return self._drop("malformed")
-        client = (listener, source)
         if message.kind == stun.REQUEST:
             return self._request(client, message, now)
         if message.kind == stun.INDICATION and message.method == stun.SEND:
@@ -242,7 +243,7 @@ class Server:
         if plan.token is not None:
             attributes.append((stun.RESERVATION_TOKEN, plan.token))
         reply = self._reply(plan.client, request, stun.SUCCESS, attributes, plan.account)
-        bytes_per_s = self._rules.bitrate_bps / 8
+        s_per_byte = 8 / self._rules.bitrate_bps if self._rules.bitrate_bps else 0.0
         self._table.add(
             Allocation(
                 relay=relay,
@@ -254,8 +255,8 @@ class Server:
                 transaction_id=request.transaction_id,
                 reply=bytes(reply.data),
                 expires_at=now + plan.lifetime_s,
-                upward=Rate(bytes_per_s, bytes_per_s, now),
-                downward=Rate(bytes_per_s, bytes_per_s, now),
+                upward=Rate(s_per_byte),
+                downward=Rate(s_per_byte),
                 most_entries=self._rules.entries_per_allocation,
             )
         )

@@ -209,6 +209,7 @@ def test_relay_that_has_ended_is_an_own_port_and_stays_unreachable() -> None:
     one.indicate(b"x", (RELAY_HOST, 3478))
     assert world.to_peers == []
     assert world.stats.dropped == {"own-port": 3}
+    assert world.stats.packets_to_peers == 0
 
 
 def test_loopback_server_reaches_own_ports_but_not_its_listener() -> None:

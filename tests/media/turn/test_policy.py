@@ -203,12 +203,12 @@ def test_bucket_table_never_grows() -> None:
 
 
 def test_rate_holds_one_second() -> None:
-    rate = Rate(bytes_per_s=1000, tokens=1000, filled_at=0.0)
+    rate = Rate(s_per_byte=1 / 1024)
     assert rate.take(600, 0.0)
     assert not rate.take(600, 0.0)
     assert rate.take(600, 0.3)
-    assert not rate.take(1001, 100.0)
+    assert not rate.take(1025, 100.0)
 
 
 def test_rate_of_zero_is_no_limit() -> None:
-    assert all(Rate(bytes_per_s=0, tokens=0, filled_at=0.0).take(65535, 0.0) for _ in range(10))
+    assert all(Rate(s_per_byte=0.0).take(65535, now) for now in (0.0, 0.0, 9.0))
