@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The pins hold for what is installed and, by the second name in newer versions of pip, for what builds it.
 export PIP_CONSTRAINT := $(CONSTRAINTS)
 export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
+CORES := channels/*,media/control/*,media/rtp/*,media/turn/*
 UNIT := not browser and not interop and not netns and not faults and not slow
 
 .PHONY: help demo install check test programs format types lint contracts dependencies unit bench constraints clean
@@ -27,6 +28,8 @@ check: .venv/test ## formatting, lint, types, contracts, unit tests: under a min
 test: .venv/test programs ## every test; as root on Debian it installs the programs they use
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m "$(UNIT)" -n 2 --cov --cov-report=
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m "not ($(UNIT))" --timeout 120 --cov --cov-append --cov-report=
+	@$(BIN)/coverage report --fail-under=90 --format=total > /dev/null
+	@$(BIN)/coverage report --fail-under=98 --skip-covered --include='$(CORES)'
 
 programs: .venv/test ## the Debian packages and Node that tests use
 	@tests/programs.sh $(BIN)
