@@ -17,12 +17,21 @@ _RESERVE_NEXT = 0x80
 class RequestError(Exception):
     """The request fails with this code; `attributes` go into the reply behind ERROR-CODE.
 
-    `is_terse`: the reply is for somebody unknown and must stay small, so it has no reason phrase.
+    `is_terse`: the reply is for somebody unknown and must stay small, so it has no reason phrase. `refusal` names why
+    a peer was refused, for the operator.
     """
 
-    def __init__(self, code: int, attributes: tuple[tuple[int, bytes], ...] = (), *, is_terse: bool = False) -> None:
+    def __init__(
+        self,
+        code: int,
+        attributes: tuple[tuple[int, bytes], ...] = (),
+        *,
+        is_terse: bool = False,
+        refusal: str | None = None,
+    ) -> None:
         super().__init__(code)
         self.code = code
+        self.refusal = refusal
         self.attributes = attributes
         self.is_terse = is_terse
 

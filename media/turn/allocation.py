@@ -43,6 +43,13 @@ class Allocation(msgspec.Struct):
     permissions: dict[str, float] = {}
     binds: dict[int, ChannelBind] = {}
     binds_by_peer: dict[SocketAddress, ChannelBind] = {}
+    refusals: set[str] = set()
+
+    def is_new_refusal(self, reason: str) -> bool:
+        """Tell whether no peer was refused for this reason before, and remember it."""
+        is_new = reason not in self.refusals
+        self.refusals.add(reason)
+        return is_new
 
     def has_permission(self, host: str, now: float) -> bool:
         """Tell whether packets of this host may pass now."""

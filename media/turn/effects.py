@@ -39,7 +39,14 @@ class CloseRelay(msgspec.Struct, frozen=True, gc=False):
     relay: int
 
 
-Effect = ToClient | ToPeer | OpenRelay | CloseRelay
+class PeerRefused(msgspec.Struct, frozen=True, gc=False):
+    """Tell the operator why a peer was refused; comes once per allocation and reason."""
+
+    relay: int
+    reason: str
+
+
+Effect = ToClient | ToPeer | OpenRelay | CloseRelay | PeerRefused
 
 
 class TurnStats(msgspec.Struct):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from media.turn import address, channel_data, stun
 from media.turn.address import SocketAddress
 from media.turn.allocation import Allocation, Client
-from media.turn.effects import Buffer, Effect, ToClient, ToPeer, TurnStats
+from media.turn.effects import Buffer, Effect, PeerRefused, ToClient, ToPeer, TurnStats
 from media.turn.policy import PeerRules
 from media.turn.table import Table
 
@@ -90,7 +90,9 @@ class Forward:
         if peer_address[0] in self._own_hosts:
             target = self._table.by_relayed_address.get(peer_address)
             if target is None and self._peers.own_port_refusal(peer_address[1]) is not None:
-                return self._drop("own-port")
+                self._drop("own-port")
+                is_new = allocation.is_new_refusal("own-port")
+                return (PeerRefused(allocation.relay, "own-port"),) if is_new else NOTHING
         size = len(data)
         if not allocation.upward.take(size, now):
             return self._drop("rate")

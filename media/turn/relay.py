@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import socket
 from collections.abc import Callable, Sequence
@@ -12,12 +13,14 @@ from media.turn import address
 from media.turn.address import IPV4, parse_range
 from media.turn.channel_data import LAST_LEGACY_NUMBER, LAST_NUMBER
 from media.turn.credential import KeyFor
-from media.turn.effects import CloseRelay, Effect, OpenRelay, ToClient, ToPeer, TurnStats
+from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, ToPeer, TurnStats
 from media.turn.interfaces import Interfaces, detect, read_interfaces
 from media.turn.placement import WILDCARDS, Placement, PlacementError, is_for_listening, place
 from media.turn.policy import PeerRules
 from media.turn.server import Server, ServerRules
 from media.turn.udp import Inbox, Judge, Outbox, UdpSocket, open_socket
+
+log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 INTERFACES_S = 30.0
@@ -172,6 +175,8 @@ class Relay:
                 self._open(effect)
             elif type(effect) is CloseRelay:
                 self._close(effect.relay)
+            elif type(effect) is PeerRefused:
+                log.info("peer refused", extra={"relay": effect.relay, "reason": effect.reason})
 
     def _open(self, effect: OpenRelay) -> None:
         host = self._placement.relay_hosts[effect.family]

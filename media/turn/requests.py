@@ -82,4 +82,4 @@ class Requests:
     def _refuse(self, reason: str | None) -> None:
         if reason is not None:
             self._stats.refused_peers[reason] = self._stats.refused_peers.get(reason, 0) + 1
-            raise RequestError(403)
+            raise RequestError(403, refusal=reason)

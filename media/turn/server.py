@@ -11,7 +11,7 @@ from media.turn.address import SocketAddress
 from media.turn.allocate import AllocateRules, Desk, Plan, RequestError
 from media.turn.allocation import Allocation, Client
 from media.turn.credential import Account, CredentialError, Credentials, KeyFor
-from media.turn.effects import CloseRelay, Effect, OpenRelay, ToClient, TurnStats
+from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, TurnStats
 from media.turn.forward import NOTHING, Forward
 from media.turn.policy import PeerRules, Quotas, Rate, ReplyBuckets
 from media.turn.ports import Ports
@@ -193,7 +193,10 @@ class Server:
         except stun.StunError:
             return (self._error(client, request, RequestError(400), account),)
         except RequestError as error:
-            return (self._error(client, request, error, account),)
+            reply = self._error(client, request, error, account)
+            if allocation is not None and error.refusal is not None and allocation.is_new_refusal(error.refusal):
+                return (reply, PeerRefused(allocation.relay, error.refusal))
+            return (reply,)
 
     def _check(self, client: Client, request: stun.Message, allocation: Allocation | None, now: float) -> Account:
         host, port = client[1][:2]

@@ -210,6 +210,7 @@ def test_relay_that_has_ended_is_an_own_port_and_stays_unreachable() -> None:
     assert world.to_peers == []
     assert world.stats.dropped == {"own-port": 3}
     assert world.stats.packets_to_peers == 0
+    assert world.refusals == [(one.relay, "own-port")]
 
 
 def test_loopback_server_reaches_own_ports_but_not_its_listener() -> None:

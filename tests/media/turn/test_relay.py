@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -384,3 +385,17 @@ async def test_fault_of_ours_sends_no_packet_late_or_mixed_up() -> None:
             client.send_channel(0x4000, b"later")
             assert [(await received(peer))[0] for _ in range(2)] == [b"first", b"later"]
     assert [str(fault["exception"]) for fault in faults] == ["told so"]
+
+
+async def test_refused_peer_is_logged_once_with_its_reason_and_no_address(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="media.turn")
+    async with serving() as running:
+        with Client(("127.0.0.1", running.address.port)) as client:
+            await client.allocated()
+            for host in ("8.8.8.8", "9.9.9.9"):
+                assert await client.permit(host) == 403
+    logged = [vars(record) for record in caplog.records if record.name == "media.turn.relay"]
+    assert [(each["levelname"], each["msg"], each["reason"]) for each in logged] == [
+        ("INFO", "peer refused", "not-own-address")
+    ]
+    assert "8.8.8.8" not in str(logged)

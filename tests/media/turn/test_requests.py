@@ -212,3 +212,23 @@ def test_own_port_that_is_no_relay_gets_403_from_a_bind() -> None:
     assert world.stats.refused_peers == {"own-port": 1}
     assert pack(RELAY_HOST)
     assert UDP[0] == 17
+
+
+def test_refusal_is_told_once_per_allocation_and_reason() -> None:
+    world = World()
+    one, two = allocated(world), Caller(world, port=40001)
+    two.allocate()
+    for caller in (one, two):
+        for host in ("10.0.0.1", "10.0.0.2", "224.0.0.1"):
+            assert code_of(caller.permit(host)) == 403
+            assert code_of(caller.bind(0x4000, (host, 1))) == 403
+    assert world.refusals == [(caller.relay, reason) for caller in (one, two) for reason in ("private", "multicast")]
+    assert world.stats.refused_peers == {"private": 8, "multicast": 4}
+
+
+def test_error_that_is_no_refusal_of_a_peer_is_not_told() -> None:
+    world = World()
+    caller = allocated(world)
+    assert code_of(caller.bind(0x5000)) == 400
+    assert code_of(caller.permit("2600::1")) == 443
+    assert world.refusals == []

@@ -7,7 +7,7 @@ import msgspec
 from media.turn import address, channel_data, stun
 from media.turn.address import IPV4, IPV6, SocketAddress, pack
 from media.turn.credential import Keys
-from media.turn.effects import CloseRelay, Effect, OpenRelay, ToClient, ToPeer, TurnStats
+from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, ToPeer, TurnStats
 from media.turn.policy import PeerRules
 from media.turn.server import Server, ServerRules
 
@@ -45,6 +45,7 @@ class World:
         self.server = Server(rules, peers, self.key_for, bytes(32), self.stats)
         self.to_clients: list[tuple[SocketAddress, bytes]] = []
         self.to_peers: list[tuple[int, SocketAddress, bytes]] = []
+        self.refusals: list[tuple[int, str]] = []
         self.relays: dict[int, OpenRelay] = {}
         self.taken_ports: set[int] = set()
         self.holds_opening = False
@@ -94,6 +95,8 @@ class World:
                     assert effect.port not in {(relay.port) for relay in self.relays.values()}
                     self.relays[effect.relay] = effect
                 self.perform(self.server.relay_opened(effect.relay, is_open, self.now))
+            case PeerRefused():
+                self.refusals.append((effect.relay, effect.reason))
             case CloseRelay():
                 del self.relays[effect.relay]
 
