@@ -44,15 +44,15 @@ def _parse_fib_trie(text: str) -> tuple[set[bytes], set[bytes]]:
     # A leaf is `|-- 192.0.2.2` with lines such as `/32 host LOCAL` or `/32 link BROADCAST` below it.
     local: set[bytes] = set()
     broadcast: set[bytes] = set()
-    leaf = b""
+    leaf = ""
     for line in text.splitlines():
         words = line.split()
         if words[:1] == ["|--"]:
-            leaf = address.pack(words[1])
+            leaf = words[1]
         elif words[:1] == ["/32"] and words[-1] == "LOCAL":
-            local.add(leaf)
+            local.add(address.pack(leaf))
         elif words[:1] == ["/32"] and words[-1] == "BROADCAST":
-            broadcast.add(leaf)
+            broadcast.add(address.pack(leaf))
     return local, broadcast
 
 

@@ -123,11 +123,10 @@ class Relay:
             self._outbox.flush()
             if now >= interfaces_at:
                 interfaces_at = now + INTERFACES_S
-                self._look_around()
+                self._look_around(await asyncio.to_thread(read_interfaces))
 
-    def _look_around(self) -> None:
+    def _look_around(self, interfaces: Interfaces) -> None:
         # A laptop changes networks: relay sockets to come sit on the address that there is now.
-        interfaces = read_interfaces()
         with contextlib.suppress(PlacementError):
             placement = _place(self._settings, interfaces)
             if placement.relay_hosts.keys() == self._placement.relay_hosts.keys():
