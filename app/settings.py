@@ -84,7 +84,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="JWT that channel, master and viewer present", extra={"is_secret": True})
     ] = ""
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="least severe event that is logged")
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="least severe event that is logged; demo and viewer: warning by default"),
     ] = "info"
     log_format: Annotated[
         Literal["auto", "json", "text"],
