@@ -232,10 +232,13 @@ def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None
     group.add_argument("--config", metavar="FILE", help="TOML file with settings")
     for name in names:
         field = settings.BY_NAME[name]
-        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        default = settings.text_of(field.default)
         words = f"{field.help} (default: {default})" if default != "" else field.help
+        nargs, const = ("?", "true") if field.type is bool else (None, None)
         # SUPPRESS: what the command line did not give is not there, so variable and file can speak
-        group.add_argument(field.flag, default=argparse.SUPPRESS, metavar=_metavar(field), help=words)
+        group.add_argument(
+            field.flag, default=argparse.SUPPRESS, metavar=_metavar(field), help=words, nargs=nargs, const=const
+        )
 
 
 def _metavar(field: settings.Field) -> str:

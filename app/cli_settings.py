@@ -4,7 +4,7 @@ import argparse
 import json
 
 from app.exits import Exit
-from app.settings import FIELDS, Field, Loaded, Origin
+from app.settings import FIELDS, Field, Loaded, Origin, text_of
 
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
@@ -14,7 +14,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         print(json.dumps({field.name: _row(field, shown[field.name], loaded) for field in FIELDS}))
         return Exit.OK
     rows = [("SETTING", "VALUE", "FROM", "HELP")]
-    rows += [(field.key, _text(shown[field.name]), _origin(field, loaded), field.help) for field in FIELDS]
+    rows += [(field.key, text_of(shown[field.name]), _origin(field, loaded), field.help) for field in FIELDS]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         print("  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])))
@@ -35,7 +35,3 @@ def _row(field: Field, value: object, loaded: Loaded) -> dict[str, object]:
 def _origin(field: Field, loaded: Loaded) -> str:
     origin = loaded.origins[field.name]
     return f"{origin.value} {loaded.file}" if origin is Origin.FILE else origin.value
-
-
-def _text(value: object) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)

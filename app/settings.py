@@ -22,6 +22,7 @@ PREFIX = "HELIOGRAPH_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
 HIDDEN = "********"
 _TYPO_LIKENESS = 0.85
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 _HOST = r"^(|([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?)\Z"  # with or without a port, or empty
 
@@ -134,7 +135,7 @@ class Field(msgspec.Struct, frozen=True):
         """The type in words."""
         if get_origin(self.type) is Literal:
             return "|".join(get_args(self.type))
-        return {int: "integer", float: "seconds", str: "text"}.get(self.type, "list")
+        return {bool: "true|false", int: "integer", float: "seconds", str: "text"}.get(self.type, "list")
 
     def shown(self, value: object) -> object:
         """Return `value` fit for eyes: secrets are masked."""
@@ -155,7 +156,16 @@ class Field(msgspec.Struct, frozen=True):
             return value
         if self.type is str:
             return _text(self, value)
+        if self.type is bool:
+            return _truth(self, value)
         return _number(self, value)
+
+
+def text_of(value: object) -> str:
+    """Return the value of a setting as a flag takes it: lists with commas, a switch as `true` or `false`."""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _list(key: str, value: object) -> tuple[str, ...]:
@@ -177,6 +187,13 @@ def _text(field: Field, value: object) -> str:
             words = f"http:// is missing: http://{value}"
         raise SettingsError(f"{field.key}: {shown!r} is not allowed; {words}") from None
     return value
+
+
+def _truth(field: Field, value: object) -> bool:
+    known = value if isinstance(value, bool) else _TRUTHS.get(value.lower()) if isinstance(value, str) else None
+    if known is None:
+        raise SettingsError(f"{field.key}: {value} is neither true nor false")
+    return known
 
 
 def _number(field: Field, value: object) -> float:

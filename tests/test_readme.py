@@ -1,14 +1,13 @@
-"""The README keeps its promises: short, its settings table is the code's, its commands and links exist."""
+"""The README and the guides keep their promises: short, the settings table is the code's, commands and links exist."""
 
 import re
 from pathlib import Path
 
-import msgspec
-
-from app.settings import FIELDS
+from app.settings import FIELDS, text_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+GUIDES = ROOT / "infra" / "guides"
 LINES = 150
 
 
@@ -16,8 +15,8 @@ def settings_table() -> str:
     """The table as it has to stand between its two marks."""
     rows = ["| Setting | Default | Meaning |", "|---|---|---|"]
     for field in FIELDS:
-        default = msgspec.json.encode(field.default).decode() if isinstance(field.default, tuple) else field.default
-        shown = "" if default in ("", "[]") else f"`{default}`"
+        default = text_of(field.default)
+        shown = f"`{default}`" if default else ""
         rows.append(f"| `{field.name}` | {shown} | {field.help} |")
     return "\n".join(rows)
 
@@ -27,7 +26,7 @@ def test_readme_is_short() -> None:
 
 
 def test_settings_table_is_that_of_the_code() -> None:
-    written = README.split("<!-- settings -->\n")[1].split("\n<!-- /settings -->")[0]
+    written = (GUIDES / "settings.md").read_text().split("<!-- settings -->\n")[1].split("\n<!-- /settings -->")[0]
     assert written == settings_table()
 
 
@@ -38,5 +37,6 @@ def test_make_commands_exist() -> None:
 
 
 def test_links_lead_to_files() -> None:
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+    for page in (ROOT / "README.md", *GUIDES.glob("*.md")):
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), (page.name, link)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from app import settings
-from app.settings import FIELDS, Origin, Settings, SettingsError, load
+from app.settings import FIELDS, Field, Origin, Settings, SettingsError, load
 
 
 def test_defaults_are_those_of_the_manual() -> None:
@@ -108,6 +108,20 @@ def test_the_data_folder_follows_the_state_home_of_the_desktop() -> None:
     loaded = load({}, {"XDG_STATE_HOME": "/state"})
     assert loaded.settings.data_path == Path("/state/heliograph")
     assert load({}, {}).settings.data_path == Path.home() / ".local/state/heliograph"
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [("true", True), ("Yes", True), ("1", True), (True, True), ("FALSE", False), ("no", False), ("0", False)],
+)
+def test_a_switch_is_true_or_false(given: object, value: bool) -> None:
+    assert Field("tls", bool, False, ()).parse(given) is value
+
+
+@pytest.mark.parametrize("given", ["on", "", 1, None, "2"])
+def test_what_is_neither_true_nor_false_is_told(given: object) -> None:
+    with pytest.raises(SettingsError, match=f"^TLS: {given} is neither true nor false"):
+        Field("tls", bool, False, ()).parse(given)
 
 
 def test_lists_come_from_texts_and_files(tmp_path: Path) -> None:
