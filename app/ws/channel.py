@@ -173,8 +173,8 @@ class ChannelSockets:
         return credential, Connect(channel, role, client_id, expires_at, event["source"])
 
     def _expires_at(self, grant: Grant) -> float:
-        """When the grant ends, on the monotonic clock."""
-        return time.monotonic() + grant.expires_at - time.time() + self._settings.expiry_grace_s
+        """When the grant ends, on the hub's clock."""
+        return self._hub.now() + grant.expires_at - time.time() + self._settings.expiry_grace_s
 
     async def _refuse(self, websocket: WebSocket, error: ServiceError, event: dict[str, str]) -> None:
         audit.info("connect refused", extra={**event, "code": error.code, "reason": error.message})

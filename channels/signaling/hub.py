@@ -16,21 +16,22 @@ from channels.errors import ClientLimitExceededException, ServiceError, ServiceU
 from channels.names import ChannelArn, Role
 from channels.presence import Admission, Presence
 from channels.signaling import messages
-from channels.signaling.deadlines import Deadlines
 from channels.signaling.exchange import Exchange
 from channels.signaling.gate import Gates, channel_is_full
 from channels.signaling.limits import Limits
 from channels.signaling.mailbox import InProcessMailbox, Mail, Mailbox
 from channels.signaling.members import Connect, Connection, Member, Members
 from channels.signaling.protocol import GOING_AWAY, MASTER, Address, Forward, Refuse, Rules, status_of
+from channels.signaling.revoked import Revoked
 from channels.signaling.stats import HubStats
+from channels.signaling.timetable import Timetable
 
-_TICK_S: Final = 60.0  # at the latest then the timer task looks again
 _REPLACED: Final = {
     Role.MASTER: "replaced by a newer master",
     Role.VIEWER: "replaced by a newer connection of this client id",
 }
 NORMAL: Final = 1000
+POLICY_VIOLATION: Final = 1008
 TOO_SLOW: Final = 1008
 
 
@@ -55,11 +56,10 @@ class Hub:
         self._members = Members()
         self._gates = Gates(limits)
         self._coming: set[str] = set()  # ids of connections that wait for their admission
-        self._deadlines: Deadlines[str] = Deadlines()
-        self._held: dict[str, Mail] = {}
+        self._timetable = Timetable(now)
+        self._revoked = Revoked()
         self.stats = HubStats()
         self._ids = (f"{node}-{secrets.token_hex(4)}-{number}" for number in itertools.count())
-        self._wake = asyncio.Event()
         self._is_draining = False
 
     @property
@@ -75,7 +75,7 @@ class Hub:
     @property
     def leftovers(self) -> int:
         """How many entries all tables hold together; 0 when nobody is connected and nothing waits."""
-        tables = (self._members, self._deadlines, self._held, self._exchange, self._gates)
+        tables = (self._members, self._timetable, self._exchange, self._gates)
         return sum(len(table) for table in tables)
 
     async def run(self) -> None:
@@ -84,7 +84,7 @@ class Hub:
         try:
             async with asyncio.TaskGroup() as group:
                 self._exchange.start(group)
-                group.create_task(self._tick())
+                group.create_task(self._timetable.run(self.expire))
         finally:
             await self._exchange.stop()
 
@@ -103,9 +103,10 @@ class Hub:
     async def connect(self, connect: Connect, connection: Connection) -> Member:
         """Admit a connection, close the one it replaces, deliver what was held for it. The newest wins.
 
-        Raises: ClientLimitExceededException (the limit is named), ServiceUnavailableException (draining).
+        Raises: ClientLimitExceededException (the limit is named), ServiceUnavailableException (draining),
+        UnrecognizedClientException (the credential was revoked since it was verified).
         """
-        self._refuse_while_draining()
+        self._refuse_now(connect)
         connection_id = next(self._ids)
         self._coming.add(connection_id)
         try:
@@ -117,13 +118,13 @@ class Hub:
         member = Member(connect, connection, admission.holder, rules)
         self._members.add(member)
         self._count_members()
-        self._arm(member)
+        self._timetable.arm(member)
         self.stats.count_admission(member.role, "replaced" if admission.replaced else "admitted")
         try:
             if admission.replaced is not None:
                 self._gates.note_replaced(connect, self._now())
                 await self._exchange.evict(admission.replaced)
-            self._refuse_while_draining()  # it may have begun while we waited
+            self._refuse_now(connect)  # it may have become so while we waited
             if is_replaced:
                 self.close_replaced(connection_id)
             else:
@@ -187,6 +188,25 @@ class Hub:
         for member in self._members.of(str(channel.arn)):
             member.ttl_s = float(channel.message_ttl_s)
 
+    def close_credentials(
+        self, ids: frozenset[str], code: int = POLICY_VIOLATION, reason: str = "the credential was revoked"
+    ) -> None:
+        """Close this node's connections that hang on one of these credentials, and admit none any more."""
+        self._revoked.add(ids, self._now())
+        for member in self._members.bearing(ids):
+            self.close(member, code, reason)
+
+    def now(self) -> float:
+        """The monotonic seconds of this hub, in which `Connect.expires_at` is."""
+        return self._now()
+
+    def clock_moved(self, by_s: float) -> None:
+        """`now` jumped forward by `by_s`: what became due is done at once. The end of a credential is real time."""
+        for member in self._members:
+            member.rules.postpone_expiry(by_s)
+        self.expire()
+        self._timetable.look_again()
+
     async def drain(self, over_s: float) -> None:
         """Admit nobody any more and close all connections with 1001, spread evenly with jitter over `over_s`.
 
@@ -205,18 +225,13 @@ class Hub:
     def expire(self) -> None:
         """Do what is due: close idle and old connections, report messages whose time is over."""
         now = self._now()
-        for key in self._deadlines.due(now):
-            mail = self._held.pop(key, None)
-            member = self._members.get(key)
-            if mail is not None:
-                self._exchange.expire(mail)
-            elif member is not None:
-                close = member.rules.expire(now)
-                if close is None:
-                    self._arm(member)
-                else:
-                    self.close(member, close.code, close.reason)
+        for due in self._timetable.due(now):
+            if isinstance(due, Mail):
+                self._exchange.expire(due)
+            else:
+                self._expire(due, now)
         self._gates.tidy(now)
+        self._revoked.tidy(now)
 
     # What the exchange asks for
 
@@ -239,9 +254,7 @@ class Hub:
 
     def keep_time(self, mail: Mail) -> None:
         """Report the mail's expiry when its time is over, unless a newer one takes its place."""
-        self._held[mail.place] = mail
-        self._deadlines.set(mail.place, self._now() + mail.ttl_s)
-        self._wake.set()
+        self._timetable.keep(mail)
 
     def answer(self, mail: Mail, error: ServiceError, result: str) -> None:
         """Count the failure, and tell the sender if it gave a correlation id."""
@@ -339,7 +352,7 @@ class Hub:
             member.waits -= 1
         is_gone = self._members.get(member.id) is None
         for mail in mails:
-            self._stop_keeping_time(mail)
+            self._timetable.stop_keeping(mail)
             if is_gone:
                 self._exchange.pass_on(mail)  # closed meanwhile: it is for whoever comes next
             elif not self._push(member, mail.frame):
@@ -348,13 +361,11 @@ class Hub:
             for frame in member.release():
                 self._push(member, frame)
 
-    def _stop_keeping_time(self, mail: Mail) -> None:
-        kept = self._held.get(mail.place)
-        if kept is not None and kept.id == mail.id:
-            del self._held[mail.place]
-            self._deadlines.cancel(mail.place)
-
     # Coming and going
+
+    def _refuse_now(self, connect: Connect) -> None:
+        self._refuse_while_draining()
+        self._revoked.refuse(connect.credential_ids)
 
     def _refuse_while_draining(self) -> None:
         if self._is_draining:
@@ -363,28 +374,21 @@ class Hub:
     def _forget(self, member: Member) -> None:
         self._members.remove(member)
         self._count_members()
-        self._deadlines.cancel(member.id)
+        self._timetable.forget(member)
 
     def _count_members(self) -> None:
         self.stats.masters = self._members.masters
         self.stats.viewers = len(self._members) - self._members.masters
 
-    def _arm(self, member: Member) -> None:
-        when = member.rules.next_deadline()
-        if when is not None:
-            self._deadlines.set(member.id, when)
-            self._wake.set()
-
-    async def _tick(self) -> None:
-        while True:
-            self._wake.clear()
-            when = self._deadlines.next()
-            delay_s = _TICK_S if when is None else min(_TICK_S, max(0.0, when - self._now()))
-            try:
-                async with asyncio.timeout(delay_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                self.expire()
+    def _expire(self, member_id: str, now: float) -> None:
+        member = self._members.get(member_id)
+        if member is None:
+            return
+        close = member.rules.expire(now)
+        if close is None:
+            self._timetable.arm(member)
+        else:
+            self.close(member, close.code, close.reason)
 
 
 def _too_slow() -> ServiceError:

@@ -22,13 +22,17 @@ class Connection(Protocol):
 
 
 class Connect(msgspec.Struct, frozen=True):
-    """A decided request to connect. `expires_at` is monotonic, `source` names the peer for the log."""
+    """A decided request to connect. `expires_at` is in the seconds of `Hub.now`, `source` names the peer for the log.
+
+    `credential_ids` names everything whose revocation ends the connection.
+    """
 
     channel: Channel
     role: Role
     client_id: str = ""
     expires_at: float | None = None
     source: str | None = None
+    credential_ids: tuple[str, ...] = ()
 
 
 class Member:
@@ -40,6 +44,7 @@ class Member:
         "address",
         "channel",
         "connection",
+        "credential_ids",
         "holder",
         "id",
         "rules",
@@ -52,6 +57,7 @@ class Member:
         self.channel = str(connect.channel.arn)
         self.address = MASTER if connect.role is Role.MASTER else Address(Role.VIEWER, connect.client_id)
         self.connection = connection
+        self.credential_ids = connect.credential_ids
         self.holder = holder
         self.rules = rules
         self.ttl_s = float(connect.channel.message_ttl_s)
@@ -84,6 +90,7 @@ class Members:
     def __init__(self) -> None:
         self._by_id: dict[str, Member] = {}
         self._by_channel: dict[str, dict[Address, Member]] = {}
+        self._by_credential: dict[str, dict[str, Member]] = {}
         self.masters = 0
 
     def __len__(self) -> int:
@@ -105,9 +112,18 @@ class Members:
         """The members of a channel."""
         return tuple(self._by_channel.get(channel, {}).values())
 
+    def bearing(self, credential_ids: frozenset[str]) -> tuple[Member, ...]:
+        """The members that hang on one of these credentials."""
+        found: dict[str, Member] = {}
+        for credential_id in credential_ids:
+            found.update(self._by_credential.get(credential_id, {}))
+        return tuple(found.values())
+
     def add(self, member: Member) -> None:
         """Take a member in; it gets its slot, unless one with a higher fence is there."""
         self._by_id[member.id] = member
+        for credential_id in member.credential_ids:
+            self._by_credential.setdefault(credential_id, {})[member.id] = member
         slots = self._by_channel.setdefault(member.channel, {})
         current = slots.get(member.address)
         if current is None or current.holder.fence < member.holder.fence:
@@ -124,4 +140,9 @@ class Members:
             del members[member.address]
         if not members:
             self._by_channel.pop(member.channel, None)
+        for credential_id in member.credential_ids:
+            bearers = self._by_credential.get(credential_id, {})
+            bearers.pop(member.id, None)  # a credential may be named twice
+            if not bearers:
+                self._by_credential.pop(credential_id, None)
         return True

@@ -71,13 +71,14 @@ def status_of(error: ServiceError, correlation_id: str) -> Status:
 class Rules:
     """One connection's side of the protocol: its rates, its idle time and its end."""
 
-    __slots__ = ("_end_reason", "_ends_at", "_heard_at", "_limits", "_malformed", "_meters", "_pairs", "role")
+    __slots__ = ("_expires_at", "_heard_at", "_lifetime_at", "_limits", "_malformed", "_meters", "_pairs", "role")
 
     def __init__(self, role: Role, limits: Limits, now: float, expires_at: float | None = None) -> None:
         self.role = role
         self._limits = limits
         self._heard_at = now
-        self._ends_at, self._end_reason = _end(limits, now, expires_at)
+        self._lifetime_at = None if limits.lifetime_s is None else now + limits.lifetime_s
+        self._expires_at = expires_at
         # The master answers every viewer, so its burst is that of one viewer times the viewers; the rate stays.
         crowd = limits.viewers_per_channel if role is Role.MASTER else 1
         self._meters = {
@@ -105,20 +106,29 @@ class Rules:
         """A message went out to this connection: it is not idle."""
         self._heard_at = now
 
+    def postpone_expiry(self, by_s: float) -> None:
+        """The credential ends `by_s` later in these seconds than was thought; nothing else does."""
+        if self._expires_at is not None:
+            self._expires_at += by_s
+
     def next_deadline(self) -> float | None:
         """When `expire` has to be asked, in monotonic seconds."""
-        idle_at = None if self._limits.idle_s is None else self._heard_at + self._limits.idle_s
-        if idle_at is None or self._ends_at is None:
-            return self._ends_at if idle_at is None else idle_at
-        return min(idle_at, self._ends_at)
+        ends = [when for when in (self._idle_at(), self._lifetime_at, self._expires_at) if when is not None]
+        return min(ends, default=None)
 
     def expire(self, now: float) -> Close | None:
         """The close that is due at `now`, if any."""
-        if self._ends_at is not None and now >= self._ends_at:
-            return Close(GOING_AWAY, self._end_reason)
-        if self._limits.idle_s is not None and now >= self._heard_at + self._limits.idle_s:
+        if self._lifetime_at is not None and now >= self._lifetime_at:
+            return Close(GOING_AWAY, "the lifetime of a connection is over")
+        if self._expires_at is not None and now >= self._expires_at:
+            return Close(GOING_AWAY, "the credential has expired")
+        idle_at = self._idle_at()
+        if idle_at is not None and now >= idle_at:
             return Close(GOING_AWAY, f"idle for {self._limits.idle_s:g} s")
         return None
+
+    def _idle_at(self) -> float | None:
+        return None if self._limits.idle_s is None else self._heard_at + self._limits.idle_s
 
     def _take(self, message: ClientMessage, now: float) -> Limit | None:
         """The limit that this message breaks, None when it may pass."""
@@ -161,14 +171,6 @@ def _rates(limits: Limits) -> tuple[tuple[Action, Rate | None], ...]:
         (Action.SDP_ANSWER, limits.answers),
         (Action.ICE_CANDIDATE, limits.candidates),
     )
-
-
-def _end(limits: Limits, now: float, expires_at: float | None) -> tuple[float | None, str]:
-    """When the connection ends at the latest, and the reason it then gives."""
-    lifetime_at = None if limits.lifetime_s is None else now + limits.lifetime_s
-    if expires_at is not None and (lifetime_at is None or expires_at < lifetime_at):
-        return expires_at, "the credential has expired"
-    return lifetime_at, "the lifetime of a connection is over" if lifetime_at is not None else ""
 
 
 def _viewer(message: ClientMessage) -> Address:

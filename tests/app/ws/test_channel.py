@@ -413,7 +413,7 @@ async def test_nothing_is_left_after_clients_close_or_vanish(service: Service, c
 
     await gone(service)
 
-    assert len(service.hub._members) == len(service.hub._deadlines) == 0
+    assert len(service.hub._members) == len(service.hub._timetable) == 0
 
 
 async def test_each_connect_and_refusal_is_audited_without_secrets(

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from channels.embedded.presence import EmbeddedPresence
-from channels.errors import ClientLimitExceededException, ServiceUnavailableException
+from channels.errors import ClientLimitExceededException, ServiceUnavailableException, UnrecognizedClientException
 from channels.names import Role
 from channels.presence import Admission
 from channels.signaling import envelope
@@ -418,6 +418,68 @@ async def test_idle_and_old_connections_are_closed_on_time() -> None:
         node.hub.expire()
 
     assert at_busy.closed == (1001, "the lifetime of a connection is over")
+
+
+async def test_a_moved_clock_ends_what_is_due_but_no_credential_early() -> None:
+    (node,) = cluster()
+    async with running(node):
+        start = node.clock.now
+        _, at_idle = await node.viewer("idle")
+        at_guest = Recorder()
+        busy = await node.hub.connect(Connect(channel(), Role.VIEWER, "guest", start + 900.0), at_guest)
+        node.say(busy, "AAAA", "SDP_OFFER", correlationId="c")
+        await node.settle()
+        node.clock.now += 599.0
+        node.hub.clock_moved(599.0)
+        await node.settle()
+        assert [status["correlationId"] for status in at_guest.statuses] == ["c"], "the message was held for 60 s"
+        node.clock.now += 500.0
+        node.hub.receive(busy, "")
+        node.hub.clock_moved(500.0)
+        assert at_idle.closed == (1001, "idle for 600 s")
+        assert at_guest.closed is None, "its credential has 900 s of real time"
+        node.clock.now += 900.0  # that much time has really passed
+        node.hub.receive(busy, "")
+        node.hub.expire()
+
+    assert at_guest.closed == (1001, "the credential has expired")
+
+
+async def test_a_revoked_credential_closes_those_who_hang_on_it_and_nobody_else() -> None:
+    (node,) = cluster()
+    async with running(node):
+        at = {name: Recorder() for name in ("v1", "v2", "v3")}
+        for name, ids in (("v1", ("key",)), ("v2", ("key", "session")), ("v3", ("other",))):
+            await node.hub.connect(Connect(channel(), Role.VIEWER, name, credential_ids=ids), at[name])
+        node.hub.close_credentials(frozenset(("session",)))
+        assert at["v2"].closed == (1008, "the credential was revoked")
+        assert at["v1"].closed is None
+        node.hub.close_credentials(frozenset(("key", "unknown")), 1001, "over")
+
+    assert at["v1"].closed == (1001, "over")
+    assert at["v3"].closed is None
+
+
+async def test_a_credential_that_is_revoked_during_the_connect_does_not_come_in() -> None:
+    (node,) = cluster()
+    node.mailbox.may_take.clear()
+    connect, recorder = Connect(channel(), Role.VIEWER, "v1", credential_ids=("key",)), Recorder()
+    node.hub.close_credentials(frozenset(("key",)))
+    with pytest.raises(UnrecognizedClientException):
+        await node.hub.connect(connect, recorder)
+    assert node.hub.stats.viewers == 0
+
+    node.clock.now += 61.0
+    node.hub.expire()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(node.hub.connect(connect, recorder))
+        await asyncio.sleep(0)
+        node.hub.close_credentials(frozenset(("key",)))
+        assert recorder.closed == (1008, "the credential was revoked")
+        node.mailbox.may_take.set()
+        await node.hub.disconnect(await task)
+
+    assert await node.hub._presence.count(str(channel().arn)) == 0
 
 
 async def test_a_drain_refuses_newcomers_frees_slots_and_closes_everybody(nodes: tuple[Node, Node]) -> None:

@@ -6,9 +6,10 @@ from channels.signaling.protocol import MASTER, Address, Rules
 from tests.channels.signaling.rig import Recorder, channel
 
 
-def member(number: int, role: Role, client_id: str = "") -> Member:
+def member(number: int, role: Role, client_id: str = "", credential_ids: tuple[str, ...] = ()) -> Member:
     holder = Holder(role, client_id, "a", f"a-{number}", number)
-    return Member(Connect(channel(), role, client_id), Recorder(), holder, Rules(role, Limits.aws(), 0.0))
+    connect = Connect(channel(), role, client_id, credential_ids=credential_ids)
+    return Member(connect, Recorder(), holder, Rules(role, Limits.aws(), 0.0))
 
 
 ARN = str(channel().arn)
@@ -69,3 +70,23 @@ def test_frames_that_wait_are_released_in_order_and_bounded() -> None:
     assert viewer.release() == []
     assert viewer.wait(b"1234", 4)
     assert viewer.role == "viewer"
+
+
+def test_the_bearers_of_a_credential_are_found_without_looking_at_the_others() -> None:
+    members = Members()
+    parent, child, other = (
+        member(1, Role.VIEWER, "v1", ("key",)),
+        member(2, Role.VIEWER, "v2", ("key", "session", "key")),
+        member(3, Role.VIEWER, "v3", ("other",)),
+    )
+    for each in (parent, child, other):
+        members.add(each)
+
+    assert members.bearing(frozenset(("key", "unknown"))) == (parent, child)
+    assert set(members.bearing(frozenset(("session", "key")))) == {parent, child}
+    members.remove(child)
+    assert members.bearing(frozenset(("session",))) == ()
+    assert members.bearing(frozenset(("key",))) == (parent,)
+    members.remove(parent)
+    members.remove(other)
+    assert members._by_credential == {}

@@ -169,6 +169,18 @@ def test_a_connection_ends_with_its_credential() -> None:
     assert rules.expire(50.0) == Close(1001, "the credential has expired")
 
 
+def test_the_end_of_a_credential_moves_with_a_moved_clock_and_nothing_else_does() -> None:
+    rules = viewer(expires_at=50.0)
+    rules.postpone_expiry(500.0)
+
+    assert rules.next_deadline() == 550.0
+    assert rules.expire(549.0) is None
+    assert rules.expire(600.0) == Close(1001, "the credential has expired")
+    lasting = viewer()
+    lasting.postpone_expiry(500.0)
+    assert lasting.next_deadline() == 600.0
+
+
 def test_a_credential_ends_a_connection_of_the_relaxed_profile_too() -> None:
     assert viewer(Limits.relaxed(), expires_at=9e3).expire(9e3) == Close(1001, "the credential has expired")
 

@@ -1,0 +1,30 @@
+"""Credentials that were revoked a moment ago: whoever was verified just before must not come in just after. No I/O."""
+
+from typing import Final
+
+from channels.errors import UnrecognizedClientException
+
+_KEPT_S: Final = 60.0  # longer than a connect takes from its authentication to its admission
+
+
+class Revoked:
+    """The ids of the last minute; later ones no longer pass authentication anyway."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def add(self, ids: frozenset[str], now: float) -> None:
+        """These were revoked at `now`."""
+        self._until.update(dict.fromkeys(ids, now + _KEPT_S))
+
+    def refuse(self, credential_ids: tuple[str, ...]) -> None:
+        """Raises: UnrecognizedClientException when one of these was revoked."""
+        if not self._until.keys().isdisjoint(credential_ids):
+            raise UnrecognizedClientException("the credential was revoked")
+
+    def tidy(self, now: float) -> None:
+        """Forget what is over at `now`."""
+        self._until = {name: until for name, until in self._until.items() if until > now}

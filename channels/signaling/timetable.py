@@ -1,0 +1,72 @@
+"""What a hub has to do when: the ends of its connections and of the mail it holds, and the task that waits for them.
+
+Knows no rule: when a connection is looked at again, its own rules say.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from channels.signaling.deadlines import Deadlines
+from channels.signaling.mailbox import Mail
+from channels.signaling.members import Member
+
+_TICK_S: Final = 60.0  # at the latest then the task looks again
+
+
+class Timetable:
+    """The deadlines of one hub; `now` gives the monotonic seconds that they are in."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._deadlines: Deadlines[str] = Deadlines()
+        self._held: dict[str, Mail] = {}
+        self._wake = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many entries all tables hold together."""
+        return len(self._deadlines) + len(self._held)
+
+    def arm(self, member: Member) -> None:
+        """Look at this connection when its rules say so."""
+        when = member.rules.next_deadline()
+        if when is not None:
+            self._deadlines.set(member.id, when)
+            self._wake.set()
+
+    def forget(self, member: Member) -> None:
+        """The connection has ended."""
+        self._deadlines.cancel(member.id)
+
+    def keep(self, mail: Mail) -> None:
+        """The mail is held for its time to live; a newer one in its place takes over."""
+        self._held[mail.place] = mail
+        self._deadlines.set(mail.place, self._now() + mail.ttl_s)
+        self._wake.set()
+
+    def stop_keeping(self, mail: Mail) -> None:
+        """The mail was delivered; a newer one in its place stays."""
+        kept = self._held.get(mail.place)
+        if kept is not None and kept.id == mail.id:
+            del self._held[mail.place]
+            self._deadlines.cancel(mail.place)
+
+    def due(self, now: float) -> tuple[Mail | str, ...]:
+        """What is due at `now`, earliest first: a mail, or the id of a connection. It has no deadline any more."""
+        return tuple(self._held.pop(key, key) for key in self._deadlines.due(now))
+
+    def look_again(self) -> None:
+        """The clock was moved: what is due now is done before anything waits for a time that has passed."""
+        self._wake.set()
+
+    async def run(self, expire: Callable[[], None]) -> None:
+        """Call `expire` whenever something is due; until cancelled."""
+        while True:
+            self._wake.clear()
+            when = self._deadlines.next()
+            delay_s = _TICK_S if when is None else min(_TICK_S, max(0.0, when - self._now()))
+            try:
+                async with asyncio.timeout(delay_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                expire()

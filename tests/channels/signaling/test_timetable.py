@@ -1,0 +1,75 @@
+import asyncio
+
+from channels.names import Role
+from channels.presence import Holder
+from channels.signaling.limits import Limits
+from channels.signaling.mailbox import Mail
+from channels.signaling.members import Connect, Member
+from channels.signaling.messages import Action
+from channels.signaling.protocol import MASTER, Address, Rules
+from channels.signaling.timetable import Timetable
+from tests.channels.signaling.rig import Clock, Recorder, channel
+
+
+def member(clock: Clock, limits: Limits | None = None) -> Member:
+    rules = Rules(Role.VIEWER, limits or Limits.aws(), clock())
+    return Member(Connect(channel(), Role.VIEWER, "v1"), Recorder(), Holder(Role.VIEWER, "v1", "a", "a-1", 1), rules)
+
+
+def mail(name: str, ttl_s: float = 60.0) -> Mail:
+    return Mail(name, "c", MASTER, Address(Role.VIEWER, "v1"), Action.SDP_OFFER, b"", "", ttl_s, "a", "a-1")
+
+
+def test_a_connection_and_a_mail_are_due_when_their_time_comes() -> None:
+    clock = Clock(0.0)
+    timetable = Timetable(clock)
+    timetable.arm(member(clock))
+    timetable.keep(mail("m"))
+
+    assert len(timetable) == 3
+    assert timetable.due(59.0) == ()
+    assert timetable.due(60.0) == (mail("m"),)
+    assert timetable.due(600.0) == ("a-1",)
+    assert len(timetable) == 0
+
+
+def test_who_has_left_and_what_was_delivered_is_not_due() -> None:
+    clock = Clock(0.0)
+    timetable = Timetable(clock)
+    timetable.arm(member(clock))
+    timetable.forget(member(clock))
+    timetable.keep(mail("m"))
+    timetable.stop_keeping(mail("m"))
+    timetable.arm(member(clock, Limits.relaxed()))
+
+    assert timetable.due(1e9) == ()
+    assert len(timetable) == 0
+
+
+def test_the_delivery_of_an_older_mail_leaves_the_time_of_the_newer_one() -> None:
+    timetable = Timetable(Clock(0.0))
+    timetable.keep(mail("old"))
+    timetable.keep(mail("new"))
+    timetable.stop_keeping(mail("old"))
+
+    assert timetable.due(60.0) == (mail("new"),)
+
+
+async def test_it_waits_for_nothing_that_a_moved_clock_has_passed() -> None:
+    clock = Clock(0.0)
+    timetable = Timetable(clock)
+    timetable.keep(mail("m"))
+    was_due = asyncio.Event()
+
+    def expire() -> None:
+        if timetable.due(clock()):
+            was_due.set()
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(timetable.run(expire))
+        await asyncio.sleep(0)
+        clock.now += 3600.0
+        timetable.look_again()
+        async with asyncio.timeout(5):
+            await was_due.wait()
+        task.cancel()
