@@ -1,26 +1,20 @@
 """`heliograph demo`: node, relay and master on loopback, everything in memory, nothing left behind."""
 
 import asyncio
-import secrets
-import time
 from collections.abc import Callable
 
 import msgspec
-import uvloop
 
-from app import logs
-from app.cli_token import token_settings
 from app.exits import CommandError, Exit
 from app.processes import Child, Ending
 from app.settings import Settings
-from app.wiring.node import Listeners, Node, NodeOrder
+from app.wiring import loop
+from app.wiring.memory import in_memory
+from app.wiring.node import Listeners, Node
 from app.wiring.orders import MasterOrder, TurnOrder
-from channels.auth import token
-from channels.embedded import store
 
 CHANNEL = "demo"
 CAMERA_CHANNEL = "camera"
-TOKEN_LIFETIME_S = 12 * 3600.0
 
 
 class DemoOrder(msgspec.Struct, frozen=True):
@@ -50,30 +44,27 @@ def start(order: DemoOrder, parts: DemoParts, on_ready: Announce, on_notice: Not
 
     Raises: CommandError when a part cannot start or ends by itself.
     """
-    logs.configure(order.settings.log_level, order.settings.log_format)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(order, parts, on_ready, on_notice))
+    loop.run(order.settings, _run(order, parts, on_ready, on_notice))
 
 
 async def _run(order: DemoOrder, parts: DemoParts, on_ready: Announce, on_notice: Notice) -> None:
     ending = Ending()
     async with ending.by_signal():
-        secret = secrets.token_hex(32).encode()
+        memory = in_memory(order.settings, "heliograph-demo")
         parts.turn.on_notice = on_notice
-        parts.turn.configure(TurnOrder(order.settings, (secret.decode(),), may_move=order.may_turn_move))
-        key = token.new_es256_key()
-        node = Node(NodeOrder(order.settings, store.MEMORY, (key,), secret), parts.turn)
+        secret = memory.order.turn_secret.decode()
+        parts.turn.configure(TurnOrder(order.settings, (secret,), may_move=order.may_turn_move))
+        node = Node(memory.order, parts.turn)
         account = order.settings.account
         channel = await node.control.create(account, CHANNEL)
         await node.control.create(account, CAMERA_CHANNEL)
-        text = _token(order.settings, key)
         url = parts.listeners.http_url
-        own = msgspec.structs.replace(order.settings, endpoint=url, token=text)
+        own = msgspec.structs.replace(order.settings, endpoint=url, token=memory.token)
         parts.master.configure(MasterOrder(own, CHANNEL, order.source))
         async with asyncio.TaskGroup() as group, node.running(parts.listeners, ending, parts.master):
             sending = group.create_task(_follow_master(parts.master, ending, on_notice))
             if await ending.comes_after(parts.master.ready()):
-                on_ready(_ready_line(parts.listeners, node.turn_uri, str(channel.arn), text))
+                on_ready(_ready_line(parts.listeners, node.turn_uri, str(channel.arn), memory.token))
             await ending.event.wait()
             sending.cancel()
 
@@ -100,15 +91,3 @@ async def _follow_master(master: Child, ending: Ending, on_notice: Notice) -> No
             on_notice(f"a newer master took over the channel {CHANNEL}; the demo's own has ended, all else runs on")
         else:
             ending.fail(error)
-
-
-def _token(settings: Settings, key: token.TokenKey) -> str:
-    return token.mint(
-        key,
-        token_settings(settings),
-        subject="heliograph-demo",
-        actions=["kvs:*"],
-        channels=["*"],
-        now_wall=time.time(),
-        lifetime_s=TOKEN_LIFETIME_S,
-    )

@@ -5,7 +5,7 @@ import contextlib
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
@@ -51,6 +51,13 @@ class NodeOrder(msgspec.Struct, frozen=True):
         return f"NodeOrder({self.settings!r}, {self.catalog!r})"
 
 
+class Twists(msgspec.Struct, frozen=True):
+    """What an emulator does otherwise: the seconds that the hub lives in, and what is put around the server's parts."""
+
+    now: Callable[[], float] = time.monotonic
+    parts: Callable[[server.Parts], server.Parts] = lambda parts: parts
+
+
 class Listeners(msgspec.Struct, frozen=True):
     """Bound sockets of a node."""
 
@@ -77,11 +84,12 @@ def _url(listener: socket.socket) -> str:
 class Node:
     """The parts of one API and signaling process; `run` keeps them going, `turn` is the relay's process."""
 
-    def __init__(self, order: NodeOrder, turn: Child) -> None:
+    def __init__(self, order: NodeOrder, turn: Child, twists: Twists | None = None) -> None:
         settings = order.settings
         is_relaxed = settings.limits_profile == "relaxed"
         self._settings = settings
         self._turn = turn
+        self._twists = twists or Twists()
         self.turn_uri = ""
         try:
             self.store = SqliteStore(order.catalog)
@@ -106,11 +114,11 @@ class Node:
             presence=EmbeddedPresence(name),
             limits=Limits.relaxed() if is_relaxed else Limits.aws(),
             node=name,
-            now=time.monotonic,
+            now=self._twists.now,
         )
         self.control.on_deleted.append(self.hub.close_channel)
         self.control.on_updated.append(self.hub.update_channel)
-        self._application = self._build(order)
+        self.application = self._build(order)
 
     def _build(self, order: NodeOrder) -> RequestCounter:
         tickets = Tickets()
@@ -129,15 +137,18 @@ class Node:
             TicketsApi(self.control, self.hub, tickets),
         )
         operations_of_all = tuple(operation for api in apis for operation in api.operations)
-        application = server.build(
-            server.Parts(
-                operations=operations_of_all,
-                authenticator=authenticator,
-                channel_sockets=ChannelSockets(self.hub, self.control, authenticator),
-                static=STATIC,
-            )
+        parts = server.Parts(
+            operations=operations_of_all,
+            authenticator=authenticator,
+            channel_sockets=ChannelSockets(self.hub, self.control, authenticator),
+            static=STATIC,
         )
+        application = server.build(self._twists.parts(parts))
         return RequestCounter(application, {operation.path: operation.name for operation in operations_of_all})
+
+    async def work(self) -> None:
+        """Do what a node does by itself, beside answering; until cancelled."""
+        await self.hub.run()
 
     @contextlib.asynccontextmanager
     async def running(self, listeners: Listeners, ending: Ending, master: Child | None = None) -> AsyncIterator[None]:
@@ -152,7 +163,7 @@ class Node:
             Sources(
                 version=version(),
                 hub=self.hub.stats,
-                requests=self._application.stats,
+                requests=self.application.stats,
                 turn=lambda: self._turn.stats,
                 master=(lambda: master.stats) if master else None,
                 loop_lag_s=lambda: pulse.lag_s,
@@ -161,10 +172,10 @@ class Node:
         )
         checks = {"catalog": self._check_catalog, "turn": self._check_turn}
         ops = operations.Operations(version(), checks, metrics.text, pulse)
-        http = HttpServer(self._application, listeners.http, self._drain)
+        http = HttpServer(self.application, listeners.http, self._drain)
         try:
             async with operations.serve(ops, listeners.ops), asyncio.TaskGroup() as group:
-                others = [group.create_task(ending.follow(self._turn)), group.create_task(self.hub.run())]
+                others = [group.create_task(ending.follow(self._turn)), group.create_task(self.work())]
                 serving = group.create_task(http.run_until_exit())
                 await http.is_up.wait()
                 if await ending.comes_after(self._turn.ready()):

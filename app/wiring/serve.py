@@ -1,15 +1,12 @@
 """`heliograph serve`: the node and the relay's process, data in the data folder."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-import uvloop
-
-from app import logs
 from app.cli_token import load_keys
 from app.processes import Child, Ending
 from app.settings import Settings
+from app.wiring import loop
 from app.wiring.node import Listeners, Node, NodeOrder
 from app.wiring.orders import TurnOrder
 
@@ -22,9 +19,7 @@ def start(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announc
 
     Raises: CommandError when a part cannot start or ends by itself.
     """
-    logs.configure(order.settings.log_level, order.settings.log_format)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(order, listeners, turn, on_ready))
+    loop.run(order.settings, _run(order, listeners, turn, on_ready))
 
 
 def order(settings: Settings, folder: Path, secret: bytes) -> NodeOrder:

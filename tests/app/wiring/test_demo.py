@@ -1,19 +1,11 @@
-import time
-
-from app.cli_token import token_settings
-from app.settings import Settings
+from app.listen import listen
 from app.wiring import demo
-from channels.auth import token
-from channels.auth.grant import decide
+from app.wiring.node import Listeners
 
 
-def test_the_token_does_all_that_the_pages_need_for_half_a_day() -> None:
-    key = token.new_es256_key()
-    text = demo._token(Settings(), key)
-    now = time.time()
-    grant = token.TokenVerifier((key,), token_settings(Settings())).verify(text, now)
-    arn = "arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/1"
-    wanted = ("ConnectAsViewer", "ConnectAsMaster", "DescribeSignalingChannel", "GetIceServerConfig")
-    assert all(decide(grant, action, arn).is_allowed for action in wanted)
-    assert decide(grant, "ListSignalingChannels", "*").is_allowed
-    assert 11 * 3600 < grant.expires_at - now <= 12 * 3600
+def test_the_ready_line_says_where_the_picture_is() -> None:
+    with listen("127.0.0.1", 0, "http_port") as http, listen("127.0.0.1", 0, "ops_port") as ops:
+        line = demo._ready_line(Listeners(http, ops), "turn:127.0.0.1:3478?transport=udp", "arn", "text")
+        url = f"http://127.0.0.1:{http.getsockname()[1]}"
+    assert line["viewer_url"] == f"{url}/viewer#channel=demo&token=text"
+    assert (line["http"], line["turn"]) == (url, "turn:127.0.0.1:3478?transport=udp")

@@ -11,8 +11,9 @@ from app.cli_token import token_settings
 from app.exits import Exit
 from app.listen import listen
 from app.processes import Child, Ending
+from app.server import Parts
 from app.settings import Settings, SettingsError
-from app.wiring.node import Listeners, Node, NodeOrder
+from app.wiring.node import Listeners, Node, NodeOrder, Twists
 from app.wiring.orders import TurnOrder
 from channels.auth import token
 from channels.control import public_version
@@ -141,3 +142,20 @@ async def test_what_happens_to_a_channel_reaches_its_open_sockets() -> None:
             assert [message async for message in connection] == []
     assert heard == [5]
     assert connection.close_code == 1001
+
+
+async def test_a_twist_gets_the_parts_and_sets_the_time_of_the_hub() -> None:
+    turn = Child("turn", (sys.executable, "-c", ""))
+    seen: list[Parts] = []
+
+    def note(parts: Parts) -> Parts:
+        seen.append(parts)
+        return parts
+
+    try:
+        node = Node(NodeOrder(SETTINGS, MEMORY, (KEY,), SECRET), turn, Twists(now=lambda: 5.0, parts=note))
+        node.store.close()
+    finally:
+        await asyncio.to_thread(turn.abandon)
+    assert "CreateSignalingChannel" in {operation.name for operation in seen[0].operations}
+    assert node.hub._now() == 5.0
