@@ -1,7 +1,7 @@
 """Parts for tests of the signaling plane: a clock moved by hand, a connection that records, a hub that runs."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -137,12 +137,15 @@ class DistantMailbox(InProcessMailbox):
         return taken
 
 
-def cluster(limits: Limits | None = None, names: tuple[str, ...] = ("a",)) -> tuple[Node, ...]:
-    """Nodes of one process over one bus, one presence and one mailbox."""
+def cluster(
+    limits: Limits | None = None, names: tuple[str, ...] = ("a",), now: Callable[[], float] | None = None
+) -> tuple[Node, ...]:
+    """Nodes of one process over one bus, one presence and one mailbox; `now` takes the place of their clock."""
     limits = limits or Limits.aws()
     clock = Clock()
     bus, presence, mailbox = EmbeddedBus(), EmbeddedPresence(names[0]), DistantMailbox(limits, clock)
     ends = [(name, bus.join()) for name in names]
     return tuple(
-        Node(Hub(end, presence.join(name), limits, name, clock, mailbox), clock, end, mailbox) for name, end in ends
+        Node(Hub(end, presence.join(name), limits, name, now or clock, mailbox), clock, end, mailbox)
+        for name, end in ends
     )

@@ -553,8 +553,7 @@ async def test_messages_before_the_hub_runs_go_out_when_it_does() -> None:
 
 
 async def test_the_timer_closes_an_idle_connection_by_itself() -> None:
-    (node,) = cluster(Limits(idle_s=0.01))
-    node.hub._now = asyncio.get_running_loop().time
+    (node,) = cluster(Limits(idle_s=0.01), now=asyncio.get_running_loop().time)
     async with running(node):
         _, recorder = await node.viewer("v1")
         async with asyncio.timeout(5):
