@@ -13,6 +13,7 @@ PACKAGE_OF = {
     "turnutils_peer": "coturn",
     "node": "nodejs",
     "npm": "npm",
+    "certutil": "libnss3-tools",
 }
 
 

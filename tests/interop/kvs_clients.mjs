@@ -1,5 +1,6 @@
 // Scenarios of the stock JavaScript SDK (amazon-kinesis-video-streams-webrtc) under node: argv[2] names one, standard
-// input holds its configuration as JSON, the result goes to standard output as JSON.
+// input holds its configuration as JSON, the result goes to standard output as JSON. With `credentials` the SDK's own
+// SigV4RequestSigner signs; with `token` a requestSigner puts the JWT into the query.
 
 import WebSocket from "ws";
 
@@ -17,17 +18,21 @@ function candidate(number) {
   return { candidate: `candidate:${number} 1 udp 1 192.0.2.1 ${4000 + number} typ host`, sdpMid: "0", sdpMLineIndex: 0 };
 }
 
+function access({ token = configuration.token, credentials = configuration.credentials }) {
+  if (credentials) return { credentials };
+  const getSignedURL = async (url, query) => `${url}?${new URLSearchParams({ ...query, token })}`;
+  return { requestSigner: { getSignedURL } };
+}
+
 /** A client of the SDK that keeps its events: `events` is a list of `{name, payload, clientId}`. */
-function client(role, { clientId, token, endpoint } = {}) {
+function client(role, { clientId, channelARN = configuration.arn, ...options } = {}) {
   const made = new SignalingClient({
     role,
     clientId,
-    channelARN: configuration.arn,
-    channelEndpoint: endpoint ?? (role === Role.MASTER ? configuration.masterEndpoint : configuration.viewerEndpoint),
+    channelARN,
+    channelEndpoint: role === Role.MASTER ? configuration.masterEndpoint : configuration.viewerEndpoint,
     region: "us-west-2",
-    requestSigner: {
-      getSignedURL: async (url, query) => `${url}?${new URLSearchParams({ ...query, token: token ?? configuration.token })}`,
-    },
+    ...access(options),
   });
   const events = [];
   const waiting = new Set();
@@ -41,6 +46,7 @@ function client(role, { clientId, token, endpoint } = {}) {
   const wait = (name, count = 1) =>
     new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`${role} ${clientId}: no ${name} in time; came: ${events.map((event) => event.name)}`)), LIMIT_MS);
+      timer.unref(); // nothing to wait for once the sockets are closed
       const check = () => {
         if (named(name).length < count) return;
         clearTimeout(timer);
@@ -131,6 +137,7 @@ const scenarios = {
     watching.sdk.sendSdpOffer({ type: "offer", sdp: "stale" });
     watching.sdk.sendSdpOffer(OFFER); // replaces the undelivered one
     for (const number of [1, 2, 3]) watching.sdk.sendIceCandidate(candidate(number));
+    await new Promise((resolve) => setTimeout(resolve, configuration.masterAfterMs ?? 0));
     const master = await opened(Role.MASTER);
     await master.wait("iceCandidate", 3);
     return { offers: master.named("sdpOffer"), candidates: master.named("iceCandidate"), sent: OFFER };
@@ -149,6 +156,17 @@ const scenarios = {
       master: [Role.MASTER, { token: tokens.master }],
     };
     for (const [name, [role, options]] of Object.entries(attempts)) results[name] = (await admitted(role, options)).names;
+    return results;
+  },
+
+  /** Each of `several` (name -> credentials) as a viewer, and a channel that is not there. */
+  async signatures() {
+    const results = {};
+    for (const [name, credentials] of Object.entries(configuration.several)) {
+      results[name] = (await admitted(Role.VIEWER, viewer("me", { credentials }))).names;
+    }
+    const channelARN = `${configuration.arn.slice(0, -13)}1700000000000`;
+    results.unknownChannel = (await admitted(Role.VIEWER, viewer("me", { channelARN }))).names;
     return results;
   },
 };

@@ -1,8 +1,5 @@
 """The stock JavaScript SDK under node against a real `heliograph serve`: wire form, order, limits, admission."""
 
-import fcntl
-import json
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,32 +7,18 @@ from typing import Any
 import pytest
 
 from channels.service import ServiceClient
-from tests.programs import require
-from tests.running import FREE_PORTS, environment, heliograph, running
+from tests.interop import node
+from tests.running import FREE_PORTS, heliograph, running
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
-FOLDER = Path(__file__).parent
 Result = dict[str, Any]
 Scenario = Callable[..., Result]
 
 
-def install_packages() -> None:
-    """Bring node_modules to what the lock file says; one process at a time."""
-    npm = require("npm")
-    lock, stamp = FOLDER / "package-lock.json", FOLDER / "node_modules" / ".package-lock.json"
-    with lock.open() as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.stat().st_mtime >= lock.stat().st_mtime:
-            return
-        done = subprocess.run([npm, "ci"], cwd=FOLDER, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    require("node")
-    install_packages()
+    node.install_packages()
     home = tmp_path_factory.mktemp("service")
     with running("serve", *FREE_PORTS, home=home) as ready:
         yield home, ready["http"]
@@ -63,18 +46,7 @@ async def scenario(service: tuple[Path, str], request: pytest.FixtureRequest) ->
         configuration[f"{role.lower()}Endpoint"] = answer["ResourceEndpointList"][0]["ResourceEndpoint"]
 
     def run(which: str, **more: Any) -> Result:
-        done = subprocess.run(
-            [require("node"), "kvs_clients.mjs", which],
-            cwd=FOLDER,
-            input=json.dumps({**configuration, **more}),
-            env=environment(home),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        result: Result = json.loads(done.stdout)
+        result: Result = node.run("kvs_clients.mjs", which, given={**configuration, **more}, home=home)
         return result
 
     return run
@@ -145,6 +117,6 @@ async def test_tokens_open_only_their_role_channel_and_client_id(
 
 
 def test_the_lock_file_holds_no_address() -> None:
-    text = (FOLDER / "package-lock.json").read_text()
+    text = (node.FOLDER / "package-lock.json").read_text()
     assert "resolved" not in text
     assert "https://" not in text
