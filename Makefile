@@ -37,6 +37,7 @@ programs: .venv/test ## the Debian packages and Node that tests use
 bench: .venv/test ## every benchmark as a table
 	@$(BIN)/heliograph bench first-frame
 	@$(BIN)/heliograph bench media
+	@$(BIN)/heliograph bench auth
 
 format: .venv/test
 	@$(BIN)/ruff format --quiet --check .

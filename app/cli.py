@@ -114,8 +114,8 @@ def _token(parser: argparse.ArgumentParser) -> None:
 
 def _bench(parser: argparse.ArgumentParser) -> None:
     _json_flag(parser)
-    parser.add_argument("bench", metavar="NAME", help="first-frame, media ...: a file of tests/benchmarks")
-    parser.add_argument("--runs", type=_positive, default=3, help="repetitions (default: 3)")
+    parser.add_argument("bench", metavar="NAME", help="first-frame, media, auth ...: a file of tests/benchmarks")
+    parser.add_argument("--runs", type=_positive, default=5, help="repetitions (default: 5)")
 
 
 def _positive(text: str) -> int:

@@ -5,7 +5,6 @@ master process per second, from /proc.
 """
 
 import asyncio
-import os
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ from app.bench import Ratio, Row
 from media.encoders.encoder import EncoderSettings
 from tests.benchmarks import encode_quality
 from tests.benchmarks._pipe import LINE_LIMIT, Line, decode, encode
+from tests.benchmarks._processor import cpu_seconds
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = "test?size=1280x720&fps=30"
@@ -27,7 +27,6 @@ WARM_UP_S = 3.0
 MEASURE_S = 10.0
 CONNECT_LIMIT_S = 30.0
 PSNR_S = 3.0
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Count(msgspec.Struct):
@@ -48,12 +47,6 @@ class Load(msgspec.Struct, frozen=True):
     fps: float
     lost: int
     suite: str
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process with all its threads (proc(5), stat, fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 @asynccontextmanager

@@ -1,0 +1,229 @@
+"""What authentication costs: websocket connects per CPU-second of the server, by kind of credential, beside node.
+
+The peer is a server written by hand for the same work on node's `ws` and `node:crypto` (`_auth_yardstick.mjs`), in the
+same run, on the same core, with the very same tokens. Each connect bears a credential of its own, so that no memory of
+good tokens helps, but for the row that says `cached`.
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from app.bench import Ratio, Row
+from app.exits import CommandError, Exit
+from channels.auth import token
+from channels.auth.token import TokenKey, TokenSettings
+from channels.service import ServiceClient
+from tests.benchmarks._connects import Generator, Server, Speed
+from tests.running import FREE_PORTS, running
+
+CONNECTS = 1500
+WARM_UP = 750
+LIFETIME_S = 3600.0
+ROOT = Path(__file__).parent.parent.parent
+INTEROP = ROOT / "tests" / "interop"
+HERE = Path(__file__).parent
+_SETTINGS = TokenSettings()
+_ACTIONS = ("ConnectAsViewer", "DescribeSignalingChannel", "GetSignalingChannelEndpoint", "GetIceServerConfig")
+_CHANNEL = "bench"
+
+Progress = Callable[[str], None]
+Targets = Callable[[Server, int], list[str]]
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """The servers of one run of the benchmark, the keys that both verify with, and a channel that both know."""
+
+    ours: Server
+    node: Server
+    bare: Server
+    keys: Mapping[str, TokenKey]
+    arn: str
+
+    def with_tokens(self, algorithm: str) -> Targets:
+        """Targets with a fresh token each."""
+        return lambda _, count: [self._target(number, f"token={self._token(algorithm)}") for number in range(count)]
+
+    def with_one_token(self, algorithm: str) -> Targets:
+        """Targets that share one token."""
+        text = self._token(algorithm)
+        return lambda _, count: [self._target(number, f"token={text}") for number in range(count)]
+
+    def _target(self, number: int, credential: str) -> str:
+        return f"/viewer?X-Amz-ChannelARN={self.arn}&X-Amz-ClientId=viewer-{number}&{credential}"
+
+    def _token(self, algorithm: str) -> str:
+        return token.mint(
+            self.keys[algorithm],
+            _SETTINGS,
+            subject="bench",
+            actions=_ACTIONS,
+            channels=[_CHANNEL],
+            now_wall=time.time(),
+            lifetime_s=LIFETIME_S,
+        )
+
+
+async def run(runs: int, progress: Progress) -> tuple[Row, ...]:
+    """Measure every kind of credential `runs` times, ours and node's by turns."""
+    with tempfile.TemporaryDirectory(prefix="heliograph-bench-") as folder:
+        home = Path(folder)
+        generator = Generator(home)
+        async with _stage(home) as stage:
+            kinds: dict[str, Targets] = {
+                "connects_hs256": stage.with_tokens("HS256"),
+                "connects_es256": stage.with_tokens("ES256"),
+                "connects_es256_cached": stage.with_one_token("ES256"),
+            }
+            rows = [await _compare(generator, stage, name, targets, runs, progress) for name, targets in kinds.items()]
+            return (*rows, await _floor(generator, stage, runs, progress))
+
+
+async def _compare(
+    generator: Generator, stage: Stage, name: str, targets: Targets, runs: int, progress: Progress
+) -> Row:
+    ours, theirs = await _by_turns(generator, (stage.ours, stage.node), targets, runs)
+    note = "default settings, limits relaxed; both write one audit line a connect"
+    row = _row(name, ours, theirs, ">= node", note)
+    progress(f"{name}: {row.ours:.0f} against {row.peer:.0f}")
+    return row
+
+
+async def _floor(generator: Generator, stage: Stage, runs: int, progress: Progress) -> Row:
+    """What the HTTP server alone can do: no credential, no channel, no log line."""
+    servers = (stage.bare, stage.node)
+    bare, theirs = await _by_turns(generator, servers, lambda _, count: ["/bare"] * count, runs)
+    note = "stock uvicorn with its websocket protocol and an application that accepts: nothing of ours, no credential"
+    row = _row("connects_bare", bare, theirs, "-", note)
+    progress(f"connects_bare: {row.ours:.0f} against {row.peer:.0f}")
+    return row
+
+
+async def _by_turns(
+    generator: Generator, servers: tuple[Server, Server], targets: Targets, runs: int
+) -> tuple[list[Speed], list[Speed]]:
+    for server in servers:
+        await generator.measure(server, targets(server, WARM_UP))
+    speeds: tuple[list[Speed], list[Speed]] = ([], [])
+    for number in range(runs):
+        turns = list(zip(servers, speeds, strict=True))
+        for server, measured in turns if number % 2 else reversed(turns):
+            measured.append(await generator.measure(server, targets(server, CONNECTS)))
+    return speeds
+
+
+def _row(name: str, ours: Sequence[Speed], theirs: Sequence[Speed], goal: str, note: str) -> Row:
+    mine, others = [speed.per_cpu_s for speed in ours], [speed.per_cpu_s for speed in theirs]
+    spread = f"{min(mine):.0f} to {max(mine):.0f}, node {min(others):.0f} to {max(others):.0f}"
+    client = max(speed.client_cores for speed in (*ours, *theirs))
+    return Row(
+        name=name,
+        ours=round(statistics.median(mine), 1),
+        peer=round(statistics.median(others), 1),
+        peer_name="node ws",
+        unit="connects/CPU-s",
+        ratio=Ratio.of(mine, others),
+        goal=goal,
+        note=f"{spread}; client used {client:.2f} core at most; {note}",
+    )
+
+
+# The servers
+
+
+@contextlib.asynccontextmanager
+async def _stage(home: Path) -> AsyncIterator[Stage]:
+    keys = _make_keys(home / "state" / "heliograph" / "keys")
+    with running("serve", *FREE_PORTS, "--limits-profile", "relaxed", home=home) as ready:
+        ours = Server(ready["pid"], int(ready["http"].rpartition(":")[2]))
+        admin = token.mint(
+            keys["ES256"],
+            _SETTINGS,
+            subject="bench",
+            actions="*",
+            channels="*",
+            now_wall=time.time(),
+            lifetime_s=LIFETIME_S,
+        )
+        client = ServiceClient(ready["http"], admin)
+        arn = (await client.call("/createSignalingChannel", {"ChannelName": _CHANNEL}))["ChannelARN"]
+        settings = {
+            "keys": [
+                {"kid": key.kid, "alg": key.algorithm, "material": (key.public or key.private or b"").decode()}
+                for key in keys.values()
+            ],
+            "issuer": _SETTINGS.issuer,
+            "audience": _SETTINGS.audience,
+            "region": "us-west-2",
+            "channels": [arn],
+            "accessKeys": {},
+        }
+        with (
+            _program([_node(), str(HERE / "_auth_yardstick.mjs")], home / "node.log", settings) as node,
+            _program([sys.executable, "-m", "tests.benchmarks._auth_bare"], home / "bare.log") as bare,
+        ):
+            yield Stage(ours, node, bare, keys, arn)
+
+
+def _make_keys(folder: Path) -> dict[str, TokenKey]:
+    """Write a key of each algorithm to where the service looks for its own."""
+    for path in reversed((folder, *folder.parents[:2])):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    elliptic = token.new_es256_key()
+    shared = token.secret_key("bench-shared", secrets.token_hex(32).encode())
+    for key, suffix in ((elliptic, "pem"), (shared, "secret")):
+        path = folder / f"{key.kid}.{suffix}"
+        path.touch(0o600)
+        path.write_bytes(key.private or b"")
+    return {key.algorithm: key for key in (elliptic, shared)}
+
+
+def _node() -> str:
+    """The program, with its package installed."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        raise CommandError("bench auth needs node 20 or newer: `make programs` brings it", Exit.FAILURE)
+    if not (INTEROP / "node_modules" / "ws").is_dir():
+        subprocess.run([npm, "ci"], cwd=INTEROP, check=True, capture_output=True)
+    return node
+
+
+@contextlib.contextmanager
+def _program(command: Sequence[str], log: Path, settings: Mapping[str, Any] | None = None) -> Iterator[Server]:
+    """Run a server that prints its port and ends with its input."""
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(settings).encode() + b"\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+            if not line:
+                raise CommandError(f"{command[-1]} did not start: {log.read_text()[-2000:]}", Exit.FAILURE)
+            yield Server(process.pid, json.loads(line)["port"])
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+if __name__ == "__main__":
+    for row in asyncio.run(run(1, print)):
+        print(row)
