@@ -11,7 +11,8 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -21,6 +22,7 @@ from starlette.responses import Response
 from app.bounds import bounds
 from channels.auth.grant import Grant
 from channels.errors import (
+    AccessDeniedException,
     InternalFailureException,
     InvalidArgumentException,
     RequestEntityTooLargeException,
@@ -42,13 +44,14 @@ _DENIALS = (401, 403)
 
 _BOUND = re.compile(r"(matching regex|of length| [<>]=? )")  # what msgspec says of values out of bounds
 
-Service = Literal["kinesisvideo", "signaling", "heliograph"]
+Service = Literal["kinesisvideo", "signaling", "storage", "heliograph"]
 
 
 class Caller(msgspec.Struct, frozen=True):
     """Who calls, and where it found us: `host` is the Host header with its port, `scheme` is http or https.
 
     `event` is the call's line of the audit log as it grows: `app.authenticate.authorise` adds what it decided.
+    `gone` returns once nobody waits for the answer any more, for a call that takes its time.
     """
 
     grant: Grant
@@ -56,6 +59,7 @@ class Caller(msgspec.Struct, frozen=True):
     host: str
     scheme: str
     event: dict[str, str]
+    gone: Callable[[], Coroutine[Any, Any, None]]
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -134,7 +138,8 @@ class _Endpoint:
             raise UnknownOperationException(f"{operation.name} is called by POST {operation.path}")
         grant = self._authenticate(request)
         event["subject"] = grant.subject
-        caller = Caller(grant, request_id(request), _host(request), str(request.scope["scheme"]), event)
+        host, scheme = _host(request), str(request.scope["scheme"])
+        caller = Caller(grant, request_id(request), host, scheme, event, partial(_gone, request))
         return await operation.handle(caller, decode(self._decoder, await read_body(request)))
 
     def _refuse(self, request: Request, error: ServiceError, event: dict[str, str]) -> Response:
@@ -142,7 +147,10 @@ class _Endpoint:
         if error.status in _DENIALS:  # other reasons may repeat what the body held
             event["reason"] = error.message
         is_lower_case = self._operation.service != "kinesisvideo"
-        return error_response(error, request_id(request), lower_case=is_lower_case)
+        response = error_response(error, request_id(request), lower_case=is_lower_case)
+        if self._operation.service == "storage" and isinstance(error, AccessDeniedException):
+            response.status_code = 403  # 401 in the control plane (KVS API: service models)
+        return response
 
     def _event(self, request: Request) -> dict[str, str]:
         """What is known of a call before it is heard: what is called, from where."""
@@ -223,6 +231,12 @@ def _field_problem(text: str, request: Any) -> str:
     if words is not None:
         return f"{where} must be {words}"
     return f"{where or 'the body'}: {problem[:1].lower()}{problem[1:]}".replace("`", "")
+
+
+async def _gone(request: Request) -> None:
+    """Wait until the caller has left (ASGI: `http.disconnect`); its body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _host(request: Request) -> str:

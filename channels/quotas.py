@@ -43,7 +43,12 @@ class Quotas(msgspec.Struct, frozen=True):
                 "ListTagsForResource": both,
                 "GetSignalingChannelEndpoint": Rates(account=300),
                 "DescribeMediaStorageConfiguration": Rates(account=10, channel=5),
+                "UpdateMediaStorageConfiguration": Rates(account=10, channel=5),
+                "DescribeMappedResourceConfiguration": Rates(account=10),
+                "JoinStorageSession": Rates(channel=5),
+                "JoinStorageSessionAsViewer": Rates(channel=5),
                 "GetIceServerConfig": Rates(channel=5),
+                "SendAlexaOfferToMaster": Rates(account=100, channel=5),
             }
         )
 

@@ -11,8 +11,10 @@ from urllib.parse import urlencode
 import uvicorn
 
 from app import server
+from app.api.alexa import AlexaApi
 from app.api.channels import ChannelsApi, EndpointSettings
 from app.api.ice import IceApi, IceSettings
+from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.authenticate import Authenticator
 from app.ws.channel import ChannelSockets, SocketSettings
@@ -24,6 +26,7 @@ from channels.embedded.bus import EmbeddedBus
 from channels.embedded.presence import EmbeddedPresence
 from channels.embedded.store import MEMORY, SqliteStore
 from channels.quotas import Quotas
+from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
 from channels.signaling.limits import Limits
 
@@ -54,6 +57,8 @@ class Service:
         apis = (
             ChannelsApi(self.control, EndpointSettings()),
             IceApi(self.control, ice, time.time),
+            AlexaApi(self.control, Asks(self.hub)),
+            StorageApi(self.control),
             TicketsApi(self.control, self.hub, tickets),
         )
         sockets = ChannelSockets(self.hub, self.control, authenticator, SocketSettings(close_s=0.2))

@@ -1,6 +1,6 @@
 """Control plane operations of signaling channels: permission, quota, then the rules of `channels.control`.
 
-KVS API: service kinesisvideo. Who may not act on a channel is refused in the same words whether it exists or not.
+KVS API: service kinesisvideo.
 """
 
 from typing import Literal
@@ -8,12 +8,13 @@ from typing import Literal
 import msgspec
 
 from app.api import shapes
+from app.api.reference import permitted, referred
 from app.authenticate import authorise
 from app.wire import Caller, Operation
 from channels.channel import DEFAULT_MESSAGE_TTL_S, Channel, ChannelType
 from channels.control import DEFAULT_PAGE_SIZE, ControlPlane, public_version, require_active
-from channels.errors import AccessDeniedException, InvalidArgumentException, ResourceNotFoundException
-from channels.names import ChannelArn, Role
+from channels.errors import InvalidArgumentException
+from channels.names import Role
 
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}
 _SOCKET_SCHEME = {"http": "ws", "https": "wss"}
@@ -55,12 +56,6 @@ class ChannelsApi:
             ("TagResource", "/TagResource", shapes.TagResourceInput, self._tag),
             ("UntagResource", "/UntagResource", shapes.UntagResourceInput, self._untag),
             ("ListTagsForResource", "/ListTagsForResource", shapes.ListTagsForResourceInput, self._list_tags),
-            (
-                "DescribeMediaStorageConfiguration",
-                "/describeMediaStorageConfiguration",
-                shapes.ChannelReference,
-                self._describe_storage,
-            ),
         )
         return tuple(Operation(name, path, request, handle, "kinesisvideo") for name, path, request, handle in table)
 
@@ -82,7 +77,7 @@ class ChannelsApi:
         return shapes.CreateSignalingChannelOutput(str(channel.arn))
 
     async def _describe(self, caller: Caller, body: shapes.ChannelReference) -> shapes.DescribeSignalingChannelOutput:
-        channel = await self._referred(caller, "DescribeSignalingChannel", body)
+        channel = await referred(self._control, caller, "DescribeSignalingChannel", body)
         return shapes.DescribeSignalingChannelOutput(_info(channel))
 
     async def _list(
@@ -102,20 +97,20 @@ class ChannelsApi:
         return shapes.ListSignalingChannelsOutput(channels, listing.next_token or msgspec.UNSET)
 
     async def _update(self, caller: Caller, body: shapes.UpdateSignalingChannelInput) -> shapes.Empty:
-        arn = self._permitted(caller, "UpdateSignalingChannel", body.channel_arn)
+        arn = permitted(self._control, caller, "UpdateSignalingChannel", body.channel_arn)
         ttl_s = _message_ttl(body.single_master_configuration)
         await self._control.update(arn, caller.grant.account, body.current_version, ttl_s)
         return shapes.Empty()
 
     async def _delete(self, caller: Caller, body: shapes.DeleteSignalingChannelInput) -> shapes.Empty:
-        arn = self._permitted(caller, "DeleteSignalingChannel", body.channel_arn)
+        arn = permitted(self._control, caller, "DeleteSignalingChannel", body.channel_arn)
         await self._control.delete(arn, caller.grant.account, body.current_version)
         return shapes.Empty()
 
     async def _endpoint(
         self, caller: Caller, body: shapes.GetSignalingChannelEndpointInput
     ) -> shapes.GetSignalingChannelEndpointOutput:
-        arn = self._permitted(caller, "GetSignalingChannelEndpoint", body.channel_arn)
+        arn = permitted(self._control, caller, "GetSignalingChannelEndpoint", body.channel_arn)
         require_active(await self._control.resolve(arn, caller.grant.account))
         wanted = body.single_master_channel_endpoint_configuration or shapes.EndpointConfiguration()
         endpoints = tuple(
@@ -125,64 +120,22 @@ class ChannelsApi:
         return shapes.GetSignalingChannelEndpointOutput(endpoints)
 
     async def _tag(self, caller: Caller, body: shapes.TagResourceInput) -> shapes.Empty:
-        arn = self._permitted(caller, "TagResource", body.resource_arn)
+        arn = permitted(self._control, caller, "TagResource", body.resource_arn)
         await self._control.tag(arn, caller.grant.account, [(tag.key, tag.value) for tag in body.tags])
         return shapes.Empty()
 
     async def _untag(self, caller: Caller, body: shapes.UntagResourceInput) -> shapes.Empty:
-        arn = self._permitted(caller, "UntagResource", body.resource_arn)
+        arn = permitted(self._control, caller, "UntagResource", body.resource_arn)
         await self._control.untag(arn, caller.grant.account, body.tag_key_list)
         return shapes.Empty()
 
     async def _list_tags(
         self, caller: Caller, body: shapes.ListTagsForResourceInput
     ) -> shapes.ListTagsForResourceOutput:
-        arn = self._permitted(caller, "ListTagsForResource", body.resource_arn)
+        arn = permitted(self._control, caller, "ListTagsForResource", body.resource_arn)
         if body.next_token:
             raise InvalidArgumentException("NextToken was not given out here: all tags of a channel come at once")
         return shapes.ListTagsForResourceOutput(dict(await self._control.list_tags(arn, caller.grant.account)))
-
-    async def _describe_storage(
-        self, caller: Caller, body: shapes.ChannelReference
-    ) -> shapes.DescribeMediaStorageConfigurationOutput:
-        await self._referred(caller, "DescribeMediaStorageConfiguration", body)
-        return shapes.DescribeMediaStorageConfigurationOutput(shapes.MediaStorageConfiguration("DISABLED", None))
-
-    def _permitted(self, caller: Caller, action: str, text: str) -> ChannelArn:
-        """The ARN in `text`, once the caller may do `action` to it and its quota allows."""
-        arn = ChannelArn.parse(text)
-        authorise(caller.grant, action, str(arn), event=caller.event)
-        self._control.meter(action, caller.grant.account, arn)
-        return arn
-
-    async def _referred(self, caller: Caller, action: str, reference: shapes.ChannelReference) -> Channel:
-        """The channel that is named by ARN, by name, or by both if they agree."""
-        name = reference.channel_name
-        if reference.channel_arn is not None:
-            arn = ChannelArn.parse(reference.channel_arn)
-            if name not in (None, arn.name):
-                raise InvalidArgumentException("ChannelName is not the name in ChannelARN: give one of them")
-            self._permitted(caller, action, str(arn))
-            return await self._control.resolve(arn, caller.grant.account)
-        if name is None:
-            raise InvalidArgumentException("ChannelName or ChannelARN is missing")
-        account = caller.grant.account
-        channel = await self._control.find(account, name)
-        pattern = self._control.name_pattern(account, name)
-        self._authorise_named(caller, action, channel, pattern)
-        self._control.meter(action, account, channel.arn if channel else None)
-        if channel is None:
-            raise ResourceNotFoundException(f"there is no channel named {name}")
-        return channel
-
-    def _authorise_named(self, caller: Caller, action: str, channel: Channel | None, pattern: str) -> None:
-        if channel is None:
-            authorise(caller.grant, action, pattern, event=caller.event)
-            return
-        try:
-            authorise(caller.grant, action, str(channel.arn), event=caller.event)
-        except AccessDeniedException as denial:  # its words must not tell that the channel exists
-            raise AccessDeniedException(denial.message.replace(str(channel.arn), pattern)) from None
 
     def _url(self, caller: Caller, protocol: str, role: Role) -> str:
         if protocol == "WEBRTC":

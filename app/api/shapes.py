@@ -199,6 +199,43 @@ class DescribeMediaStorageConfigurationOutput(Shape, frozen=True):
     media_storage_configuration: MediaStorageConfiguration
 
 
+class WantedMediaStorage(Shape, frozen=True):
+    """MediaStorageConfiguration as a request gives it; StreamARN is where the media would go."""
+
+    status: Literal["ENABLED", "DISABLED"]
+    stream_arn: Arn | None = None
+
+
+class UpdateMediaStorageConfigurationInput(Shape, frozen=True):
+    """Whether the channel is to be recorded; only DISABLED is served."""
+
+    channel_arn: Arn
+    media_storage_configuration: WantedMediaStorage
+
+
+class DescribeMappedResourceConfigurationInput(Shape, frozen=True):
+    """A stream by its name or by its ARN; MaxResults can only be 1."""
+
+    stream_name: ChannelName | None = None
+    stream_arn: Arn | None = None
+    max_results: Annotated[int, Meta(ge=1, le=1)] | None = None
+    next_token: PageToken | None = None
+
+
+class MappedResource(Shape, frozen=True):
+    """A channel that records into a stream."""
+
+    type: str
+    arn: str
+
+
+class DescribeMappedResourceConfigurationOutput(Shape, frozen=True):
+    """The channel that records into the stream, if there is one."""
+
+    mapped_resource_configuration_list: tuple[MappedResource, ...]
+    next_token: str | UnsetType = UNSET
+
+
 class GetIceServerConfigInput(Shape, frozen=True):
     """For which channel; ClientId need not be connected. Service and Username are taken and not used."""
 
@@ -221,3 +258,17 @@ class GetIceServerConfigOutput(Shape, frozen=True):
     """The relays that this service runs."""
 
     ice_server_list: tuple[IceServerEntry, ...]
+
+
+class SendAlexaOfferToMasterInput(Shape, frozen=True):
+    """An SDP offer in base64, and the client id under which the master is to answer it."""
+
+    channel_arn: Arn
+    sender_client_id: ClientId
+    message_payload: Annotated[str, Meta(min_length=1, max_length=10_000, pattern="^[a-zA-Z0-9+/=]+$")]
+
+
+class SendAlexaOfferToMasterOutput(Shape, frozen=True):
+    """The master's SDP answer in base64, as it came."""
+
+    answer: str

@@ -12,8 +12,10 @@ import msgspec
 
 from app import server
 from app.api import operations
+from app.api.alexa import AlexaApi
 from app.api.channels import ChannelsApi, EndpointSettings
 from app.api.ice import IceApi, IceSettings
+from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.authenticate import Authenticator
 from app.cli_token import token_settings
@@ -31,6 +33,7 @@ from channels.embedded.bus import EmbeddedBus
 from channels.embedded.presence import EmbeddedPresence
 from channels.embedded.store import SqliteStore
 from channels.quotas import Quotas
+from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
 from channels.signaling.limits import Limits
 from channels.store import StoreUnavailableError
@@ -134,6 +137,8 @@ class Node:
         apis = (
             ChannelsApi(self.control, EndpointSettings(public_host=self._settings.public_host or None)),
             IceApi(self.control, ice, time.time),
+            AlexaApi(self.control, Asks(self.hub)),
+            StorageApi(self.control),
             TicketsApi(self.control, self.hub, tickets),
         )
         operations_of_all = tuple(operation for api in apis for operation in api.operations)

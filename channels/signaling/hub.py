@@ -21,7 +21,7 @@ from channels.signaling.gate import Gates, channel_is_full
 from channels.signaling.limits import Limits
 from channels.signaling.mailbox import InProcessMailbox, Mail, Mailbox
 from channels.signaling.members import Connect, Connection, Member, Members
-from channels.signaling.protocol import GOING_AWAY, MASTER, Address, Forward, Refuse, Rules, status_of
+from channels.signaling.protocol import GOING_AWAY, MASTER, Address, Forward, Refuse, status_of
 from channels.signaling.revoked import Revoked
 from channels.signaling.stats import HubStats
 from channels.signaling.timetable import Timetable
@@ -114,8 +114,7 @@ class Hub:
         finally:
             is_replaced = connection_id not in self._coming
             self._coming.discard(connection_id)
-        rules = Rules(connect.role, self.limits, self._now(), connect.expires_at)
-        member = Member(connect, connection, admission.holder, rules)
+        member = Member(connect, connection, admission.holder, connect.rules(self.limits, self._now()))
         self._members.add(member)
         self._count_members()
         self._timetable.arm(member)

@@ -8,6 +8,7 @@ import msgspec
 from channels.channel import Channel
 from channels.names import Role
 from channels.presence import Holder
+from channels.signaling.limits import Limits
 from channels.signaling.protocol import MASTER, Address, Rules
 
 
@@ -24,7 +25,7 @@ class Connection(Protocol):
 class Connect(msgspec.Struct, frozen=True):
     """A decided request to connect. `expires_at` is in the seconds of `Hub.now`, `source` names the peer for the log.
 
-    `credential_ids` names everything whose revocation ends the connection.
+    `credential_ids` names everything whose revocation ends the connection, `lifetime_s` is how long it wants to live.
     """
 
     channel: Channel
@@ -33,6 +34,14 @@ class Connect(msgspec.Struct, frozen=True):
     expires_at: float | None = None
     source: str | None = None
     credential_ids: tuple[str, ...] = ()
+    lifetime_s: float | None = None
+
+    def rules(self, limits: Limits, now: float) -> Rules:
+        """The rules of this connection from `now` on."""
+        if self.lifetime_s is not None:
+            lifetime_s = self.lifetime_s if limits.lifetime_s is None else min(self.lifetime_s, limits.lifetime_s)
+            limits = msgspec.structs.replace(limits, lifetime_s=lifetime_s)
+        return Rules(self.role, limits, now, self.expires_at)
 
 
 class Member:

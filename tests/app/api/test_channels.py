@@ -6,74 +6,15 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.applications import Starlette
-from starlette.requests import HTTPConnection
-from starlette.routing import Route
 
-from app.api.channels import ChannelsApi, EndpointSettings
-from app.wire import operation_endpoint
-from channels.auth.grant import Grant, Statement
-from channels.control import ControlPlane, ControlSettings
-from channels.embedded.store import MEMORY, SqliteStore
+from app.api.channels import EndpointSettings
+from channels.auth.grant import Statement
 from channels.names import ChannelArn
 from channels.quotas import Quotas
-
-ACCOUNT = "000000000000"
-NOW_MS = 1_700_000_000_123
-ANY = Statement(("kinesisvideo:*",), ("*",))
-UNKNOWN = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/nobody/1700000000000"
-
-
-def grant(*statements: Statement, account: str = ACCOUNT) -> Grant:
-    return Grant("alice", account, statements, 2_000_000_000.0)
-
-
-class Service:
-    """The operations of one control plane behind real HTTP semantics, called as `grant`."""
-
-    def __init__(self, quotas: Quotas | None = None, endpoint: EndpointSettings | None = None) -> None:
-        self.store = SqliteStore(MEMORY)
-        self.grant = grant(ANY)
-        self.control = ControlPlane(
-            self.store,
-            ControlSettings(account_channel_limit=60, quotas=quotas or Quotas.relaxed()),
-            wall_ms=lambda: NOW_MS,
-            now=lambda: 0.0,
-        )
-        api = ChannelsApi(self.control, endpoint or EndpointSettings())
-        routes = [
-            Route(operation.path, operation_endpoint(operation, self._authenticate), methods=["POST"])
-            for operation in api.operations
-        ]
-        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://kvs")
-
-    def _authenticate(self, connection: HTTPConnection) -> Grant:
-        return self.grant
-
-    async def post(self, path: str, body: Any = None, host: str = "kvs.test:8080") -> httpx.Response:
-        return await self._http.post(path, json={} if body is None else body, headers={"host": host})
-
-    async def ok(self, path: str, body: Any = None) -> Any:
-        answer = await self.post(path, body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    async def code(self, path: str, body: Any = None) -> str:
-        answer = await self.post(path, body)
-        assert answer.status_code >= 400
-        assert answer.json()["Message"]
-        return f"{answer.json()['__type']} {answer.status_code}"
-
-    async def create(self, name: str = "demo", **more: Any) -> str:
-        return str((await self.ok("/createSignalingChannel", {"ChannelName": name, **more}))["ChannelARN"])
-
-    async def close(self) -> None:
-        await self._http.aclose()
-        self.store.close()
+from tests.app.api.rig import ACCOUNT, ANY, NOW_MS, UNKNOWN, Service, grant
 
 
 @pytest.fixture
@@ -330,14 +271,6 @@ async def test_a_wrong_endpoint_question_is_refused(service: Service, configurat
     assert await service.code("/getSignalingChannelEndpoint", body) == "InvalidArgumentException 400"
 
 
-async def test_media_storage_is_disabled(service: Service) -> None:
-    arn = await service.create()
-    for reference in ({"ChannelARN": arn}, {"ChannelName": "demo"}):
-        assert await service.ok("/describeMediaStorageConfiguration", reference) == {
-            "MediaStorageConfiguration": {"Status": "DISABLED", "StreamARN": None}
-        }
-
-
 @pytest.mark.parametrize("path", ["/tagResource", "/CreateSignalingChannel", "/createsignalingchannel"])
 async def test_the_case_of_a_path_matters(service: Service, path: str) -> None:
     assert (await service.post(path)).status_code == 404
@@ -450,7 +383,7 @@ def test_no_body_makes_the_service_fail(bodies: list[Any]) -> None:
     async def run() -> None:
         service = Service()
         await service.create()
-        for operation in ChannelsApi(service.control, EndpointSettings()).operations:
+        for operation in service.operations:
             for body in bodies:
                 answer = await service.post(operation.path, body)
                 assert answer.status_code in (200, 400, 404), answer.text
