@@ -59,6 +59,7 @@ _REFUSALS = (
     errors.MissingAuthenticationTokenException,
     errors.UnrecognizedClientException,
     errors.InvalidSignatureException,
+    errors.IncompleteSignatureException,
     errors.ExpiredTokenException,
     errors.InvalidClientException,
     errors.ClientLimitExceededException,

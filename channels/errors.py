@@ -13,6 +13,7 @@ ServiceError                                  the caller's request fails
 ├── MissingAuthenticationTokenException 403   no credential at all
 ├── UnrecognizedClientException         403   the credential is not one of ours
 ├── InvalidSignatureException           403   the credential is ours, its signature is not
+├── IncompleteSignatureException        403   a part of the signature is missing, malformed or there twice
 ├── ExpiredTokenException               403   the credential was good once
 ├── ResourceNotFoundException           404   no such channel
 ├── UnknownOperationException           404   no such path
@@ -111,6 +112,12 @@ class UnrecognizedClientException(ServiceError):
 
 class InvalidSignatureException(ServiceError):
     """The credential names a key of ours but its signature is wrong."""
+
+    status = 403
+
+
+class IncompleteSignatureException(ServiceError):
+    """A part of the signature is missing, malformed or there twice."""
 
     status = 403
 
