@@ -16,6 +16,8 @@ from typing import TypeVar
 import msgspec
 
 from channels.channel import Channel, ChannelStatus, ChannelType
+from channels.embedded.database import MEMORY as MEMORY
+from channels.embedded.database import Schema, make_private, prepare, transact, translated
 from channels.errors import (
     AccountChannelLimitExceededException,
     Limit,
@@ -29,7 +31,7 @@ from channels.store import Page, StoreUnavailableError
 T = TypeVar("T")
 Row = tuple[str, str, str, str, int, str, int, str, str, str]
 
-MEMORY = ":memory:"
+_WHAT = "catalog"
 SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE channel (
@@ -84,13 +86,11 @@ class SqliteStore:
         self._pending_limit = pending_limit
         self._pending = 0
         self._is_closed = False
-        with _translated(self._path):
-            if self._path != MEMORY:
-                Path(self._path).touch(mode=0o600)
-                Path(self._path).chmod(0o600)
+        with translated(_WHAT, self._path):
+            make_private(self._path)
             self._writes = self._connect(timeout_s)
             try:
-                _prepare(self._writes, self._path)
+                prepare(self._writes, _WHAT, self._path, Schema(SCHEMA_VERSION, _SCHEMA))
             except BaseException:
                 self._writes.close()
                 raise
@@ -186,7 +186,7 @@ class SqliteStore:
         def commit() -> None:
             if time.monotonic() > deadline:
                 raise StoreUnavailableError(f"the catalog {self._path} is too busy: a write waited {self._timeout_s} s")
-            _transact(self._writes, work)
+            transact(self._writes, work)
 
         if self._pending >= self._pending_limit:
             self.stats.refused += 1
@@ -207,50 +207,11 @@ class SqliteStore:
         if self._is_closed:
             raise StoreUnavailableError(f"the catalog {self._path} is closed")
         try:
-            with _translated(self._path):
+            with translated(_WHAT, self._path):
                 yield
         except StoreUnavailableError:
             self.stats.unavailable += 1
             raise
-
-
-@contextmanager
-def _translated(path: str) -> Iterator[None]:
-    """Say in our own words, and with the file's name, why SQLite or the file system does not answer."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise StoreUnavailableError(f"the catalog {path} is locked by another process") from error
-        raise StoreUnavailableError(f"the catalog {path} cannot be used: {error}") from error
-
-
-def _prepare(connection: sqlite3.Connection, path: str) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-
-    def work(connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise StoreUnavailableError(f"the catalog {path} was written by a newer release (format {version})")
-        if version == 0:
-            for statement in _SCHEMA.strip().split(";\n"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-    _transact(connection, work)
-
-
-def _transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        work(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _require(connection: sqlite3.Connection, arn: ChannelArn, expected_version: str | None) -> None:
