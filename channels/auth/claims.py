@@ -19,7 +19,8 @@ class Claims(msgspec.Struct, frozen=True, omit_defaults=True):
     """Claims as they stand in a token: those of RFC 7519, 4.1, and those of this service.
 
     `scope` holds actions (`kvs:ConnectAsViewer kinesisvideo:Get*`), `channels` ARN patterns, `cid` the only viewer
-    client id that the token may use, `account` 12 digits.
+    client id that the token may use, `account` 12 digits. In the token of a session, `key` is the access key and
+    `parents` are the tokens that it was made from, and `skid` is the key that its secret is derived with.
     """
 
     iss: str
@@ -33,6 +34,9 @@ class Claims(msgspec.Struct, frozen=True, omit_defaults=True):
     channels: tuple[str, ...] = ()
     cid: str | None = None
     account: _Account | None = None
+    key: str | None = None
+    parents: tuple[str, ...] = ()
+    skid: str | None = None
 
 
 encode = msgspec.json.Encoder().encode
@@ -54,6 +58,8 @@ def decode(payload: bytes) -> Claims:
         raise UnrecognizedClientException("the token's claims are not JSON") from None
     except InvalidArgumentException:
         raise UnrecognizedClientException("a claim of the token is malformed: cid is no client id") from None
+    if claims.jti is None and (claims.key or claims.parents or claims.skid):
+        raise UnrecognizedClientException("a claim of the token is missing: a session has a jti")
     return claims
 
 
@@ -68,6 +74,9 @@ def grant(claims: Claims, default_account: str) -> Grant:
         expires_at=float(claims.exp),
         client_id=claims.cid,
         token_id=claims.jti,
+        key_id=claims.key,
+        session_key_id=claims.skid,
+        credential_ids=tuple(text for text in (claims.jti, *claims.parents, claims.key) if text is not None),
     )
 
 

@@ -21,7 +21,10 @@ class Grant(msgspec.Struct, frozen=True):
     """Who a request comes from and what it may do, until when.
 
     `client_id` is the only viewer client id that this grant may use, None for any. `expires_at` is in epoch
-    seconds. `token_id` is the `jti` of the token, when it has one.
+    seconds. `token_id` is the `jti` of the token, when it has one. `key_id` is the access key that this grant is of, or
+    that its session was made from; then `boundary` holds that key's statements as they are now, and both the grant's
+    own and these must allow. `session_key_id` names the key that a session's secret is derived with. Whoever revokes
+    one of `credential_ids` ends this grant.
     """
 
     subject: str
@@ -30,6 +33,10 @@ class Grant(msgspec.Struct, frozen=True):
     expires_at: float
     client_id: str | None = None
     token_id: str | None = None
+    key_id: str | None = None
+    boundary: tuple[Statement, ...] | None = None
+    session_key_id: str | None = None
+    credential_ids: tuple[str, ...] = ()
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -54,21 +61,29 @@ def _matches(patterns: tuple[str, ...], text: str, *, is_case_sensitive: bool) -
 
 
 def decide(grant: Grant, action: str, resource: str) -> Decision:
-    """Default deny; an explicit deny wins; else any allow.
+    """Default deny; an explicit deny wins; else any allow. With a boundary, that must allow as well.
 
     `action` is the operation's name without prefix (`ConnectAsViewer`), `resource` a full ARN or `*`.
     Source: IAM policy evaluation logic.
     """
     full = ACTION_PREFIX + action
+    decision = _judge(grant.subject, grant.statements, full, resource, "")
+    if not decision.is_allowed or grant.boundary is None:
+        return decision
+    bound = _judge(grant.subject, grant.boundary, full, resource, f" of access key {grant.key_id}")
+    return decision if bound.is_allowed else bound
+
+
+def _judge(subject: str, statements: tuple[Statement, ...], full: str, resource: str, whose: str) -> Decision:
     allowed_by: Statement | None = None
-    for statement in grant.statements:
+    for statement in statements:
         if not _matches(statement.actions, full, is_case_sensitive=False):
             continue
         if not _matches(statement.resources, resource, is_case_sensitive=True):
             continue
         if not statement.is_allowed:
-            return Decision(False, f"a deny statement covers {full} on {resource}", statement.sid)
+            return Decision(False, f"a deny statement{whose} covers {full} on {resource}", statement.sid)
         allowed_by = allowed_by or statement
     if allowed_by is None:
-        return Decision(False, f"{grant.subject} may not {full} on {resource}: no statement allows it")
+        return Decision(False, f"{subject} may not {full} on {resource}: no statement{whose} allows it")
     return Decision(True, "allowed", allowed_by.sid)

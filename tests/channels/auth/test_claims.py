@@ -79,6 +79,20 @@ def test_malformed_claim_is_refused_by_name(changes: dict[str, Any]) -> None:
     assert next(iter(changes)) in refused.value.message
 
 
+def test_whatever_ends_a_session_is_in_its_grant() -> None:
+    made = claims.grant(read(jti="ASIA1", key="AKIA1", parents=["t1", "t2"], skid="2026"), DEFAULT)
+    assert made.credential_ids == ("ASIA1", "t1", "t2", "AKIA1")
+    assert (made.key_id, made.session_key_id) == ("AKIA1", "2026")
+    assert claims.grant(read(jti="t1"), DEFAULT).credential_ids == ("t1",)
+    assert claims.grant(read(), DEFAULT).credential_ids == ()
+
+
+@pytest.mark.parametrize("changes", [{"key": "AKIA1"}, {"parents": ["t1"]}, {"skid": "2026"}])
+def test_a_session_that_cannot_be_revoked_by_itself_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(UnrecognizedClientException, match="a session has a jti"):
+        read(**changes)
+
+
 @pytest.mark.parametrize("payload", [b"", b"[]", b"null", b"{", b'"x"', b"\xff\xfe", b"[" * 7000, b'{"iss":NaN}'])
 def test_payload_that_is_no_json_object_is_refused(payload: bytes) -> None:
     with pytest.raises(UnrecognizedClientException):

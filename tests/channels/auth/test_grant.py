@@ -3,6 +3,7 @@
 import fnmatch
 import time
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,6 +139,37 @@ def test_default_denial_says_who_wanted_what() -> None:
     decision = decide(grant(), VIEW, ARN)
     assert decision.reason == f"sub may not kinesisvideo:ConnectAsViewer on {ARN}: no statement allows it"
     assert decision.sid == ""
+
+
+# a session's own statements, those of the key it came from, and what it may do of VIEW and MASTER on ARN
+BOUNDED: list[tuple[tuple[Statement, ...], tuple[Statement, ...], set[str]]] = [
+    ((allow("*", "*"),), (), set()),
+    ((), (allow("*", "*"),), set()),
+    ((allow("*", "*"),), (allow("*", "*"),), {VIEW, MASTER}),
+    ((allow("*", "*"),), (allow(K + VIEW, ARN),), {VIEW}),
+    ((allow(K + VIEW, ARN),), (allow("*", "*"),), {VIEW}),
+    ((allow(K + VIEW, ARN),), (allow(K + MASTER, ARN),), set()),
+    ((allow("*", "*"),), (allow("*", OTHER),), set()),
+    ((allow("*", "*"),), (allow("*", "*"), deny(K + VIEW, ARN)), {MASTER}),
+    ((allow("*", "*"), deny(K + MASTER, "*")), (allow("*", "*"), deny(K + VIEW, ARN)), set()),
+    ((deny("*", "*"),), (allow("*", "*"),), set()),
+]
+
+
+@pytest.mark.parametrize(("own", "bound", "allowed"), BOUNDED)
+def test_a_boundary_must_allow_as_well(
+    own: tuple[Statement, ...], bound: tuple[Statement, ...], allowed: set[str]
+) -> None:
+    bounded = msgspec.structs.replace(grant(*own), boundary=bound, key_id="AKIA1")
+    assert {action for action in (VIEW, MASTER) if decide(bounded, action, ARN).is_allowed} == allowed
+
+
+def test_a_denial_by_the_boundary_names_the_key_and_the_statement() -> None:
+    bounded = msgspec.structs.replace(grant(allow("*", "*")), boundary=(deny("*", OTHER),), key_id="AKIA1")
+    assert decide(bounded, VIEW, ARN).reason.endswith("no statement of access key AKIA1 allows it")
+    assert decide(bounded, VIEW, OTHER) == Decision(
+        False, f"a deny statement of access key AKIA1 covers kinesisvideo:ConnectAsViewer on {OTHER}", "deny *"
+    )
 
 
 @pytest.mark.parametrize("pattern", ["*a" * 20 + "b", "*" * 500 + "b", "*?" * 100 + "b", "*a*" * 60])
