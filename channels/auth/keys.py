@@ -1,10 +1,11 @@
-"""Token keys in a folder: one file per key, made at first start, private to the user who runs the service.
+"""Keys in a folder: one file per key, made at first start, private to the user who runs the service.
 
     NAME.pem      private key, signs and verifies; P-256, Ed25519 or RSA
     NAME.secret   shared secret for HS256, 32 bytes at least, as text
     NAME.pub      public key, only verifies
 
-The name is the kid. Of the keys that sign, the one that comes last by name signs; ours begin with the date.
+The name is the kid. Of the keys that sign, the one that comes last by name signs; ours begin with the date. The folder
+`keys` signs tokens; from those of `session-keys`, which are all shared secrets, the secrets of sessions are derived.
 """
 
 import datetime
@@ -16,9 +17,16 @@ from pathlib import Path
 
 import msgspec
 
-from channels.auth.token import TokenKey, TokenKeyError, new_es256_key, private_key, public_key, secret_key
+from channels.auth.token import (
+    TokenKey,
+    TokenKeyError,
+    new_es256_key,
+    new_secret_key,
+    private_key,
+    public_key,
+    secret_key,
+)
 
-FOLDER = "keys"
 _LOCK = ".lock"
 _OTHERS = 0o077
 _OTHERS_WRITE = 0o022
@@ -29,24 +37,37 @@ _READ: dict[str, Callable[[str, bytes], TokenKey]] = {
 }
 
 
-def load_or_create(data_folder: Path) -> tuple[TokenKey, ...]:
-    """Return the keys in the folder `keys` of the data folder, the one to sign with last.
+class Kind(msgspec.Struct, frozen=True):
+    """What the keys of one folder are for: which files may be there, and the first key with the ending of its file."""
 
-    The first of any processes that start at once makes an ES256 key when none signs; all get the same keys.
+    folder: str
+    suffixes: tuple[str, ...]
+    make: Callable[[], TokenKey]
+    suffix: str
+
+
+TOKENS = Kind("keys", tuple(_READ), new_es256_key, ".pem")
+SESSIONS = Kind("session-keys", (".secret",), new_secret_key, ".secret")
+
+
+def load_or_create(data_folder: Path, kind: Kind = TOKENS) -> tuple[TokenKey, ...]:
+    """Return the keys of this kind in the data folder, the one to sign with last.
+
+    The first of any processes that start at once makes a key when none signs; all get the same keys.
 
     Raises: TokenKeyError with the file that is wrong and what to do, OSError when the folder cannot be used.
     """
-    folder = data_folder / FOLDER
+    folder = data_folder / kind.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _refuse_open(folder, _OTHERS, "700")
-    keys = _load(folder)
+    keys = _load(folder, kind)
     if _signs(keys):
         return keys
     with _locked(folder):
-        keys = _load(folder)  # another process may have been quicker
+        keys = _load(folder, kind)  # another process may have been quicker
         if not _signs(keys):
-            _create(folder)
-            keys = _load(folder)
+            _create(folder, kind)
+            keys = _load(folder, kind)
     return keys
 
 
@@ -54,16 +75,16 @@ def _signs(keys: tuple[TokenKey, ...]) -> bool:
     return bool(keys) and keys[-1].private is not None
 
 
-def _load(folder: Path) -> tuple[TokenKey, ...]:
+def _load(folder: Path, kind: Kind) -> tuple[TokenKey, ...]:
     paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    keys = [_read(path) for path in paths]
+    keys = [_read(path, kind) for path in paths]
     return tuple(sorted(keys, key=lambda key: key.private is not None))  # stable: by name within each kind
 
 
-def _read(path: Path) -> TokenKey:
-    read = _READ.get(path.suffix)
-    if read is None:
-        raise TokenKeyError(f"{path} is no key: keys end in {', '.join(_READ)}; move it elsewhere")
+def _read(path: Path, kind: Kind) -> TokenKey:
+    if path.suffix not in kind.suffixes:
+        raise TokenKeyError(f"{path} is no key: keys end in {', '.join(kind.suffixes)}; move it elsewhere")
+    read = _READ[path.suffix]
     if path.suffix == ".pub":
         _refuse_open(path, _OTHERS_WRITE, "644")
     else:
@@ -81,9 +102,9 @@ def _refuse_open(path: Path, forbidden: int, wanted: str) -> None:
         raise TokenKeyError(f"others may {what} {path} (mode {mode:o}); run: chmod {wanted} {path}")
 
 
-def _create(folder: Path) -> None:
+def _create(folder: Path, kind: Kind) -> None:
     """Write a key so that a crash leaves all of it or nothing."""
-    key = new_es256_key()
+    key = kind.make()
     key = msgspec.structs.replace(key, kid=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}-{key.kid[:8]}")
     draft = folder / f".draft.{os.getpid()}"
     draft.unlink(missing_ok=True)
@@ -92,7 +113,7 @@ def _create(folder: Path) -> None:
         file.write(key.private or b"")
         file.flush()
         os.fsync(file.fileno())
-    draft.rename(folder / f"{key.kid}.pem")
+    draft.rename(folder / f"{key.kid}{kind.suffix}")
     _sync(folder)
 
 

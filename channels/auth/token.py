@@ -6,7 +6,7 @@ Every key has exactly one algorithm, and the token's header never chooses it (RF
 import hashlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jwt
@@ -31,6 +31,9 @@ HMAC_KEY_BYTES = 32  # RFC 7518, 3.2: a key as long as the hash
 RSA_KEY_BITS = 2048
 CACHE_ENTRIES = 10_000
 ALGORITHMS = ("HS256", "ES256", "RS256", "EdDSA")
+
+Admit = Callable[[Grant], Grant]
+"""Returns a grant as it is now. Raises: UnrecognizedClientException when it is no longer good."""
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
@@ -99,6 +102,11 @@ def new_es256_key() -> TokenKey:
     return private_key(_digest(private.public_key()), pem)
 
 
+def new_secret_key() -> TokenKey:
+    """Make a shared secret of 64 hexadecimal digits; its kid is chance."""
+    return secret_key(secrets.token_hex(8), secrets.token_hex(HMAC_KEY_BYTES).encode())
+
+
 def private_key(kid: str, pem: bytes) -> TokenKey:
     """Read a private key that signs; its type decides the algorithm. Raises: TokenKeyError."""
     try:
@@ -141,8 +149,6 @@ def mint(  # noqa: PLR0913  # a token has this many independent parts; all but t
     Raises: InvalidArgumentException for a bad channel or client id, or a token over 8 kB; TokenKeyError when the key
     only verifies.
     """
-    if key.private is None:
-        raise TokenKeyError(f"key {key.kid} only verifies: it cannot sign")
     claims = claims_of.Claims(
         iss=settings.issuer,
         sub=subject,
@@ -155,8 +161,7 @@ def mint(  # noqa: PLR0913  # a token has this many independent parts; all but t
         cid=None if client_id is None else parse_client_id(client_id),
         account=settings.account,
     )
-    codec = jwt.PyJWS(algorithms=[key.algorithm])
-    token = codec.encode(claims_of.encode(claims), key.private, key.algorithm, headers={"kid": key.kid})
+    token = sign(key, claims)
     if len(token) > TOKEN_LIMIT:
         raise InvalidArgumentException(
             f"the token would be {len(token)} bytes, over {TOKEN_LIMIT}: name fewer channels"
@@ -164,17 +169,33 @@ def mint(  # noqa: PLR0913  # a token has this many independent parts; all but t
     return token
 
 
+def sign(key: TokenKey, claims: claims_of.Claims) -> str:
+    """Return the token of these claims, however long. Raises: TokenKeyError when the key only verifies."""
+    if key.private is None:
+        raise TokenKeyError(f"key {key.kid} only verifies: it cannot sign")
+    codec = jwt.PyJWS(algorithms=[key.algorithm])
+    return codec.encode(claims_of.encode(claims), key.private, key.algorithm, headers={"kid": key.kid})
+
+
 class TokenVerifier:
     """Verifies tokens against a set of keys and remembers those that passed, until they expire.
 
     Failures are never remembered. At `cache_entries` the token used longest ago is forgotten (`stats.evicted`).
+    `admit` sees every grant before it is given, remembered or not, and refuses what was revoked since.
 
     Raises: TokenKeyError for no key, two of one kid, a weak key, or one that does not fit its algorithm.
     """
 
-    def __init__(self, keys: Sequence[TokenKey], settings: TokenSettings, cache_entries: int = CACHE_ENTRIES) -> None:
+    def __init__(
+        self,
+        keys: Sequence[TokenKey],
+        settings: TokenSettings,
+        cache_entries: int = CACHE_ENTRIES,
+        admit: Admit = lambda grant: grant,
+    ) -> None:
         self.stats = VerifierStats()
         self._settings = settings
+        self._admit = admit
         self._cache_entries = cache_entries
         self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
         self._keys: dict[str, _Prepared] = {}
@@ -214,12 +235,13 @@ class TokenVerifier:
             return grant
         try:
             verified = self._verify(token, now_wall)
+            grant = self._admit(verified.grant)
         except ServiceError:
             self.stats.refused += 1
             raise
         self.stats.verified += 1
         self._remember(name, verified)
-        return verified.grant
+        return grant
 
     def jwks(self) -> dict[str, list[dict[str, Any]]]:
         """The public keys as a JSON Web Key Set (RFC 7517); secrets have no place in it."""
@@ -232,8 +254,13 @@ class TokenVerifier:
         if not found.not_before <= now_wall < found.not_after:
             del self._cache[name]
             return None
+        try:
+            grant = self._admit(found.grant)
+        except UnrecognizedClientException:
+            del self._cache[name]  # whoever verifies it anew is told why
+            return None
         self._cache.move_to_end(name)
-        return found.grant
+        return grant
 
     def _remember(self, name: bytes, verified: _Verified) -> None:
         self._cache[name] = verified

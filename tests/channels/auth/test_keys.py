@@ -152,3 +152,21 @@ def test_folder_that_cannot_be_made_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("a file")
     with pytest.raises(OSError, match="keys"):
         keys.load_or_create(tmp_path)
+
+
+def test_session_keys_are_secrets_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    (made,) = keys.load_or_create(tmp_path, keys.SESSIONS)
+    (path,) = (path for path in (tmp_path / "session-keys").iterdir() if path.suffix)
+    assert (path.name, mode(path)) == (f"{made.kid}.secret", 0o600)
+    assert path.read_bytes() == made.private
+    assert len(made.private or b"") == 64
+    assert keys.load_or_create(tmp_path, keys.SESSIONS) == (made,)
+    assert not (tmp_path / "keys").exists()
+
+
+def test_a_key_of_another_kind_among_the_session_keys_is_refused(tmp_path: Path) -> None:
+    keys.load_or_create(tmp_path, keys.SESSIONS)
+    path = tmp_path / "session-keys" / "k.pem"
+    path.write_bytes(token.new_es256_key().private or b"")
+    with pytest.raises(TokenKeyError, match=r"is no key: keys end in \.secret; move it elsewhere"):
+        keys.load_or_create(tmp_path, keys.SESSIONS)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jwt
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channels.auth import token
+from channels.auth.grant import Grant, Statement
 from channels.auth.token import TokenKey, TokenKeyError, TokenSettings, TokenVerifier
 from channels.errors import ExpiredTokenException, InvalidArgumentException, UnrecognizedClientException
 
@@ -417,6 +419,35 @@ def test_removed_key_ends_its_tokens_at_once() -> None:
     with pytest.raises(UnrecognizedClientException):
         judge.verify(text, NOW)
     assert judge.verify(hmac_token(), NOW)
+
+
+def test_a_token_that_is_no_longer_admitted_is_refused_also_when_it_is_remembered() -> None:
+    revoked: set[str] = set()
+
+    def admit(grant: Grant) -> Grant:
+        if revoked & set(grant.credential_ids):
+            raise UnrecognizedClientException("it was revoked")
+        return grant
+
+    one = verifier(*KEYS, admit=admit)
+    kept, ended = ec_token(jti="kept"), ec_token(jti="ended")
+    assert [one.verify(text, NOW).token_id for text in (kept, ended)] == ["kept", "ended"]
+    revoked.add("ended")
+    assert one.recall(ended, NOW) is None
+    with pytest.raises(UnrecognizedClientException, match="it was revoked"):
+        one.verify(ended, NOW)
+    assert one.recall(kept, NOW) is not None
+    assert (one.stats.refused, len(one)) == (1, 1)
+    with pytest.raises(UnrecognizedClientException, match="it was revoked"):
+        verifier(*KEYS, admit=admit).verify(ended, NOW)
+
+
+def test_a_grant_is_given_as_admitted_each_time() -> None:
+    bounds = [(Statement(("a",), ("*",)),), (Statement(("b",), ("*",)),)]
+    one = verifier(*KEYS, admit=lambda grant: msgspec.structs.replace(grant, boundary=bounds[0]))
+    text = ec_token(jti="t")
+    assert one.verify(text, NOW).boundary == bounds.pop(0)
+    assert one.verify(text, NOW).boundary == bounds[0]
 
 
 def test_bad_key_set_changes_nothing() -> None:
