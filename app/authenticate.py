@@ -5,13 +5,16 @@ from collections.abc import Callable, Sequence
 import msgspec
 from starlette.requests import HTTPConnection
 
+from channels.auth.canonical import ALGORITHM, SignedRequest
 from channels.auth.failures import Failures
 from channels.auth.grant import Grant, decide
+from channels.auth.signature import SignatureVerifier
 from channels.auth.ticket import Ticket, Tickets
 from channels.auth.token import TokenVerifier
 from channels.errors import (
     AccessDeniedException,
     InvalidArgumentException,
+    InvalidSignatureException,
     MissingAuthenticationTokenException,
     ServiceError,
     UnrecognizedClientException,
@@ -23,7 +26,7 @@ BEARER_SUBPROTOCOL = "bearer."
 TOKEN_PARAMETERS = ("token", "jwt", "x-kvs-token")  # lower case: X-Kvs-Token is spelled as people like
 TICKET_PARAMETER = "ticket"
 _SIGNATURE_PARAMETERS = ("x-amz-signature", "x-amz-credential", "x-amz-algorithm")
-_SIGNATURE_SCHEME = "aws4-hmac-sha256"
+_SIGNATURE_SCHEME = ALGORITHM.lower()
 _ACTIONS = {Role.MASTER: "ConnectAsMaster", Role.VIEWER: "ConnectAsViewer"}
 
 Event = dict[str, str]
@@ -42,12 +45,18 @@ class _Credentials(msgspec.Struct):
 
     tokens: list[str] = []
     tickets: list[str] = []
-    signatures: int = 0
+    signed_headers: int = 0
+    signed_queries: int = 0
     foreign_schemes: int = 0
 
     @property
+    def is_signed(self) -> bool:
+        return bool(self.signed_headers or self.signed_queries)
+
+    @property
     def count(self) -> int:
-        return len(self.tokens) + len(self.tickets) + self.signatures + self.foreign_schemes
+        signatures = self.signed_headers + self.signed_queries
+        return len(self.tokens) + len(self.tickets) + signatures + self.foreign_schemes
 
 
 def authorise(
@@ -86,7 +95,7 @@ def authorise_connect(
 
 
 class Authenticator:
-    """Decides who calls. `wall` gives epoch seconds (tokens), `monotonic` seconds (tickets, failure limits)."""
+    """Decides who calls. `wall` gives epoch seconds (tokens, signatures), `monotonic` seconds (tickets, limits)."""
 
     def __init__(
         self,
@@ -95,26 +104,34 @@ class Authenticator:
         wall: Callable[[], float],
         monotonic: Callable[[], float],
         failures: Failures | None = None,
+        signatures: SignatureVerifier | None = None,
     ) -> None:
         self.failures = failures if failures is not None else Failures()
         self.verifier = verifier
         self._tickets = tickets
         self._wall = wall
         self._monotonic = monotonic
+        self._signatures = signatures
 
-    def request(self, connection: HTTPConnection) -> Grant:
-        """Return the grant of a REST call, which carries `Authorization: Bearer` and no other credential.
+    def request(self, connection: HTTPConnection, body: bytes = b"") -> Grant:
+        """Return the grant of a REST call: `Authorization: Bearer` and a token, or an AWS signature of the header form.
+
+        `body` is looked at only where `signs_body`; a token is heard before the body is read.
 
         Raises: MissingAuthenticationTokenException, UnrecognizedClientException, ExpiredTokenException,
-        InvalidArgumentException (two credentials), ClientLimitExceededException (this address failed too often).
+        InvalidSignatureException, IncompleteSignatureException, InvalidArgumentException (two credentials),
+        ClientLimitExceededException (this address failed too often).
         """
         found = _collect(connection)
+        if found.signed_headers:
+            return self._verify_signature(connection, body)
         if not connection.headers.get("authorization"):
-            raise MissingAuthenticationTokenException("a call carries its token in the header, not in the query")
+            raise MissingAuthenticationTokenException("a call carries its credential in the header, not in the query")
         return self._verify(found.tokens[0], connection)
 
     def socket(self, connection: HTTPConnection) -> SocketCredential:
-        """Return the grant of a websocket: a ticket, a subprotocol `bearer.<token>`, a query token or a header.
+        """Return the grant of a websocket: a ticket, a subprotocol `bearer.<token>`, a query token, a presigned URL, or
+        a header of either kind.
 
         Raises: as `request`.
         """
@@ -123,6 +140,8 @@ class Authenticator:
         if found.tickets:
             ticket = self._redeem(found.tickets[0], connection)
             return SocketCredential(ticket.grant, ticket, subprotocol)
+        if found.is_signed:
+            return SocketCredential(self._verify_signature(connection, b""), None, subprotocol)
         return SocketCredential(self._verify(found.tokens[0], connection), None, subprotocol)
 
     def _verify(self, token: str, connection: HTTPConnection) -> Grant:
@@ -139,16 +158,49 @@ class Authenticator:
             self.failures.count(source, now)
             raise
 
+    def _verify_signature(self, connection: HTTPConnection, body: bytes) -> Grant:
+        """Verified before the failure limit, which costs less than an answer: a good key is always heard.
+
+        The limit replaces the answer to a guess, so that whoever guesses learns nothing more. What only came too late,
+        or is not complete, is no guess.
+        """
+        if self._signatures is None:
+            raise UnrecognizedClientException("AWS signatures are not served here: send Authorization: Bearer")
+        try:
+            return self._signatures.verify(signed_request(connection), body, self._wall())
+        except (UnrecognizedClientException, InvalidSignatureException) as error:
+            if isinstance(error, UnrecognizedClientException) or error.canonical_hashes:
+                self._note_guess(connection)
+            raise
+
     def _redeem(self, text: str, connection: HTTPConnection) -> Ticket:
         """Looked up before the failure limit: a ticket cannot be guessed, and the look costs one hash."""
-        now = self._monotonic()
         try:
-            return self._tickets.redeem(text, now)
+            return self._tickets.redeem(text, self._monotonic())
         except UnrecognizedClientException:
-            source = _source(connection)
-            self.failures.check(source, now)
-            self.failures.count(source, now)
+            self._note_guess(connection)
             raise
+
+    def _note_guess(self, connection: HTTPConnection) -> None:
+        """Count a failure. Raises: ClientLimitExceededException when the address has had its share already."""
+        source, now = _source(connection), self._monotonic()
+        self.failures.check(source, now)
+        self.failures.count(source, now)
+
+
+def signs_body(connection: HTTPConnection) -> bool:
+    """Whether the credential of a call can be verified only with its body."""
+    return any(_scheme(value) == _SIGNATURE_SCHEME for value in connection.headers.getlist("authorization"))
+
+
+def signed_request(connection: HTTPConnection) -> SignedRequest:
+    """The request as it came over the wire, for whoever verifies its signature."""
+    scope = connection.scope
+    path = scope.get("raw_path") or scope["path"].encode("latin-1", "replace")
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    return SignedRequest(
+        scope.get("method", "GET"), path.decode("latin-1"), scope["query_string"].decode("latin-1"), tuple(headers)
+    )
 
 
 def _collect(connection: HTTPConnection) -> _Credentials:
@@ -159,23 +211,25 @@ def _collect(connection: HTTPConnection) -> _Credentials:
     if found.count > 1:
         raise InvalidArgumentException("the request carries more than one credential: send one")
     if found.count == 0:
-        raise MissingAuthenticationTokenException("no credential: send Authorization: Bearer and a token")
-    if found.signatures:
-        raise UnrecognizedClientException(
-            "AWS signatures (SigV4) are not served by this version: send Authorization: Bearer and a token"
+        raise MissingAuthenticationTokenException(
+            "no credential: sign the request as AWS clients do, or send Authorization: Bearer and a token"
         )
     if found.foreign_schemes:
-        raise UnrecognizedClientException("the Authorization header must be Bearer and a token")
+        raise UnrecognizedClientException(f"the Authorization header must be Bearer and a token, or {ALGORITHM}")
     return found
+
+
+def _scheme(authorization: str) -> str:
+    return authorization.strip().partition(" ")[0].lower()
 
 
 def _from_headers(connection: HTTPConnection, found: _Credentials) -> None:
     for value in connection.headers.getlist("authorization"):
-        scheme, _, rest = value.strip().partition(" ")
-        if scheme.lower() == "bearer":
-            found.tokens.append(rest.strip())
-        elif scheme.lower() == _SIGNATURE_SCHEME:
-            found.signatures += 1
+        scheme = _scheme(value)
+        if scheme == "bearer":
+            found.tokens.append(value.strip().partition(" ")[2].strip())
+        elif scheme == _SIGNATURE_SCHEME:
+            found.signed_headers += 1
         else:
             found.foreign_schemes += 1
     for name in _offered(connection):
@@ -187,7 +241,7 @@ def _from_query(connection: HTTPConnection, found: _Credentials) -> None:
     parameters = [(name.lower(), value) for name, value in connection.query_params.multi_items()]
     found.tokens += [value for name, value in parameters if name in TOKEN_PARAMETERS]
     found.tickets += [value for name, value in parameters if name == TICKET_PARAMETER]
-    found.signatures += any(name in _SIGNATURE_PARAMETERS for name, _ in parameters)
+    found.signed_queries += any(name in _SIGNATURE_PARAMETERS for name, _ in parameters)
 
 
 def _offered(connection: HTTPConnection) -> Sequence[str]:

@@ -19,12 +19,14 @@ import msgspec
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
+from app.authenticate import signs_body
 from app.bounds import bounds
 from channels.auth.grant import Grant
 from channels.errors import (
     AccessDeniedException,
     InternalFailureException,
     InvalidArgumentException,
+    InvalidSignatureException,
     RequestEntityTooLargeException,
     ServiceError,
     UnknownOperationException,
@@ -92,6 +94,8 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 _encode = msgspec.json.Encoder().encode
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+Authenticate = Callable[[HTTPConnection, bytes], Grant]
+"""Takes a call and its body, which is empty unless `signs_body`. Raises: ServiceError."""
 
 
 def request_id(connection: HTTPConnection) -> str:
@@ -102,13 +106,13 @@ def request_id(connection: HTTPConnection) -> str:
     return str(found)
 
 
-def operation_endpoint(operation: Operation, authenticate: Callable[[HTTPConnection], Grant]) -> Endpoint:
+def operation_endpoint(operation: Operation, authenticate: Authenticate) -> Endpoint:
     """Return the endpoint of `operation`: authenticate, read the body, decode, run, answer."""
     return _Endpoint(operation, authenticate).answer
 
 
 class _Endpoint:
-    def __init__(self, operation: Operation, authenticate: Callable[[HTTPConnection], Grant]) -> None:
+    def __init__(self, operation: Operation, authenticate: Authenticate) -> None:
         self._operation = operation
         self._authenticate = authenticate
         self._decoder = msgspec.json.Decoder(operation.request)
@@ -136,16 +140,17 @@ class _Endpoint:
         operation = self._operation
         if request.method != "POST":
             raise UnknownOperationException(f"{operation.name} is called by POST {operation.path}")
-        grant = self._authenticate(request)
+        body = await read_body(request) if signs_body(request) else None
+        grant = self._authenticate(request, body or b"")
         event["subject"] = grant.subject
         host, scheme = _host(request), str(request.scope["scheme"])
         caller = Caller(grant, request_id(request), host, scheme, event, partial(_gone, request))
-        return await operation.handle(caller, decode(self._decoder, await read_body(request)))
+        if body is None:
+            body = await read_body(request)
+        return await operation.handle(caller, decode(self._decoder, body))
 
     def _refuse(self, request: Request, error: ServiceError, event: dict[str, str]) -> Response:
-        event["code"] = error.code
-        if error.status in _DENIALS:  # other reasons may repeat what the body held
-            event["reason"] = error.message
+        event |= failure(error, with_reason=error.status in _DENIALS)  # other reasons may repeat what the body held
         is_lower_case = self._operation.service != "kinesisvideo"
         response = error_response(error, request_id(request), lower_case=is_lower_case)
         if self._operation.service == "storage" and isinstance(error, AccessDeniedException):
@@ -160,6 +165,16 @@ class _Endpoint:
             "request_id": request_id(request),
             "subject": "",
         }
+
+
+def failure(error: ServiceError, *, with_reason: bool = True) -> dict[str, str]:
+    """What the audit log gets of a refusal; of a wrong signature also the hashes of what it was verified against."""
+    event = {"code": error.code}
+    if with_reason:
+        event["reason"] = error.message
+    if isinstance(error, InvalidSignatureException) and error.canonical_hashes:
+        event["canonical_sha256"] = " ".join(error.canonical_hashes)
+    return event
 
 
 def struct_response(body: msgspec.Struct, request_id: str) -> Response:

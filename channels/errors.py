@@ -111,9 +111,16 @@ class UnrecognizedClientException(ServiceError):
 
 
 class InvalidSignatureException(ServiceError):
-    """The credential names a key of ours but its signature is wrong."""
+    """The credential names a key of ours but its signature is wrong, too old, or for something else.
+
+    `canonical_hashes` are the SHA-256 of what it was verified against, for the audit log; empty when it was not.
+    """
 
     status = 403
+
+    def __init__(self, message: str, limit: Limit | None = None, canonical_hashes: tuple[str, ...] = ()) -> None:
+        super().__init__(message, limit)
+        self.canonical_hashes = canonical_hashes
 
 
 class IncompleteSignatureException(ServiceError):

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import time
 from collections import deque
 from typing import Final, Protocol
@@ -17,7 +18,8 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.authenticate import SocketCredential, authorise_connect
-from app.wire import error_response, request_id
+from app.origins import Origins
+from app.wire import error_response, failure, request_id
 from channels.auth.grant import Grant
 from channels.channel import Channel
 from channels.errors import AccessDeniedException, InternalFailureException, InvalidArgumentException, ServiceError
@@ -49,10 +51,12 @@ class SocketAuthenticator(Protocol):
 
 
 class SocketSettings(msgspec.Struct, frozen=True):
-    """How long a peer may take to answer our close frame, and how long a connection outlives its token."""
+    """How long a peer may take to answer our close frame, how long a connection outlives its token, which pages may
+    connect."""
 
     close_s: float = 2.0
     expiry_grace_s: float = 30.0
+    origins: Origins = Origins()
 
 
 class SocketConnection:
@@ -143,7 +147,7 @@ class ChannelSockets:
             return
         try:
             await websocket.accept(subprotocol=credential.subprotocol)
-            audit.info("connected", extra={**event, "connection_id": member.id})
+            audit.info("connected", extra={**event, "code": "OK", "connection_id": member.id})
             await self._relay(websocket, member, connection)
         except OSError:
             pass  # gone before the upgrade was complete
@@ -154,30 +158,33 @@ class ChannelSockets:
         self, websocket: WebSocket, role: Role, event: dict[str, str]
     ) -> tuple[SocketCredential, Connect]:
         """Who connects to what, and whether that is allowed. Raises: ServiceError."""
+        self._settings.origins.check(websocket)
         credential = self._authenticator.socket(websocket)
         event["subject"] = credential.grant.subject
         ticket = credential.ticket
-        query = websocket.query_params
-        arn_text = query.get(ARN_PARAMETER)
+        arn_text = _only(websocket, ARN_PARAMETER)
         if arn_text is None and ticket is None:
             raise InvalidArgumentException(f"{ARN_PARAMETER} is missing from the query")
         arn = ticket.arn if ticket is not None and arn_text is None else ChannelArn.parse(arn_text or "")
         event["channel"] = str(arn)
         client_id = ""
         if role is Role.VIEWER:
-            client_id = parse_client_id(query.get(CLIENT_ID_PARAMETER) or (ticket.client_id if ticket else ""))
+            given = _only(websocket, CLIENT_ID_PARAMETER)
+            client_id = parse_client_id(given or (ticket.client_id if ticket else ""))
             event["client_id"] = client_id
-        authorise_connect(credential.grant, ticket, arn, role, client_id)
+        authorise_connect(credential.grant, ticket, arn, role, client_id, event)
         channel = await self._control.resolve(arn, credential.grant.account)
         expires_at = self._expires_at(credential.grant)
         return credential, Connect(channel, role, client_id, expires_at, event["source"])
 
-    def _expires_at(self, grant: Grant) -> float:
-        """When the grant ends, on the hub's clock."""
+    def _expires_at(self, grant: Grant) -> float | None:
+        """When the grant ends, on the hub's clock; that of an access key does not."""
+        if math.isinf(grant.expires_at):
+            return None
         return self._hub.now() + grant.expires_at - time.time() + self._settings.expiry_grace_s
 
     async def _refuse(self, websocket: WebSocket, error: ServiceError, event: dict[str, str]) -> None:
-        audit.info("connect refused", extra={**event, "code": error.code, "reason": error.message})
+        audit.info("connect refused", extra=event | failure(error))
         response = error_response(error, request_id(websocket))
         if isinstance(error, AccessDeniedException):
             response.status_code = 403  # 401 in the control plane, 403 on the websocket (KVS API)
@@ -214,3 +221,11 @@ class ChannelSockets:
 
 def _source(websocket: WebSocket) -> str:
     return websocket.client.host if websocket.client else ""
+
+
+def _only(websocket: WebSocket, name: str) -> str | None:
+    """The value of a parameter. Raises: InvalidArgumentException when it is there twice: the reader may take either."""
+    found = websocket.query_params.getlist(name)
+    if len(found) > 1:
+        raise InvalidArgumentException(f"{name} is in the query more than once")
+    return found[0] if found else None

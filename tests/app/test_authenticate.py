@@ -1,28 +1,42 @@
 """Which credential a request carries, and what becomes of it."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
+from typing import Self
 from urllib.parse import urlencode
 
 import pytest
 from starlette.requests import HTTPConnection
 
-from app.authenticate import Authenticator, SocketCredential, authorise, authorise_connect
+from app.authenticate import (
+    Authenticator,
+    SocketCredential,
+    authorise,
+    authorise_connect,
+    signed_request,
+    signs_body,
+)
 from channels.auth import token
+from channels.auth.canonical import SignedRequest
 from channels.auth.failures import Failures
 from channels.auth.grant import Grant, Statement
+from channels.auth.signature import SignatureVerifier
 from channels.auth.ticket import Ticket, Tickets
 from channels.auth.token import TokenSettings, TokenVerifier
 from channels.errors import (
     AccessDeniedException,
     ClientLimitExceededException,
     ExpiredTokenException,
+    IncompleteSignatureException,
     InvalidArgumentException,
+    InvalidSignatureException,
     MissingAuthenticationTokenException,
     NotAuthorizedException,
     ServiceError,
     UnrecognizedClientException,
 )
 from channels.names import ChannelArn, Role
+from tests import signer
 
 NOW = 1_700_000_000.0
 KEY = token.secret_key("k", b"k" * 32)
@@ -65,10 +79,35 @@ def tickets() -> Tickets:
     return Tickets()
 
 
+class Keys:
+    """A ring of one key."""
+
+    def __init__(self) -> None:
+        self.on_removed: list[Callable[[str], None]] = []
+        self.secret = signer.SECRET
+
+    def find(self, access_key_id: str) -> Self | None:
+        return self if access_key_id == signer.KEY_ID else None
+
+    def grant(self) -> Grant:
+        return Grant(f"key/{signer.KEY_ID}", "000000000000", (), math.inf)
+
+    def secret_of(self, grant: Grant) -> str | None:
+        return None
+
+
 @pytest.fixture
 def authenticator(clock: Clock, tickets: Tickets) -> Authenticator:
     verifier = TokenVerifier((KEY,), SETTINGS)
-    return Authenticator(verifier, tickets, lambda: clock.wall, lambda: clock.monotonic, Failures(rate=1.0, burst=3.0))
+    keys = Keys()
+    return Authenticator(
+        verifier,
+        tickets,
+        lambda: clock.wall,
+        lambda: clock.monotonic,
+        Failures(rate=1.0, burst=3.0),
+        SignatureVerifier(keys, keys, verifier),
+    )
 
 
 def connection(
@@ -102,9 +141,8 @@ def test_call_is_made_with_a_bearer_token(authenticator: Authenticator, scheme: 
         (connection(), MissingAuthenticationTokenException, "Authorization: Bearer"),
         (connection(query=[("token", jwt())]), MissingAuthenticationTokenException, "in the header"),
         (connection(query=[("ticket", "x")]), MissingAuthenticationTokenException, "in the header"),
-        (connection(authorization=[SIGNATURE]), UnrecognizedClientException, "SigV4"),
-        (connection(query=[("X-Amz-Signature", "0")]), UnrecognizedClientException, "SigV4"),
-        (connection(query=[("X-Amz-Credential", "a"), ("x-amz-signature", "0")]), UnrecognizedClientException, "SigV4"),
+        (connection(authorization=[SIGNATURE]), IncompleteSignatureException, "x-amz-date"),
+        (connection(query=[("X-Amz-Signature", "0")]), MissingAuthenticationTokenException, "in the header"),
         (connection(authorization=["Basic dTpw"]), UnrecognizedClientException, "Bearer"),
         (connection(authorization=["x"]), UnrecognizedClientException, "Bearer"),
         (connection(authorization=["Bearer"]), UnrecognizedClientException, "not a JSON Web Token"),
@@ -179,7 +217,9 @@ def test_socket_with_two_credentials_is_refused(authenticator: Authenticator, gi
         (connection(query=[("token", "")]), UnrecognizedClientException),
         (connection(query=[("ticket", "")]), UnrecognizedClientException),
         (connection(query=[("ticket", "x" * 43)]), UnrecognizedClientException),
-        (connection(query=[("X-Amz-Signature", "0"), ("X-Amz-Expires", "299")]), UnrecognizedClientException),
+        (connection(query=[("X-Amz-Signature", "0"), ("X-Amz-Expires", "299")]), IncompleteSignatureException),
+        (connection(query=[("X-Amz-Credential", "a"), ("x-amz-signature", "0")]), IncompleteSignatureException),
+        (connection(authorization=[SIGNATURE]), IncompleteSignatureException),
         (connection(query=[("token", jwt(NOW - 600))]), ExpiredTokenException),
     ],
 )
@@ -203,6 +243,93 @@ def test_ticket_ends_by_the_monotonic_clock(authenticator: Authenticator, ticket
     clock.monotonic = 30.0
     with pytest.raises(UnrecognizedClientException, match="expired"):
         authenticator.socket(connection(query=[("ticket", text)]))
+
+
+# AWS signatures
+
+CALL = "http://127.0.0.1:8080/describeSignalingChannel"
+SOCKET = f"wss://localhost/viewer?{urlencode({'X-Amz-ChannelARN': str(ARN)})}"
+
+
+def over_the_wire(request: SignedRequest, source: str = "192.0.2.1") -> HTTPConnection:
+    return HTTPConnection(
+        {
+            "type": "http",
+            "method": request.method,
+            "path": "/",
+            "raw_path": request.path.encode("latin-1"),
+            "query_string": request.query.encode("latin-1"),
+            "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers],
+            "client": (source, 1),
+            "subprotocols": ["kvs-signaling"],
+        }
+    )
+
+
+def signed(body: bytes = b"{}", secret: str = signer.SECRET, now: float = NOW) -> HTTPConnection:
+    return over_the_wire(signer.header_signed(CALL, body, now, signer.credentials(secret=secret)))
+
+
+def presigned(secret: str = signer.SECRET, now: float = NOW) -> HTTPConnection:
+    url = signer.query_signed(SOCKET, now, signer.credentials(secret=secret))
+    return over_the_wire(signer.received("GET", url))
+
+
+def test_request_is_handed_on_as_it_came_over_the_wire() -> None:
+    request = SignedRequest("POST", "//a%20b\xe9", "x=%41&y=\xe9", (("host", "h"), ("x-note", "a  \xe9"), ("x", "")))
+    assert signed_request(over_the_wire(request)) == request
+
+
+def test_call_is_made_with_a_signature_of_its_body(authenticator: Authenticator) -> None:
+    assert signs_body(signed())
+    assert authenticator.request(signed(), b"{}").subject == f"key/{signer.KEY_ID}"
+    with pytest.raises(InvalidSignatureException):
+        authenticator.request(signed(), b"{ }")
+    assert not signs_body(connection(authorization=[f"Bearer {jwt()}"]))
+    assert not signs_body(presigned())
+
+
+@pytest.mark.parametrize(
+    "form", [presigned, lambda: over_the_wire(signer.header_signed(SOCKET, b"", NOW, method="GET"))]
+)
+def test_socket_takes_a_signature_in_either_form(
+    authenticator: Authenticator, form: Callable[[], HTTPConnection]
+) -> None:
+    credential = authenticator.socket(form())
+    assert (credential.grant.subject, credential.subprotocol) == (f"key/{signer.KEY_ID}", "kvs-signaling")
+    assert credential.ticket is None
+
+
+def test_presigned_url_makes_no_call(authenticator: Authenticator) -> None:
+    with pytest.raises(MissingAuthenticationTokenException, match="in the header"):
+        authenticator.request(presigned())
+
+
+def test_guessed_signatures_are_counted_and_a_good_one_is_heard_all_the_same(authenticator: Authenticator) -> None:
+    for _ in range(3):
+        with pytest.raises(InvalidSignatureException):
+            authenticator.socket(presigned("wrong"))
+    for guess in (lambda: authenticator.socket(presigned("wrong")), lambda: authenticator.request(signed(), b"")):
+        with pytest.raises(ClientLimitExceededException):
+            guess()
+    assert authenticator.request(signed(), b"{}")
+    assert authenticator.socket(presigned())
+    assert authenticator.failures.stats.failures == 3
+
+
+def test_signature_that_is_late_or_incomplete_is_no_guess(authenticator: Authenticator) -> None:
+    for _ in range(5):
+        with pytest.raises(InvalidSignatureException, match="Signature expired"):
+            authenticator.request(signed(now=NOW - 301), b"{}")
+        with pytest.raises(IncompleteSignatureException):
+            authenticator.request(connection(authorization=[SIGNATURE]))
+    assert authenticator.failures.stats.failures == 0
+
+
+def test_signatures_are_refused_by_name_where_there_are_no_keys(tickets: Tickets) -> None:
+    without = Authenticator(TokenVerifier((KEY,), SETTINGS), tickets, lambda: NOW, lambda: 0.0)
+    with pytest.raises(UnrecognizedClientException, match="not served here"):
+        without.request(signed(), b"{}")
 
 
 # Failures

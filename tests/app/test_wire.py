@@ -53,7 +53,7 @@ async def echo(caller: Caller, question: Question) -> Answer:
     return Answer(question.number, caller.host, caller.scheme, caller.grant.subject)
 
 
-def allow(connection: HTTPConnection) -> Grant:
+def allow(connection: HTTPConnection, body: bytes) -> Grant:
     if "authorization" not in connection.headers:
         raise MissingAuthenticationTokenException("no credential")
     return GRANT

@@ -44,7 +44,7 @@ class Service:
         ]
         self._http = httpx.AsyncClient(transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://kvs")
 
-    def _authenticate(self, connection: HTTPConnection) -> Grant:
+    def _authenticate(self, connection: HTTPConnection, body: bytes) -> Grant:
         return self.grant
 
     async def create(self, name: str = "demo") -> ChannelArn:

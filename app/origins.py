@@ -1,0 +1,77 @@
+"""Which pages may open a websocket with what a browser sends along, or with a ticket. Knows no other credential.
+
+A browser lets any page open a websocket anywhere and says only from which origin it does; a token or a signature must
+be known to the page, so these are not bound to an origin. Source: RFC 6454; RFC 6455, 10.2.
+"""
+
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+from starlette.requests import HTTPConnection
+
+from channels.errors import AccessDeniedException
+
+ANY = "*"
+_TICKET_PARAMETER = "ticket"
+_DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+_SHOWN = 256  # characters
+
+
+class Origins(msgspec.Struct, frozen=True):
+    """Pages of these origins (`https://app.example.org`, `*` for any) may connect, and our own always may.
+
+    Our own are those of the Host that was asked, and of `public_host` (empty: none); `ports` are further ports at
+    which this service serves pages.
+    """
+
+    allowed: tuple[str, ...] = ()
+    public_host: str = ""
+    ports: tuple[int, ...] = ()
+
+    def check(self, connection: HTTPConnection) -> None:
+        """Do nothing when this websocket is not opened by a page, or by one that may.
+
+        Raises: AccessDeniedException naming the origin and the setting.
+        """
+        origins = connection.headers.getlist("origin")
+        if not origins or ANY in self.allowed or not _is_bound(connection):
+            return
+        host = connection.headers.get("host", "")
+        for origin in origins:
+            if not self._is_allowed(origin, host):
+                raise AccessDeniedException(
+                    f"pages of {origin[:_SHOWN]} may not open a websocket with a ticket or a cookie: name the origin "
+                    "in allowed_origins (HELIOGRAPH_ALLOWED_ORIGINS)"
+                )
+
+    def _is_allowed(self, origin: str, host: str) -> bool:
+        if origin.lower() in (known.lower().rstrip("/") for known in self.allowed):
+            return True
+        page = _split(origin)
+        if page is None:
+            return False
+        for own in (host, self.public_host):
+            asked = _split(f"{page.scheme}://{own}") if own else None
+            if asked is None or asked.hostname != page.hostname:
+                continue
+            if _port(page) == _port(asked) or _port(page) in self.ports:
+                return True
+        return False
+
+
+def _is_bound(connection: HTTPConnection) -> bool:
+    if connection.headers.get("cookie") is not None:
+        return True
+    return any(name.lower() == _TICKET_PARAMETER for name in connection.query_params)
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        return parts if parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _port(parts: SplitResult) -> int | None:
+    return parts.port or _DEFAULT_PORTS.get(parts.scheme)
