@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
 def _settings(arguments: argparse.Namespace, loaded: Loaded) -> Settings:
     values = loaded.preferring(log_level="warning", log_format="text", drain_s=_DRAIN_S)
     profile = "relaxed" if arguments.relaxed else values.limits_profile
-    return msgspec.structs.replace(values, host=_LOOPBACK, public_host="", limits_profile=profile)
+    return msgspec.structs.replace(values, host=_LOOPBACK, public_host="", tls=False, limits_profile=profile)
 
 
 def _may_move(loaded: Loaded, port: str) -> bool:

@@ -1,14 +1,36 @@
 """`heliograph serve`: start the relay's process, then the service, and say where it answers."""
 
 import argparse
+import base64
+import contextlib
 import importlib
 import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from app.data_folder import load_or_create_turn_secret, open_data_folder, served_alone
 from app.exits import Exit
 from app.listen import listen
 from app.processes import Child, since_start_ms
-from app.settings import Loaded
+from app.settings import Loaded, Settings
+
+if TYPE_CHECKING:
+    from app.tls import TlsListener
+
+_TRUST = """\
+
+Its certificate is signed by a CA of its own, which clients must be told to trust:
+  aws cli      export AWS_CA_BUNDLE={ca} AWS_ENDPOINT_URL_KINESIS_VIDEO={https}
+  boto3        export AWS_CA_BUNDLE={ca}    # or verify={ca}
+  Python       export SSL_CERT_FILE={ca}    # websockets, and heliograph itself
+  node         export NODE_EXTRA_CA_CERTS={ca}
+  C SDK        export AWS_KVS_CACERT_PATH={ca}
+  curl         curl --cacert {ca} {https}/
+  browser      import it as an authority; for one run: chromium --ignore-certificate-errors-spki-list={key}
+"""
 
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
@@ -19,21 +41,38 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         served_alone(folder),
         listen(values.host, values.http_port, "http_port") as http,
         listen(values.ops_host, values.ops_port, "ops_port") as ops,
+        _tls(values, folder) as tls,
     ):
+        if tls is not None:
+            values = msgspec.structs.replace(values, https_port=tls.port)
         secret = load_or_create_turn_secret(folder)
         turn = Child("turn")  # loads its code while we load ours
         try:
             serve = importlib.import_module("app.wiring.serve")
             order = serve.order(values, folder, secret)
-            serve.start(order, serve.Listeners(http, ops), turn, lambda where: _announce(arguments, where))
+            serve.start(order, serve.Listeners(http, ops, tls), turn, lambda where: _announce(arguments, tls, where))
         finally:
             turn.abandon()
     return Exit.OK
 
 
-def _announce(arguments: argparse.Namespace, where: dict[str, object]) -> None:
+def _tls(values: Settings, folder: Path) -> "contextlib.AbstractContextManager[TlsListener | None]":
+    """The TLS listener; its code is loaded when it is wanted."""
+    if not values.tls:
+        return contextlib.nullcontext()
+    listening: contextlib.AbstractContextManager[TlsListener] = importlib.import_module("app.tls").listening(
+        values, folder
+    )
+    return listening
+
+
+def _announce(arguments: argparse.Namespace, tls: "TlsListener | None", where: dict[str, object]) -> None:
     where["ready_ms"] = round(since_start_ms())
     if arguments.json:
-        print(json.dumps(where), flush=True)
+        print(json.dumps(where | ({"ca_file": str(tls.ca)} if tls and tls.ca else {})), flush=True)
         return
-    print(f"heliograph serves {where['http']}, {where['turn']}; operations at {where['ops']}/readyz", flush=True)
+    places = ", ".join(str(where[name]) for name in ("http", "https", "turn") if where[name])
+    print(f"heliograph serves {places}; operations at {where['ops']}/readyz", flush=True)
+    if tls and tls.ca:
+        key = base64.b64encode(tls.tls.public_key_digest).decode()
+        print(_TRUST.format(ca=shlex.quote(str(tls.ca)), https=where["https"], key=key), flush=True)

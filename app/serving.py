@@ -1,5 +1,5 @@
-"""uvicorn as this project runs it: bound sockets handed in, signals left to the wiring, a drain before the end, and
-bounds on what a caller may send before anybody has looked at it.
+"""uvicorn as this project runs it: bound sockets handed in, with and without TLS, signals left to the wiring, a drain
+before the end, and bounds on what a caller may send before anybody has looked at it.
 """
 
 import asyncio
@@ -12,14 +12,53 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from app.tls import HANDSHAKE_S, TlsListener
+
 FRAME_BYTES = 64 * 1024
 HEAD_BYTES = 64 * 1024
 HEAD_S = 10.0
 SETTLE_S = 0.5
+_CONTINUE = b"HTTP/1.1 100 "
+
+
+class _OneWrite:
+    """The transport as one answer sees it: head and first body go out together, in one TLS record.
+
+    A common device SDK keeps only the last piece that it reads of a body.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+        self._has_head = False
+
+    def write(self, data: bytes) -> None:
+        """Hold the head back; write it before what comes next."""
+        if not self._has_head and not data.startswith(_CONTINUE):
+            self._has_head = True
+            self._head = data
+            return
+        head, self._head = self._head, None
+        self._transport.write(data if head is None else head + data)
+
+    def flush(self) -> None:
+        """Write a head without a body."""
+        if self._head is not None:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Close the connection once all is written."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closed or about to be."""
+        return self._transport.is_closing()
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 with bounds that its parser lacks: what it keeps of a request, and how long a head may take.
+    """uvicorn's HTTP/1.1 with answers in one write, and with bounds that its parser lacks: what it keeps of a request,
+    and how long a head may take.
 
     Of each request it takes HEAD_BYTES, and what one read brings more, beside the body: start line, headers, chunk
     sizes and trailers. A head must be complete HEAD_S after its first byte, the first one after the connection.
@@ -57,12 +96,21 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._end_wait()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:  # else it is a websocket's
+            answer = _OneWrite(self.transport)
+            self.cycle.transport = answer  # type: ignore[assignment]  # all of it that a cycle uses
+            self.cycle.on_response = lambda: self._end_answer(answer)
 
     def on_body(self, body: bytes) -> None:
         """The application bounds the body."""
         self._beside_body -= len(body)
         super().on_body(body)
+
+    def _end_answer(self, answer: _OneWrite) -> None:
+        answer.flush()
+        self.on_response_complete()
 
     def _end_wait(self) -> None:
         if self._deadline is not None:
@@ -82,12 +130,18 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 class HttpServer(uvicorn.Server):
-    """HTTP and websockets of one ASGI application on one listener.
+    """HTTP and websockets of one ASGI application on one listener, and on another one by TLS.
 
     `drain` is called once nothing new is accepted, before the connections that are left are closed.
     """
 
-    def __init__(self, application: Any, listener: socket.socket, drain: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        application: Any,
+        listener: socket.socket,
+        drain: Callable[[], Awaitable[None]],
+        tls: TlsListener | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 application,
@@ -107,6 +161,7 @@ class HttpServer(uvicorn.Server):
         self.is_up = asyncio.Event()
         self._listener = listener
         self._drain = drain
+        self._tls = tls
 
     async def run_until_exit(self) -> None:
         """Serve until `should_exit` is set, then drain."""
@@ -115,7 +170,22 @@ class HttpServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept, and say so by `is_up`."""
         await super().startup(sockets)
+        if self._tls is not None:
+            server = await asyncio.get_running_loop().create_server(
+                self._protocol,
+                sock=self._tls.socket,
+                ssl=self._tls.tls.context,
+                ssl_handshake_timeout=HANDSHAKE_S,
+                ssl_shutdown_timeout=SETTLE_S,
+            )
+            self.servers.append(server)
         self.is_up.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look once a second for another certificate; called ten times a second."""
+        if self._tls is not None and counter % 10 == 0:
+            self._tls.tls.refresh()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing new, tell the websockets to go, then close what is left."""
@@ -125,6 +195,9 @@ class HttpServer(uvicorn.Server):
         if self.server_state.tasks:  # uvicorn would close websockets with 1012 over our own reason
             await asyncio.wait(set(self.server_state.tasks), timeout=SETTLE_S)
         await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return HttpProtocol(self.config, self.server_state, self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

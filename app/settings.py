@@ -8,6 +8,7 @@ import difflib
 import enum
 import ipaddress
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,10 @@ _TYPO_LIKENESS = 0.85
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 _HOST = r"^(|([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?)\Z"  # with or without a port, or empty
+
+_DNS_NAME = re.compile(
+    r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z"
+)
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 RelayPort = Annotated[int, Meta(ge=1024, le=65535)]
@@ -51,7 +56,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(description="address to bind; 0.0.0.0 opens it to the network")] = "127.0.0.1"
     http_port: Annotated[Port, Meta(description="HTTP and websocket port; 0 takes any free one")] = 8080
-    https_port: Annotated[Port, Meta(description="HTTPS port; accepted, unused until TLS comes")] = 8443
+    tls: Annotated[bool, Meta(description="HTTPS and secure websockets beside plain HTTP")] = False
+    https_port: Annotated[Port, Meta(description="HTTPS port, with `tls`; 0 takes any free one")] = 8443
+    tls_certificate: Annotated[
+        str, Meta(description="PEM file of the certificate and its chain; empty: one of a CA made in `data_dir`")
+    ] = ""
+    tls_key: Annotated[str, Meta(description="PEM file of its key; both are read again when they change")] = ""
+    tls_names: Annotated[
+        tuple[str, ...], Meta(description="more names and addresses for the made certificate, separated by commas")
+    ] = ()
     turn_port: Annotated[Port, Meta(description="STUN/TURN port over UDP; 0 takes any free one")] = 3478
     ops_host: Annotated[str, Meta(description="address of the operations port; do not publish it")] = "127.0.0.1"
     ops_port: Annotated[Port, Meta(description="port of /livez, /readyz and /metrics; 0 takes any free one")] = 9090
@@ -326,6 +339,7 @@ def _misspelled(environment: Mapping[str, str]) -> list[str]:
 
 
 def _check_together(settings: Settings) -> None:
+    _check_tls(settings)
     low, high = settings.turn_min_port, settings.turn_max_port
     if low > high:
         raise SettingsError(f"TURN_MIN_PORT: {low} is over TURN_MAX_PORT {high}")
@@ -333,6 +347,28 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(f"TURN_PORT: {settings.turn_port} lies inside the relay ports {low}-{high}")
     if settings.http_port and settings.http_port == settings.ops_port:
         raise SettingsError(f"OPS_PORT: {settings.ops_port} is HTTP_PORT too; choose another")
+
+
+def _check_tls(settings: Settings) -> None:
+    given = [BY_NAME[name].key for name in ("tls_certificate", "tls_key") if getattr(settings, name)]
+    if len(given) == 1:
+        raise SettingsError(f"{given[0]}: give TLS_CERTIFICATE and TLS_KEY, or neither")
+    if given and not settings.tls:
+        raise SettingsError(f"{given[0]}: without TLS it has no use; add --tls or HELIOGRAPH_TLS=true")
+    for name in settings.tls_names:
+        if not _DNS_NAME.match(name) and not _is_address(name):
+            raise SettingsError(f"TLS_NAMES: {name} is neither a host name nor an IP address")
+    for name in ("http_port", "ops_port"):
+        if settings.tls and settings.https_port and settings.https_port == getattr(settings, name):
+            raise SettingsError(f"HTTPS_PORT: {settings.https_port} is {name.upper()} too; choose another")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_addresses(field: Field, settings: Settings, source: str) -> None:

@@ -73,7 +73,7 @@ def _parse(endpoint: str) -> tuple[str, str, int | None, str]:
 def in_words(error: Exception) -> str:
     """Why nothing came of a connection to an endpoint."""
     if isinstance(error, ssl.SSLError):
-        return "TLS does not work there, and this service speaks none itself yet: write http:// instead of https://"
+        return "TLS does not work there: is it the HTTPS port? If not, write http:// instead of https://"
     for kind, words in _REASONS:
         if isinstance(error, kind):
             return words

@@ -25,6 +25,7 @@ from app.processes import Child, Ending
 from app.request_counter import RequestCounter
 from app.serving import HttpServer
 from app.settings import Settings, SettingsError
+from app.tls import TlsListener
 from app.ws.channel import ChannelSockets
 from channels.auth.ticket import Tickets
 from channels.auth.token import TokenKey, TokenVerifier
@@ -66,22 +67,28 @@ class Listeners(msgspec.Struct, frozen=True):
 
     http: socket.socket
     ops: socket.socket
+    tls: TlsListener | None = None
 
     @property
     def http_url(self) -> str:
         """The URL of the HTTP port as this machine reaches it."""
-        return _url(self.http)
+        return _url("http", self.http)
+
+    @property
+    def https_url(self) -> str | None:
+        """The URL of the HTTPS port, if there is one."""
+        return _url("https", self.tls.socket) if self.tls else None
 
     @property
     def ops_url(self) -> str:
         """The URL of the operations port."""
-        return _url(self.ops)
+        return _url("http", self.ops)
 
 
-def _url(listener: socket.socket) -> str:
+def _url(scheme: str, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # compared, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class Node:
@@ -177,7 +184,7 @@ class Node:
         )
         checks = {"catalog": self._check_catalog, "turn": self._check_turn}
         ops = operations.Operations(version(), checks, metrics.text, pulse)
-        http = HttpServer(self.application, listeners.http, self._drain)
+        http = HttpServer(self.application, listeners.http, self._drain, listeners.tls)
         try:
             async with operations.serve(ops, listeners.ops), asyncio.TaskGroup() as group:
                 others = [group.create_task(ending.follow(self._turn)), group.create_task(self.work())]

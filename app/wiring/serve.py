@@ -34,5 +34,12 @@ async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: An
         node = Node(order, turn)
         async with node.running(listeners, ending):
             if node.turn_uri:
-                on_ready({"http": listeners.http_url, "https": None, "turn": node.turn_uri, "ops": listeners.ops_url})
+                on_ready(
+                    {
+                        "http": listeners.http_url,
+                        "https": listeners.https_url,
+                        "turn": node.turn_uri,
+                        "ops": listeners.ops_url,
+                    }
+                )
             await ending.event.wait()

@@ -2,6 +2,7 @@ import http.client
 import json
 import os
 import signal
+import ssl
 import subprocess
 import threading
 import urllib.error
@@ -44,6 +45,63 @@ def test_data_stays_private_and_outlives_the_service(tmp_path: Path) -> None:
     with started("serve", "--data-dir", str(data)) as service:
         found = run(service, admin, "channel", "list", "--json")
     assert [channel["ChannelARN"] for channel in json.loads(found.stdout)] == [json.loads(made.stdout)["ChannelARN"]]
+
+
+def test_tls_is_told_with_the_ca_and_survives_a_restart(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    seen = []
+    for _ in range(2):
+        with started("serve", "--data-dir", str(data), "--tls", "--https-port", "0") as service:
+            assert list(service.ready) == ["http", "https", "turn", "ops", "ready_ms", "ca_file"]
+            assert service.ready["ca_file"] == str(data / "tls" / "ca.pem")
+            context = ssl.create_default_context(cafile=service.ready["ca_file"])
+            with urllib.request.urlopen(service.ready["https"] + "/", timeout=5, context=context) as answer:
+                assert answer.status == 200
+            assert get(service.ready["http"] + "/")[0] == 200
+            seen.append(Path(service.ready["ca_file"]).read_bytes())
+    assert seen[0] == seen[1]
+
+
+def test_our_own_client_trusts_the_ca_that_it_is_told(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with started("serve", "--data-dir", str(data), "--tls", "--https-port", "0") as service:
+        environment = clean() | {
+            "HELIOGRAPH_ENDPOINT": service.ready["https"],
+            "HELIOGRAPH_TOKEN": token(data, "--role", "admin"),
+        }
+        command = [*COMMAND, "channel", "list", "--json"]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=15, env=environment, check=False)
+        environment["SSL_CERT_FILE"] = service.ready["ca_file"]
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=15, env=environment, check=False)
+    assert refused.returncode == 3
+    assert " is not trusted (" in refused.stderr
+    assert "check SSL_CERT_FILE" in refused.stderr
+    assert (listed.returncode, listed.stdout) == (0, "[]\n"), listed.stderr
+
+
+def test_the_text_for_people_has_a_line_for_each_client(tmp_path: Path) -> None:
+    folder = tmp_path / "my data"
+    command = [*COMMAND, "serve", "--data-dir", str(folder), "--tls", "--https-port", "0", *ANY_PORTS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean()) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(10)]
+        process.terminate()
+    assert "https://127.0.0.1:" in lines[0]
+    quoted = f"'{folder}/tls/ca.pem'"
+    for line, words in zip(
+        lines[3:],
+        (
+            "AWS_CA_BUNDLE=",
+            "AWS_CA_BUNDLE=",
+            "SSL_CERT_FILE=",
+            "NODE_EXTRA_CA_CERTS=",
+            "AWS_KVS_CACERT_PATH=",
+            "--cacert ",
+        ),
+        strict=False,
+    ):
+        assert words + quoted in line
+    assert "--ignore-certificate-errors-spki-list=" in lines[9]
 
 
 def test_roles_allow_what_they_say(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from app import settings
+from app.cli import build_parser
 from app.settings import FIELDS, Field, Origin, Settings, SettingsError, load
 
 
@@ -66,6 +67,36 @@ def test_a_wrong_value_is_told_by_its_key(name: str, text: str, sentence: str) -
         load({}, {f"HELIOGRAPH_{name}": text})
     assert str(caught.value).startswith(sentence)
     assert caught.value.code == 2
+
+
+def test_tls_is_a_switch_of_the_command_line_too() -> None:
+    parser = build_parser()
+    for words, given in ((["--tls"], True), (["--tls=false"], False), (["--tls", "yes"], True)):
+        assert load({"tls": parser.parse_args(["serve", *words]).tls}, {}).settings.tls is given
+    assert "tls" not in parser.parse_args(["serve"])
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"tls_certificate": "c.pem"}, "TLS_CERTIFICATE: give TLS_CERTIFICATE and TLS_KEY, or neither"),
+        ({"tls_key": "k.pem", "tls": "1"}, "TLS_KEY: give TLS_CERTIFICATE and TLS_KEY, or neither"),
+        ({"tls_certificate": "c.pem", "tls_key": "k.pem"}, "TLS_CERTIFICATE: without TLS it has no use; add --tls"),
+        ({"tls_names": "a.test,b c"}, "TLS_NAMES: b c is neither a host name nor an IP address"),
+        ({"tls_names": "a.*.test"}, "TLS_NAMES: a.*.test is neither"),
+        ({"tls": "1", "https_port": "8080"}, "HTTPS_PORT: 8080 is HTTP_PORT too; choose another"),
+        ({"tls": "1", "https_port": "9090"}, "HTTPS_PORT: 9090 is OPS_PORT too; choose another"),
+    ],
+)
+def test_settings_of_tls_that_do_not_fit_are_told(given: dict[str, str], sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(given, {})
+    assert str(caught.value).startswith(sentence)
+
+
+def test_names_for_the_certificate_are_names_wildcards_and_addresses() -> None:
+    names = ("kvs.test", "*.kvs.test", "192.0.2.1", "2001:db8::1", "kvs")
+    assert load({"tls_names": ",".join(names), "https_port": "8080"}, {}).settings.tls_names == names
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,145 @@
+"""The TLS listener: its context, which takes up certificate files that change while it serves, and its socket."""
+
+import datetime
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+
+from app import certificates
+from app.certificates import CertificateError, Pair
+from app.listen import listen
+from app.settings import BY_NAME, Settings, SettingsError
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_S = 10.0
+
+Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+def utc_now() -> datetime.datetime:
+    """The wall clock."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+class TlsContext:
+    """TLS 1.2 and later with the certificate of `pair`; `refresh` looks whether its files changed.
+
+    `context` is the one to listen with, for good: each handshake takes the certificate that is the newest then.
+
+    Raises: CertificateError when the pair cannot be served.
+    """
+
+    def __init__(self, pair: Pair, now: Callable[[], datetime.datetime] = utc_now) -> None:
+        self._pair = pair
+        self._now = now
+        self._stamp = self._seen = _stamp(pair)
+        self.certificate, self._newest = self._load()
+        self.context = self._newest
+        self.context.sni_callback = self._choose
+
+    def refresh(self) -> None:
+        """Load the files anew once they are other ones and stay the same for two calls: two files change in two steps.
+
+        A pair that cannot be served is told in the log once, and the one before goes on.
+        """
+        stamp = _stamp(self._pair)
+        is_settled, self._seen = stamp == self._seen, stamp
+        if stamp == self._stamp or not is_settled:
+            return
+        self._stamp = stamp
+        try:
+            self.certificate, self._newest = self._load()
+        except CertificateError as error:
+            log.warning("the new certificate is not used", extra={"reason": str(error)})
+            return
+        end = self.certificate.not_valid_after_utc.isoformat()
+        log.info("certificate loaded", extra={"serial": f"{self.certificate.serial_number:x}", "ends": end})
+
+    @property
+    def public_key_digest(self) -> bytes:
+        """SHA-256 of the public key that is served, by which browsers name it."""
+        return certificates.public_key_digest(self.certificate)
+
+    def _load(self) -> tuple[x509.Certificate, ssl.SSLContext]:
+        certificate = certificates.read_pair(self._pair, self._now())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION  # a client could have us work without end
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            context.load_cert_chain(self._pair.certificate, self._pair.key, password="")  # never ask at a terminal
+        except (ssl.SSLError, OSError) as error:
+            raise CertificateError(f"{self._pair.certificate} is refused by OpenSSL: {error}") from None
+        return certificate, context
+
+    def _choose(self, handshake: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Hand the newest certificate to a handshake; called for each, with a server name or without."""
+        handshake.context = self._newest
+
+
+def _stamp(pair: Pair) -> Stamp:
+    return tuple(_stamp_of(path) for path in (pair.certificate, pair.key))
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+class TlsListener(msgspec.Struct, frozen=True):
+    """A bound socket that speaks TLS; `ca` is the development CA's certificate, None with given files."""
+
+    socket: socket.socket
+    tls: TlsContext
+    ca: Path | None = None
+
+    @property
+    def port(self) -> int:
+        """The TCP port."""
+        return int(self.socket.getsockname()[1])
+
+
+@contextmanager
+def listening(settings: Settings, data_folder: Path) -> Iterator[TlsListener]:
+    """Bind the HTTPS port with the given certificate files, or with those of the development CA in the data folder.
+
+    Raises: SettingsError with the setting that is wrong.
+    """
+    pair, ca = _files(settings, data_folder)
+    try:
+        tls = TlsContext(pair)
+    except CertificateError as error:
+        name = "data_dir" if ca else "tls_key" if error.is_key else "tls_certificate"
+        raise SettingsError(f"{BY_NAME[name].key}: {error}") from None
+    with listen(settings.host, settings.https_port, "https_port") as listener:
+        yield TlsListener(listener, tls, ca)
+
+
+def _files(settings: Settings, data_folder: Path) -> tuple[Pair, Path | None]:
+    if settings.tls_certificate:
+        return Pair(Path(settings.tls_certificate).expanduser(), Path(settings.tls_key).expanduser()), None
+    folder = data_folder / certificates.FOLDER
+    public = settings.public_host.rpartition(":")[0] if _has_port(settings.public_host) else settings.public_host
+    more = (settings.host, public.strip("[]"), settings.turn_advertised_address, *settings.tls_names)
+    names = certificates.development_names(settings.region, more)
+    try:
+        files = certificates.make_development_files(data_folder, names, utc_now())
+    except CertificateError as error:
+        raise SettingsError(f"DATA_DIR: {error}; remove the folder {folder} to have a new CA") from None
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: {folder} cannot be used: {error.strerror}") from None
+    return files.pair, files.ca
+
+
+def _has_port(host: str) -> bool:
+    return host.rpartition(":")[2].isdigit() and not host.endswith("]") and ":" in host
