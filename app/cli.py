@@ -22,13 +22,14 @@ _ADDRESSES = ("host", "http_port", "turn_port", "ops_host", "ops_port")
 _TLS = ("tls", "https_port", "tls_certificate", "tls_key", "tls_names")
 _RELAY = ("turn_min_port", "turn_max_port", "turn_advertised_address", "turn_realm", "allow_peer_cidrs")
 _NAMING = ("region", "account", "partition")
+_ENDPOINTS = ("public_host", "public_scheme", "endpoint_wildcard")
 _LOGS = ("log_level", "log_format")
 _CLIENT = ("endpoint", "token", *_LOGS)
 _SERVE = (
-    *_ADDRESSES, *_TLS, *_RELAY, "public_host", *_NAMING, "account_channel_limit", "data_dir", "limits_profile",
+    *_ADDRESSES, *_TLS, *_RELAY, *_ENDPOINTS, *_NAMING, "account_channel_limit", "data_dir", "limits_profile",
     "drain_s", *_LOGS,
 )  # fmt: skip
-_DEMO = tuple(name for name in _SERVE if name not in ("host", "data_dir", *_TLS))
+_DEMO = tuple(name for name in _SERVE if name not in ("host", "data_dir", *_TLS, "public_scheme", "endpoint_wildcard"))
 
 
 class Command(msgspec.Struct, frozen=True):

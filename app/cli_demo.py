@@ -65,7 +65,8 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
 def _settings(arguments: argparse.Namespace, loaded: Loaded) -> Settings:
     values = loaded.preferring(log_level="warning", log_format="text", drain_s=_DRAIN_S)
     profile = "relaxed" if arguments.relaxed else values.limits_profile
-    return msgspec.structs.replace(values, host=_LOOPBACK, public_host="", tls=False, limits_profile=profile)
+    own = {"host": _LOOPBACK, "public_host": "", "public_scheme": "auto", "endpoint_wildcard": "", "tls": False}
+    return msgspec.structs.replace(values, limits_profile=profile, **own)
 
 
 def _may_move(loaded: Loaded, port: str) -> bool:

@@ -1,4 +1,6 @@
-"""The routes: which path is an operation, a page or a websocket. Exact paths, one look each; no rule of its own."""
+"""The routes: which path is an operation, a page or a websocket, and which host is a role's. Exact paths, one look
+each; no rule of its own.
+"""
 
 import asyncio
 import contextlib
@@ -14,8 +16,10 @@ from starlette.websockets import WebSocket
 
 from app.assets import Assets
 from app.authenticate import Authenticator
+from app.endpoints import EndpointSettings
 from app.wire import Operation, error_response, operation_endpoint, request_id
 from channels.errors import UnknownOperationException
+from channels.names import Role
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
 _JWKS_AGE_S: Final = 300
@@ -59,12 +63,13 @@ class Sockets(Protocol):
 
 
 class Parts(msgspec.Struct, frozen=True):
-    """What the server routes to; `static` is the folder of the pages."""
+    """What the server routes to; `static` is the folder of the pages, `endpoints` knows the hosts of the roles."""
 
     operations: tuple[Operation, ...]
     authenticator: Authenticator
     channel_sockets: Sockets
     static: Path
+    endpoints: EndpointSettings = EndpointSettings()
 
 
 def build(parts: Parts) -> Asgi:
@@ -87,6 +92,8 @@ class _Routes:
         sockets = parts.channel_sockets
         self._sockets: Mapping[str, SocketEndpoint] = {"/master": sockets.master, "/viewer": sockets.viewer}
         self._assets = Assets(parts.static)
+        self._roots: Mapping[Role, SocketEndpoint] = {Role.MASTER: sockets.master, Role.VIEWER: sockets.viewer}
+        self._endpoints = parts.endpoints
         self._authenticator = parts.authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,6 +111,9 @@ class _Routes:
 
     async def _open(self, path: str, websocket: WebSocket) -> None:
         endpoint = self._sockets.get(path)
+        if path == "/":
+            role = self._endpoints.role_of_host(websocket.headers.get("host", ""))
+            endpoint = self._roots[role] if role else None
         if endpoint is not None:
             await endpoint(websocket)
             return

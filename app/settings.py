@@ -30,6 +30,7 @@ _HOST = r"^(|([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?)\Z"  
 _DNS_NAME = re.compile(
     r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z"
 )
+_WILDCARD = r"^(|\*\.[A-Za-z0-9.-]{1,240}(:[0-9]{1,5})?)\Z"
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 RelayPort = Annotated[int, Meta(ge=1024, le=65535)]
@@ -79,6 +80,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     public_host: Annotated[
         str, Meta(pattern=_HOST, description="host name written into endpoint answers; empty: what the client asked")
+    ] = ""
+    public_scheme: Annotated[
+        Literal["auto", "http", "https"],
+        Meta(description="scheme of endpoint answers; https: a proxy in front of us has TLS; auto: what we serve"),
+    ] = "auto"
+    endpoint_wildcard: Annotated[
+        str,
+        Meta(
+            pattern=_WILDCARD,
+            description="*.NAME under which every host leads here: endpoint answers have a host for each role",
+        ),
     ] = ""
     region: Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="AWS region in ARNs")] = "us-west-2"
     account: Annotated[str, Meta(pattern=r"^[0-9]{12}\Z", description="account in ARNs, 12 digits")] = "000000000000"

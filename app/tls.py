@@ -130,7 +130,8 @@ def _files(settings: Settings, data_folder: Path) -> tuple[Pair, Path | None]:
         return Pair(Path(settings.tls_certificate).expanduser(), Path(settings.tls_key).expanduser()), None
     folder = data_folder / certificates.FOLDER
     public = settings.public_host.rpartition(":")[0] if _has_port(settings.public_host) else settings.public_host
-    more = (settings.host, public.strip("[]"), settings.turn_advertised_address, *settings.tls_names)
+    wildcard = settings.endpoint_wildcard.partition(":")[0]
+    more = (settings.host, public.strip("[]"), settings.turn_advertised_address, wildcard, *settings.tls_names)
     names = certificates.development_names(settings.region, more)
     try:
         files = certificates.make_development_files(data_folder, names, utc_now())

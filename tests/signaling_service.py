@@ -12,11 +12,12 @@ import uvicorn
 
 from app import server
 from app.api.alexa import AlexaApi
-from app.api.channels import ChannelsApi, EndpointSettings
+from app.api.channels import ChannelsApi
 from app.api.ice import IceApi, IceSettings
 from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.authenticate import Authenticator
+from app.endpoints import EndpointSettings
 from app.ws.channel import ChannelSockets, SocketSettings
 from channels.auth import token
 from channels.auth.ticket import Tickets

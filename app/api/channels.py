@@ -3,32 +3,17 @@
 KVS API: service kinesisvideo.
 """
 
-from typing import Literal
-
 import msgspec
 
 from app.api import shapes
 from app.api.reference import permitted, referred
 from app.authenticate import authorise
+from app.endpoints import Asked, EndpointSettings
 from app.wire import Caller, Operation
 from channels.channel import DEFAULT_MESSAGE_TTL_S, Channel, ChannelType
 from channels.control import DEFAULT_PAGE_SIZE, ControlPlane, public_version, require_active
 from channels.errors import InvalidArgumentException
-from channels.names import Role
-
-_DEFAULT_PORT = {"http": ":80", "https": ":443"}
-_SOCKET_SCHEME = {"http": "ws", "https": "wss"}
-_PATH = {Role.MASTER: "/master", Role.VIEWER: "/viewer"}
-
-
-class EndpointSettings(msgspec.Struct, frozen=True):
-    """Under which name clients reach this service: `host` or `host:port`, and the scheme in front of a proxy.
-
-    None tells each caller the name and the scheme that it used itself.
-    """
-
-    public_host: str | None = None
-    public_scheme: Literal["http", "https"] | None = None
+from channels.names import ChannelArn, Role
 
 
 class ChannelsApi:
@@ -114,7 +99,7 @@ class ChannelsApi:
         require_active(await self._control.resolve(arn, caller.grant.account))
         wanted = body.single_master_channel_endpoint_configuration or shapes.EndpointConfiguration()
         endpoints = tuple(
-            shapes.ResourceEndpoint(protocol, self._url(caller, protocol, wanted.role or Role.VIEWER))
+            shapes.ResourceEndpoint(protocol, self._url(caller, protocol, wanted.role or Role.VIEWER, arn))
             for protocol in dict.fromkeys(wanted.protocols or ("WSS", "HTTPS"))
         )
         return shapes.GetSignalingChannelEndpointOutput(endpoints)
@@ -137,12 +122,11 @@ class ChannelsApi:
             raise InvalidArgumentException("NextToken was not given out here: all tags of a channel come at once")
         return shapes.ListTagsForResourceOutput(dict(await self._control.list_tags(arn, caller.grant.account)))
 
-    def _url(self, caller: Caller, protocol: str, role: Role) -> str:
+    def _url(self, caller: Caller, protocol: str, role: Role, arn: ChannelArn) -> str:
         if protocol == "WEBRTC":
             raise InvalidArgumentException("Protocols: WEBRTC needs media storage, which this channel does not have")
-        scheme = self._settings.public_scheme or caller.scheme
-        host = (self._settings.public_host or caller.host).removesuffix(_DEFAULT_PORT[scheme])
-        return f"{_SOCKET_SCHEME[scheme]}://{host}{_PATH[role]}" if protocol == "WSS" else f"{scheme}://{host}"
+        asked = Asked(caller.scheme, caller.host)
+        return self._settings.socket_url(role, arn, asked) if protocol == "WSS" else self._settings.rest_url(arn, asked)
 
 
 def _message_ttl(configuration: shapes.SingleMasterConfiguration | None) -> int | None:

@@ -2,6 +2,16 @@
 
 const REFRESH_AT = 0.5; // of the life of TURN credentials
 
+/**
+ * Where a page of `origin` opens the socket of `role`: a page that came over http has no cause to trust the certificate
+ * of `wss://`, so it stays with the port it came from.
+ */
+export function socketAddress(endpoint, origin, role) {
+  const page = new URL(origin);
+  if (page.protocol !== "http:" || !endpoint.startsWith("wss:")) return endpoint;
+  return `ws://${page.host}/${role.toLowerCase()}`;
+}
+
 /** The channel `name` for `role` ("MASTER" or "VIEWER") under `clientId` (viewers only). */
 export class Channel {
   #service;
@@ -66,7 +76,7 @@ export class Channel {
       { ChannelARN: arn, SingleMasterChannelEndpointConfiguration: configuration },
       (answer) => answer.ResourceEndpointList.find((entry) => entry.Protocol === "WSS").ResourceEndpoint,
     );
-    return this.#endpoint;
+    return socketAddress(await this.#endpoint, this.origin, this.role);
   }
 
   async #ticket() {

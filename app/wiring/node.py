@@ -13,13 +13,14 @@ import msgspec
 from app import server
 from app.api import operations
 from app.api.alexa import AlexaApi
-from app.api.channels import ChannelsApi, EndpointSettings
+from app.api.channels import ChannelsApi
 from app.api.ice import IceApi, IceSettings
 from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.authenticate import Authenticator
 from app.cli_token import token_settings
 from app.cli_version import version
+from app.endpoints import EndpointSettings
 from app.metrics import Metrics, Sources
 from app.processes import Child, Ending
 from app.request_counter import RequestCounter
@@ -85,6 +86,15 @@ class Listeners(msgspec.Struct, frozen=True):
         return _url("http", self.ops)
 
 
+def _endpoints(settings: Settings) -> EndpointSettings:
+    return EndpointSettings(
+        public_host=settings.public_host or None,
+        public_scheme=None if settings.public_scheme == "auto" else settings.public_scheme,
+        https_port=settings.https_port if settings.tls else None,
+        wildcard=settings.endpoint_wildcard.removeprefix("*."),
+    )
+
+
 def _url(scheme: str, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # compared, not bound
@@ -140,9 +150,10 @@ class Node:
             "auth_failures": authenticator.failures.stats,
             "catalog_writes": self.store.stats,
         }
+        endpoints = _endpoints(self._settings)
         ice = IceSettings(uris=lambda: (self.turn_uri,) if self.turn_uri else (), secret=order.turn_secret)
         apis = (
-            ChannelsApi(self.control, EndpointSettings(public_host=self._settings.public_host or None)),
+            ChannelsApi(self.control, endpoints),
             IceApi(self.control, ice, time.time),
             AlexaApi(self.control, Asks(self.hub)),
             StorageApi(self.control),
@@ -154,6 +165,7 @@ class Node:
             authenticator=authenticator,
             channel_sockets=ChannelSockets(self.hub, self.control, authenticator),
             static=STATIC,
+            endpoints=endpoints,
         )
         application = server.build(self._twists.parts(parts))
         return RequestCounter(application, {operation.path: operation.name for operation in operations_of_all})

@@ -11,10 +11,11 @@ import yaml
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app.api.alexa import AlexaApi
-from app.api.channels import ChannelsApi, EndpointSettings
+from app.api.channels import ChannelsApi
 from app.api.ice import IceApi, IceSettings
 from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
+from app.endpoints import EndpointSettings
 from app.server import JWKS_PATH
 from app.wire import ErrorBody, Operation
 from channels.auth.ticket import Tickets

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket
 
 from app import server
 from app.authenticate import Authenticator
+from app.endpoints import EndpointSettings
 from app.server import Asgi, Parts
 from app.wire import Caller, Operation
 from channels.auth import token
@@ -58,11 +59,11 @@ def authorization() -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
 
 
-def application(paths: tuple[str, ...] = PATHS) -> Asgi:
+def application(paths: tuple[str, ...] = PATHS, endpoints: EndpointSettings | None = None) -> Asgi:
     verifier = TokenVerifier(KEYS, TokenSettings())
     authenticator = Authenticator(verifier, Tickets(), wall=lambda: NOW, monotonic=lambda: 0.0)
     operations = tuple(Operation("Echo", path, Note, echo, "signaling") for path in paths)
-    return server.build(Parts(operations, authenticator, Sockets(), STATIC))
+    return server.build(Parts(operations, authenticator, Sockets(), STATIC, endpoints or EndpointSettings()))
 
 
 def socket_scope() -> dict[str, Any]:
@@ -195,6 +196,29 @@ async def test_plain_get_is_the_page_and_an_upgrade_is_the_websocket(name: str) 
         for path in (f"/{name}", f"//{name}", f"/{name}?ticket=x"):
             async with websockets.connect(f"ws://{address}{path}") as socket:
                 assert await socket.recv() == name
+
+
+@pytest.mark.parametrize("path", ["", "/", "//", "///"])
+@pytest.mark.parametrize(("label", "name"), [("m-0a1b2c3d", "master"), ("v-0a1b2c3d", "viewer")])
+async def test_under_a_wildcard_name_the_host_says_the_role(path: str, label: str, name: str) -> None:
+    endpoints = EndpointSettings(wildcard="kvs.test")
+    async with live(application(endpoints=endpoints)) as base:
+        host, port = base.split(":")
+        url = f"ws://{label}.kvs.test:{port}{path}?X-Amz-ClientId=MASTER"
+        async with websockets.connect(url, host=host, port=int(port)) as socket:
+            assert await socket.recv() == name
+        other = "viewer" if name == "master" else "master"
+        async with websockets.connect(f"ws://{label}.kvs.test:{port}/{other}", host=host, port=int(port)) as socket:
+            assert await socket.recv() == other
+
+
+@pytest.mark.parametrize("host", ["r-0a1b2c3d.kvs.test", "kvs.test", "m-0a1b2c3d.other.test"])
+async def test_the_root_of_other_hosts_is_no_websocket(host: str) -> None:
+    async with live(application(endpoints=EndpointSettings(wildcard="kvs.test"))) as base:
+        place = base.split(":")
+        with pytest.raises(websockets.InvalidStatus) as caught:
+            await websockets.connect(f"ws://{host}/", host=place[0], port=int(place[1]))
+    assert caught.value.response.status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/other", "/v1/echo", "/viewer/", "/static/viewer.js"])

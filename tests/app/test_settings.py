@@ -170,6 +170,14 @@ def test_a_public_host_is_a_name_or_an_address(host: str) -> None:
     assert load({"public_host": host}, {}).settings.public_host == host
 
 
+@pytest.mark.parametrize("name", ["", "*.kvs.example.com", "*.localhost:8443"])
+def test_a_wildcard_name_is_one(name: str) -> None:
+    assert load({"endpoint_wildcard": name}, {}).settings.endpoint_wildcard == name
+    if name:
+        with pytest.raises(SettingsError, match=r"ENDPOINT_WILDCARD: .* is not allowed; it is the \*\.NAME"):
+            load({"endpoint_wildcard": name.removeprefix("*.")}, {})
+
+
 def test_the_token_never_shows() -> None:
     loaded = load({"token": "abc.def.ghi"}, {})
     assert "abc.def.ghi" not in repr(loaded)

@@ -154,6 +154,7 @@ def test_the_made_certificate_is_for_the_names_in_the_settings(tmp_path: Path) -
         tmp_path, public_host="kvs.test:8443", turn_advertised_address="192.0.2.1", tls_names=("a.test", "192.0.2.2")
     )
     assert more - own == {"kvs.test", "192.0.2.1", "192.0.2.2", "a.test"}
+    assert names_of(tmp_path, endpoint_wildcard="*.kvs.test:443") - own == {"*.kvs.test"}
     assert names_of(tmp_path, public_host="[2001:db8::1]:443") - own == {"2001:db8::1"}
     assert names_of(tmp_path, public_host="[2001:db8::1]") - own == {"2001:db8::1"}
 

@@ -19,9 +19,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ParamValidationError
 
 from app import server
-from app.api.channels import ChannelsApi, EndpointSettings
+from app.api.channels import ChannelsApi
 from app.api.ice import IceApi, IceSettings
 from app.authenticate import Authenticator
+from app.endpoints import EndpointSettings
 from channels import ice
 from channels.auth import token
 from channels.auth.ticket import Tickets

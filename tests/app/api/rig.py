@@ -7,8 +7,9 @@ from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.routing import Route
 
-from app.api.channels import ChannelsApi, EndpointSettings
+from app.api.channels import ChannelsApi
 from app.api.storage import StorageApi
+from app.endpoints import EndpointSettings
 from app.wire import operation_endpoint
 from channels.auth.grant import Grant, Statement
 from channels.control import ControlPlane, ControlSettings
