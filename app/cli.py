@@ -27,7 +27,7 @@ _LOGS = ("log_level", "log_format")
 _CLIENT = ("endpoint", "token", *_LOGS)
 _SERVE = (
     *_ADDRESSES, *_TLS, *_RELAY, *_ENDPOINTS, *_NAMING, "account_channel_limit", "data_dir", "limits_profile",
-    "drain_s", *_LOGS,
+    "control_messages", "drain_s", *_LOGS,
 )  # fmt: skip
 _DEMO = tuple(name for name in _SERVE if name not in ("host", "data_dir", *_TLS, "public_scheme", "endpoint_wildcard"))
 

@@ -102,6 +102,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits_profile: Annotated[
         Literal["aws", "relaxed"], Meta(description="limits of signaling and TURN: like AWS, or relaxed")
     ] = "aws"
+    control_messages: Annotated[
+        bool, Meta(description="tell clients GO_AWAY before they are closed; a stock C SDK 1.14 freezes on it")
+    ] = False
     drain_s: Annotated[float, Meta(ge=0, le=600, description="seconds a stop may take to tell the clients to go")] = 1.0
     endpoint: Annotated[
         str, Meta(pattern="^https?://[^/]", description="service that channel, master and viewer call")

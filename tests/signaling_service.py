@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -38,14 +38,21 @@ STATIC = Path(server.__file__).parent / "static"
 class Service:
     """A running service, its parts, and tokens for it."""
 
-    def __init__(self, listener: socket.socket, limits: Limits, quotas: Quotas, certificate: Path | None) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        limits: Limits,
+        quotas: Quotas,
+        certificate: Path | None,
+        now: Callable[[], float],
+    ) -> None:
         host, port = listener.getsockname()
         self.certificate = certificate
         self.address = f"{host}:{port}"
         self.store = SqliteStore(MEMORY)
         self.control = ControlPlane(self.store, ControlSettings(quotas=quotas), lambda: time.time_ns() // 1_000_000)
         self.presence = EmbeddedPresence("n")
-        self.hub = Hub(EmbeddedBus(), self.presence, limits, "n", time.monotonic)
+        self.hub = Hub(EmbeddedBus(), self.presence, limits, "n", now)
         self.control.on_deleted.append(self.hub.close_channel)
         self.control.on_updated.append(self.hub.update_channel)
         self.key = token.secret_key("k", b"0123456789abcdef0123456789abcdef")
@@ -133,11 +140,15 @@ async def signaling_service(
     quotas: Quotas | None = None,
     certificate: Path | None = None,
     ping_s: float = 20.0,
+    now: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Service]:
-    """Serve until the block ends; then nothing of it is left. `certificate` is a PEM file with its key, for TLS."""
+    """Serve until the block ends; then nothing of it is left. `certificate` is a PEM file with its key, for TLS.
+
+    `now` gives the seconds of the hub.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        service = Service(listener, limits or Limits.aws(), quotas or Quotas.relaxed(), certificate)
+        service = Service(listener, limits or Limits.aws(), quotas or Quotas.relaxed(), certificate, now)
         http = Server(service, ping_s)
         try:
             async with asyncio.TaskGroup() as group:

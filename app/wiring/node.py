@@ -57,7 +57,10 @@ class NodeOrder(msgspec.Struct, frozen=True):
 
 
 class Twists(msgspec.Struct, frozen=True):
-    """What an emulator does otherwise: the seconds that the hub lives in, and what is put around the server's parts."""
+    """What an emulator does otherwise: the seconds that the hub lives in, and what is put around the server's parts.
+
+    Where those seconds are moved by hand, no connection ends early: a test wants to know when.
+    """
 
     now: Callable[[], float] = time.monotonic
     parts: Callable[[server.Parts], server.Parts] = lambda parts: parts
@@ -132,13 +135,21 @@ class Node:
         self.hub = Hub(
             bus=EmbeddedBus(),
             presence=EmbeddedPresence(name),
-            limits=Limits.relaxed() if is_relaxed else Limits.aws(),
+            limits=self._limits(),
             node=name,
             now=self._twists.now,
         )
         self.control.on_deleted.append(self.hub.close_channel)
         self.control.on_updated.append(self.hub.update_channel)
         self.application = self._build(order)
+
+    def _limits(self) -> Limits:
+        limits = Limits.relaxed() if self._settings.limits_profile == "relaxed" else Limits.aws()
+        if self._settings.control_messages:
+            limits = limits.with_control_messages()
+        if self._twists.now is not time.monotonic:
+            limits = msgspec.structs.replace(limits, lifetime_jitter_s=0.0)
+        return limits
 
     def _build(self, order: NodeOrder) -> RequestCounter:
         tickets = Tickets()

@@ -24,8 +24,9 @@ from channels.auth.grant import Grant
 from channels.channel import Channel
 from channels.errors import AccessDeniedException, InternalFailureException, InvalidArgumentException, ServiceError
 from channels.names import ChannelArn, Role, parse_client_id
-from channels.signaling.hub import TOO_SLOW, Hub
+from channels.signaling.hub import Hub
 from channels.signaling.members import Connect, Member
+from channels.signaling.protocol import TOO_SLOW
 
 ARN_PARAMETER: Final = "X-Amz-ChannelARN"
 CLIENT_ID_PARAMETER: Final = "X-Amz-ClientId"

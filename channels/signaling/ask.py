@@ -19,9 +19,10 @@ from channels.errors import (
 )
 from channels.service import service_error
 from channels.signaling import messages
-from channels.signaling.hub import NORMAL, POLICY_VIOLATION, Hub
+from channels.signaling.hub import Hub
 from channels.signaling.members import Connect
 from channels.signaling.messages import Action, ClientMessage
+from channels.signaling.protocol import NORMAL, POLICY_VIOLATION
 
 _CORRELATION_ID: Final = "ask"
 Gone = Callable[[], Coroutine[Any, Any, None]]

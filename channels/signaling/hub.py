@@ -1,38 +1,26 @@
-"""The connections of one node: admission, direct relay between them, deadlines, drain. The truth about its sockets.
+"""The connections of one node: who comes in, when who has to go, drain. The truth about its sockets.
 
-What is not on this node goes through `exchange`; the rules of one connection are in `protocol`.
+What they say to each other goes through `relay`; the rules of one connection are in `protocol`.
 """
 
 import asyncio
-import itertools
 import random
-import secrets
 from collections.abc import Callable
-from typing import Final
 
 from channels.bus import Bus
 from channels.channel import Channel
-from channels.errors import ClientLimitExceededException, ServiceError, ServiceUnavailableException
+from channels.errors import ClientLimitExceededException, ServiceUnavailableException
 from channels.names import ChannelArn, Role
 from channels.presence import Admission, Presence
 from channels.signaling import messages
-from channels.signaling.exchange import Exchange
 from channels.signaling.gate import Gates, channel_is_full
 from channels.signaling.limits import Limits
 from channels.signaling.mailbox import InProcessMailbox, Mail, Mailbox
-from channels.signaling.members import Connect, Connection, Member, Members
-from channels.signaling.protocol import GOING_AWAY, MASTER, Address, Forward, Refuse, status_of
+from channels.signaling.members import Connect, Connection, Member
+from channels.signaling.messages import Event
+from channels.signaling.protocol import GOING_AWAY, POLICY_VIOLATION, Announce, Close, Forward, Refuse
+from channels.signaling.relay import Relay
 from channels.signaling.revoked import Revoked
-from channels.signaling.stats import HubStats
-from channels.signaling.timetable import Timetable
-
-_REPLACED: Final = {
-    Role.MASTER: "replaced by a newer master",
-    Role.VIEWER: "replaced by a newer connection of this client id",
-}
-NORMAL: Final = 1000
-POLICY_VIOLATION: Final = 1008
-TOO_SLOW: Final = 1008
 
 
 class Hub:
@@ -49,17 +37,14 @@ class Hub:
     ) -> None:
         self.limits = limits
         self._presence = presence
-        self._node = node
         self._now = now
         self._mailbox = InProcessMailbox(limits, now) if mailbox is None else mailbox
-        self._exchange = Exchange(node, bus, presence, self._mailbox, self)
-        self._members = Members()
+        self._relay = Relay(bus, presence, self._mailbox, limits, node, now)
+        self._exchange, self._timetable = self._relay.exchange, self._relay.timetable
+        self._members = self._relay.members
         self._gates = Gates(limits)
-        self._coming: set[str] = set()  # ids of connections that wait for their admission
-        self._timetable = Timetable(now)
         self._revoked = Revoked()
-        self.stats = HubStats()
-        self._ids = (f"{node}-{secrets.token_hex(4)}-{number}" for number in itertools.count())
+        self.stats = self._relay.stats
         self._is_draining = False
 
     @property
@@ -107,17 +92,16 @@ class Hub:
         UnrecognizedClientException (the credential was revoked since it was verified).
         """
         self._refuse_now(connect)
-        connection_id = next(self._ids)
-        self._coming.add(connection_id)
+        connection_id, coming = self._relay.next_id(), self._relay.coming
+        coming.add(connection_id)
         try:
             admission = await self._admit(connect, connection_id)
         finally:
-            is_replaced = connection_id not in self._coming
-            self._coming.discard(connection_id)
-        member = Member(connect, connection, admission.holder, connect.rules(self.limits, self._now()))
-        self._members.add(member)
-        self._count_members()
-        self._timetable.arm(member)
+            is_replaced = connection_id not in coming
+            coming.discard(connection_id)
+        rules = connect.rules(self.limits, self._now(), random.random())  # noqa: S311  # spreads load, hides nothing
+        member = Member(connect, connection, admission.holder, rules)
+        self._relay.add(member)
         self.stats.count_admission(member.role, "replaced" if admission.replaced else "admitted")
         try:
             if admission.replaced is not None:
@@ -125,9 +109,9 @@ class Hub:
                 await self._exchange.evict(admission.replaced)
             self._refuse_now(connect)  # it may have become so while we waited
             if is_replaced:
-                self.close_replaced(connection_id)
+                self._relay.close_replaced(connection_id)
             else:
-                await self._collect(member)
+                await self._relay.collect_for(member)
         except BaseException:
             await self.disconnect(member)
             raise
@@ -158,20 +142,19 @@ class Hub:
         if effect is None:
             return
         if type(effect) is Forward:
-            self._forward(member, effect, now)
+            self._relay.forward(member, effect, now)
         elif type(effect) is Refuse:
             self.stats.count_message(member.role, effect.action, effect.result)
             if effect.status is not None:
-                self._hand(member, messages.encode_status(effect.status))
+                self._relay.give(member, messages.encode_status(effect.status))
 
     def close(self, member: Member, code: int, reason: str) -> None:
         """Close a connection; nothing is delivered to it any more. Its owner gives the slot back."""
-        self._forget(member)
-        member.connection.close(code, reason)
+        self._relay.close(member, code, reason)
 
     async def disconnect(self, member: Member) -> None:
         """Forget a connection whose socket is gone and give its slot back. Twice is harmless."""
-        self._forget(member)
+        self._relay.forget(member)
         if member.address.role is Role.VIEWER:
             await self._mailbox.remember(member.channel, member.address.client_id, member.ttl_s)
         await self._presence.leave(member.channel, member.holder)
@@ -179,7 +162,7 @@ class Hub:
     def close_channel(self, arn: ChannelArn, code: int = GOING_AWAY, reason: str = "the channel was deleted") -> None:
         """Close the channel's connections on every node and drop what is held for it."""
         channel = str(arn)
-        self.close_here(channel, code, reason)
+        self._relay.close_here(channel, code, reason)
         self._exchange.close_channel(channel, code, reason)
 
     def update_channel(self, channel: Channel) -> None:
@@ -206,12 +189,26 @@ class Hub:
         self.expire()
         self._timetable.look_again()
 
+    def announce(self, arn: ChannelArn | None, event: Event) -> int:
+        """Tell this node's connections to a channel, or all of them; how many were told.
+
+        Nobody is told anything unless control messages are switched on (`Limits.go_away_s`): either event freezes a
+        stock C SDK 1.14 for good, while the 1001 that follows in any case makes it reconnect.
+        """
+        if self.limits.go_away_s is None:
+            return 0
+        members = tuple(self._members) if arn is None else self._members.of(str(arn))
+        frame = messages.encode_event(event)
+        return sum(self._relay.give(member, frame) for member in members)
+
     async def drain(self, over_s: float) -> None:
         """Admit nobody any more and close all connections with 1001, spread evenly with jitter over `over_s`.
 
-        Slots are given back first, so that a client that reconnects elsewhere finds its own free.
+        Slots are given back first, so that a client that reconnects elsewhere finds its own free. Where control
+        messages are switched on, GO_AWAY comes first.
         """
         self._is_draining = True
+        self.announce(None, Event.GO_AWAY)
         members = list(self._members)
         random.shuffle(members)
         step_s = over_s / len(members) if members else 0.0
@@ -232,134 +229,6 @@ class Hub:
         self._gates.tidy(now)
         self._revoked.tidy(now)
 
-    # What the exchange asks for
-
-    def deliver(self, mail: Mail) -> bool:
-        """Hand the mail to a recipient on this node; False when there is none."""
-        member = self._members.find(mail.channel, mail.recipient)
-        if member is None:
-            return False
-        if self._hand(member, mail.frame):
-            self.count(mail, "relayed")
-        else:
-            self.answer(mail, _too_slow(), "slow")
-        return True
-
-    async def collect(self, channel: str, recipient: Address) -> None:
-        """Bring a recipient on this node what the mailbox holds for it."""
-        member = self._members.find(channel, recipient)
-        if member is not None:
-            await self._collect(member)
-
-    def keep_time(self, mail: Mail) -> None:
-        """Report the mail's expiry when its time is over, unless a newer one takes its place."""
-        self._timetable.keep(mail)
-
-    def answer(self, mail: Mail, error: ServiceError, result: str) -> None:
-        """Count the failure, and tell the sender if it gave a correlation id."""
-        self.count(mail, result)
-        if not mail.correlation_id:
-            return
-        frame = messages.encode_status(status_of(error, mail.correlation_id))
-        if mail.node == self._node:
-            self.hand(mail.connection_id, frame)
-        else:
-            self._exchange.answer(mail, frame)
-
-    def hand(self, connection_id: str, frame: bytes) -> None:
-        """Give a frame to a connection of this node, if it is still there."""
-        member = self._members.get(connection_id)
-        if member is not None:
-            self._hand(member, frame)
-
-    def has(self, channel: str, recipient: Address, fence: int) -> bool:
-        """Whether the recipient is here and holds its slot with this very fence."""
-        member = self._members.find(channel, recipient)
-        return member is not None and member.holder.fence == fence
-
-    def close_replaced(self, connection_id: str) -> None:
-        """A newer connection took the slot of this one, perhaps before this one heard that it had it."""
-        self._coming.discard(connection_id)
-        member = self._members.get(connection_id)
-        if member is not None:
-            self.close(member, NORMAL, _REPLACED[member.address.role])
-
-    def close_here(self, channel: str, code: int, reason: str) -> None:
-        """Close the connections of a channel on this node."""
-        for member in self._members.of(channel):
-            self.close(member, code, reason)
-
-    def count(self, mail: Mail, result: str) -> None:
-        """Count the outcome of a mail."""
-        self.stats.count_message(mail.sender.role.value.lower(), mail.action.value, result)
-
-    # Relay
-
-    def _forward(self, member: Member, forward: Forward, now: float) -> None:
-        message, recipient = forward.message, forward.recipient
-        frame = messages.encode(message, member.address.client_id if recipient is MASTER else None)
-        target = self._members.find(member.channel, recipient)
-        if target is None or self._exchange.is_busy(member.channel, recipient):
-            self._exchange.send(self._mail(member, forward, frame))
-        elif self._hand(target, frame):
-            self.stats.count_message(member.role, message.action.value, "relayed")
-            self.stats.observe_delivery(self._now() - now)
-        else:
-            self.answer(self._mail(member, forward, frame), _too_slow(), "slow")
-
-    def _mail(self, member: Member, forward: Forward, frame: bytes) -> Mail:
-        return Mail(
-            id=next(self._ids),
-            channel=member.channel,
-            recipient=forward.recipient,
-            sender=member.address,
-            action=forward.message.action,
-            frame=frame,
-            correlation_id=forward.message.correlation_id,
-            ttl_s=member.ttl_s,
-            node=self._node,
-            connection_id=member.id,
-        )
-
-    def _hand(self, member: Member, frame: bytes) -> bool:
-        """Give a frame to a connection of this node, after what is held for it; one that is too slow is closed."""
-        if not member.waits:
-            return self._push(member, frame)
-        if member.wait(frame, self.limits.queued_bytes_per_connection):
-            return True
-        self._too_slow(member)
-        return False
-
-    def _push(self, member: Member, frame: bytes) -> bool:
-        if member.connection.send(frame):
-            member.rules.touch(self._now())
-            return True
-        self._too_slow(member)
-        return False
-
-    def _too_slow(self, member: Member) -> None:
-        if self._members.get(member.id) is not None:
-            self.stats.slow_closed += 1
-            self.close(member, TOO_SLOW, "too slow")
-
-    async def _collect(self, member: Member) -> None:
-        """Deliver what is held; what is relayed meanwhile comes after it."""
-        member.waits += 1
-        try:
-            mails = await self._mailbox.take(member.channel, member.address)
-        finally:
-            member.waits -= 1
-        is_gone = self._members.get(member.id) is None
-        for mail in mails:
-            self._timetable.stop_keeping(mail)
-            if is_gone:
-                self._exchange.pass_on(mail)  # closed meanwhile: it is for whoever comes next
-            elif not self._push(member, mail.frame):
-                self.answer(mail, _too_slow(), "slow")
-        if not member.waits:
-            for frame in member.release():
-                self._push(member, frame)
-
     # Coming and going
 
     def _refuse_now(self, connect: Connect) -> None:
@@ -370,25 +239,14 @@ class Hub:
         if self._is_draining:
             raise ServiceUnavailableException("this node is going away: connect again, another one answers")
 
-    def _forget(self, member: Member) -> None:
-        self._members.remove(member)
-        self._count_members()
-        self._timetable.forget(member)
-
-    def _count_members(self) -> None:
-        self.stats.masters = self._members.masters
-        self.stats.viewers = len(self._members) - self._members.masters
-
     def _expire(self, member_id: str, now: float) -> None:
         member = self._members.get(member_id)
         if member is None:
             return
-        close = member.rules.expire(now)
-        if close is None:
-            self._timetable.arm(member)
-        else:
-            self.close(member, close.code, close.reason)
-
-
-def _too_slow() -> ServiceError:
-    return ServiceUnavailableException("the recipient does not read what it is sent and was closed: send it again")
+        due = member.rules.expire(now)
+        if type(due) is Close:
+            self.close(member, due.code, due.reason)
+            return
+        if type(due) is Announce:
+            self._relay.give(member, messages.encode_event(due.event))
+        self._timetable.arm(member)

@@ -3,6 +3,7 @@
 Source: service quotas of the KVS developer guide; sizes of our own tables where AWS names none.
 """
 
+import math
 from typing import Final
 
 import msgspec
@@ -11,6 +12,7 @@ from channels.bucket import Bucket
 from channels.signaling.messages import FRAME_LIMIT
 
 FRAME_OVERHEAD: Final = 700  # JSON around a payload: type, keys, a sender id of 256 characters
+_GO_AWAY_S: Final = 60.0  # AWS: grace period of GO_AWAY
 _PAYLOAD_MAX: Final = FRAME_LIMIT - FRAME_OVERHEAD
 
 
@@ -40,6 +42,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     candidates: Rate | None = Rate(20, 30)
     payload_characters: int = 16_000
     lifetime_s: float | None = 3600.0
+    # Each connection ends up to this much earlier, so that those that began together don't reconnect together.
+    lifetime_jitter_s: float = 60.0
+    # So long before its lifetime ends a connection is told GO_AWAY; None tells none: a stock C SDK freezes on it.
+    go_away_s: float | None = None
     idle_s: float | None = 600.0
     held_messages_per_pair: int = 64
     held_bytes_per_pair: int = 256 * 1024
@@ -49,6 +55,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not 0 < self.payload_characters <= _PAYLOAD_MAX:
             raise ValueError(f"payload_characters: {self.payload_characters} is not 1 to {_PAYLOAD_MAX}")
+
+    def lifetime_after(self, early: float) -> float:
+        """The lifetime of one connection when `early` (0 to 1) of the jitter is taken off; infinite without a limit."""
+        lifetime_s = math.inf if self.lifetime_s is None else self.lifetime_s
+        return lifetime_s - early * min(self.lifetime_jitter_s, lifetime_s)
 
     @classmethod
     def aws(cls) -> "Limits":
@@ -68,6 +79,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             lifetime_s=None,
             idle_s=None,
         )
+
+    def with_control_messages(self) -> "Limits":
+        """The same limits for clients that all bear GO_AWAY: told as early as AWS does."""
+        return msgspec.structs.replace(self, go_away_s=_GO_AWAY_S)
 
 
 class Meter(Bucket):

@@ -36,12 +36,12 @@ class Connect(msgspec.Struct, frozen=True):
     credential_ids: tuple[str, ...] = ()
     lifetime_s: float | None = None
 
-    def rules(self, limits: Limits, now: float) -> Rules:
-        """The rules of this connection from `now` on."""
+    def rules(self, limits: Limits, now: float, early: float = 0.0) -> Rules:
+        """The rules of this connection from `now` on; `early` as in Rules. A lifetime of its own has no jitter."""
         if self.lifetime_s is not None:
-            lifetime_s = self.lifetime_s if limits.lifetime_s is None else min(self.lifetime_s, limits.lifetime_s)
-            limits = msgspec.structs.replace(limits, lifetime_s=lifetime_s)
-        return Rules(self.role, limits, now, self.expires_at)
+            lifetime_s = min(self.lifetime_s, limits.lifetime_after(0.0))
+            limits = msgspec.structs.replace(limits, lifetime_s=lifetime_s, lifetime_jitter_s=0.0, go_away_s=None)
+        return Rules(self.role, limits, now, self.expires_at, early)
 
 
 class Member:

@@ -23,6 +23,15 @@ class Action(enum.Enum):
     ICE_CANDIDATE = "ICE_CANDIDATE"
 
 
+class Event(enum.Enum):
+    """What the server may tell a client beside its messages. Both deadlock a stock C SDK 1.14: its listener waits
+    for itself, the socket stays open and never speaks again. So nothing sends them unless the operator says so.
+    """
+
+    GO_AWAY = "GO_AWAY"
+    RECONNECT_ICE_SERVER = "RECONNECT_ICE_SERVER"
+
+
 class ClientMessage(msgspec.Struct, frozen=True, gc=False):
     """One client frame. `payload` is base64 as it came, never decoded; `recipient` is "" when the frame has none."""
 
@@ -179,6 +188,11 @@ def encode_status(status: Status) -> bytes:
     if len(status.description) > _DESCRIPTION_LIMIT:
         status = msgspec.structs.replace(status, description=status.description[:_DESCRIPTION_LIMIT])
     return _encoder.encode(ServerMessage("", "STATUS_RESPONSE", None, status))
+
+
+def encode_event(event: Event) -> bytes:
+    """The frame of an event; its payload is empty, but there (the Python sample wants the key)."""
+    return _encoder.encode(ServerMessage("", event.value))
 
 
 def encode_client(message: ClientMessage) -> str:

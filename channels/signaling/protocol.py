@@ -17,7 +17,7 @@ from channels.errors import (
 from channels.names import Role, parse_client_id
 from channels.signaling import messages
 from channels.signaling.limits import Limits, Meter, Rate
-from channels.signaling.messages import Action, ClientMessage, FrameError, Status
+from channels.signaling.messages import Action, ClientMessage, Event, FrameError, Status
 
 _MALFORMED: Final = Rate(5, 20)  # how many answers a client gets to frames that break the rules
 _RATE_NAMES: Final = {
@@ -25,7 +25,11 @@ _RATE_NAMES: Final = {
     Action.SDP_ANSWER: "answers_per_second",
     Action.ICE_CANDIDATE: "candidates_per_second",
 }
+# Close codes (RFC 6455, 7.4.1); a client of KVS meets no others from us.
+NORMAL: Final = 1000
 GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
+TOO_SLOW: Final = 1008
 
 
 class Address(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +64,12 @@ class Close(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
+class Announce(msgspec.Struct, frozen=True, gc=False):
+    """Tell the client what is about to happen."""
+
+    event: Event
+
+
 Effect = Forward | Refuse | Close
 
 
@@ -69,15 +79,36 @@ def status_of(error: ServiceError, correlation_id: str) -> Status:
 
 
 class Rules:
-    """One connection's side of the protocol: its rates, its idle time and its end."""
+    """One connection's side of the protocol: its rates, its idle time and its end.
 
-    __slots__ = ("_expires_at", "_heard_at", "_lifetime_at", "_limits", "_malformed", "_meters", "_pairs", "role")
+    `early` is 0 to 1: which part of the limits' jitter is taken from the lifetime, so that connections that began
+    together don't end together.
+    """
 
-    def __init__(self, role: Role, limits: Limits, now: float, expires_at: float | None = None) -> None:
+    __slots__ = (
+        "_expires_at",
+        "_go_away_at",
+        "_heard_at",
+        "_lifetime_at",
+        "_limits",
+        "_malformed",
+        "_meters",
+        "_pairs",
+        "role",
+    )
+
+    def __init__(
+        self, role: Role, limits: Limits, now: float, expires_at: float | None = None, early: float = 0.0
+    ) -> None:
         self.role = role
         self._limits = limits
         self._heard_at = now
-        self._lifetime_at = None if limits.lifetime_s is None else now + limits.lifetime_s
+        self._lifetime_at = None if limits.lifetime_s is None else now + limits.lifetime_after(early)
+        self._go_away_at = (
+            None
+            if self._lifetime_at is None or limits.go_away_s is None
+            else max(now, self._lifetime_at - limits.go_away_s)
+        )
         self._expires_at = expires_at
         # The master answers every viewer, so its burst is that of one viewer times the viewers; the rate stays.
         crowd = limits.viewers_per_channel if role is Role.MASTER else 1
@@ -113,11 +144,11 @@ class Rules:
 
     def next_deadline(self) -> float | None:
         """When `expire` has to be asked, in monotonic seconds."""
-        ends = [when for when in (self._idle_at(), self._lifetime_at, self._expires_at) if when is not None]
-        return min(ends, default=None)
+        times = (self._idle_at(), self._go_away_at, self._lifetime_at, self._expires_at)
+        return min((when for when in times if when is not None), default=None)
 
-    def expire(self, now: float) -> Close | None:
-        """The close that is due at `now`, if any."""
+    def expire(self, now: float) -> Close | Announce | None:
+        """What is due at `now`, if anything is. An announcement comes once, and before no close that is due."""
         if self._lifetime_at is not None and now >= self._lifetime_at:
             return Close(GOING_AWAY, "the lifetime of a connection is over")
         if self._expires_at is not None and now >= self._expires_at:
@@ -125,6 +156,9 @@ class Rules:
         idle_at = self._idle_at()
         if idle_at is not None and now >= idle_at:
             return Close(GOING_AWAY, f"idle for {self._limits.idle_s:g} s")
+        if self._go_away_at is not None and now >= self._go_away_at:
+            self._go_away_at = None
+            return Announce(Event.GO_AWAY)
         return None
 
     def _idle_at(self) -> float | None:

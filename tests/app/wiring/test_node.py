@@ -20,6 +20,7 @@ from channels.control import public_version
 from channels.embedded.store import MEMORY
 from channels.names import Role
 from channels.signaling.client import ClientSettings, ConnectionEndedError, SignalingClient
+from channels.signaling.limits import Limits
 
 pytestmark = pytest.mark.slow
 SETTINGS = Settings(turn_port=0, drain_s=0.05)
@@ -159,3 +160,22 @@ async def test_a_twist_gets_the_parts_and_sets_the_time_of_the_hub() -> None:
         await asyncio.to_thread(turn.abandon)
     assert "CreateSignalingChannel" in {operation.name for operation in seen[0].operations}
     assert node.hub._now() == 5.0
+    assert node.hub.limits.lifetime_jitter_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "limits"),
+    [
+        (SETTINGS, Limits.aws()),
+        (Settings(limits_profile="relaxed"), Limits.relaxed()),
+        (Settings(control_messages=True), Limits(go_away_s=60.0)),
+    ],
+)
+async def test_the_limits_are_those_of_the_settings(settings: Settings, limits: Limits) -> None:
+    turn = Child("turn", (sys.executable, "-c", ""))
+    try:
+        node = Node(NodeOrder(settings, MEMORY, (KEY,), SECRET), turn)
+        node.store.close()
+    finally:
+        await asyncio.to_thread(turn.abandon)
+    assert node.hub.limits == limits

@@ -10,9 +10,10 @@ from channels.errors import ClientLimitExceededException, ServiceUnavailableExce
 from channels.names import Role
 from channels.presence import Admission
 from channels.signaling import envelope
-from channels.signaling.hub import TOO_SLOW
 from channels.signaling.limits import Limits, Rate
 from channels.signaling.members import Connect
+from channels.signaling.messages import Event
+from channels.signaling.protocol import TOO_SLOW
 from tests.channels.signaling.rig import Node, Recorder, channel, cluster, running
 
 
@@ -403,7 +404,7 @@ async def test_a_deleted_channel_closes_its_connections_everywhere(nodes: tuple[
 
 
 async def test_idle_and_old_connections_are_closed_on_time() -> None:
-    (node,) = cluster()
+    (node,) = cluster(Limits(lifetime_jitter_s=0.0))
     async with running(node):
         start = node.clock.now
         _, at_idle = await node.viewer("idle")
@@ -418,6 +419,46 @@ async def test_idle_and_old_connections_are_closed_on_time() -> None:
         node.hub.expire()
 
     assert at_busy.closed == (1001, "the lifetime of a connection is over")
+
+
+async def test_a_fleet_that_came_together_is_closed_over_a_minute_and_never_late() -> None:
+    (node,) = cluster(Limits(idle_s=None, viewers_per_channel=50, viewer_connects=None))
+    async with running(node):
+        start = node.clock.now
+        fleet = [(await node.viewer(f"v{number}"))[1] for number in range(50)]
+        open_at = []
+        for after_s in (3539.0, 3570.0, 3600.0):
+            node.clock.now = start + after_s
+            node.hub.expire()
+            open_at.append(sum(recorder.closed is None for recorder in fleet))
+
+    assert open_at[0] == 50
+    assert 5 < open_at[1] < 45
+    assert open_at[2] == 0
+
+
+async def test_go_away_is_sent_only_where_it_is_switched_on() -> None:
+    (quiet,), (loud,) = cluster(), cluster(Limits(lifetime_jitter_s=0.0, idle_s=None).with_control_messages())
+    async with running(quiet, loud):
+        for node in (quiet, loud):
+            _, recorder = await node.master()
+            assert node.hub.announce(None, Event.RECONNECT_ICE_SERVER) == (1 if node is loud else 0)
+            assert node.hub.announce(channel("other").arn, Event.GO_AWAY) == 0
+            node.clock.now += 3540.0
+            node.hub.clock_moved(3540.0)
+            if node is loud:
+                assert recorder.frames == [
+                    {"messagePayload": "", "messageType": "RECONNECT_ICE_SERVER"},
+                    {"messagePayload": "", "messageType": "GO_AWAY"},
+                ]
+                assert recorder.closed is None
+                node.clock.now += 60.0
+                node.hub.expire()
+                assert recorder.closed == (1001, "the lifetime of a connection is over")
+                _, recorder = await node.master()
+            await node.hub.drain(0.0)
+            assert recorder.frames == ([{"messagePayload": "", "messageType": "GO_AWAY"}] if node is loud else [])
+            assert recorder.closed is not None
 
 
 async def test_a_moved_clock_ends_what_is_due_but_no_credential_early() -> None:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from channels.signaling.limits import Limits, Meter, Rate
@@ -56,3 +58,16 @@ def test_a_token_given_back_can_be_taken_again_but_never_overfills() -> None:
 
     assert meter.take(0.0) == 0.0
     assert meter.take(0.0) > 0.0
+
+
+def test_a_connection_ends_up_to_a_minute_before_its_lifetime_and_never_after() -> None:
+    limits = Limits.aws()
+    assert [limits.lifetime_after(early) for early in (0.0, 0.5, 1.0)] == [3600.0, 3570.0, 3540.0]
+    assert Limits(lifetime_s=10.0).lifetime_after(1.0) == 0.0
+    assert Limits.relaxed().lifetime_after(1.0) == math.inf
+
+
+def test_no_client_is_told_to_go_unless_it_is_switched_on() -> None:
+    assert Limits.aws().go_away_s is None
+    assert Limits.relaxed().go_away_s is None
+    assert Limits.aws().with_control_messages() == Limits(go_away_s=60.0)

@@ -2,7 +2,7 @@ from channels.names import Role
 from channels.presence import Holder
 from channels.signaling.limits import Limits
 from channels.signaling.members import Connect, Member, Members
-from channels.signaling.protocol import MASTER, Address, Rules
+from channels.signaling.protocol import MASTER, Address, Close, Rules
 from tests.channels.signaling.rig import Recorder, channel
 
 
@@ -90,3 +90,14 @@ def test_the_bearers_of_a_credential_are_found_without_looking_at_the_others() -
     members.remove(parent)
     members.remove(other)
     assert members._by_credential == {}
+
+
+def test_a_connect_with_a_lifetime_of_its_own_ends_with_it_to_the_second() -> None:
+    brief = Connect(channel(), Role.VIEWER, "v1", lifetime_s=30.0)
+
+    for limits in (Limits.aws(), Limits.aws().with_control_messages(), Limits.relaxed()):
+        rules = brief.rules(limits, 100.0, 1.0)
+        assert rules.next_deadline() == 130.0
+        assert rules.expire(130.0) == Close(1001, "the lifetime of a connection is over")
+    assert brief.rules(Limits(lifetime_s=10.0), 100.0, 1.0).next_deadline() == 110.0
+    assert Connect(channel(), Role.VIEWER, "v1").rules(Limits(idle_s=None), 100.0, 1.0).next_deadline() == 3640.0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from channels.signaling import messages
 from channels.signaling.limits import Limits
-from channels.signaling.messages import FRAME_LIMIT, Action, ClientMessage, FrameError, Status
+from channels.signaling.messages import FRAME_LIMIT, Action, ClientMessage, Event, FrameError, Status
 
 CAP = 16_000
 IDS = st.text("abcXYZ019_.-", min_size=1, max_size=256)
@@ -188,3 +188,8 @@ def test_the_largest_frame_stays_under_what_the_c_sdk_takes() -> None:
 def test_any_server_bytes_are_a_message_or_the_one_error(frame: bytes) -> None:
     with contextlib.suppress(FrameError):
         messages.decode_server(frame)
+
+
+@pytest.mark.parametrize("event", Event)
+def test_an_event_has_an_empty_payload(event: Event) -> None:
+    assert messages.encode_event(event) == f'{{"messagePayload":"","messageType":"{event.value}"}}'.encode()

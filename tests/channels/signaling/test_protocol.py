@@ -5,8 +5,8 @@ import pytest
 
 from channels.names import Role
 from channels.signaling.limits import Limits
-from channels.signaling.messages import Action
-from channels.signaling.protocol import MASTER, Address, Close, Forward, Refuse, Rules
+from channels.signaling.messages import Action, Event
+from channels.signaling.protocol import MASTER, Address, Announce, Close, Forward, Refuse, Rules
 
 PAYLOAD = base64.b64encode(b"payload").decode()
 
@@ -179,6 +179,45 @@ def test_the_end_of_a_credential_moves_with_a_moved_clock_and_nothing_else_does(
     lasting = viewer()
     lasting.postpone_expiry(500.0)
     assert lasting.next_deadline() == 600.0
+
+
+@pytest.mark.parametrize(("early", "ends_at"), [(0.0, 3600.0), (0.25, 3585.0), (1.0, 3540.0)])
+def test_connections_that_began_together_end_apart(early: float, ends_at: float) -> None:
+    rules = Rules(Role.VIEWER, Limits(idle_s=None), 0.0, early=early)
+
+    assert rules.next_deadline() == ends_at
+    assert rules.expire(ends_at - 0.1) is None
+    assert rules.expire(ends_at) == Close(1001, "the lifetime of a connection is over")
+
+
+def test_go_away_comes_once_a_minute_before_the_end() -> None:
+    rules = Rules(Role.VIEWER, Limits(idle_s=None).with_control_messages(), 0.0, early=0.5)
+
+    assert rules.next_deadline() == 3510.0
+    assert rules.expire(3509.9) is None
+    assert rules.expire(3510.0) == Announce(Event.GO_AWAY)
+    assert rules.next_deadline() == 3570.0
+    assert rules.expire(3569.9) is None
+    assert rules.expire(3570.0) == Close(1001, "the lifetime of a connection is over")
+
+
+def test_a_connection_whose_end_has_come_is_closed_without_go_away() -> None:
+    rules = Rules(Role.VIEWER, Limits().with_control_messages(), 0.0)
+
+    assert rules.expire(7200.0) == Close(1001, "the lifetime of a connection is over")
+
+
+def test_an_hour_passes_by_its_deadlines() -> None:
+    """A busy connection through its whole life, from one deadline to the next."""
+    rules = Rules(Role.VIEWER, Limits.aws().with_control_messages(), 0.0)
+    now, seen = 0.0, []
+    while not (seen and isinstance(seen[-1], Close)):
+        now = rules.next_deadline() or 0.0
+        rules.receive("", now - 1.0)
+        due = rules.expire(now)
+        seen += [due] if due is not None else []
+
+    assert (now, [type(effect) for effect in seen]) == (3600.0, [Announce, Close])
 
 
 def test_a_credential_ends_a_connection_of_the_relaxed_profile_too() -> None:
