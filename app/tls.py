@@ -4,9 +4,11 @@ import datetime
 import logging
 import socket
 import ssl
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from cryptography import x509
@@ -19,6 +21,7 @@ from app.settings import BY_NAME, Settings, SettingsError
 log = logging.getLogger(__name__)
 
 HANDSHAKE_S = 10.0
+HANDSHAKES = 2_000  # unfinished ones at a time; each keeps about 50 KiB
 
 Stamp = tuple[tuple[int, int, int] | None, ...]
 
@@ -26,6 +29,50 @@ Stamp = tuple[tuple[int, int, int] | None, ...]
 def utc_now() -> datetime.datetime:
     """The wall clock."""
     return datetime.datetime.now(datetime.UTC)
+
+
+class HandshakeStats(msgspec.Struct):
+    """Handshakes that were begun, and connections closed because too many were unfinished."""
+
+    begun: int = 0
+    refused: int = 0
+
+
+class ReloadStats(msgspec.Struct):
+    """Changes of the certificate files by what came of them."""
+
+    loaded: int = 0
+    refused: int = 0
+
+
+class _Context(ssl.SSLContext):
+    """A server's context that has a bounded number of unfinished handshakes."""
+
+    _stats: HandshakeStats
+    _begun: list["weakref.ref[ssl.SSLObject]"]
+
+    @classmethod
+    def counted(cls, stats: HandshakeStats) -> "_Context":
+        """Return one that counts in `stats`."""
+        context = cls(ssl.PROTOCOL_TLS_SERVER)
+        context._stats, context._begun = stats, []
+        return context
+
+    def wrap_bio(self, *arguments: Any, **more: Any) -> ssl.SSLObject:
+        """Begin a handshake. Raises: ConnectionAbortedError, which ends the connection without a word."""
+        if len(self._begun) >= HANDSHAKES:
+            self._begun = [each for each in self._begun if _is_unfinished(each())]
+        if len(self._begun) >= HANDSHAKES:
+            self._stats.refused += 1
+            raise ConnectionAbortedError("too many handshakes are unfinished")
+        self._stats.begun += 1
+        begun = super().wrap_bio(*arguments, **more)
+        self._begun.append(weakref.ref(begun))
+        return begun
+
+
+def _is_unfinished(handshake: ssl.SSLObject | None) -> bool:
+    return handshake is not None and handshake.version() is None
 
 
 class TlsContext:
@@ -37,6 +84,8 @@ class TlsContext:
     """
 
     def __init__(self, pair: Pair, now: Callable[[], datetime.datetime] = utc_now) -> None:
+        self.handshakes = HandshakeStats()
+        self.reloads = ReloadStats()
         self._pair = pair
         self._now = now
         self._stamp = self._seen = _stamp(pair)
@@ -57,8 +106,10 @@ class TlsContext:
         try:
             self.certificate, self._newest = self._load()
         except CertificateError as error:
+            self.reloads.refused += 1
             log.warning("the new certificate is not used", extra={"reason": str(error)})
             return
+        self.reloads.loaded += 1
         end = self.certificate.not_valid_after_utc.isoformat()
         log.info("certificate loaded", extra={"serial": f"{self.certificate.serial_number:x}", "ends": end})
 
@@ -69,7 +120,7 @@ class TlsContext:
 
     def _load(self) -> tuple[x509.Certificate, ssl.SSLContext]:
         certificate = certificates.read_pair(self._pair, self._now())
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = _Context.counted(self.handshakes)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION  # a client could have us work without end
         context.set_alpn_protocols(["http/1.1"])

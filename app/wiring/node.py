@@ -89,6 +89,12 @@ class Listeners(msgspec.Struct, frozen=True):
         return _url("http", self.ops)
 
 
+def _tls_counters(listener: TlsListener | None) -> dict[str, msgspec.Struct]:
+    if listener is None:
+        return {}
+    return {"tls_handshakes": listener.tls.handshakes, "tls_certificate_changes": listener.tls.reloads}
+
+
 def _endpoints(settings: Settings) -> EndpointSettings:
     return EndpointSettings(
         public_host=settings.public_host or None,
@@ -202,7 +208,7 @@ class Node:
                 turn=lambda: self._turn.stats,
                 master=(lambda: master.stats) if master else None,
                 loop_lag_s=lambda: pulse.lag_s,
-                parts=self._counters,
+                parts=self._counters | _tls_counters(listeners.tls),
             )
         )
         checks = {"catalog": self._check_catalog, "turn": self._check_turn}

@@ -58,6 +58,8 @@ def test_tls_is_told_with_the_ca_and_survives_a_restart(tmp_path: Path) -> None:
             with urllib.request.urlopen(service.ready["https"] + "/", timeout=5, context=context) as answer:
                 assert answer.status == 200
             assert get(service.ready["http"] + "/")[0] == 200
+            metrics = get(service.ready["ops"] + "/metrics")[1]
+            assert b'heliograph_tls_handshakes_total{result="begun"} 1.0' in metrics
             seen.append(Path(service.ready["ca_file"]).read_bytes())
     assert seen[0] == seen[1]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from cryptography import x509
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -351,6 +352,25 @@ async def test_a_new_certificate_is_for_new_connections_and_old_ones_live(tmp_pa
             async with connect(url, ssl=client) as new:
                 assert serial(new) != serial(old)
             await asyncio.wait_for(await old.ping(), 2)
+
+
+def test_a_handshake_too_many_is_closed_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.tls.HANDSHAKES", 1)
+
+    async def connect_twice() -> None:
+        async with serving_tls(say_hello, tmp_path) as (port, *_):
+            _, waiting = await asyncio.open_connection("127.0.0.1", port)
+            reader, refused = await asyncio.open_connection("127.0.0.1", port)
+            async with asyncio.timeout(2):
+                assert await reader.read() == b""
+            waiting.close()
+            refused.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # what we serve with
+        runner.run(connect_twice())
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("first", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"])

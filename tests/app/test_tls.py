@@ -108,6 +108,7 @@ def test_a_broken_new_pair_is_told_once_and_the_old_one_goes_on(
     words = {"key": "is not the key of", "gone": "cannot be read", "garbage": "holds no PEM private key"}[harm]
     assert [(record.levelno, words in vars(record)["reason"]) for record in caplog.records] == [(logging.WARNING, True)]
     assert serial(tls, files.ca) == before
+    assert (tls.reloads.loaded, tls.reloads.refused) == (0, 1)
     files.pair.key.write_bytes(kept)
     after = renew(files)
     for _ in range(2):
@@ -127,6 +128,22 @@ def test_a_new_certificate_that_has_ended_is_not_used(
         tls.refresh()
     assert "ended on" in vars(caplog.records[0])["reason"]
     assert serial(tls, files.ca) == before
+
+
+def test_only_so_many_handshakes_are_unfinished_at_a_time(
+    files: DevelopmentFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.tls.HANDSHAKES", 3)
+    tls = TlsContext(files.pair)
+    begun = [tls.context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True) for _ in range(2)]
+    finished = [handshake(tls.context, trusting(files.ca)) for _ in range(5)]
+    begun.append(tls.context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True))
+    with pytest.raises(ConnectionAbortedError):
+        handshake(tls.context, trusting(files.ca))
+    assert (tls.handshakes.begun, tls.handshakes.refused) == (8, 1)
+    begun.pop()
+    finished.append(handshake(tls.context, trusting(files.ca)))
+    assert tls.handshakes.refused == 1
 
 
 def test_what_openssl_refuses_is_told(files: DevelopmentFiles, monkeypatch: pytest.MonkeyPatch) -> None:

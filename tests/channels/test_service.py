@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from channels.errors import (
     UnrecognizedClientException,
 )
 from channels.quotas import Quotas, Rates
-from channels.service import EndpointUnreachableError, ServiceClient, service_error
+from channels.service import EndpointUnreachableError, ServiceClient, in_words, service_error
 from tests.signaling_service import Service, signaling_service
 
 SECRET = "header.secret-claims.signature"
@@ -148,6 +149,12 @@ def test_an_endpoint_that_is_no_url_is_told(endpoint: str) -> None:
 def test_a_missing_scheme_is_told(endpoint: str) -> None:
     with pytest.raises(EndpointUnreachableError, match=r"http:// is missing"):
         ServiceClient(endpoint, SECRET)
+
+
+def test_a_certificate_that_is_not_trusted_is_told_with_the_remedy() -> None:
+    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED]")
+    error.verify_message = "self-signed certificate"
+    assert in_words(error) == "its certificate is not trusted, self-signed certificate: check SSL_CERT_FILE"
 
 
 async def test_tls_where_there_is_none_is_told_without_names_of_classes(service: Service) -> None:
