@@ -14,7 +14,7 @@ from typing import NoReturn, TypedDict
 
 import msgspec
 
-from app import settings
+from app import setting, settings
 from app.exits import MEANING, CommandError, Exit, cause, refusal
 from channels.errors import ServiceError
 
@@ -26,8 +26,8 @@ _ENDPOINTS = ("public_host", "public_scheme", "endpoint_wildcard")
 _LOGS = ("log_level", "log_format")
 _CLIENT = ("endpoint", "token", *_LOGS)
 _SERVE = (
-    *_ADDRESSES, *_TLS, *_RELAY, *_ENDPOINTS, *_NAMING, "account_channel_limit", "data_dir", "limits_profile",
-    "control_messages", "drain_s", *_LOGS,
+    *_ADDRESSES, *_TLS, *_RELAY, *_ENDPOINTS, "allowed_origins", *_NAMING, "account_channel_limit", "data_dir",
+    "limits_profile", "control_messages", "drain_s", *_LOGS, "audit_log",
 )  # fmt: skip
 _DEMO = tuple(name for name in _SERVE if name not in ("host", "data_dir", *_TLS, "public_scheme", "endpoint_wildcard"))
 
@@ -234,7 +234,7 @@ def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None
     group.add_argument("--config", metavar="FILE", help="TOML file with settings")
     for name in names:
         field = settings.BY_NAME[name]
-        default = settings.text_of(field.default)
+        default = setting.text_of(field.default)
         words = f"{field.help} (default: {default})" if default != "" else field.help
         nargs, const = ("?", "true") if field.type is bool else (None, None)
         # SUPPRESS: what the command line did not give is not there, so variable and file can speak
@@ -243,7 +243,7 @@ def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None
         )
 
 
-def _metavar(field: settings.Field) -> str:
+def _metavar(field: setting.Field) -> str:
     return {"integer": "N", "seconds": "S", "text": "TEXT", "list": "A,B"}.get(field.kind, field.kind)
 
 

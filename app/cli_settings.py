@@ -4,7 +4,8 @@ import argparse
 import json
 
 from app.exits import Exit
-from app.settings import FIELDS, Field, Loaded, Origin, text_of
+from app.setting import Field, text_of
+from app.settings import FIELDS, Loaded, Origin
 
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:

@@ -1,10 +1,14 @@
 """Log lines: JSON or text on stderr, one per event, in UTC, and no secret in any of them."""
 
 import logging
+import logging.handlers
+import os
 import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, Final, Literal, TextIO
 from urllib.parse import unquote_plus
 
@@ -16,6 +20,7 @@ Form = Literal["auto", "json", "text"]
 SHOWN_PARAMETERS: Final = frozenset(
     ("x-amz-channelarn", "x-amz-clientid", "x-amz-date", "x-amz-expires", "x-amz-signedheaders")
 )
+AUDIT: Final = "heliograph.audit"
 HIDDEN: Final = "***"
 _SERVER_LOGGERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 # Whatever the level: below these the libraries write whole headers, frames (SDP) and candidates' addresses.
@@ -165,6 +170,7 @@ def configure(level: str, form: Form = "json", stream: TextIO | None = None) -> 
     """
     handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
     handler.setFormatter(TextFormatter() if form == "text" else JsonFormatter())
+    handler.setLevel(level.upper())  # the audit log may have events below
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -181,3 +187,29 @@ def guard_libraries() -> None:
             logger.addFilter(RedactingFilter(least_level=logging.INFO))
     for name, least_level in _LEAST_LEVELS.items():
         logging.getLogger(name).setLevel(max(least_level, logging.getLogger().level))
+
+
+class _AuditFile(logging.handlers.WatchedFileHandler):
+    """Appends to a file that only its owner reads; one that was moved away or removed is made anew."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=_private)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def audit_to(path: Path) -> None:
+    """Append the audit log to this file as well, in JSON, whatever the level of the log.
+
+    Raises: OSError when the file cannot be opened.
+    """
+    handler = _AuditFile(path)
+    handler.setFormatter(JsonFormatter())
+    audit = logging.getLogger(AUDIT)
+    for old in audit.handlers[:]:
+        audit.removeHandler(old)
+        old.close()
+    audit.addHandler(handler)
+    audit.setLevel(logging.INFO)

@@ -7,23 +7,20 @@ Each field of Settings is one setting: its name, type, bounds and help stand in 
 import difflib
 import enum
 import ipaddress
-import math
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
 
-from app.exits import CommandError, Exit
+from app.setting import PREFIX, Field
+from app.setting import SettingsError as SettingsError
 
-PREFIX = "HELIOGRAPH_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
-HIDDEN = "********"
 _TYPO_LIKENESS = 0.85
-_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 _HOST = r"^(|([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?)\Z"  # with or without a port, or empty
 
@@ -31,16 +28,10 @@ _DNS_NAME = re.compile(
     r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z"
 )
 _WILDCARD = r"^(|\*\.[A-Za-z0-9.-]{1,240}(:[0-9]{1,5})?)\Z"
+_ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+/?")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 RelayPort = Annotated[int, Meta(ge=1024, le=65535)]
-
-
-class SettingsError(CommandError):
-    """A setting is wrong; the sentence names its key and what it may be."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, Exit.USAGE)
 
 
 class Origin(enum.Enum):
@@ -92,6 +83,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="*.NAME under which every host leads here: endpoint answers have a host for each role",
         ),
     ] = ""
+    allowed_origins: Annotated[
+        tuple[str, ...],
+        Meta(description="origins whose pages may open a websocket with a ticket, separated by commas; * for any"),
+    ] = ()
     region: Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="AWS region in ARNs")] = "us-west-2"
     account: Annotated[str, Meta(pattern=r"^[0-9]{12}\Z", description="account in ARNs, 12 digits")] = "000000000000"
     partition: Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="AWS partition in ARNs")] = "aws"
@@ -120,6 +115,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["auto", "json", "text"],
         Meta(description="form of the log lines on stderr; auto: json for serve and turn, else text"),
     ] = "auto"
+    audit_log: Annotated[
+        str, Meta(description="file that calls and connects are noted in, beside the log; empty: none")
+    ] = ""
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{f.name}={f.shown(getattr(self, f.name))!r}' for f in FIELDS)})"
@@ -128,117 +126,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def data_path(self) -> Path:
         """The data folder with `~` replaced."""
         return Path(self.data_dir).expanduser()
-
-
-class Field(msgspec.Struct, frozen=True):
-    """One setting as a table row: `kind` is the type in words, `constraints` its bounds and help."""
-
-    name: str
-    type: Any
-    default: object
-    constraints: tuple[Meta, ...]
-
-    @property
-    def key(self) -> str:
-        """The name as the specifications and error sentences write it."""
-        return self.name.upper()
-
-    @property
-    def variable(self) -> str:
-        """The environment variable of the setting."""
-        return PREFIX + self.key
-
-    @property
-    def flag(self) -> str:
-        """The command line flag of the setting."""
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def help(self) -> str:
-        """One line of help, without the default."""
-        return next(meta.description for meta in self.constraints if meta.description)
-
-    @property
-    def kind(self) -> str:
-        """The type in words."""
-        if get_origin(self.type) is Literal:
-            return "|".join(get_args(self.type))
-        return {bool: "true|false", int: "integer", float: "seconds", str: "text"}.get(self.type, "list")
-
-    def shown(self, value: object) -> object:
-        """Return `value` fit for eyes: secrets are masked."""
-        is_secret = any(meta.extra and meta.extra.get("is_secret") for meta in self.constraints)
-        return HIDDEN if is_secret and value else value
-
-    def parse(self, value: object) -> object:
-        """Turn a value of a flag, a variable or a file into the setting's type.
-
-        Raises: SettingsError.
-        """
-        if get_origin(self.type) is tuple:
-            return _list(self.key, value)
-        if get_origin(self.type) is Literal:
-            choices = get_args(self.type)
-            if value not in choices:
-                raise SettingsError(f"{self.key}: {value} is none of {', '.join(choices)}")
-            return value
-        if self.type is str:
-            return _text(self, value)
-        if self.type is bool:
-            return _truth(self, value)
-        return _number(self, value)
-
-
-def text_of(value: object) -> str:
-    """Return the value of a setting as a flag takes it: lists with commas, a switch as `true` or `false`."""
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _list(key: str, value: object) -> tuple[str, ...]:
-    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
-        raise SettingsError(f"{key}: {value!r} is not a list of texts")
-    return tuple(part for part in parts if part)
-
-
-def _text(field: Field, value: object) -> str:
-    if not isinstance(value, str):
-        raise SettingsError(f"{field.key}: {value!r} is not a text; put it into quotes")
-    try:
-        msgspec.convert(value, Annotated[(str, *field.constraints)])
-    except msgspec.ValidationError:
-        shown = field.shown(value)
-        words = f"it is the {field.help}"
-        if field.name == "endpoint" and "://" not in value:
-            words = f"http:// is missing: http://{value}"
-        raise SettingsError(f"{field.key}: {shown!r} is not allowed; {words}") from None
-    return value
-
-
-def _truth(field: Field, value: object) -> bool:
-    known = value if isinstance(value, bool) else _TRUTHS.get(value.lower()) if isinstance(value, str) else None
-    if known is None:
-        raise SettingsError(f"{field.key}: {value} is neither true nor false")
-    return known
-
-
-def _number(field: Field, value: object) -> float:
-    unit = "an integer" if field.type is int else "a number"
-    try:
-        number = field.type(value) if isinstance(value, str) else value
-    except ValueError:
-        raise SettingsError(f"{field.key}: {value} is not {unit}") from None
-    allowed = (int,) if field.type is int else (int, float)
-    if isinstance(number, bool) or not isinstance(number, allowed) or not math.isfinite(number):
-        raise SettingsError(f"{field.key}: {value} is not {unit}")
-    for meta in field.constraints:
-        if meta.ge is not None and number < meta.ge:
-            raise SettingsError(f"{field.key}: {value} is under {meta.ge}")
-        if meta.le is not None and number > meta.le:
-            raise SettingsError(f"{field.key}: {value} is over {meta.le}")
-    return field.type(number)  # type: ignore[no-any-return]  # int or float, seen above
 
 
 def _fields() -> tuple[Field, ...]:
@@ -293,6 +180,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], config: st
         values["data_dir"] = str(Path(environment["XDG_STATE_HOME"]) / "heliograph")
     settings = msgspec.convert(values, Settings)
     _check_together(settings)
+    _check_origins(settings)
     for name in ("allow_peer_cidrs", "host", "ops_host", "turn_advertised_address"):
         _check_addresses(BY_NAME[name], settings, _source(BY_NAME[name], origins[name], path))
     return Loaded(settings, origins, tuple(_misspelled(environment)), path)
@@ -384,6 +272,12 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _check_origins(settings: Settings) -> None:
+    for text in settings.allowed_origins:
+        if not _ORIGIN.fullmatch(text):
+            raise SettingsError(f"ALLOWED_ORIGINS: {text} is no origin; one looks like https://app.example.org")
 
 
 def _check_addresses(field: Field, settings: Settings, source: str) -> None:

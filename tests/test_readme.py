@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from app.settings import FIELDS, text_of
+from app.setting import text_of
+from app.settings import FIELDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from app import cli_settings
-from app.settings import FIELDS, HIDDEN, load
+from app.setting import HIDDEN
+from app.settings import FIELDS, load
 
 
 def shown(capsys: pytest.CaptureFixture[str], *, is_json: bool) -> str:

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -37,6 +38,11 @@ def untouched() -> Iterator[None]:
         logger.setLevel(before)
     for logger, before_filters, before_handlers, propagate in filters:
         logger.filters[:], logger.handlers[:], logger.propagate = before_filters, before_handlers, propagate
+    audit = logging.getLogger(logs.AUDIT)
+    audit.setLevel(logging.NOTSET)
+    for handler in audit.handlers[:]:
+        audit.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture
@@ -168,6 +174,38 @@ def test_configuring_again_replaces_and_the_level_counts(stream: io.StringIO) ->
     assert [line["event"] for line in lines(stream)] == ["yes"]
     assert len(logging.getLogger().handlers) == 1
     assert len(logging.getLogger("uvicorn.error").filters) == 1
+
+
+def audited(path: Path) -> list[str]:
+    return [json.loads(line)["event"] for line in path.read_text().splitlines()]
+
+
+def test_audit_file_is_private_and_gets_what_the_log_leaves_out(stream: io.StringIO, tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    logs.configure("warning", "text", stream)
+    logs.audit_to(path)
+    logging.getLogger(logs.AUDIT).info("called", extra={"reason": f"wrong: {JWT}"})
+    logging.getLogger("x").info("no audit")
+    assert audited(path) == ["called"]
+    assert JWT not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert stream.getvalue() == ""
+
+
+def test_audit_file_that_was_moved_away_is_made_anew_and_one_that_is_there_is_kept(
+    untouched: None, tmp_path: Path
+) -> None:
+    path, rotated = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
+    audit = logging.getLogger(logs.AUDIT)
+    logs.audit_to(path)
+    audit.info("first")
+    path.rename(rotated)
+    audit.info("second")
+    logs.audit_to(path)
+    audit.info("third")
+    assert (audited(rotated), audited(path)) == (["first"], ["second", "third"])
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(audit.handlers) == 1
 
 
 def test_debug_lines_of_libraries_stay_out(stream: io.StringIO) -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from app import settings
 from app.cli import build_parser
-from app.settings import FIELDS, Field, Origin, Settings, SettingsError, load
+from app.setting import HIDDEN
+from app.settings import FIELDS, Origin, Settings, SettingsError, load
 
 
 def test_defaults_are_those_of_the_manual() -> None:
@@ -141,20 +142,6 @@ def test_the_data_folder_follows_the_state_home_of_the_desktop() -> None:
     assert load({}, {}).settings.data_path == Path.home() / ".local/state/heliograph"
 
 
-@pytest.mark.parametrize(
-    ("given", "value"),
-    [("true", True), ("Yes", True), ("1", True), (True, True), ("FALSE", False), ("no", False), ("0", False)],
-)
-def test_a_switch_is_true_or_false(given: object, value: bool) -> None:
-    assert Field("tls", bool, False, ()).parse(given) is value
-
-
-@pytest.mark.parametrize("given", ["on", "", 1, None, "2"])
-def test_what_is_neither_true_nor_false_is_told(given: object) -> None:
-    with pytest.raises(SettingsError, match=f"^TLS: {given} is neither true nor false"):
-        Field("tls", bool, False, ()).parse(given)
-
-
 def test_lists_come_from_texts_and_files(tmp_path: Path) -> None:
     assert load({"allow_peer_cidrs": "10.0.0.0/8, fd00::/8"}, {}).settings.allow_peer_cidrs == (
         "10.0.0.0/8",
@@ -163,6 +150,17 @@ def test_lists_come_from_texts_and_files(tmp_path: Path) -> None:
     file = tmp_path / "heliograph.toml"
     file.write_text('allow_peer_cidrs = ["10.0.0.0/8"]')
     assert load({}, {}, str(file)).settings.allow_peer_cidrs == ("10.0.0.0/8",)
+
+
+@pytest.mark.parametrize("given", ["*", "null", "https://app.example.org", "http://localhost:3000/", "app://local"])
+def test_an_origin_has_scheme_and_host(given: str) -> None:
+    assert load({"allowed_origins": given}, {}).settings.allowed_origins == (given,)
+
+
+@pytest.mark.parametrize("given", ["app.example.org", "https://", "https://app.example.org/page", "https://a b"])
+def test_what_is_no_origin_is_told(given: str) -> None:
+    with pytest.raises(SettingsError, match=r"^ALLOWED_ORIGINS: .* is no origin; one looks like"):
+        load({"allowed_origins": given}, {})
 
 
 @pytest.mark.parametrize("host", ["", "kvs.example.com", "kvs.example.com:8443", "[2001:db8::1]:8443", "10.0.0.1"])
@@ -181,7 +179,7 @@ def test_a_wildcard_name_is_one(name: str) -> None:
 def test_the_token_never_shows() -> None:
     loaded = load({"token": "abc.def.ghi"}, {})
     assert "abc.def.ghi" not in repr(loaded)
-    assert settings.BY_NAME["token"].shown(loaded.settings.token) == settings.HIDDEN
+    assert settings.BY_NAME["token"].shown(loaded.settings.token) == HIDDEN
 
 
 def test_every_setting_says_what_it_is() -> None:

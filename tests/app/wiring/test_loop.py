@@ -1,11 +1,14 @@
 import asyncio
+import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import uvloop
 
-from app.settings import Settings
+from app.logs import AUDIT
+from app.settings import Settings, SettingsError
 from app.wiring import loop
 
 
@@ -16,6 +19,11 @@ def logging_as_before() -> Iterator[None]:
     yield
     root.setLevel(level)
     root.handlers[:] = handlers
+    audit = logging.getLogger(AUDIT)
+    audit.setLevel(logging.NOTSET)
+    for handler in audit.handlers[:]:
+        audit.removeHandler(handler)
+        handler.close()
 
 
 def test_work_runs_on_the_fast_loop_with_the_logs_of_the_settings(logging_as_before: None) -> None:
@@ -26,3 +34,22 @@ def test_work_runs_on_the_fast_loop_with_the_logs_of_the_settings(logging_as_bef
 
     loop.run(Settings(log_level="info"), work())
     assert seen == [uvloop.Loop, logging.INFO]
+
+
+async def note() -> None:
+    logging.getLogger(AUDIT).info("called", extra={"subject": "alice"})
+
+
+def test_audit_log_is_written_whatever_the_level_of_the_log(
+    logging_as_before: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    loop.run(Settings(log_level="error", audit_log=str(path)), note())
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line)["subject"] == "alice"
+    assert capsys.readouterr().err == ""
+
+
+def test_audit_log_that_cannot_be_written_stops_the_start(logging_as_before: None, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"AUDIT_LOG: .* cannot be written: No such file"):
+        loop.run(Settings(audit_log=str(tmp_path / "none" / "audit.jsonl")), note())

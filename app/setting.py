@@ -1,0 +1,131 @@
+"""One setting as a row of a table, and how a text becomes its value. Knows no setting by name but `endpoint`."""
+
+import math
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from app.exits import CommandError, Exit
+
+PREFIX = "HELIOGRAPH_"
+HIDDEN = "********"
+_TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class SettingsError(CommandError):
+    """A setting is wrong; the sentence names its key and what it may be."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Exit.USAGE)
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One setting as a table row: `kind` is the type in words, `constraints` its bounds and help."""
+
+    name: str
+    type: Any
+    default: object
+    constraints: tuple[Meta, ...]
+
+    @property
+    def key(self) -> str:
+        """The name as the specifications and error sentences write it."""
+        return self.name.upper()
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of the setting."""
+        return PREFIX + self.key
+
+    @property
+    def flag(self) -> str:
+        """The command line flag of the setting."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def help(self) -> str:
+        """One line of help, without the default."""
+        return next(meta.description for meta in self.constraints if meta.description)
+
+    @property
+    def kind(self) -> str:
+        """The type in words."""
+        if get_origin(self.type) is Literal:
+            return "|".join(get_args(self.type))
+        return {bool: "true|false", int: "integer", float: "seconds", str: "text"}.get(self.type, "list")
+
+    def shown(self, value: object) -> object:
+        """Return `value` fit for eyes: secrets are masked."""
+        is_secret = any(meta.extra and meta.extra.get("is_secret") for meta in self.constraints)
+        return HIDDEN if is_secret and value else value
+
+    def parse(self, value: object) -> object:
+        """Turn a value of a flag, a variable or a file into the setting's type.
+
+        Raises: SettingsError.
+        """
+        if get_origin(self.type) is tuple:
+            return _list(self.key, value)
+        if get_origin(self.type) is Literal:
+            choices = get_args(self.type)
+            if value not in choices:
+                raise SettingsError(f"{self.key}: {value} is none of {', '.join(choices)}")
+            return value
+        if self.type is str:
+            return _text(self, value)
+        if self.type is bool:
+            return _truth(self, value)
+        return _number(self, value)
+
+
+def text_of(value: object) -> str:
+    """Return the value of a setting as a flag takes it: lists with commas, a switch as `true` or `false`."""
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _list(key: str, value: object) -> tuple[str, ...]:
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise SettingsError(f"{key}: {value!r} is not a list of texts")
+    return tuple(part for part in parts if part)
+
+
+def _text(field: Field, value: object) -> str:
+    if not isinstance(value, str):
+        raise SettingsError(f"{field.key}: {value!r} is not a text; put it into quotes")
+    try:
+        msgspec.convert(value, Annotated[(str, *field.constraints)])
+    except msgspec.ValidationError:
+        shown = field.shown(value)
+        words = f"it is the {field.help}"
+        if field.name == "endpoint" and "://" not in value:
+            words = f"http:// is missing: http://{value}"
+        raise SettingsError(f"{field.key}: {shown!r} is not allowed; {words}") from None
+    return value
+
+
+def _truth(field: Field, value: object) -> bool:
+    known = value if isinstance(value, bool) else _TRUTHS.get(value.lower()) if isinstance(value, str) else None
+    if known is None:
+        raise SettingsError(f"{field.key}: {value} is neither true nor false")
+    return known
+
+
+def _number(field: Field, value: object) -> float:
+    unit = "an integer" if field.type is int else "a number"
+    try:
+        number = field.type(value) if isinstance(value, str) else value
+    except ValueError:
+        raise SettingsError(f"{field.key}: {value} is not {unit}") from None
+    allowed = (int,) if field.type is int else (int, float)
+    if isinstance(number, bool) or not isinstance(number, allowed) or not math.isfinite(number):
+        raise SettingsError(f"{field.key}: {value} is not {unit}")
+    for meta in field.constraints:
+        if meta.ge is not None and number < meta.ge:
+            raise SettingsError(f"{field.key}: {value} is under {meta.ge}")
+        if meta.le is not None and number > meta.le:
+            raise SettingsError(f"{field.key}: {value} is over {meta.le}")
+    return field.type(number)  # type: ignore[no-any-return]  # int or float, seen above
