@@ -149,14 +149,15 @@ class Authenticator:
         wall = self._wall()
         known = self.verifier.recall(token, wall)
         if known is not None:
-            return known
+            return _by_itself(known)
         source, now = _source(connection), self._monotonic()
         self.failures.check(source, now)
         try:
-            return self.verifier.verify(token, wall)
+            grant = self.verifier.verify(token, wall)
         except UnrecognizedClientException:
             self.failures.count(source, now)
             raise
+        return _by_itself(grant)
 
     def _verify_signature(self, connection: HTTPConnection, body: bytes) -> Grant:
         """Verified before the failure limit, which costs less than an answer: a good key is always heard.
@@ -217,6 +218,13 @@ def _collect(connection: HTTPConnection) -> _Credentials:
     if found.foreign_schemes:
         raise UnrecognizedClientException(f"the Authorization header must be Bearer and a token, or {ALGORITHM}")
     return found
+
+
+def _by_itself(grant: Grant) -> Grant:
+    """Refuse a session token: it travels in the clear beside signatures, so it is worth nothing without one."""
+    if grant.session_key_id is not None:
+        raise UnrecognizedClientException("this token is of a session: sign with the keys that it came with")
+    return grant
 
 
 def _scheme(authorization: str) -> str:

@@ -19,11 +19,17 @@ from app.api.tickets import TicketsApi
 from app.authenticate import Authenticator
 from app.endpoints import EndpointSettings
 from app.ws.channel import ChannelSockets, SocketSettings
-from channels.auth import token
+from channels.auth import key_ring, token
+from channels.auth.grant import Statement
+from channels.auth.key_ring import AccessKey, KeyRing
+from channels.auth.seal import Seal
+from channels.auth.session import SessionCredentials, SessionRequest, Sessions
+from channels.auth.signature import SignatureVerifier
 from channels.auth.ticket import Tickets
 from channels.channel import Channel
 from channels.control import ControlPlane, ControlSettings
 from channels.embedded.bus import EmbeddedBus
+from channels.embedded.key_store import SqliteKeyStore
 from channels.embedded.presence import EmbeddedPresence
 from channels.embedded.store import MEMORY, SqliteStore
 from channels.quotas import Quotas
@@ -58,9 +64,12 @@ class Service:
         self.key = token.secret_key("k", b"0123456789abcdef0123456789abcdef")
         self.settings = token.TokenSettings()
         tickets = Tickets()
-        authenticator = Authenticator(
-            token.TokenVerifier([self.key], self.settings), tickets, wall=time.time, monotonic=time.monotonic
-        )
+        self.key_store = SqliteKeyStore(MEMORY)
+        self.keys = KeyRing(self.key_store, Seal.for_this_process())
+        self.sessions = Sessions([token.new_secret_key()], self.key, self.settings)
+        verifier = token.TokenVerifier([self.key], self.settings, admit=self.keys.admit)
+        signatures = SignatureVerifier(self.keys, self.sessions, verifier, ["us-west-2"])
+        authenticator = Authenticator(verifier, tickets, time.time, time.monotonic, signatures=signatures)
         ice = IceSettings(uris=("turn:127.0.0.1:3478?transport=udp",), secret=b"s" * 32)
         apis = (
             ChannelsApi(self.control, EndpointSettings()),
@@ -90,6 +99,18 @@ class Service:
             now_wall=time.time(),
             lifetime_s=lifetime_s,
         )
+
+    def access_key(self, actions: tuple[str, ...] = ("kinesisvideo:*",), account: str = ACCOUNT) -> AccessKey:
+        """A new key for these actions on every channel of its account."""
+        statements = (Statement(actions, ("*",), sid="everything"),)
+        key = AccessKey(key_ring.new_id(key_ring.KEY_PREFIX), account, key_ring.new_secret(), statements)
+        self.keys.add(key)
+        return key
+
+    def session(self, key: AccessKey, lifetime_s: float = 600) -> SessionCredentials:
+        """A session of a key, with all its rights."""
+        request = SessionRequest("tester", key.account, ("*",), ("*",), lifetime_s, key_id=key.id)
+        return self.sessions.mint(request, time.time())
 
     def url(self, path: str, channel: Channel | str | None, client_id: str | None = None, **query: str) -> str:
         if channel is not None:
@@ -163,4 +184,5 @@ async def signaling_service(
                     await serving
                     hub.cancel()
         finally:
+            service.key_store.close()
             service.store.close()

@@ -175,8 +175,11 @@ class ChannelSockets:
             event["client_id"] = client_id
         authorise_connect(credential.grant, ticket, arn, role, client_id, event)
         channel = await self._control.resolve(arn, credential.grant.account)
-        expires_at = self._expires_at(credential.grant)
-        return credential, Connect(channel, role, client_id, expires_at, event["source"])
+        grant = credential.grant
+        connect = Connect(
+            channel, role, client_id, self._expires_at(grant), event["source"], credential_ids=grant.credential_ids
+        )
+        return credential, connect
 
     def _expires_at(self, grant: Grant) -> float | None:
         """When the grant ends, on the hub's clock; that of an access key does not."""

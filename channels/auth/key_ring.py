@@ -49,11 +49,15 @@ class AccessKey(msgspec.Struct, frozen=True):
 
     def grant(self) -> Grant:
         """What the bearer of this key may do."""
-        return Grant(self.id, self.account, self.statements, math.inf, key_id=self.id, credential_ids=(self.id,))
+        return Grant(
+            f"key/{self.id}", self.account, self.statements, math.inf, key_id=self.id, credential_ids=(self.id,)
+        )
 
 
 class KeyFinder(Protocol):
-    """Where access keys are looked up: the key ring."""
+    """Where access keys are looked up: the key ring. Functions in `on_removed` get the id of a key that is gone."""
+
+    on_removed: list[Callable[[str], None]]
 
     def find(self, access_key_id: str) -> AccessKey | None:
         """The key of this id that is good now."""

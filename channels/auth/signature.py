@@ -4,56 +4,26 @@ An access key is found in the key ring; a session brings its token along, from w
 key and a wrong signature cost the same, so that nobody learns from the time which keys there are.
 """
 
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import msgspec
 
 from channels.auth import canonical, sigv4
 from channels.auth.canonical import SignedRequest
 from channels.auth.grant import Grant
+from channels.auth.key_ring import SESSION_PREFIX, KeyFinder
+from channels.auth.session import Sessions
 from channels.auth.sigv4 import Signature
+from channels.auth.token import TokenVerifier
 from channels.errors import InvalidSignatureException, ServiceError, UnrecognizedClientException
 
 CACHE_ENTRIES = 4096  # of about 200 bytes
 _NOBODY = ""  # the id of no key
 _NO_SECRET = "this is the secret of no key at all!"  # noqa: S105  # as long as a secret is
-_PATH_SHOWN = 128  # characters
-
-
-class Key(Protocol):
-    """A long-lived access key."""
-
-    @property
-    def secret(self) -> str:
-        """The secret access key."""
-
-    def grant(self) -> Grant:
-        """What its bearer may do."""
-
-
-class Keys(Protocol):
-    """Where access keys are looked up: the key ring."""
-
-    on_removed: list[Callable[[str], None]]
-
-    def find(self, access_key_id: str) -> Key | None:
-        """The key of this id that is good now."""
-
-
-class SessionSecrets(Protocol):
-    """Who derives the secrets of sessions."""
-
-    def secret_of(self, grant: Grant) -> str | None:
-        """The secret of the session whose verified token gave `grant`; None when that is no session."""
-
-
-class Tokens(Protocol):
-    """Who verifies session tokens."""
-
-    def verify(self, token: str, now_wall: float) -> Grant:
-        """What the token allows. Raises: UnrecognizedClientException, ExpiredTokenException."""
+_SHOWN = 128  # characters of a path or host
+_ID = re.compile(r"[A-Z0-9]{1,128}", re.ASCII)
 
 
 class SignatureStats(msgspec.Struct):
@@ -85,9 +55,9 @@ class SignatureVerifier:
 
     def __init__(
         self,
-        keys: Keys,
-        sessions: SessionSecrets,
-        tokens: Tokens,
+        keys: KeyFinder,
+        sessions: Sessions,
+        tokens: TokenVerifier,
         regions: Sequence[str] = (),
         cache_entries: int = CACHE_ENTRIES,
     ) -> None:
@@ -173,8 +143,10 @@ class SignatureVerifier:
 
 
 def _unknown(signature: Signature) -> str:
-    hint = ": a session needs its session token too" if signature.access_key_id.startswith("ASIA") else ""
-    return f"the access key id {signature.access_key_id} is not known here, or was revoked{hint}"
+    """Shows what looks like an id: some put the secret in its place."""
+    shown = f" {signature.access_key_id}" if _ID.fullmatch(signature.access_key_id) else ""
+    hint = ": a session needs its session token too" if signature.access_key_id.startswith(SESSION_PREFIX) else ""
+    return f"the access key id{shown} is not known here, or was revoked{hint}"
 
 
 def _mismatch(signature: Signature, request: SignedRequest, payload_hash: str) -> InvalidSignatureException:
@@ -186,7 +158,7 @@ def _mismatch(signature: Signature, request: SignedRequest, payload_hash: str) -
     return InvalidSignatureException(
         "The request signature we calculated does not match the signature you provided. Check the secret access key, "
         "and that nothing on the way changed path, query, host, signed headers or body. Verified here: "
-        f"{request.method} {request.path[:_PATH_SHOWN]}, host {host[:_PATH_SHOWN]}, "
+        f"{request.method} {request.path[:_SHOWN]}, host {host[:_SHOWN]}, "
         f"signed headers {signature.signed_headers[:256]}, SHA-256 of the canonical request {hashes[0]}, "
         f"of the string to sign {canonical.hash_of(text.encode('latin-1', 'backslashreplace'))}.",
         canonical_hashes=hashes,

@@ -198,7 +198,7 @@ def test_a_key_that_was_sealed_elsewhere_is_logged_and_not_found(
 
 def test_the_grant_of_a_key_is_its_statements_in_its_account_without_end() -> None:
     grant = KEY.grant()
-    assert (grant.subject, grant.account, grant.statements) == (KEY.id, ACCOUNT, KEY.statements)
+    assert (grant.subject, grant.account, grant.statements) == (f"key/{KEY.id}", ACCOUNT, KEY.statements)
     assert grant.expires_at == float("inf")
     assert grant.credential_ids == (KEY.id,)
     assert (grant.key_id, grant.token_id, grant.boundary) == (KEY.id, None, None)

@@ -79,7 +79,8 @@ def verifier(keys: Keys) -> SignatureVerifier:
 def call(
     key_id: str = signer.KEY_ID, secret: str = signer.SECRET, token: str | None = None, now: float = NOW, **options: str
 ) -> SignedRequest:
-    return signer.header_signed(URL, BODY, now, signer.credentials(key_id, secret, token), **options)  # type: ignore[arg-type]  # as the caller names them
+    who = signer.credentials(key_id, secret, token)
+    return signer.header_signed(URL, BODY, now, who, **options)  # type: ignore[arg-type]  # as the caller names them
 
 
 def test_signature_of_a_key_is_heard_as_its_bearer(verifier: SignatureVerifier) -> None:
@@ -106,6 +107,7 @@ def test_session_is_heard_by_its_token(verifier: SignatureVerifier, is_signed: b
     [
         (call(secret="wrong"), InvalidSignatureException, "does not match"),
         (call("AKIAUNKNOWN"), UnrecognizedClientException, "AKIAUNKNOWN is not known here"),
+        (call("sEcReTinItsPlace"), UnrecognizedClientException, "^the access key id is not known here"),
         (call(SESSION_ID, SESSION_SECRET), UnrecognizedClientException, "needs its session token"),
         (call(SESSION_ID, "wrong", f"of {SESSION_ID}"), InvalidSignatureException, "does not match"),
         (call(SESSION_ID, SESSION_SECRET, "of ASIAOTHER"), UnrecognizedClientException, "does not belong"),
