@@ -4,6 +4,7 @@ A browser lets any page open a websocket anywhere and says only from which origi
 be known to the page, so these are not bound to an origin. Source: RFC 6454; RFC 6455, 10.2.
 """
 
+from collections.abc import Callable, Collection
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -20,13 +21,14 @@ _SHOWN = 256  # characters
 class Origins(msgspec.Struct, frozen=True):
     """Pages of these origins (`https://app.example.org`, `*` for any) may connect, and our own always may.
 
-    Our own are those of the Host that was asked, and of `public_host` (empty: none); `ports` are further ports at
-    which this service serves pages.
+    Our own are those of the Host that was asked, of `public_host` and of every name under `wildcard` (empty: none);
+    `ports` gives further ports at which this service serves pages.
     """
 
     allowed: tuple[str, ...] = ()
     public_host: str = ""
-    ports: tuple[int, ...] = ()
+    wildcard: str = ""
+    ports: Callable[[], Collection[int]] = tuple
 
     def check(self, connection: HTTPConnection) -> None:
         """Do nothing when this websocket is not opened by a page, or by one that may.
@@ -50,13 +52,16 @@ class Origins(msgspec.Struct, frozen=True):
         page = _split(origin)
         if page is None:
             return False
-        for own in (host, self.public_host):
-            asked = _split(f"{page.scheme}://{own}") if own else None
-            if asked is None or asked.hostname != page.hostname:
-                continue
-            if _port(page) == _port(asked) or _port(page) in self.ports:
-                return True
-        return False
+        return any(self._is_of(page, own) for own in (host, self.public_host, self.wildcard) if own)
+
+    def _is_of(self, page: SplitResult, own: str) -> bool:
+        asked = _split(f"{page.scheme}://{own}")
+        if asked is None or asked.hostname is None or page.hostname is None:
+            return False
+        is_under = own == self.wildcard and page.hostname.endswith("." + asked.hostname)
+        if not is_under and page.hostname != asked.hostname:
+            return False
+        return _port(page) == _port(asked) or _port(page) in self.ports()
 
 
 def _is_bound(connection: HTTPConnection) -> bool:

@@ -119,7 +119,14 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's websocket with a bound on pongs, which alone no application limits."""
+    """uvicorn's websocket with a bound on pongs, which alone no application limits, and an answer to every head."""
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; what the library refuses by itself (414, 431) uvicorn would neither send nor end."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.transport.is_closing():
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
 
     def handle_ping(self) -> None:
         """Answer, but not while the peer leaves the answers before unread (RFC 6455, 5.5.3)."""

@@ -18,6 +18,7 @@ from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.authenticate import Authenticator
 from app.endpoints import EndpointSettings
+from app.serving import HttpProtocol, WebSocketProtocol
 from app.ws.channel import ChannelSockets, SocketSettings
 from channels.auth import key_ring, token
 from channels.auth.grant import Statement
@@ -70,6 +71,7 @@ class Service:
         verifier = token.TokenVerifier([self.key], self.settings, admit=self.keys.admit)
         signatures = SignatureVerifier(self.keys, self.sessions, verifier, ["us-west-2"])
         authenticator = Authenticator(verifier, tickets, time.time, time.monotonic, signatures=signatures)
+        self.authenticator, self.tickets = authenticator, tickets
         ice = IceSettings(uris=("turn:127.0.0.1:3478?transport=udp",), secret=b"s" * 32)
         apis = (
             ChannelsApi(self.control, EndpointSettings()),
@@ -126,8 +128,8 @@ class Server(uvicorn.Server):
     def __init__(self, service: Service, ping_s: float) -> None:
         config = uvicorn.Config(
             service.application,
-            http="httptools",
-            ws="websockets-sansio",
+            http=HttpProtocol,
+            ws=WebSocketProtocol,
             ws_max_size=64 * 1024,
             ws_per_message_deflate=False,
             lifespan="off",

@@ -22,12 +22,13 @@ from app.cli_token import token_settings
 from app.cli_version import version
 from app.endpoints import EndpointSettings
 from app.metrics import Metrics, Sources
+from app.origins import Origins
 from app.processes import Child, Ending
 from app.request_counter import RequestCounter
 from app.serving import HttpServer
 from app.settings import Settings, SettingsError
 from app.tls import TlsListener
-from app.ws.channel import ChannelSockets
+from app.ws.channel import ChannelSockets, SocketSettings
 from channels.auth.ticket import Tickets
 from channels.auth.token import TokenKey, TokenVerifier
 from channels.control import ControlPlane, ControlSettings
@@ -88,6 +89,12 @@ class Listeners(msgspec.Struct, frozen=True):
         """The URL of the operations port."""
         return _url("http", self.ops)
 
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The TCP ports at which pages are served."""
+        http = int(self.http.getsockname()[1])
+        return (http, self.tls.port) if self.tls else (http,)
+
 
 def _tls_counters(listener: TlsListener | None) -> dict[str, msgspec.Struct]:
     if listener is None:
@@ -120,6 +127,7 @@ class Node:
         self._turn = turn
         self._twists = twists or Twists()
         self.turn_uri = ""
+        self._ports: tuple[int, ...] = ()
         try:
             self.store = SqliteStore(order.catalog)
         except StoreUnavailableError as error:
@@ -180,12 +188,23 @@ class Node:
         parts = server.Parts(
             operations=operations_of_all,
             authenticator=authenticator,
-            channel_sockets=ChannelSockets(self.hub, self.control, authenticator),
+            channel_sockets=ChannelSockets(
+                self.hub, self.control, authenticator, SocketSettings(origins=self._origins())
+            ),
             static=STATIC,
             endpoints=endpoints,
         )
         application = server.build(self._twists.parts(parts))
         return RequestCounter(application, {operation.path: operation.name for operation in operations_of_all})
+
+    def _origins(self) -> Origins:
+        settings = self._settings
+        return Origins(
+            allowed=settings.allowed_origins,
+            public_host=settings.public_host,
+            wildcard=settings.endpoint_wildcard.removeprefix("*."),
+            ports=lambda: self._ports,
+        )
 
     async def work(self) -> None:
         """Do what a node does by itself, beside answering; until cancelled."""
@@ -199,6 +218,7 @@ class Node:
 
         Raises: CommandError when the relay cannot start.
         """
+        self._ports = listeners.ports
         pulse = operations.Pulse()
         metrics = Metrics(
             Sources(

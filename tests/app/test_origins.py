@@ -49,8 +49,25 @@ def is_let_in(origins: Origins, given: HTTPConnection) -> bool:
     ],
 )
 def test_pages_of_this_service_connect_and_others_do_not(host: str, origin: str, expected: bool) -> None:
-    origins = Origins(public_host="pages.example.org:8443", ports=(8080,) if host == "10.0.0.1:8443" else ())
+    ports = (8080,) if host == "10.0.0.1:8443" else ()
+    origins = Origins(public_host="pages.example.org:8443", ports=lambda: ports)
     assert is_let_in(origins, connection(TICKET, host, origin)) is expected
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("https://kvs.example.org", True),
+        ("https://v-1.kvs.example.org", True),
+        ("https://v-1.kvs.example.org:8443", True),
+        ("https://v-1.kvs.example.org:8444", False),
+        ("https://evilkvs.example.org", False),
+        ("https://example.org", False),
+    ],
+)
+def test_pages_under_the_wildcard_name_connect(origin: str, expected: bool) -> None:
+    origins = Origins(wildcard="kvs.example.org", ports=lambda: (8443,))
+    assert is_let_in(origins, connection(TICKET, "m-1.kvs.example.org", origin)) is expected
 
 
 @pytest.mark.parametrize(
