@@ -55,6 +55,16 @@ def _inherited(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inherited-fd", type=int, help=argparse.SUPPRESS)
 
 
+def _serve(parser: argparse.ArgumentParser) -> None:
+    _json_flag(parser)
+    _inherited(parser)
+    parser.add_argument(
+        "--emulator",
+        action="store_true",
+        help="for tests: in memory, on loopback, with public keys; ports that are not given are any free ones",
+    )
+
+
 def _demo(parser: argparse.ArgumentParser) -> None:
     _json_flag(parser)
     parser.add_argument("--source", default="test", help="what the master sends: test or file:PATH (default: test)")
@@ -141,7 +151,7 @@ COMMANDS = (
             "heliograph demo --http-port 0", _DEMO, "app.cli_demo:run", _demo),
     Command("serve", "the service: API, signaling and TURN, data in --data-dir",
             "heliograph serve --host 0.0.0.0 --turn-advertised-address 203.0.113.7", _SERVE, "app.cli_serve:run",
-            _json_flag),
+            _serve),
     Command("turn", "STUN/TURN alone, with the secret of --data-dir",
             "heliograph turn --host 0.0.0.0 --turn-advertised-address 203.0.113.7",
             ("host", "turn_port", *_RELAY, "data_dir", "limits_profile", *_LOGS), "app.cli_turn:run", _turn),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from app import cli_emulator
 from app.data_folder import load_or_create_turn_secret, open_data_folder, served_alone
 from app.exits import Exit
 from app.listen import listen
@@ -34,7 +35,9 @@ Its certificate is signed by a CA of its own, which clients must be told to trus
 
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
-    """Serve until SIGINT or SIGTERM; with --json the ready line is JSON."""
+    """Serve, or emulate, until SIGINT or SIGTERM; with --json the ready line is JSON."""
+    if arguments.emulator:
+        return cli_emulator.run(arguments, loaded)
     values = loaded.settings
     folder = open_data_folder(values)
     with (

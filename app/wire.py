@@ -46,7 +46,7 @@ _DENIALS = (401, 403)
 
 _BOUND = re.compile(r"(matching regex|of length| [<>]=? )")  # what msgspec says of values out of bounds
 
-Service = Literal["kinesisvideo", "signaling", "storage", "heliograph"]
+Service = Literal["kinesisvideo", "signaling", "storage", "heliograph", "emulator"]
 
 
 class Caller(msgspec.Struct, frozen=True):

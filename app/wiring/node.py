@@ -5,7 +5,7 @@ import contextlib
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import msgspec
@@ -77,17 +77,17 @@ class Listeners(msgspec.Struct, frozen=True):
     @property
     def http_url(self) -> str:
         """The URL of the HTTP port as this machine reaches it."""
-        return _url("http", self.http)
+        return url_of("http", self.http)
 
     @property
     def https_url(self) -> str | None:
         """The URL of the HTTPS port, if there is one."""
-        return _url("https", self.tls.socket) if self.tls else None
+        return url_of("https", self.tls.socket) if self.tls else None
 
     @property
     def ops_url(self) -> str:
         """The URL of the operations port."""
-        return _url("http", self.ops)
+        return url_of("http", self.ops)
 
     @property
     def ports(self) -> tuple[int, ...]:
@@ -111,7 +111,8 @@ def _endpoints(settings: Settings) -> EndpointSettings:
     )
 
 
-def _url(scheme: str, listener: socket.socket) -> str:
+def url_of(scheme: str, listener: socket.socket) -> str:
+    """Return the URL of a listener as this machine reaches it."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # compared, not bound
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
@@ -235,18 +236,10 @@ class Node:
         ops = operations.Operations(version(), checks, metrics.text, pulse)
         http = HttpServer(self.application, listeners.http, self._drain, listeners.tls)
         try:
-            async with operations.serve(ops, listeners.ops), asyncio.TaskGroup() as group:
-                others = [group.create_task(ending.follow(self._turn)), group.create_task(self.work())]
-                serving = group.create_task(http.run_until_exit())
-                await http.is_up.wait()
-                if await ending.comes_after(self._turn.ready()):
-                    self.turn_uri = str((await self._turn.ready())["uri"])
+            async with operations.serve(ops, listeners.ops), serving(http, self._turn, ending, self.work()) as uri:
+                self.turn_uri = uri
                 yield
                 ops.is_draining = True
-                http.should_exit = True
-                await serving
-                for task in others:
-                    task.cancel()
         finally:
             self.store.close()
 
@@ -262,3 +255,23 @@ class Node:
             return "the TURN process has ended"
         silent_s = self._turn.silent_s
         return f"the TURN process is silent for {silent_s:.0f} s" if silent_s > TURN_SILENCE_S else None
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    http: HttpServer, turn: Child, ending: Ending, work: Coroutine[object, object, None]
+) -> AsyncIterator[str]:
+    """Serve and work while the block runs, beside the relay's process; then drain. The end of the relay sets `ending`.
+
+    The port answers and the relay is ready when the block begins, with the relay's URI; with "" if `ending` came first.
+    """
+    async with asyncio.TaskGroup() as group:
+        others = [group.create_task(ending.follow(turn)), group.create_task(work)]
+        answering = group.create_task(http.run_until_exit())
+        await http.is_up.wait()
+        is_ready = await ending.comes_after(turn.ready())
+        yield str((await turn.ready())["uri"]) if is_ready else ""
+        http.should_exit = True
+        await answering
+        for task in others:
+            task.cancel()

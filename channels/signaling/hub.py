@@ -165,6 +165,10 @@ class Hub:
         self._relay.close_here(channel, code, reason)
         self._exchange.close_channel(channel, code, reason)
 
+    def cut(self, arn: ChannelArn, code: int, reason: str) -> None:
+        """Close the channel's connections on this node; what is held for it stays."""
+        self._relay.close_here(str(arn), code, reason)
+
     def update_channel(self, channel: Channel) -> None:
         """Take over a changed time to live for what this channel's connections on this node send from now on."""
         for member in self._members.of(str(channel.arn)):

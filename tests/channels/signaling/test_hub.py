@@ -388,6 +388,19 @@ async def test_malformed_frames_are_answered_and_the_connection_stays() -> None:
     assert at_master.payloads == ["AAAA"]
 
 
+async def test_a_cut_closes_connections_and_keeps_what_is_held() -> None:
+    (node,) = cluster()
+    async with running(node):
+        viewer, at_viewer = await node.viewer("v1")
+        _, at_other = await node.master(to=channel("other"))
+        node.say(viewer, "AAAA", "SDP_OFFER")
+        await node.settle()
+        node.hub.cut(channel().arn, 1011, "as asked")
+        assert (at_viewer.closed, at_other.closed) == ((1011, "as asked"), None)
+        _, at_master = await node.master()
+        assert at_master.payloads == ["AAAA"]
+
+
 async def test_a_deleted_channel_closes_its_connections_everywhere(nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     async with running(*dict.fromkeys(nodes)):

@@ -1,0 +1,159 @@
+"""`heliograph serve --emulator`: a node on loopback that is made anew at each reset and lives in a virtual time."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import msgspec
+
+from app.api.emulator import EmulatorApi, EmulatorRoutes
+from app.api.faults import Faults
+from app.processes import Child, Ending, ParentLink
+from app.server import Receive, Scope, Send
+from app.serving import HttpServer
+from app.settings import Settings
+from app.virtual_clock import VirtualClock
+from app.wiring import loop
+from app.wiring.memory import InMemory, in_memory
+from app.wiring.node import Node, Twists, serving, url_of
+from app.wiring.orders import TurnOrder
+from channels.names import ChannelArn
+
+# Everybody knows them: they open nothing but emulators, which only their own machine can reach.
+ACCESS_KEY_ID: Final = "AKIAHELIOGRAPHPUBLIC"
+SECRET_ACCESS_KEY: Final = "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"  # noqa: S105  # as it says
+_SETTLE_S: Final = 1.0
+
+Announce = Callable[[dict[str, object]], None]
+"""Takes the fields of the ready line but `ready_ms`."""
+
+
+class EmulatorParts(msgspec.Struct, frozen=True):
+    """The relay's process and the socket, made before anything heavy is loaded; `parent` is whose end is ours, too."""
+
+    http: socket.socket
+    turn: Child
+    parent: ParentLink | None = None
+
+
+def start(settings: Settings, parts: EmulatorParts, on_ready: Announce) -> None:
+    """Emulate until SIGINT, SIGTERM or the parent's end, on an event loop of its own.
+
+    Raises: CommandError when a part cannot start or ends by itself.
+    """
+    loop.run(settings, _run(settings, parts, on_ready))
+
+
+async def _run(settings: Settings, parts: EmulatorParts, on_ready: Announce) -> None:
+    ending = Ending()
+    if parts.parent is not None:
+        parts.parent.watch(ending.event.set)
+    async with ending.by_signal():
+        memory = in_memory(settings, "heliograph-emulator")
+        parts.turn.configure(TurnOrder(settings, (memory.order.turn_secret.decode(),)))
+        emulator = Emulator(memory, parts.turn)
+        async with emulator.running(parts.http, ending):
+            if emulator.turn_uri:
+                on_ready(_ready_line(settings, url_of("http", parts.http), emulator.turn_uri, memory.token))
+            await ending.event.wait()
+
+
+def _ready_line(settings: Settings, url: str, turn_uri: str, token: str) -> dict[str, object]:
+    return {
+        "http": url,
+        "https": None,
+        "turn": turn_uri,
+        "access_key_id": ACCESS_KEY_ID,
+        "secret_access_key": SECRET_ACCESS_KEY,
+        "token": token,
+        "ca_file": None,
+        "region": settings.region,
+        "account_id": settings.account,
+    }
+
+
+class Emulator:
+    """The node of now, its clock and its faults; a reset puts a new node in its place, behind the same port."""
+
+    def __init__(self, memory: InMemory, turn: Child) -> None:
+        self.clock = VirtualClock(time.monotonic)
+        self.faults = Faults()
+        self.turn_uri = ""
+        self._memory = memory
+        self._turn = turn
+        self._is_new = asyncio.Event()
+        self._one_reset = asyncio.Lock()
+        self.node = self._make_node()
+        self.application = EmulatorRoutes(EmulatorApi(self), lambda: self.clock.offset_s, self._answer)
+
+    @contextlib.asynccontextmanager
+    async def running(self, listener: socket.socket, ending: Ending) -> AsyncIterator[None]:
+        """Serve while the block runs, beside the relay's process, as `Node.running`; there is no operations port.
+
+        Raises: CommandError when the relay cannot start.
+        """
+        http = HttpServer(self.application, listener, self._drain)
+        try:
+            async with serving(http, self._turn, ending, self._work()) as uri:
+                self.turn_uri = self.node.turn_uri = uri
+                yield
+        finally:
+            self.node.store.close()
+
+    async def reset(self) -> None:
+        """Put a new node in the place of the old one, whose websockets close with 1001; nothing it held is left."""
+        async with self._one_reset:
+            old = self.node
+            self.clock.reset()
+            self.faults.clear()
+            self.node = self._make_node()
+            self._is_new.set()
+            await old.hub.drain(0.0)
+            old.store.close()
+
+    async def advance(self, by_s: float) -> float:
+        """Move the clock and return once what came due is done; the answer is how far it is ahead of the real one."""
+        await self._settle()  # a message on its way to the mailbox was sent before the jump
+        self.clock.advance(by_s)
+        self.node.hub.clock_moved(by_s)
+        await self._settle()
+        return self.clock.offset_s
+
+    def fail(self, operation: str, error: str, times: int) -> None:
+        """Let the next calls fail. Raises: InvalidArgumentException."""
+        self.faults.add(operation, error, times)
+
+    async def cut(self, arn: ChannelArn, code: int, reason: str) -> None:
+        """Close the channel's websockets. Raises: ResourceNotFoundException."""
+        channel = await self.node.control.resolve(arn)
+        self.node.hub.cut(channel.arn, code, reason)
+
+    async def _settle(self) -> None:
+        """Wait until no message is on its way, but not for ever: others may go on sending."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_S):
+                while self.node.hub.is_busy:  # noqa: ASYNC110  # a few turns of the loop
+                    await asyncio.sleep(0)
+
+    def _make_node(self) -> Node:
+        node = Node(self._memory.order, self._turn, Twists(now=self.clock.now, parts=self.faults.around))
+        node.turn_uri = self.turn_uri
+        return node
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.node.application(scope, receive, send)
+
+    async def _drain(self) -> None:
+        await self.node.hub.drain(self._memory.order.settings.drain_s)
+
+    async def _work(self) -> None:
+        """Let each node work until the next one takes its place."""
+        while True:
+            self._is_new.clear()
+            async with asyncio.TaskGroup() as group:
+                working = group.create_task(self.node.work())
+                await self._is_new.wait()
+                working.cancel()

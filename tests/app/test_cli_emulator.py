@@ -1,0 +1,194 @@
+import argparse
+import json
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app import cli_emulator
+from app.settings import SettingsError, load
+from channels.names import Role
+from channels.signaling.client import ClientSettings, SignalingClient
+from tests.started import COMMAND, Started, clean, ends_within, started
+
+slow = pytest.mark.slow
+FIELDS = [
+    "http", "https", "turn", "access_key_id", "secret_access_key", "token", "ca_file", "region", "account_id",
+    "ready_ms",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("host", "0.0.0.0"),
+        ("host", "::"),
+        ("host", "192.0.2.1"),
+        ("public_host", "kvs.example.com"),
+        ("public_host", "192.0.2.1:8443"),
+        ("turn_advertised_address", "192.0.2.1"),
+    ],
+)
+def test_a_place_that_others_reach_is_refused_by_its_setting(name: str, place: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name.upper()}: .* is not this machine alone") as caught:
+        cli_emulator.settings(load({name: place}, {}))
+    assert caught.value.code == 2
+
+
+def test_a_place_from_a_variable_is_refused_as_well() -> None:
+    with pytest.raises(SettingsError, match=r"HOST: 0\.0\.0\.0"):
+        cli_emulator.settings(load({}, {"HELIOGRAPH_HOST": "0.0.0.0"}))
+
+
+def test_ports_that_nobody_asked_for_are_any_free_ones() -> None:
+    values = cli_emulator.settings(load({"http_port": "8080", "host": "localhost"}, {"HELIOGRAPH_REGION": "eu-west-1"}))
+    assert (values.http_port, values.https_port, values.turn_port, values.host) == (8080, 0, 0, "localhost")
+    assert (values.region, values.log_level, values.log_format) == ("eu-west-1", "warning", "text")
+
+
+def test_a_data_folder_is_refused_where_it_was_asked_for() -> None:
+    with pytest.raises(SettingsError, match="DATA_DIR: the emulator keeps everything in memory"):
+        cli_emulator.settings(load({"data_dir": "/tmp/data"}, {}))
+    cli_emulator.settings(load({}, {"HELIOGRAPH_DATA_DIR": "/tmp/data"}))
+
+
+def test_people_get_lines_to_paste(capsys: pytest.CaptureFixture[str]) -> None:
+    where: dict[str, object] = dict.fromkeys(FIELDS, "x") | {"http": "http://127.0.0.1:8080"}
+    cli_emulator._announce(argparse.Namespace(json=False), where)
+    said = capsys.readouterr().out
+    for line in (
+        "export AWS_ENDPOINT_URL_KINESIS_VIDEO=http://127.0.0.1:8080 ",
+        "export AWS_ACCESS_KEY_ID=x ",
+        "boto3",
+    ):
+        assert line in said
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Started]:
+    with started("serve", "--emulator", ports=()) as service:
+        yield service
+
+
+@pytest.fixture
+def fresh(emulator: Started) -> Started:
+    post(emulator, "/_emulator/reset")
+    return emulator
+
+
+def get(service: Started, path: str) -> Any:
+    with urllib.request.urlopen(service.ready["http"] + path, timeout=5) as answer:
+        return json.loads(answer.read())
+
+
+def post(service: Started, path: str, body: dict[str, object] | None = None) -> Any:
+    request = urllib.request.Request(
+        service.ready["http"] + path,
+        json.dumps(body or {}).encode(),
+        {"Authorization": f"Bearer {service.ready['token']}"},
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return json.loads(answer.read())
+
+
+def client(service: Started, role: Role, client_id: str | None = None) -> SignalingClient:
+    return SignalingClient(ClientSettings(service.ready["http"], service.ready["token"], "demo", role, client_id))
+
+
+@slow
+def test_the_ready_line_is_one_line_with_everything_to_begin(fresh: Started) -> None:
+    ready = fresh.ready
+    assert list(ready) == FIELDS
+    assert (len(ready["access_key_id"]), ready["access_key_id"][:4], len(ready["secret_access_key"])) == (
+        20,
+        "AKIA",
+        40,
+    )
+    assert (ready["account_id"], ready["region"]) == ("000000000000", "us-west-2")
+    assert ready["turn"].startswith("turn:127.0.0.1:")
+    assert post(fresh, "/createSignalingChannel", {"ChannelName": "demo"})["ChannelARN"].split(":")[4] == "0" * 12
+
+
+@slow
+async def test_a_lifetime_of_an_hour_is_over_at_once(fresh: Started) -> None:
+    post(fresh, "/createSignalingChannel", {"ChannelName": "demo"})
+    connection = await client(fresh, Role.MASTER).open()
+    assert post(fresh, "/_emulator/clock", {"advanceSeconds": 3599}) == {"offsetSeconds": 3599.0}
+    async for _ in connection:
+        pass
+    assert (connection.close_code, connection.close_reason) == (1001, "idle for 600 s")
+    connection = await client(fresh, Role.MASTER).open()
+    post(fresh, "/_emulator/clock", {"advanceSeconds": 3600})
+    async for _ in connection:
+        pass
+    assert (connection.close_code, connection.close_reason) == (1001, "the lifetime of a connection is over")
+
+
+@slow
+async def test_a_message_that_nobody_fetched_is_over_with_its_time(fresh: Started) -> None:
+    post(fresh, "/createSignalingChannel", {"ChannelName": "demo"})
+    viewer = await client(fresh, Role.VIEWER, "v1").open()
+    await viewer.send("SDP_OFFER", b"late", correlation_id="c1")
+    await viewer.send("ICE_CANDIDATE", b"late", correlation_id="c2")
+    frames = aiter(viewer)
+    post(fresh, "/_emulator/clock", {"advanceSeconds": 60})
+    told = [await anext(frames), await anext(frames)]
+    assert [message.status.correlation_id for message in told if message.status] == ["c1", "c2"]
+    master = await client(fresh, Role.MASTER).open()
+    await viewer.send("SDP_OFFER", b"in time")
+    assert (await anext(aiter(master))).payload == b"in time"
+    await viewer.close()
+    await master.close()
+
+
+@slow
+async def test_a_reset_leaves_nothing_and_closes_what_is_open(fresh: Started) -> None:
+    arn = post(fresh, "/createSignalingChannel", {"ChannelName": "demo"})["ChannelARN"]
+    connection = await client(fresh, Role.MASTER).open()
+    post(fresh, "/_emulator/clock", {"advanceSeconds": 5})
+    fault = {"operation": "ListSignalingChannels", "error": "ServiceUnavailableException"}
+    post(fresh, "/_emulator/faults", fault)
+    post(fresh, "/_emulator/reset")
+    assert post(fresh, "/listSignalingChannels")["ChannelInfoList"] == []
+    async for _ in connection:
+        pass
+    assert connection.close_code == 1001
+    assert get(fresh, "/_emulator/clock") == {"offsetSeconds": 0.0}
+    assert post(fresh, "/createSignalingChannel", {"ChannelName": "demo"})["ChannelARN"] != arn
+    assert (await client(fresh, Role.MASTER).ice_servers())[0].uris == (fresh.ready["turn"],)
+
+
+@slow
+async def test_a_cut_channel_is_closed_by_the_code_asked_for(fresh: Started) -> None:
+    arn = post(fresh, "/createSignalingChannel", {"ChannelName": "demo"})["ChannelARN"]
+    connection = await client(fresh, Role.MASTER).open()
+    post(fresh, "/_emulator/cut", {"channelArn": arn, "code": 1011, "reason": "as asked"})
+    async for _ in connection:
+        pass
+    assert (connection.close_code, connection.close_reason) == (1011, "as asked")
+
+
+@slow
+def test_another_address_does_not_start() -> None:
+    command = [*COMMAND, "serve", "--emulator", "--host", "0.0.0.0"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=15, env=clean(), check=False)
+    assert (answer.returncode, answer.stdout, answer.stderr.count("\n")) == (2, "", 1)
+    assert answer.stderr.startswith("heliograph: HOST: 0.0.0.0 is not this machine alone")
+
+
+@slow
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    environment = clean() | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    command = [*COMMAND, "serve", "--emulator", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["ready_ms"] > 0
+        children = Started(process, {}).children()
+        process.terminate()
+        assert process.wait(5) == 0
+    assert set(children) == {"turn"}
+    assert all(ends_within(pid, 2) for pid in children.values())
+    assert list(tmp_path.iterdir()) == []
