@@ -172,6 +172,10 @@ def failure(error: ServiceError, *, with_reason: bool = True) -> dict[str, str]:
     event = {"code": error.code}
     if with_reason:
         event["reason"] = error.message
+    if error.limit is not None:
+        event |= {"limit": error.limit.name, "limit_value": f"{error.limit.value:g}"}
+        if error.limit.retry_after_s is not None:
+            event["retry_after_s"] = f"{error.limit.retry_after_s:.2f}"
     if isinstance(error, InvalidSignatureException) and error.canonical_hashes:
         event["canonical_sha256"] = " ".join(error.canonical_hashes)
     return event

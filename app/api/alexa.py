@@ -35,7 +35,8 @@ class AlexaApi:
         if caller.grant.client_id not in (None, client_id):
             raise NotAuthorizedException(f"SenderClientId must be {caller.grant.client_id}: the token is bound to it")
         channel = await self._control.resolve(arn, caller.grant.account)
-        connect = Connect(channel, Role.VIEWER, client_id, source=caller.event["source"])
+        source, ids = caller.event["source"], caller.grant.credential_ids
+        connect = Connect(channel, Role.VIEWER, client_id, source=source, credential_ids=ids)
         try:
             answer = await self._asks.ask(connect, body.message_payload, caller.gone)
         except AskerLeftError:

@@ -146,7 +146,8 @@ class Exchange:
         """Bring the mail to its recipient, or hold it, or report the failure."""
         if not self.put((mail.channel, mail.recipient), partial(self._route, mail)):
             limit = Limit("waiting_messages_per_channel", _WAITING_LIMIT, 1.0)
-            self._local.answer(mail, ClientLimitExceededException("too many messages are on their way", limit), "full")
+            words = f"{limit.name} is {_WAITING_LIMIT} and that many are on their way; try again in 1 s"
+            self._local.answer(mail, ClientLimitExceededException(words, limit), "full")
 
     def pass_on(self, mail: Mail) -> None:
         """The recipient is no longer where the mail was sent to: look for it again, a few times at most."""

@@ -14,6 +14,7 @@ from channels.signaling.members import Connect
 
 FIGHT_WINDOW_S: Final = 10.0
 _GATE_LIMIT: Final = 20_000
+_SOURCES: Final = 4  # addresses that are remembered per channel; a fight has two sides
 # A master that restarts takes its own slot; more than this, and two of them throw each other out. Two of the C SDK
 # come 0.65 times per second, far below the limit.
 _REPLACEMENTS: Final = Rate(0.1, 3)
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 class _Gate:
     """The meters of one channel."""
 
-    __slots__ = ("last_report", "master", "refused", "replaced", "replacements", "viewer")
+    __slots__ = ("last_report", "master", "refused", "replaced", "replacements", "sources", "viewer")
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.master = None if limits.master_connects is None else Meter.of(limits.master_connects, now)
@@ -32,6 +33,14 @@ class _Gate:
         self.replacements = Meter.of(_REPLACEMENTS, now)
         self.refused = 0
         self.replaced = 0
+        self.sources: list[str] = []  # where masters came from last, the newest at the end
+
+    def note_source(self, source: str | None) -> None:
+        if source is None:
+            return
+        if source in self.sources:
+            self.sources.remove(source)
+        self.sources = [*self.sources[1 - _SOURCES :], source]
 
     def meter(self, role: Role) -> Meter | None:
         return self.master if role is Role.MASTER else self.viewer
@@ -70,6 +79,8 @@ class Gates:
             self._make_room(now)
             gate = self._gates[channel] = _Gate(self._limits, now)
         self._gates.move_to_end(channel)
+        if connect.role is Role.MASTER:
+            gate.note_source(connect.source)
         meter = gate.meter(connect.role)
         wait_s = 0.0 if meter is None else meter.take(now)
         if wait_s > 0.0 and connect.role is Role.MASTER:
@@ -102,8 +113,9 @@ class Gates:
         if now < gate.last_report + FIGHT_WINDOW_S:
             return
         extra = {
-            "channel": connect.channel.arn.name,
+            "channel": str(connect.channel.arn),
             "source": connect.source,
+            "sources": list(gate.sources),
             "refused": gate.refused,
             "replaced": gate.replaced,
         }

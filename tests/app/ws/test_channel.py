@@ -1,7 +1,6 @@
 """The websockets over a real server and a plain websocket client, in the wire forms of stock clients."""
 
 import asyncio
-import base64
 import json
 import logging
 import socket
@@ -9,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from app.ws.channel import ChannelSockets, SocketConnection
@@ -18,9 +17,8 @@ from channels.names import Role
 from channels.service import ServiceClient
 from channels.signaling.limits import Limits
 from channels.signaling.members import Connect
+from tests.app.ws.rig import PAYLOAD, Opened, gone, master, open_as, refusal, viewer
 from tests.signaling_service import Service, signaling_service
-
-PAYLOAD = base64.b64encode("é\x00\xff".encode("latin-1")).decode()
 
 
 @pytest.fixture
@@ -32,61 +30,6 @@ async def service() -> AsyncIterator[Service]:
 @pytest.fixture
 async def channel(service: Service) -> Channel:
     return await service.control.create("000000000000", "demo")
-
-
-class Opened:
-    """A plain websocket client of one role."""
-
-    def __init__(self, websocket: ClientConnection) -> None:
-        self.websocket = websocket
-
-    async def say(self, action: str, payload: str = PAYLOAD, **more: str) -> None:
-        await self.websocket.send(json.dumps({"action": action, "messagePayload": payload, **more}))
-
-    async def hear(self) -> dict[str, Any]:
-        async with asyncio.timeout(5):
-            heard = await self.websocket.recv()
-        assert isinstance(heard, str), "the server sends text frames"
-        found: dict[str, Any] = json.loads(heard)
-        return found
-
-    async def end(self) -> tuple[int | None, str | None]:
-        async with asyncio.timeout(5):
-            await self.websocket.wait_closed()
-        return self.websocket.close_code, self.websocket.close_reason
-
-
-async def open_as(service: Service, role: Role, channel: Channel, client_id: str | None = None, **more: Any) -> Opened:
-    url = service.url(f"/{role.value.lower()}", channel, client_id)
-    headers = {"Authorization": f"Bearer {service.token()}"}
-    return Opened(await connect(url, additional_headers=headers, compression=None, proxy=None, **more))
-
-
-async def master(service: Service, channel: Channel, **more: Any) -> Opened:
-    return await open_as(service, Role.MASTER, channel, **more)
-
-
-async def viewer(service: Service, channel: Channel, client_id: str = "v1", **more: Any) -> Opened:
-    return await open_as(service, Role.VIEWER, channel, client_id, **more)
-
-
-async def refusal(url: str, token: str | None) -> tuple[int, str, dict[str, Any]]:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with pytest.raises(InvalidStatus) as caught:
-        await connect(url, additional_headers=headers, proxy=None)
-    response = caught.value.response
-    assert response.headers["x-amzn-RequestId"]
-    body: dict[str, Any] = json.loads(response.body or b"{}")
-    assert body["Message"]
-    assert body["__type"] == response.headers["x-amzn-ErrorType"]
-    return response.status_code, body["__type"], body
-
-
-async def gone(service: Service) -> None:
-    """Wait until the service has forgotten every connection."""
-    async with asyncio.timeout(5):
-        while service.hub.stats.masters or service.hub.stats.viewers or len(service.presence):  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 async def test_offer_answer_and_candidates_pass_byte_for_byte(service: Service, channel: Channel) -> None:

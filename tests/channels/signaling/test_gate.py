@@ -1,5 +1,7 @@
+import contextlib
 import logging
 
+import msgspec
 import pytest
 
 from channels.errors import ClientLimitExceededException
@@ -88,8 +90,25 @@ def test_masters_that_compete_are_named_once_per_window(caplog: pytest.LogCaptur
         passed(gates, MASTER, FIGHT_WINDOW_S, 50)
 
     records = [record for record in caplog.records if "compete" in record.message]
-    assert [(r.channel, r.source) for r in records] == [("demo", "198.51.100.7")] * 2  # type: ignore[attr-defined]
+    named = [(r.channel, r.source, r.sources) for r in records]  # type: ignore[attr-defined]
+    assert named == [(str(channel().arn), "198.51.100.7", ["198.51.100.7"])] * 2
     assert records[1].refused > 50  # type: ignore[attr-defined]
+
+
+def test_both_sides_of_a_fight_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    gates = Gates(Limits.aws())
+    sources = [*(f"192.0.2.{number}" for number in range(9)), "198.51.100.7", "203.0.113.9", None]
+    with caplog.at_level(logging.WARNING):
+        for number in range(4):
+            for source in sources[number * 3 : number * 3 + 3]:
+                with contextlib.suppress(ClientLimitExceededException):
+                    gates.take(msgspec.structs.replace(MASTER, source=source), number / 100)
+        for source in ("198.51.100.7", "203.0.113.9", "198.51.100.7", "203.0.113.9"):
+            with contextlib.suppress(ClientLimitExceededException):
+                gates.take(msgspec.structs.replace(MASTER, source=source), FIGHT_WINDOW_S + 0.5)
+
+    last = [record for record in caplog.records if "compete" in record.message][-1]
+    assert last.sources == ["192.0.2.7", "192.0.2.8", "198.51.100.7", "203.0.113.9"]  # type: ignore[attr-defined]
 
 
 def test_channels_left_alone_are_forgotten() -> None:
