@@ -179,6 +179,45 @@ def test_the_stock_signaling_client_of_javascript_meets_over_wss(service: tuple[
     assert [offer["clientId"] for offer in result["offers"]] == ["watching"]
 
 
+def reads(connection: socket.socket, place: str, path: str, body: dict[str, str], token: str) -> list[bytes]:
+    """What each read of the C SDK's kind brings of an answer: one request per connection, 4 KB at a time."""
+    data = json.dumps(body)
+    head = f"POST {path} HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
+    connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n{data}".encode())
+    found = []
+    while piece := connection.recv(4096):
+        found.append(piece)
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_largest_answers_that_the_c_sdk_reads_come_in_one_piece(
+    service: tuple[Path, dict[str, Any]], scheme: str
+) -> None:
+    home, ready = service
+    token = mint(home)
+    stock = client(ready["http"], token, None)
+    tags = [{"Key": f"{number:02}" + "k" * 126, "Value": "v" * 256} for number in range(50)]
+    arn = stock.create_signaling_channel(ChannelName=scheme[-1] * 256, Tags=tags)["ChannelARN"]
+    place = ready[scheme].partition("//")[2]
+    host, port = place.split(":")
+    for path in ("/describeSignalingChannel", "//v1/get-ice-server-config", "/getSignalingChannelEndpoint"):
+        with socket.create_connection((host, int(port)), 5) as plain:
+            trust = trusting(Path(ready["ca_file"]))
+            wrapped = trust.wrap_socket(plain, server_hostname=host) if scheme == "https" else plain
+            with wrapped as connection:
+                found = reads(connection, place, path, {"ChannelARN": arn}, token)
+        assert len(found) == 1, path
+        head, _, body = found[0].partition(b"\r\n\r\n")
+        lines = head.lower().decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines[1:])
+        assert lines[0] == "http/1.1 200 ok"
+        assert int(headers["content-length"]) == len(body)
+        assert {"date", "x-amzn-requestid"} <= set(headers)
+        assert not {"content-encoding", "transfer-encoding"} & set(headers)
+        assert len(found[0]) < 3500
+
+
 def served(place: str, trust: ssl.SSLContext) -> int:
     """The serial number that a new client sees."""
     host, port = place.split(":")
