@@ -86,7 +86,7 @@ def test_the_text_for_people_has_a_line_for_each_client(tmp_path: Path) -> None:
     command = [*COMMAND, "serve", "--data-dir", str(folder), "--tls", "--https-port", "0", *ANY_PORTS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean()) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(10)]
+        lines = [process.stdout.readline() for _ in range(11)]
         process.terminate()
     assert "https://127.0.0.1:" in lines[0]
     quoted = f"'{folder}/tls/ca.pem'"
@@ -103,7 +103,7 @@ def test_the_text_for_people_has_a_line_for_each_client(tmp_path: Path) -> None:
         strict=False,
     ):
         assert words + quoted in line
-    assert "--ignore-certificate-errors-spki-list=" in lines[9]
+    assert "--ignore-certificate-errors-spki-list=" in lines[10]
 
 
 def test_roles_allow_what_they_say(tmp_path: Path) -> None:
