@@ -1,5 +1,5 @@
-"""The routes that drive an emulator: reset, clock, faults, cuts. There is no credential for them, so only this machine
-may ask, and of the pages on it only our own: no Host but a loopback one, no Origin but the same, no CORS.
+"""The routes that drive an emulator: reset, clock, faults, cuts, events. There is no credential for them, so only this
+machine may ask, and of the pages on it only our own: no Host but a loopback one, no Origin but the same, no CORS.
 """
 
 import math
@@ -23,6 +23,7 @@ from channels.errors import (
     UnknownOperationException,
 )
 from channels.names import ChannelArn
+from channels.signaling.messages import Event
 
 PREFIX: Final = "/_emulator/"
 CLOCK_PATH: Final = PREFIX + "clock"
@@ -59,6 +60,19 @@ class CutInput(msgspec.Struct, frozen=True, rename="camel"):
     reason: Annotated[str, Meta(max_length=120, pattern="^[ -~]*$")] = "cut by the emulator"
 
 
+class SendInput(msgspec.Struct, frozen=True, rename="camel"):
+    """What the channel's websockets are told."""
+
+    channel_arn: Annotated[str, Meta(min_length=1, max_length=1024)]
+    type: Event
+
+
+class SendOutput(msgspec.Struct, frozen=True):
+    """How many websockets were told."""
+
+    sent: int
+
+
 class World(Protocol):
     """What the routes drive."""
 
@@ -73,6 +87,9 @@ class World(Protocol):
 
     async def cut(self, arn: ChannelArn, code: int, reason: str) -> None:
         """Close the channel's websockets. Raises: ResourceNotFoundException."""
+
+    async def send(self, arn: ChannelArn, event: Event) -> int:
+        """Tell the channel's websockets; the answer is how many. Raises: ResourceNotFoundException."""
 
 
 class EmulatorApi:
@@ -89,6 +106,7 @@ class EmulatorApi:
             ("AdvanceClock", "clock", ClockInput, self._advance),
             ("FailNextCalls", "faults", FaultInput, self._fail),
             ("CutChannel", "cut", CutInput, self._cut),
+            ("SendEvent", "send", SendInput, self._send),
         )
         return tuple(Operation(name, PREFIX + path, request, do, "emulator") for name, path, request, do in table)
 
@@ -108,6 +126,9 @@ class EmulatorApi:
             raise InvalidArgumentException("code must be 1000 to 1003, 1007 to 1014 or 3000 to 4999")
         await self._world.cut(ChannelArn.parse(body.channel_arn), body.code, body.reason)
         return Empty()
+
+    async def _send(self, _: Caller, body: SendInput) -> SendOutput:
+        return SendOutput(await self._world.send(ChannelArn.parse(body.channel_arn), body.type))
 
 
 class EmulatorRoutes:

@@ -15,12 +15,14 @@ from app.processes import Child, Ending, ParentLink
 from app.server import Receive, Scope, Send
 from app.serving import HttpServer
 from app.settings import Settings
+from app.tls import TlsListener
 from app.virtual_clock import VirtualClock
 from app.wiring import loop
 from app.wiring.memory import InMemory, in_memory
 from app.wiring.node import Node, Twists, serving, url_of
 from app.wiring.orders import TurnOrder
 from channels.names import ChannelArn
+from channels.signaling.messages import Event
 
 # Everybody knows them: they open nothing but emulators, which only their own machine can reach.
 ACCESS_KEY_ID: Final = "AKIAHELIOGRAPHPUBLIC"
@@ -32,11 +34,18 @@ Announce = Callable[[dict[str, object]], None]
 
 
 class EmulatorParts(msgspec.Struct, frozen=True):
-    """The relay's process and the socket, made before anything heavy is loaded; `parent` is whose end is ours, too."""
+    """The relay's process and the sockets, made before anything heavy is loaded; `parent` is whose end is ours, too."""
 
     http: socket.socket
     turn: Child
+    tls: TlsListener | None = None
     parent: ParentLink | None = None
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The TCP ports at which pages are served."""
+        http = int(self.http.getsockname()[1])
+        return (http, self.tls.port) if self.tls else (http,)
 
 
 def start(settings: Settings, parts: EmulatorParts, on_ready: Announce) -> None:
@@ -52,24 +61,26 @@ async def _run(settings: Settings, parts: EmulatorParts, on_ready: Announce) -> 
     if parts.parent is not None:
         parts.parent.watch(ending.event.set)
     async with ending.by_signal():
+        if parts.tls is not None:
+            settings = msgspec.structs.replace(settings, https_port=parts.tls.port)
         memory = in_memory(settings, "heliograph-emulator")
         parts.turn.configure(TurnOrder(settings, (memory.order.turn_secret.decode(),)))
         emulator = Emulator(memory, parts.turn)
-        async with emulator.running(parts.http, ending):
+        async with emulator.running(parts, ending):
             if emulator.turn_uri:
-                on_ready(_ready_line(settings, url_of("http", parts.http), emulator.turn_uri, memory.token))
+                on_ready(_ready_line(settings, parts, emulator.turn_uri, memory.token))
             await ending.event.wait()
 
 
-def _ready_line(settings: Settings, url: str, turn_uri: str, token: str) -> dict[str, object]:
+def _ready_line(settings: Settings, parts: EmulatorParts, turn_uri: str, token: str) -> dict[str, object]:
     return {
-        "http": url,
-        "https": None,
+        "http": url_of("http", parts.http),
+        "https": url_of("https", parts.tls.socket) if parts.tls else None,
         "turn": turn_uri,
         "access_key_id": ACCESS_KEY_ID,
         "secret_access_key": SECRET_ACCESS_KEY,
         "token": token,
-        "ca_file": None,
+        "ca_file": str(parts.tls.ca) if parts.tls and parts.tls.ca else None,
         "region": settings.region,
         "account_id": settings.account,
     }
@@ -82,6 +93,7 @@ class Emulator:
         self.clock = VirtualClock(time.monotonic)
         self.faults = Faults()
         self.turn_uri = ""
+        self.ports: tuple[int, ...] = ()
         self._memory = memory
         self._turn = turn
         self._is_new = asyncio.Event()
@@ -90,12 +102,13 @@ class Emulator:
         self.application = EmulatorRoutes(EmulatorApi(self), lambda: self.clock.offset_s, self._answer)
 
     @contextlib.asynccontextmanager
-    async def running(self, listener: socket.socket, ending: Ending) -> AsyncIterator[None]:
+    async def running(self, parts: EmulatorParts, ending: Ending) -> AsyncIterator[None]:
         """Serve while the block runs, beside the relay's process, as `Node.running`; there is no operations port.
 
         Raises: CommandError when the relay cannot start.
         """
-        http = HttpServer(self.application, listener, self._drain)
+        self.ports = self.node.ports = parts.ports
+        http = HttpServer(self.application, parts.http, self._drain, parts.tls)
         try:
             async with serving(http, self._turn, ending, self._work()) as uri:
                 self.turn_uri = self.node.turn_uri = uri
@@ -138,9 +151,17 @@ class Emulator:
                 while self.node.hub.is_busy:  # noqa: ASYNC110  # a few turns of the loop
                     await asyncio.sleep(0)
 
+    async def send(self, arn: ChannelArn, event: Event) -> int:
+        """Tell the channel's websockets an event, whether or not it is switched on; the answer is how many heard it.
+
+        Raises: ResourceNotFoundException.
+        """
+        channel = await self.node.control.resolve(arn)
+        return self.node.hub.announce(channel.arn, event, in_any_case=True)
+
     def _make_node(self) -> Node:
         node = Node(self._memory.order, self._turn, Twists(now=self.clock.now, parts=self.faults.around))
-        node.turn_uri = self.turn_uri
+        node.turn_uri, node.ports = self.turn_uri, self.ports
         return node
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

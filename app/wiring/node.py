@@ -128,7 +128,7 @@ class Node:
         self._turn = turn
         self._twists = twists or Twists()
         self.turn_uri = ""
-        self._ports: tuple[int, ...] = ()
+        self.ports: tuple[int, ...] = ()  # at which it serves pages
         try:
             self.store = SqliteStore(order.catalog)
         except StoreUnavailableError as error:
@@ -204,7 +204,7 @@ class Node:
             allowed=settings.allowed_origins,
             public_host=settings.public_host,
             wildcard=settings.endpoint_wildcard.removeprefix("*."),
-            ports=lambda: self._ports,
+            ports=lambda: self.ports,
         )
 
     async def work(self) -> None:
@@ -219,7 +219,7 @@ class Node:
 
         Raises: CommandError when the relay cannot start.
         """
-        self._ports = listeners.ports
+        self.ports = listeners.ports
         pulse = operations.Pulse()
         metrics = Metrics(
             Sources(

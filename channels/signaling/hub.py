@@ -193,13 +193,13 @@ class Hub:
         self.expire()
         self._timetable.look_again()
 
-    def announce(self, arn: ChannelArn | None, event: Event) -> int:
+    def announce(self, arn: ChannelArn | None, event: Event, *, in_any_case: bool = False) -> int:
         """Tell this node's connections to a channel, or all of them; how many were told.
 
-        Nobody is told anything unless control messages are switched on (`Limits.go_away_s`): either event freezes a
-        stock C SDK 1.14 for good, while the 1001 that follows in any case makes it reconnect.
+        Nobody is told anything unless control messages are switched on (`Limits.go_away_s`), or `in_any_case`: either
+        event freezes a stock C SDK 1.14 for good, while the 1001 that follows in any case makes it reconnect.
         """
-        if self.limits.go_away_s is None:
+        if self.limits.go_away_s is None and not in_any_case:
             return 0
         members = tuple(self._members) if arn is None else self._members.of(str(arn))
         frame = messages.encode_event(event)

@@ -1,5 +1,6 @@
 import argparse
 import json
+import ssl
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ FIELDS = [
         ("host", "192.0.2.1"),
         ("public_host", "kvs.example.com"),
         ("public_host", "192.0.2.1:8443"),
+        ("endpoint_wildcard", "*.kvs.example.com"),
         ("turn_advertised_address", "192.0.2.1"),
     ],
 )
@@ -57,14 +59,15 @@ def test_a_data_folder_is_refused_where_it_was_asked_for() -> None:
 
 def test_people_get_lines_to_paste(capsys: pytest.CaptureFixture[str]) -> None:
     where: dict[str, object] = dict.fromkeys(FIELDS, "x") | {"http": "http://127.0.0.1:8080"}
-    cli_emulator._announce(argparse.Namespace(json=False), where)
+    cli_emulator._announce(argparse.Namespace(json=False), where | {"https": None, "ca_file": None})
     said = capsys.readouterr().out
-    for line in (
-        "export AWS_ENDPOINT_URL_KINESIS_VIDEO=http://127.0.0.1:8080 ",
-        "export AWS_ACCESS_KEY_ID=x ",
-        "boto3",
-    ):
-        assert line in said
+    assert "export AWS_ENDPOINT_URL_KINESIS_VIDEO=http://127.0.0.1:8080 " in said
+    assert "export AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x\naws " in said
+    assert "None" not in said
+    cli_emulator._announce(argparse.Namespace(json=False), where | {"https": "https://127.0.0.1:8443"})
+    said = capsys.readouterr().out
+    assert "export AWS_ENDPOINT_URL_KINESIS_VIDEO=https://127.0.0.1:8443 " in said
+    assert "export AWS_CA_BUNDLE=x " in said
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +77,8 @@ def emulator() -> Iterator[Started]:
 
 
 @pytest.fixture
-def fresh(emulator: Started) -> Started:
+def fresh(emulator: Started, monkeypatch: pytest.MonkeyPatch) -> Started:
+    monkeypatch.setenv("SSL_CERT_FILE", emulator.ready["ca_file"])  # whom our own client trusts
     post(emulator, "/_emulator/reset")
     return emulator
 
@@ -110,6 +114,18 @@ def test_the_ready_line_is_one_line_with_everything_to_begin(fresh: Started) -> 
     assert (ready["account_id"], ready["region"]) == ("000000000000", "us-west-2")
     assert ready["turn"].startswith("turn:127.0.0.1:")
     assert post(fresh, "/createSignalingChannel", {"ChannelName": "demo"})["ChannelARN"].split(":")[4] == "0" * 12
+
+
+@slow
+def test_tls_is_trusted_by_its_own_ca(fresh: Started) -> None:
+    trust = ssl.create_default_context(cafile=fresh.ready["ca_file"])
+    with urllib.request.urlopen(fresh.ready["https"] + "/_emulator/clock", timeout=5, context=trust) as answer:
+        assert json.loads(answer.read()) == {"offsetSeconds": 0.0}
+    arn = post(fresh, "/createSignalingChannel", {"ChannelName": "demo"})["ChannelARN"]
+    found = post(fresh, "/getSignalingChannelEndpoint", {"ChannelARN": arn})["ResourceEndpointList"]
+    places = {endpoint["Protocol"]: endpoint["ResourceEndpoint"] for endpoint in found}
+    assert places["HTTPS"] == fresh.ready["http"], "who asks without TLS may go on without"
+    assert places["WSS"].startswith(fresh.ready["https"].replace("https", "wss"))
 
 
 @slow
@@ -185,7 +201,9 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     command = [*COMMAND, "serve", "--emulator", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["ready_ms"] > 0
+        ready = json.loads(process.stdout.readline())
+        assert ready["ready_ms"] > 0
+        assert Path(ready["ca_file"]).is_relative_to(tmp_path)
         children = Started(process, {}).children()
         process.terminate()
         assert process.wait(5) == 0

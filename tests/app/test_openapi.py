@@ -31,6 +31,7 @@ from channels.quotas import Quotas
 from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
 from channels.signaling.limits import Limits
+from channels.signaling.messages import Event
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "openapi.yaml").read_text())
@@ -49,6 +50,9 @@ class NoEmulator:
         raise NotImplementedError
 
     async def cut(self, arn: ChannelArn, code: int, reason: str) -> None:
+        raise NotImplementedError
+
+    async def send(self, arn: ChannelArn, event: Event) -> int:
         raise NotImplementedError
 
 

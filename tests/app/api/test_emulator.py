@@ -6,6 +6,7 @@ import pytest
 from app.api.emulator import EmulatorApi, EmulatorRoutes
 from channels.errors import InvalidArgumentException, ResourceNotFoundException
 from channels.names import ChannelArn
+from channels.signaling.messages import Event
 
 ARN = "arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/1700000000000"
 
@@ -33,6 +34,10 @@ class World:
         if arn.name == "nowhere":
             raise ResourceNotFoundException("there is no such channel")
         self.done.append((arn.name, code, reason))
+
+    async def send(self, arn: ChannelArn, event: Event) -> int:
+        self.done.append((arn.name, event))
+        return 3
 
 
 async def others(scope: Any, receive: Any, send: Any) -> None:
@@ -85,6 +90,16 @@ async def test_faults_and_cuts_reach_the_world() -> None:
         ("CreateSignalingChannel", "ClientLimitExceededException", 2),
         ("demo", 4000, "cut by the emulator"),
     ]
+
+
+async def test_events_are_told_and_counted() -> None:
+    world = World()
+    async with client(world) as http:
+        answer = await http.post("/_emulator/send", json={"channelArn": ARN, "type": "GO_AWAY"})
+        assert (answer.status_code, answer.json()) == (200, {"sent": 3})
+        refused = await http.post("/_emulator/send", json={"channelArn": ARN, "type": "SDP_OFFER"})
+    assert refused.status_code == 400
+    assert world.done == [("demo", Event.GO_AWAY)]
 
 
 @pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 2999, 5000])

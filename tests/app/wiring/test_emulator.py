@@ -13,6 +13,7 @@ from channels.channel import Channel
 from channels.errors import InvalidArgumentException, ResourceNotFoundException
 from channels.names import Role
 from channels.signaling.members import Connect
+from channels.signaling.messages import Event
 from tests.channels.signaling.rig import Recorder
 
 SETTINGS = Settings(drain_s=0.0)
@@ -87,6 +88,18 @@ async def test_a_cut_closes_the_sockets_of_that_channel_only() -> None:
         await emulator.node.control.delete(other.arn, ACCOUNT)
         with pytest.raises(ResourceNotFoundException):
             await emulator.cut(other.arn, 1011, "as asked")
+
+
+async def test_an_event_is_told_to_the_sockets_of_that_channel() -> None:
+    async with working() as emulator:
+        channel, other = [await emulator.node.control.create(ACCOUNT, name) for name in ("demo", "other")]
+        here, there = await join(emulator, channel, Role.MASTER), await join(emulator, other, Role.MASTER)
+        assert await emulator.send(channel.arn, Event.RECONNECT_ICE_SERVER) == 1
+        assert [frame["messageType"] for frame in here.frames] == ["RECONNECT_ICE_SERVER"]
+        assert there.frames == []
+        await emulator.node.control.delete(other.arn, ACCOUNT)
+        with pytest.raises(ResourceNotFoundException):
+            await emulator.send(other.arn, Event.GO_AWAY)
 
 
 async def test_every_operation_and_connect_can_be_told_to_fail() -> None:
