@@ -24,7 +24,9 @@ _RELAY = ("turn_min_port", "turn_max_port", "turn_advertised_address", "turn_rea
 _NAMING = ("region", "account", "partition")
 _ENDPOINTS = ("public_host", "public_scheme", "endpoint_wildcard")
 _LOGS = ("log_level", "log_format")
-_CLIENT = ("endpoint", "token", *_LOGS)
+_CLIENT = (
+    "endpoint", "token", "access_key_id", "secret_access_key", "session_token", "region", "ca_file", *_LOGS,
+)  # fmt: skip
 _SERVE = (
     *_ADDRESSES, *_TLS, *_RELAY, *_ENDPOINTS, "allowed_origins", *_NAMING, "account_channel_limit", "data_dir",
     "limits_profile", "control_messages", "drain_s", *_LOGS, "audit_log",

@@ -7,6 +7,7 @@ import json
 import sys
 from typing import Any, TypeVar
 
+from app.access import access_of
 from app.exits import CommandError, Exit, unreachable
 from app.settings import Loaded
 from channels.service import EndpointUnreachableError, ServiceClient
@@ -18,7 +19,7 @@ _COLUMNS = ("ChannelName", "ChannelStatus", "MessageTtlSeconds", "CreationTime",
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     """Do the verb and print what the service answered."""
     try:
-        client = ServiceClient(loaded.settings.endpoint, loaded.settings.token)
+        client = ServiceClient(loaded.settings.endpoint, access_of(loaded.settings))
         asyncio.run(_VERBS[arguments.verb](client, arguments))
     except EndpointUnreachableError as error:
         raise unreachable(error) from None

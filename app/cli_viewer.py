@@ -7,6 +7,7 @@ import secrets
 import msgspec
 
 from app import logs
+from app.access import access_of
 from app.exits import VIEWER_STEP, CommandError, Exit, next_step, unreachable
 from app.settings import Loaded
 from channels.errors import ServiceError
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         client = SignalingClient(
             ClientSettings(
                 endpoint=settings.endpoint,
-                token=settings.token,
+                access=access_of(settings),
                 channel_name=arguments.channel,
                 role=Role.VIEWER,
                 client_id=client_id,

@@ -68,13 +68,25 @@ _REFUSALS = (
 )
 
 _FOREIGN_TOKEN = "sign it with the keys of the service's --data-dir: `heliograph token --data-dir FOLDER`"  # noqa: S105
-_NO_TOKEN = "give a token with --token or HELIOGRAPH_TOKEN; `heliograph token` makes one"  # noqa: S105
+_NO_CREDENTIAL = (
+    "give a token with --token or HELIOGRAPH_TOKEN (`heliograph token` makes one), or an access key with "
+    "--access-key-id and HELIOGRAPH_SECRET_ACCESS_KEY"
+)
+_WRONG_KEY = "check --access-key-id, HELIOGRAPH_SECRET_ACCESS_KEY and, of a session, HELIOGRAPH_SESSION_TOKEN"
 _NEXT_STEP = {
-    "MissingAuthenticationTokenException": _NO_TOKEN,
+    "MissingAuthenticationTokenException": _NO_CREDENTIAL,
     "UnrecognizedClientException": _FOREIGN_TOKEN,
-    "InvalidSignatureException": _FOREIGN_TOKEN,
+    "InvalidSignatureException": _WRONG_KEY,
+    "IncompleteSignatureException": _WRONG_KEY,
     "ExpiredTokenException": "`heliograph token` makes one, with --ttl for how long",
     "UnknownOperationException": "--endpoint or HELIOGRAPH_ENDPOINT has a path too much: http://HOST:PORT is enough",
+}
+# What a sentence of the service speaks of, where its code does not tell enough.
+_STEP_BY_WORDS = {
+    "Signature expired": "set the clock of this machine",
+    "Signature not yet current": "set the clock of this machine",
+    "scoped to a valid region": "--region or HELIOGRAPH_REGION sets it",
+    "access key": _WRONG_KEY,
 }
 _ACTION = re.compile(r"\bkinesisvideo:(\w+)")
 _ROLE_OF = {"ConnectAsMaster": "master", "ConnectAsViewer": "viewer"}
@@ -111,7 +123,8 @@ def refusal_words(code: str, message: str, limit: errors.Limit | None = None) ->
 
 def next_step(code: str, message: str) -> str:
     """Return what to do about an error code of the service, as the end of a sentence; empty where nothing helps."""
-    step = _NEXT_STEP.get(code, "")
+    by_words = (step for words, step in _STEP_BY_WORDS.items() if words in message)
+    step = next(by_words, _NEXT_STEP[code]) if code in _NEXT_STEP else ""
     if code in ("AccessDeniedException", "NotAuthorizedException"):
         step = _right_step(message)
     return f"; {step}" if step else ""
@@ -120,6 +133,8 @@ def next_step(code: str, message: str) -> str:
 def _right_step(message: str) -> str:
     if "(cid)" in message:
         return "give that id with --client-id, or take a token without one"
+    if message.startswith("key/"):
+        return "the policy of the access key must allow it"
     action = _ACTION.search(message)
     if action is None:
         return "`heliograph token --role admin|master|viewer` makes a token with other rights"

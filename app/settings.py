@@ -107,6 +107,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     token: Annotated[
         str, Meta(description="JWT that channel, master and viewer present", extra={"is_secret": True})
     ] = ""
+    access_key_id: Annotated[
+        str, Meta(description="access key that channel, master and viewer sign with, in place of a token")
+    ] = ""
+    secret_access_key: Annotated[str, Meta(description="secret of the access key", extra={"is_secret": True})] = ""
+    session_token: Annotated[
+        str, Meta(description="session token of the access key, when it is of a session", extra={"is_secret": True})
+    ] = ""
+    ca_file: Annotated[
+        str, Meta(description="certificates (PEM) that channel, master and viewer trust beside those of the system")
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Meta(description="least severe event that is logged; demo and viewer: warning by default"),
@@ -180,6 +190,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], config: st
         values["data_dir"] = str(Path(environment["XDG_STATE_HOME"]) / "heliograph")
     settings = msgspec.convert(values, Settings)
     _check_together(settings)
+    _check_credentials(settings)
     _check_origins(settings)
     for name in ("allow_peer_cidrs", "host", "ops_host", "turn_advertised_address"):
         _check_addresses(BY_NAME[name], settings, _source(BY_NAME[name], origins[name], path))
@@ -272,6 +283,15 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _check_credentials(settings: Settings) -> None:
+    if bool(settings.access_key_id) != bool(settings.secret_access_key):
+        raise SettingsError("ACCESS_KEY_ID: give ACCESS_KEY_ID and SECRET_ACCESS_KEY, or neither")
+    if settings.session_token and not settings.access_key_id:
+        raise SettingsError("SESSION_TOKEN: it goes with the ACCESS_KEY_ID and SECRET_ACCESS_KEY of its session")
+    if settings.token and settings.access_key_id:
+        raise SettingsError("TOKEN: give a token or an ACCESS_KEY_ID, not both")
 
 
 def _check_origins(settings: Settings) -> None:

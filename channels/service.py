@@ -5,19 +5,20 @@ import http.client
 import re
 import socket
 import ssl
+import time
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from channels import errors
+from channels.access import Access, CertificateFileError
 from channels.errors import Limit, ServiceError
 
 _TIMEOUT_S: Final = 10.0
 _ANSWER_LIMIT: Final = 4 * 1024 * 1024  # a list of 10,000 channels
 _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _URL: Final = re.compile(r"[!-~]+", re.ASCII)
-_TOKEN: Final = re.compile(r"[ -~]*", re.ASCII)
 # Most special first: the first two are OSErrors, RemoteDisconnected is a ConnectionResetError.
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (socket.gaierror, "no such host"),
@@ -82,12 +83,28 @@ def in_words(error: Exception) -> str:
     return (error.strerror or "").lower() if isinstance(error, OSError) and error.strerror else "the connection failed"
 
 
-class ServiceClient:
-    """Calls operations at one endpoint with one bearer token; holds no connection open."""
+def untrusted(endpoint: str, error: ssl.SSLCertVerificationError) -> EndpointUnreachableError:
+    """What to say of an endpoint whose certificate is not trusted."""
+    return EndpointUnreachableError(
+        f"the certificate of {endpoint} is not trusted ({error.verify_message}): name its CA with --ca-file or "
+        "HELIOGRAPH_CA_FILE"
+    )
 
-    def __init__(self, endpoint: str, token: str) -> None:
+
+def tls(access: Access) -> ssl.SSLContext:
+    """What certificates are checked against. Raises: EndpointUnreachableError when the CA's file is of no use."""
+    try:
+        return access.tls()
+    except CertificateFileError as error:
+        raise EndpointUnreachableError(f"CA_FILE: {error}") from None
+
+
+class ServiceClient:
+    """Calls operations at one endpoint with one access, of which a text is the token; holds no connection open."""
+
+    def __init__(self, endpoint: str, access: Access | str) -> None:
         self._endpoint = endpoint
-        self._token = token
+        self._access = Access(access) if isinstance(access, str) else access
         self._scheme, self._host, self._port, self._prefix = _parse(endpoint)
 
     def __repr__(self) -> str:
@@ -118,28 +135,29 @@ class ServiceClient:
         raise service_error(status, code, decoded)
 
     def _exchange(self, path: str, body: bytes) -> tuple[int, http.client.HTTPMessage, bytes]:
-        connection: http.client.HTTPConnection
-        if self._scheme == "https":
-            context = ssl.create_default_context()
-            connection = http.client.HTTPSConnection(self._host, self._port, timeout=_TIMEOUT_S, context=context)
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
-        headers = {"Content-Type": "application/json", "Connection": "close"}
-        if not _TOKEN.fullmatch(self._token):
-            raise errors.UnrecognizedClientException("the token holds characters that no HTTP header may carry")
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+        given = {"content-type": "application/json", "connection": "close"}
+        path = self._prefix + path
+        headers = self._access.headers(f"{self._scheme}://{self._place}{path}", given, body, time.time())
+        connection = self._connection()
         try:
-            connection.request("POST", self._prefix + path, body, headers)
+            connection.request("POST", path, body, headers)
             response = connection.getresponse()
             return response.status, response.headers, response.read(_ANSWER_LIMIT)
         except ssl.SSLCertVerificationError as error:
-            raise EndpointUnreachableError(
-                f"the certificate of {self._endpoint} is not trusted ({error.verify_message}): check SSL_CERT_FILE"
-            ) from None
+            raise untrusted(self._endpoint, error) from None
         except (OSError, http.client.HTTPException, UnicodeError) as error:  # UnicodeError: no host may be called so
             raise EndpointUnreachableError(
                 f"no service answers at {self._endpoint} ({in_words(error)}): check that it runs, host and port"
             ) from None
         finally:
             connection.close()
+
+    @property
+    def _place(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return host if self._port is None else f"{host}:{self._port}"
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._scheme != "https":
+            return http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=_TIMEOUT_S, context=tls(self._access))

@@ -59,7 +59,7 @@ async def _run(order: DemoOrder, parts: DemoParts, on_ready: Announce, on_notice
         channel = await node.control.create(account, CHANNEL)
         await node.control.create(account, CAMERA_CHANNEL)
         url = parts.listeners.http_url
-        own = msgspec.structs.replace(order.settings, endpoint=url, token=memory.token)
+        own = msgspec.structs.replace(order.settings, endpoint=url, token=memory.token, access_key_id="")
         parts.master.configure(MasterOrder(own, CHANNEL, order.source))
         async with asyncio.TaskGroup() as group, node.running(parts.listeners, ending, parts.master):
             sending = group.create_task(_follow_master(parts.master, ending, on_notice))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from app.access import access_of
 from app.exits import CommandError, Exit, cause, refusal, refusal_words, unreachable
 from app.processes import flatten
 from app.wiring.orders import MasterOrder
@@ -24,7 +25,7 @@ class MasterPart:
         settings = order.settings
         client = ClientSettings(
             endpoint=settings.endpoint,
-            token=settings.token,
+            access=access_of(settings),
             channel_name=order.channel,
             role=Role.MASTER,
             client_id=None,

@@ -5,6 +5,7 @@ import base64
 import http
 import logging
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -15,10 +16,11 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
+from channels.access import Access
 from channels.errors import ClientLimitExceededException, Limit
 from channels.ice import IceServer
 from channels.names import Role
-from channels.service import EndpointUnreachableError, ServiceClient, in_words, service_error
+from channels.service import EndpointUnreachableError, ServiceClient, in_words, service_error, tls, untrusted
 from channels.signaling import messages
 from channels.signaling.messages import Action, ClientMessage, FrameError, Status
 
@@ -38,16 +40,16 @@ _library_log.setLevel(logging.INFO)
 
 
 class ClientSettings(msgspec.Struct, frozen=True):
-    """Where and as whom to connect; a master needs no `client_id`, a viewer does."""
+    """Where and as whom to connect, `access` being a token or more; a master needs no `client_id`, a viewer does."""
 
     endpoint: str
-    token: str
+    access: Access | str
     channel_name: str
     role: Role
     client_id: str | None = None
 
     def __repr__(self) -> str:
-        return f"ClientSettings({self.endpoint!r}, token=***, {self.channel_name!r}, {self.role}, {self.client_id!r})"
+        return f"ClientSettings({self.endpoint!r}, ***, {self.channel_name!r}, {self.role}, {self.client_id!r})"
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -167,7 +169,8 @@ class SignalingClient:
 
     def __init__(self, settings: ClientSettings) -> None:
         self.settings = settings
-        self._service = ServiceClient(settings.endpoint, settings.token)
+        self._access = Access(settings.access) if isinstance(settings.access, str) else settings.access
+        self._service = ServiceClient(settings.endpoint, self._access)
         self._https_endpoint: str | None = None
         self._arn = ""
 
@@ -181,10 +184,12 @@ class SignalingClient:
         return SignalingConnection(await _patiently(partial(self._connect, url)))
 
     async def _connect(self, url: str) -> ClientConnection:
+        target, headers = self._access.socket(url, time.time())
         try:
             return await connect(
-                url,
-                additional_headers={"Authorization": f"Bearer {self.settings.token}"},
+                target,
+                additional_headers=headers,
+                ssl=tls(self._access) if urlsplit(url).scheme == "wss" else None,
                 user_agent_header="heliograph",
                 compression=None,
                 proxy=None,
@@ -198,10 +203,11 @@ class SignalingClient:
             )
         except InvalidStatus as error:
             raise _refusal(error) from None
+        except ssl.SSLCertVerificationError as error:
+            raise untrusted(_place(url), error) from None
         except (OSError, InvalidHandshake, InvalidURI, TimeoutError, ConnectionClosed) as error:
-            place = "{0.scheme}://{0.netloc}{0.path}".format(urlsplit(url))
             raise EndpointUnreachableError(
-                f"no websocket opens at {place} ({in_words(error)}): check that the service can be reached there"
+                f"no websocket opens at {_place(url)} ({in_words(error)}): check that the service can be reached there"
             ) from None
 
     async def ice_servers(self) -> tuple[IceServer, ...]:
@@ -211,7 +217,7 @@ class SignalingClient:
         """
         if self._https_endpoint is None:
             await self._websocket_url()
-        service = ServiceClient(self._https_endpoint or self.settings.endpoint, self.settings.token)
+        service = ServiceClient(self._https_endpoint or self.settings.endpoint, self._access)
         body = {"ChannelARN": self._arn}
         if self.settings.client_id:
             body["ClientId"] = self.settings.client_id
@@ -250,6 +256,11 @@ async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
             if wait_s is None or time.monotonic() + wait_s > end:
                 raise
             await asyncio.sleep(wait_s * random.uniform(1.0, 1.5))  # noqa: S311  # spreads load, hides nothing
+
+
+def _place(url: str) -> str:
+    """The URL without its query."""
+    return "{0.scheme}://{0.netloc}{0.path}".format(urlsplit(url))
 
 
 def _shaped(answer: dict[str, Any], shape: type[S]) -> S:

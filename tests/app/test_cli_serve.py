@@ -77,7 +77,7 @@ def test_our_own_client_trusts_the_ca_that_it_is_told(tmp_path: Path) -> None:
         listed = subprocess.run(command, capture_output=True, text=True, timeout=15, env=environment, check=False)
     assert refused.returncode == 3
     assert " is not trusted (" in refused.stderr
-    assert "check SSL_CERT_FILE" in refused.stderr
+    assert "--ca-file" in refused.stderr
     assert (listed.returncode, listed.stdout) == (0, "[]\n"), listed.stderr
 
 

@@ -152,6 +152,20 @@ def test_lists_come_from_texts_and_files(tmp_path: Path) -> None:
     assert load({}, {}, str(file)).settings.allow_peer_cidrs == ("10.0.0.0/8",)
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"access_key_id": "AKIA"}, "ACCESS_KEY_ID: give ACCESS_KEY_ID and SECRET_ACCESS_KEY, or neither"),
+        ({"secret_access_key": "s"}, "ACCESS_KEY_ID: give ACCESS_KEY_ID and SECRET_ACCESS_KEY, or neither"),
+        ({"session_token": "t"}, "SESSION_TOKEN: it goes with the ACCESS_KEY_ID"),
+        ({"access_key_id": "AKIA", "secret_access_key": "s", "token": "t"}, "TOKEN: give a token or an ACCESS_KEY_ID"),
+    ],
+)
+def test_half_an_access_key_and_two_credentials_are_told(given: dict[str, object], words: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{words}"):
+        load(given, {})
+
+
 @pytest.mark.parametrize("given", ["*", "null", "https://app.example.org", "http://localhost:3000/", "app://local"])
 def test_an_origin_has_scheme_and_host(given: str) -> None:
     assert load({"allowed_origins": given}, {}).settings.allowed_origins == (given,)

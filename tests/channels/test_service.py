@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from channels.access import Access
+from channels.auth.sigv4 import Credentials
 from channels.errors import (
     ClientLimitExceededException,
     InvalidArgumentException,
+    InvalidSignatureException,
     Limit,
     MissingAuthenticationTokenException,
     ResourceNotFoundException,
@@ -51,6 +54,20 @@ async def test_an_operation_is_called_and_answered(service: Service) -> None:
     described = await client.call("/describeSignalingChannel", {"ChannelName": "demo"})
 
     assert described["ChannelInfo"]["ChannelARN"] == made["ChannelARN"]
+
+
+async def test_an_operation_is_called_with_an_access_key_and_with_a_session(service: Service) -> None:
+    key = service.access_key()
+    triple = service.session(key)
+    session = Credentials(triple.access_key_id, triple.secret_access_key, triple.session_token)
+    for credentials in (Credentials(key.id, key.secret), session):
+        for endpoint in (service.http, service.http + "/"):
+            client = ServiceClient(endpoint, Access(credentials=credentials))
+            assert (await client.call("/listSignalingChannels", {}))["ChannelInfoList"] == []
+    with pytest.raises(InvalidSignatureException, match="does not match"):
+        await ServiceClient(service.http, Access(credentials=Credentials(key.id, "wrong"))).call(
+            "/listSignalingChannels", {}
+        )
 
 
 async def test_a_path_and_a_slash_in_the_endpoint_are_kept_and_folded(service: Service) -> None:

@@ -48,7 +48,7 @@ async def running(ending: Ending) -> AsyncIterator[tuple[Node, SignalingClient, 
             )
             endpoint = f"http://127.0.0.1:{http.getsockname()[1]}"
             client = SignalingClient(
-                ClientSettings(endpoint=endpoint, token=text, channel_name="demo", role=Role.MASTER, client_id=None)
+                ClientSettings(endpoint=endpoint, access=text, channel_name="demo", role=Role.MASTER, client_id=None)
             )
             yield node, client, turn
 

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from websockets.asyncio.server import ServerConnection, serve
 
+from channels.access import Access
+from channels.auth.sigv4 import Credentials
 from channels.channel import Channel
 from channels.errors import AccessDeniedException, Limit, ResourceNotFoundException, ServiceError
 from channels.names import Role
@@ -310,6 +312,37 @@ def certificate(folder: Path) -> Path:
     path = folder / "certificate.pem"
     path.write_bytes(key.private_bytes(*form) + made.public_bytes(serialization.Encoding.PEM))
     return path
+
+
+async def test_master_and_viewer_connect_with_access_keys(service: Service, channel: Channel) -> None:
+    key = service.access_key()
+    triple = service.session(key)
+    keys = (
+        Credentials(key.id, key.secret),
+        Credentials(triple.access_key_id, triple.secret_access_key, triple.session_token),
+    )
+    for credentials in keys:
+        access = Access(credentials=credentials)
+        master = await SignalingClient(ClientSettings(service.http, access, "demo", Role.MASTER)).open()
+        client_of_viewer = SignalingClient(ClientSettings(service.http, access, "demo", Role.VIEWER, "v1"))
+        viewer = await client_of_viewer.open()
+        assert (await client_of_viewer.ice_servers())[0].uris
+        await viewer.send("SDP_OFFER", b"x")
+        assert (await next_of(master)).payload == b"x"
+        await master.close()
+        await viewer.close()
+
+
+async def test_a_ca_file_is_trusted(tmp_path: Path) -> None:
+    path = certificate(tmp_path)
+    async with signaling_service(certificate=path) as service:
+        await service.control.create("000000000000", "demo")
+        access = Access(service.token(), ca_file=str(path))
+        master = await SignalingClient(ClientSettings(service.http, access, "demo", Role.MASTER)).open()
+        await master.close()
+        access = Access(service.token(), ca_file=str(tmp_path / "none"))
+        with pytest.raises(EndpointUnreachableError, match=r"CA_FILE: .*none cannot be read"):
+            await SignalingClient(ClientSettings(service.http, access, "demo", Role.MASTER)).open()
 
 
 async def test_tls_works_with_a_trusted_certificate_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
