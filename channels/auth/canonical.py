@@ -79,8 +79,7 @@ def encode(text: str | bytes) -> str:
 
 def pairs(query: str) -> list[tuple[str, str]]:
     """Names and values of a raw query as they stand there."""
-    parts = [part.partition("=") for part in query.split("&") if part]
-    return [(name, value) for name, _, value in parts]
+    return [part.partition("=")[::2] for part in query.split("&") if part]
 
 
 def decode(text: str) -> str:

@@ -4,7 +4,6 @@ Two forms: an Authorization header (REST calls), or X-Amz-* parameters of the qu
 brings the clock, finds the key and decides. Source: AWS General Reference, "Authenticating requests".
 """
 
-import calendar
 import datetime
 import hmac
 import re
@@ -101,7 +100,7 @@ class Signature(msgspec.Struct, frozen=True):
 
 def is_signed(request: SignedRequest) -> bool:
     """Whether a request claims to be signed, in either form."""
-    return bool(_authorizations(request)) or _has_query_marks(request.query)
+    return bool(_authorizations(request)) or _has_marks(canonical.pairs(request.query))
 
 
 def parse(request: SignedRequest) -> Signature:
@@ -111,7 +110,8 @@ def parse(request: SignedRequest) -> Signature:
     InvalidArgumentException for a request that is signed in both forms.
     """
     authorizations = _authorizations(request)
-    in_query = _has_query_marks(request.query)
+    pairs = canonical.pairs(request.query)
+    in_query = _has_marks(pairs)
     if len(authorizations) + in_query > 1:
         raise InvalidArgumentException("the request carries more than one credential: send one signature")
     values = _headers(request)
@@ -119,7 +119,7 @@ def parse(request: SignedRequest) -> Signature:
         parts = _authorization_parts(authorizations[0])
         amz_date, expires_s, token = _only(values, DATE_HEADER), None, None
     elif in_query:
-        parameters = _query_parts(request.query)
+        parameters = _query_parts(pairs)
         parts = {name: parameters[f"X-Amz-{name}"] for name in _AUTHORIZATION_PARTS}
         amz_date, expires_s = parameters["X-Amz-Date"], _seconds(parameters["X-Amz-Expires"])
         token = parameters.get(_TOKEN_PARAMETER)
@@ -271,8 +271,8 @@ def _authorizations(request: SignedRequest) -> list[str]:
     ]
 
 
-def _has_query_marks(query: str) -> bool:
-    return bool(query) and any(name.lower() in _QUERY_MARKS for name, _ in canonical.pairs(query))
+def _has_marks(pairs: list[tuple[str, str]]) -> bool:
+    return not _QUERY_MARKS.isdisjoint([name.lower() for name, _ in pairs])
 
 
 def _authorization_parts(value: str) -> dict[str, str]:
@@ -293,11 +293,11 @@ def _authorization_parts(value: str) -> dict[str, str]:
     return parts
 
 
-def _query_parts(query: str) -> dict[str, str]:
+def _query_parts(pairs: list[tuple[str, str]]) -> dict[str, str]:
     """The X-Amz-* parameters by name; one that is there twice, in whatever case, is refused."""
     found: dict[str, str] = {}
     seen: set[str] = set()
-    for raw_name, value in canonical.pairs(query):
+    for raw_name, value in pairs:
         name = canonical.decode(raw_name)
         lower = name.lower()
         if not lower.startswith("x-amz-"):
@@ -366,8 +366,7 @@ def _instant(text: str) -> int:
         if found is None:
             raise ValueError
         year, month, day, hour, minute, second = map(int, found.groups())
-        datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.UTC)
-        return calendar.timegm((year, month, day, hour, minute, second))
+        return int(datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.UTC).timestamp())
     except ValueError:
         raise IncompleteSignatureException("X-Amz-Date must be in the form 20060102T150405Z") from None
 
