@@ -73,8 +73,6 @@ def _parse(endpoint: str) -> tuple[str, str, int | None, str]:
 
 def in_words(error: Exception) -> str:
     """Why nothing came of a connection to an endpoint."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted, {error.verify_message}: check SSL_CERT_FILE"
     if isinstance(error, ssl.SSLError):
         return "TLS does not work there: is it the HTTPS port? If not, write http:// instead of https://"
     for kind, words in _REASONS:

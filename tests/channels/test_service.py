@@ -20,7 +20,7 @@ from channels.errors import (
     UnrecognizedClientException,
 )
 from channels.quotas import Quotas, Rates
-from channels.service import EndpointUnreachableError, ServiceClient, in_words, service_error
+from channels.service import EndpointUnreachableError, ServiceClient, service_error, untrusted
 from tests.signaling_service import Service, signaling_service
 
 SECRET = "header.secret-claims.signature"
@@ -171,7 +171,10 @@ def test_a_missing_scheme_is_told(endpoint: str) -> None:
 def test_a_certificate_that_is_not_trusted_is_told_with_the_remedy() -> None:
     error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED]")
     error.verify_message = "self-signed certificate"
-    assert in_words(error) == "its certificate is not trusted, self-signed certificate: check SSL_CERT_FILE"
+    assert str(untrusted("https://h", error)) == (
+        "the certificate of https://h is not trusted (self-signed certificate): name its CA with --ca-file or "
+        "HELIOGRAPH_CA_FILE"
+    )
 
 
 async def test_tls_where_there_is_none_is_told_without_names_of_classes(service: Service) -> None:
