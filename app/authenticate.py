@@ -25,7 +25,7 @@ SUBPROTOCOL = "kvs-signaling"
 BEARER_SUBPROTOCOL = "bearer."
 TOKEN_PARAMETERS = ("token", "jwt", "x-kvs-token")  # lower case: X-Kvs-Token is spelled as people like
 TICKET_PARAMETER = "ticket"
-_SIGNATURE_PARAMETERS = ("x-amz-signature", "x-amz-credential", "x-amz-algorithm")
+SIGNATURE_PARAMETERS = ("x-amz-signature", "x-amz-credential", "x-amz-algorithm")
 _SIGNATURE_SCHEME = ALGORITHM.lower()
 _ACTIONS = {Role.MASTER: "ConnectAsMaster", Role.VIEWER: "ConnectAsViewer"}
 
@@ -249,7 +249,7 @@ def _from_query(connection: HTTPConnection, found: _Credentials) -> None:
     parameters = [(name.lower(), value) for name, value in connection.query_params.multi_items()]
     found.tokens += [value for name, value in parameters if name in TOKEN_PARAMETERS]
     found.tickets += [value for name, value in parameters if name == TICKET_PARAMETER]
-    found.signed_queries += any(name in _SIGNATURE_PARAMETERS for name, _ in parameters)
+    found.signed_queries += any(name in SIGNATURE_PARAMETERS for name, _ in parameters)
 
 
 def _offered(connection: HTTPConnection) -> Sequence[str]:

@@ -1,7 +1,8 @@
-"""Which pages may open a websocket with what a browser sends along, or with a ticket. Knows no other credential.
+"""Which pages may open a websocket with a ticket, or with what a browser sends along.
 
-A browser lets any page open a websocket anywhere and says only from which origin it does; a token or a signature must
-be known to the page, so these are not bound to an origin. Source: RFC 6454; RFC 6455, 10.2.
+A browser lets any page open a websocket anywhere, sends its cookies with it and says from which origin it does. A token
+or a signature in the URL or the subprotocol must be known to the page, so these are not bound to an origin; what stands
+in a header beside a cookie may come from a proxy that took the cookie for it. Source: RFC 6454; RFC 6455, 10.2.
 """
 
 from collections.abc import Callable, Collection
@@ -10,10 +11,11 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 from starlette.requests import HTTPConnection
 
+from app.authenticate import BEARER_SUBPROTOCOL, SIGNATURE_PARAMETERS, TICKET_PARAMETER, TOKEN_PARAMETERS
 from channels.errors import AccessDeniedException
 
 ANY = "*"
-_TICKET_PARAMETER = "ticket"
+_OF_THE_PAGE = frozenset((*TOKEN_PARAMETERS, *SIGNATURE_PARAMETERS))
 _DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _SHOWN = 256  # characters
 
@@ -65,9 +67,12 @@ class Origins(msgspec.Struct, frozen=True):
 
 
 def _is_bound(connection: HTTPConnection) -> bool:
-    if connection.headers.get("cookie") is not None:
+    names = {name.lower() for name in connection.query_params}
+    if TICKET_PARAMETER in names:
         return True
-    return any(name.lower() == _TICKET_PARAMETER for name in connection.query_params)
+    if connection.headers.get("cookie") is None or names & _OF_THE_PAGE:
+        return False
+    return not any(text.lower().startswith(BEARER_SUBPROTOCOL) for text in connection.scope.get("subprotocols", ()))
 
 
 def _split(url: str) -> SplitResult | None:

@@ -91,11 +91,21 @@ def test_only_tickets_and_cookies_are_bound_to_an_origin() -> None:
     origins, evil = Origins(), "https://evil.example.org"
     assert is_let_in(origins, connection(TOKEN, "h", evil))
     assert is_let_in(origins, connection("", "h", evil))
-    assert not is_let_in(origins, connection(TOKEN, "h", evil, cookie="a=b"))
+    assert not is_let_in(origins, connection("", "h", evil, cookie="a=b"))
     assert not is_let_in(origins, connection("", "h", evil, cookie=""))
     assert not is_let_in(origins, connection("TICKET=x", "h", evil))
     assert is_let_in(origins, connection(TICKET, "h"))
     assert is_let_in(origins, connection(TICKET, "h", cookie="a=b"))
+
+
+@pytest.mark.parametrize("query", ["token=x", "X-Kvs-Token=x", "X-Amz-Credential=x&X-Amz-Signature=x"])
+def test_what_the_page_must_know_counts_also_beside_a_cookie(query: str) -> None:
+    evil = "https://evil.example.org"
+    assert is_let_in(Origins(), connection(query, "h", evil, cookie="a=b"))
+    assert not is_let_in(Origins(), connection(f"{query}&ticket=x", "h", evil, cookie="a=b"))
+    given = connection("", "h", evil, cookie="a=b")
+    given.scope["subprotocols"] = ["kvs-signaling", "bearer.x"]
+    assert is_let_in(Origins(), given)
 
 
 def test_each_of_several_origins_must_be_allowed() -> None:

@@ -4,14 +4,18 @@ import asyncio
 import json
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from app.ws.channel import ChannelSockets, SocketConnection
+from channels.auth import sigv4
+from channels.auth.sigv4 import Credentials
 from channels.channel import Channel
 from channels.names import Role
 from channels.service import ServiceClient
@@ -91,6 +95,42 @@ async def test_a_ticket_opens_once_and_only_what_it_is_for(service: Service, cha
         service.url("/master", channel, ticket=await ticket()),
     ):
         assert (await refusal(url, None))[:2] == (403, "AccessDeniedException")
+
+
+async def test_a_page_of_another_origin_opens_nothing_with_a_ticket_and_does_not_use_it_up(
+    service: Service, channel: Channel
+) -> None:
+    body = {"channelArn": str(channel.arn), "role": "MASTER"}
+    ticket = (await ServiceClient(service.http, service.token()).call("/v1/connect-ticket", body))["ticket"]
+    url = service.url("/master", None, ticket=ticket)
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(url, origin=Origin("https://evil.example.org"), proxy=None)
+    assert refused.value.response.status_code == 403
+    told = json.loads(refused.value.response.body or b"{}")
+    assert told["__type"] == "AccessDeniedException"
+    assert "allowed_origins" in told["Message"]
+    async with connect(url, origin=Origin(service.http), proxy=None):
+        pass
+
+
+async def test_an_access_key_opens_and_its_connection_does_not_end_with_time(
+    service: Service, channel: Channel
+) -> None:
+    key = service.access_key()
+    url = service.url("/viewer", channel, "v1")
+    presigned = sigv4.presign(url, Credentials(key.id, key.secret), "us-west-2", time.time())
+    async with connect(presigned, proxy=None, origin=Origin("https://anywhere.example.org")):
+        assert service.hub.stats.viewers == 1
+
+
+async def test_a_connection_ends_with_the_key_that_its_session_came_from(service: Service, channel: Channel) -> None:
+    key = service.access_key()
+    triple = service.session(key)
+    credentials = Credentials(triple.access_key_id, triple.secret_access_key, triple.session_token)
+    url = sigv4.presign(service.url("/viewer", channel, "v1"), credentials, "us-west-2", time.time())
+    async with connect(url, proxy=None) as websocket:
+        service.hub.close_credentials(frozenset((key.id,)))
+        assert (await Opened(websocket).end())[0] == 1008
 
 
 async def test_the_role_comes_from_the_endpoint(service: Service, channel: Channel) -> None:
