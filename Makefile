@@ -38,6 +38,7 @@ bench: .venv/test ## every benchmark as a table
 	@$(BIN)/heliograph bench first-frame
 	@$(BIN)/heliograph bench media
 	@$(BIN)/heliograph bench auth
+	@$(BIN)/heliograph bench emulator
 
 format: .venv/test
 	@$(BIN)/ruff format --quiet --check .
@@ -71,7 +72,7 @@ clean: ## remove what these commands made
 	@$(PYTHON) -m venv --clear .venv
 	@touch $@
 
-.venv/runtime: .venv/made pyproject.toml $(CONSTRAINTS)
+.venv/runtime: .venv/made pyproject.toml app/pytest_plugin.py $(CONSTRAINTS)
 	@echo "installing heliograph into .venv"
 	@$(PIP) --editable .
 	@touch $@

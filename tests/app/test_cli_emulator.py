@@ -1,5 +1,6 @@
 import argparse
 import json
+import re
 import ssl
 import subprocess
 import urllib.request
@@ -11,10 +12,13 @@ import pytest
 
 from app import cli_emulator
 from app.settings import SettingsError, load
+from app.wiring.emulator import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from channels.names import Role
 from channels.signaling.client import ClientSettings, SignalingClient
 from tests.started import COMMAND, Started, clean, ends_within, started
 
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "infra" / "guides" / "emulator.md"
 slow = pytest.mark.slow
 FIELDS = [
     "http", "https", "turn", "access_key_id", "secret_access_key", "token", "ca_file", "region", "account_id",
@@ -68,6 +72,14 @@ def test_people_get_lines_to_paste(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "export AWS_ENDPOINT_URL_KINESIS_VIDEO=https://127.0.0.1:8443 " in said
     assert "export AWS_CA_BUNDLE=x " in said
+
+
+def test_the_guide_has_every_field_route_and_key() -> None:
+    guide = GUIDE.read_text()
+    words = [*(f"`{field}`" for field in FIELDS), ACCESS_KEY_ID, SECRET_ACCESS_KEY]
+    words += re.findall(r"^  (/_emulator/\w+):$", (ROOT / "openapi.yaml").read_text(), re.MULTILINE)
+    assert len(words) == 17
+    assert [word for word in words if word not in guide] == []
 
 
 @pytest.fixture(scope="module")

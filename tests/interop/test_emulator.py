@@ -1,0 +1,181 @@
+"""boto3 and aws-cli, unmodified, and presigned websockets against the emulator, through the fixture that users get."""
+
+import contextlib
+import os
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from app.pytest_plugin import KvsLocal, running
+from app.wiring.emulator import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*:boto3.exceptions.PythonDeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[KvsLocal]:
+    with running() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def kvs(emulator: KvsLocal) -> KvsLocal:
+    emulator.reset()
+    return emulator
+
+
+def endpoint(kvs: KvsLocal, arn: str, role: str) -> str:
+    """The websocket endpoint as boto3 finds it."""
+    wanted = {"Protocols": ["WSS"], "Role": role}
+    (found,) = kvs.client().get_signaling_channel_endpoint(
+        ChannelARN=arn, SingleMasterChannelEndpointConfiguration=wanted
+    )["ResourceEndpointList"]
+    return str(found["ResourceEndpoint"])
+
+
+def opened(kvs: KvsLocal, arn: str, role: str = "MASTER", client_id: str = "") -> ClientConnection:
+    """A websocket by a URL that botocore has signed, over TLS."""
+    query = {"X-Amz-ChannelARN": arn} | ({"X-Amz-ClientId": client_id} if client_id else {})
+    request = AWSRequest("GET", f"{endpoint(kvs, arn, role)}?{urlencode(query)}")
+    credentials = Credentials(kvs.access_key_id, kvs.secret_access_key)
+    SigV4QueryAuth(credentials, "kinesisvideo", kvs.region, expires=299).add_auth(request)
+    return connect(request.url, ssl=ssl.create_default_context(cafile=kvs.ca_file), proxy=None)
+
+
+def create(kvs: KvsLocal, name: str = "demo") -> str:
+    return str(kvs.client().create_signaling_channel(ChannelName=name)["ChannelARN"])
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_channel_is_created_and_described(kvs: KvsLocal, scheme: str) -> None:
+    client = kvs.client("kinesisvideo", endpoint_url=getattr(kvs, scheme), verify=kvs.ca_file)
+    arn = client.create_signaling_channel(ChannelName="demo")["ChannelARN"]
+    assert arn.startswith(f"arn:aws:kinesisvideo:{kvs.region}:{kvs.account_id}:channel/demo/")
+    assert client.describe_signaling_channel(ChannelName="demo")["ChannelInfo"]["ChannelARN"] == arn
+
+
+def test_a_relay_is_told(kvs: KvsLocal) -> None:
+    answer = kvs.client("kinesis-video-signaling").get_ice_server_config(ChannelARN=create(kvs))
+    assert [server["Uris"] for server in answer["IceServerList"]] == [[kvs.turn]]
+
+
+def test_a_reset_leaves_no_channel(kvs: KvsLocal) -> None:
+    create(kvs)
+    kvs.reset()
+    assert kvs.client().list_signaling_channels()["ChannelInfoList"] == []
+
+
+def test_a_call_fails_as_told_and_the_next_one_does_not(kvs: KvsLocal) -> None:
+    client = kvs.client()
+    kvs.fail("CreateSignalingChannel", "ClientLimitExceededException")
+    with pytest.raises(client.exceptions.ClientLimitExceededException):
+        create(kvs)
+    create(kvs)
+
+
+@pytest.mark.parametrize(
+    ("pair", "code"),
+    [
+        (("AKIAHELIOGRAPHNOBODY", SECRET_ACCESS_KEY), "UnrecognizedClientException"),
+        ((ACCESS_KEY_ID, "x" * 40), "InvalidSignatureException"),
+    ],
+)
+def test_only_its_own_key_is_known(kvs: KvsLocal, pair: tuple[str, str], code: str) -> None:
+    client = kvs.client("kinesisvideo", aws_access_key_id=pair[0], aws_secret_access_key=pair[1])
+    with pytest.raises(ClientError) as caught:
+        client.list_signaling_channels()
+    assert caught.value.response["Error"]["Code"] == code
+
+
+def test_programs_find_it_by_their_environment(kvs: KvsLocal, tmp_path: Path) -> None:
+    create(kvs)
+    aws = Path(sys.executable).with_name("aws")
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    command = [str(aws), "kinesisvideo", "list-signaling-channels", "--query", "ChannelInfoList[].ChannelName"]
+    answer = subprocess.run(
+        [*command, "--output", "text"],
+        env=home | kvs.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.stdout == "demo\n", answer.stderr
+
+
+def ended(websocket: ClientConnection) -> tuple[int | None, str | None]:
+    """How the websocket was closed, once it is."""
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            websocket.recv(timeout=5)
+    return websocket.close_code, websocket.close_reason
+
+
+def test_a_lifetime_of_an_hour_is_over_within_milliseconds(kvs: KvsLocal) -> None:
+    with opened(kvs, create(kvs)) as master:
+        started = time.perf_counter()
+        kvs.advance(3600)
+        assert ended(master) == (1001, "the lifetime of a connection is over")
+        assert time.perf_counter() - started < 1.0  # 5 ms alone on a machine
+
+
+def test_ten_idle_minutes_are_over_too(kvs: KvsLocal) -> None:
+    with opened(kvs, create(kvs), "VIEWER", "v1") as viewer:
+        kvs.advance(599)
+        viewer.send("")
+        kvs.advance(599)
+        kvs.advance(1)
+        assert ended(viewer) == (1001, "idle for 600 s")
+
+
+def test_a_held_offer_waits_for_its_time_to_live_and_no_longer(kvs: KvsLocal) -> None:
+    arn = create(kvs)
+    with opened(kvs, arn, "VIEWER", "v1") as viewer:
+        offer = '{"action":"SDP_OFFER","messagePayload":"e30=","correlationId":"c%d"}'
+        viewer.send(offer % 1)
+        _until_held(viewer)
+        kvs.advance(59)
+        with opened(kvs, arn) as master:
+            assert '"SDP_OFFER"' in str(master.recv(timeout=5))
+        kvs.advance(0)  # answered after the master's end was heard
+        viewer.send(offer % 2)
+        _until_held(viewer)
+        kvs.advance(60)
+        assert '"correlationId":"c2"' in str(viewer.recv(timeout=5))
+        with opened(kvs, arn) as master, pytest.raises(TimeoutError):
+            master.recv(timeout=0.1)
+
+
+def _until_held(websocket: ClientConnection) -> None:
+    """A pong comes once what was sent before was read."""
+    websocket.ping().wait(5)
+
+
+def test_a_client_is_told_to_go_away(kvs: KvsLocal) -> None:
+    arn = create(kvs)
+    with opened(kvs, arn) as master:
+        assert kvs.send(arn, "GO_AWAY") == 1
+        assert '"messageType":"GO_AWAY"' in str(master.recv(timeout=5))
+        kvs.cut(arn, 4000, "as asked")
+        assert ended(master) == (4000, "as asked")
+
+
+def test_a_reset_closes_what_is_open(kvs: KvsLocal) -> None:
+    with opened(kvs, create(kvs)) as master:
+        kvs.reset()
+        assert ended(master)[0] == 1001
