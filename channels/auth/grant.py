@@ -56,8 +56,41 @@ def _pattern(text: str, is_case_sensitive: bool) -> re.Pattern[str]:
     return re.compile(first + middle + last, re.DOTALL if is_case_sensitive else re.DOTALL | re.IGNORECASE)
 
 
-def _matches(patterns: tuple[str, ...], text: str, *, is_case_sensitive: bool) -> bool:
-    return any(_pattern(pattern, is_case_sensitive).fullmatch(text) for pattern in patterns)
+def _covering(patterns: tuple[str, ...], text: str, *, is_case_sensitive: bool) -> str | None:
+    return next((pattern for pattern in patterns if _pattern(pattern, is_case_sensitive).fullmatch(text)), None)
+
+
+def covers_action(pattern: str, action: str) -> bool:
+    """Whether an action pattern, with prefix, covers `action`, without one."""
+    return _pattern(pattern, False).fullmatch(ACTION_PREFIX + action) is not None
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A statement that covers what was asked, and which of its patterns do."""
+
+    statement: Statement
+    action: str
+    resource: str
+
+
+def deciding(statements: tuple[Statement, ...], action: str, resource: str) -> Match | None:
+    """The statement that decides on `action`, without prefix, on `resource`: a deny, else the first allow.
+
+    None when no statement covers it, which denies it.
+    """
+    full = ACTION_PREFIX + action
+    allowing: Match | None = None
+    for statement in statements:
+        by_action = _covering(statement.actions, full, is_case_sensitive=False)
+        if by_action is None:
+            continue
+        by_resource = _covering(statement.resources, resource, is_case_sensitive=True)
+        if by_resource is None:
+            continue
+        if not statement.is_allowed:
+            return Match(statement, by_action, by_resource)
+        allowing = allowing or Match(statement, by_action, by_resource)
+    return allowing
 
 
 def decide(grant: Grant, action: str, resource: str) -> Decision:
@@ -66,24 +99,18 @@ def decide(grant: Grant, action: str, resource: str) -> Decision:
     `action` is the operation's name without prefix (`ConnectAsViewer`), `resource` a full ARN or `*`.
     Source: IAM policy evaluation logic.
     """
-    full = ACTION_PREFIX + action
-    decision = _judge(grant.subject, grant.statements, full, resource, "")
+    decision = _judge(grant.subject, deciding(grant.statements, action, resource), action, resource, "")
     if not decision.is_allowed or grant.boundary is None:
         return decision
-    bound = _judge(grant.subject, grant.boundary, full, resource, f" of access key {grant.key_id}")
+    match = deciding(grant.boundary, action, resource)
+    bound = _judge(grant.subject, match, action, resource, f" of access key {grant.key_id}")
     return decision if bound.is_allowed else bound
 
 
-def _judge(subject: str, statements: tuple[Statement, ...], full: str, resource: str, whose: str) -> Decision:
-    allowed_by: Statement | None = None
-    for statement in statements:
-        if not _matches(statement.actions, full, is_case_sensitive=False):
-            continue
-        if not _matches(statement.resources, resource, is_case_sensitive=True):
-            continue
-        if not statement.is_allowed:
-            return Decision(False, f"a deny statement{whose} covers {full} on {resource}", statement.sid)
-        allowed_by = allowed_by or statement
-    if allowed_by is None:
+def _judge(subject: str, match: Match | None, action: str, resource: str, whose: str) -> Decision:
+    full = ACTION_PREFIX + action
+    if match is None:
         return Decision(False, f"{subject} may not {full} on {resource}: no statement{whose} allows it")
-    return Decision(True, "allowed", allowed_by.sid)
+    if not match.statement.is_allowed:
+        return Decision(False, f"a deny statement{whose} covers {full} on {resource}", match.statement.sid)
+    return Decision(True, "allowed", match.statement.sid)
