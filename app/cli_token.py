@@ -44,15 +44,16 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     return Exit.OK
 
 
-def load_keys(folder: Path) -> tuple[token.TokenKey, ...]:
-    """Return the token keys of the data folder, the signing one last; it is made at first start.
+def load_keys(folder: Path, kind: keys.Kind = keys.TOKENS) -> tuple[token.TokenKey, ...]:
+    """Return the keys of this kind in the data folder, the signing one last; it is made at first start.
 
     Raises: SettingsError.
     """
+    what = "token keys" if kind is keys.TOKENS else kind.folder.replace("-", " ")
     try:
-        return keys.load_or_create(folder)
+        return keys.load_or_create(folder, kind)
     except (token.TokenKeyError, OSError) as error:
-        raise SettingsError(f"DATA_DIR: the token keys cannot be used: {error}") from None
+        raise SettingsError(f"DATA_DIR: the {what} cannot be used: {error}") from None
 
 
 def token_settings(settings: Settings) -> token.TokenSettings:

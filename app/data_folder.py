@@ -1,4 +1,4 @@
-"""The data folder: private to its user, one service at a time, and home of the TURN secret."""
+"""The data folder: private to its user, one service at a time, home of the TURN secret and of the key that seals."""
 
 import contextlib
 import fcntl
@@ -12,6 +12,8 @@ from app.settings import Settings, SettingsError
 _LOCK = "serve.lock"
 _TURN_SECRET = "turn.secret"  # noqa: S105  # the name of the file
 _TURN_SECRET_BYTES = 32
+_SEAL = "seal.key"
+_SEAL_BYTES = 32
 _CHOOSE = "choose another folder with --data-dir or HELIOGRAPH_DATA_DIR"
 
 
@@ -85,6 +87,25 @@ def load_or_create_turn_secret(folder: Path) -> bytes:
     if len(secret) < _TURN_SECRET_BYTES:
         raise SettingsError(f"DATA_DIR: {path} is shorter than {_TURN_SECRET_BYTES} characters; remove it")
     return secret
+
+
+def load_or_create_seal_keys(folder: Path) -> tuple[bytes, ...]:
+    """Return what seals the secrets of access keys in the data folder, made at first start with mode 0600.
+
+    Each line of the file is one key, 64 hexadecimal digits; the last seals, all open. Raises: SettingsError.
+    """
+    path = folder / _SEAL
+    try:
+        if not path.exists():
+            _create(path)
+        keys = tuple(bytes.fromhex(line) for line in path.read_text().split())
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
+    except ValueError:
+        keys = ()
+    if not keys or any(len(key) != _SEAL_BYTES for key in keys):
+        raise SettingsError(f"DATA_DIR: {path} must have lines of {2 * _SEAL_BYTES} hexadecimal digits")
+    return keys
 
 
 def _create(path: Path) -> None:

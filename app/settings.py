@@ -91,7 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     account: Annotated[str, Meta(pattern=r"^[0-9]{12}\Z", description="account in ARNs, 12 digits")] = "000000000000"
     partition: Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="AWS partition in ARNs")] = "aws"
     account_channel_limit: Annotated[int, Meta(ge=1, le=1_000_000, description="channels an account may hold")] = 10_000
-    data_dir: Annotated[str, Meta(description="folder of catalog, token keys and TURN secret, made with mode 0700")] = (
+    data_dir: Annotated[str, Meta(description="folder of catalog, keys and TURN secret, made with mode 0700")] = (
         "~/.local/state/heliograph"
     )
     limits_profile: Annotated[

@@ -28,6 +28,7 @@ from app.request_counter import RequestCounter
 from app.serving import HttpServer
 from app.settings import Settings, SettingsError
 from app.tls import TlsListener
+from app.wiring.access import AccessKeys, AccessOrder
 from app.ws.channel import ChannelSockets, SocketSettings
 from channels.auth.ticket import Tickets
 from channels.auth.token import TokenKey, TokenVerifier
@@ -46,12 +47,16 @@ STATIC = Path(__file__).parent.parent / "static"
 
 
 class NodeOrder(msgspec.Struct, frozen=True):
-    """What a node is made of: the catalog's path (or `:memory:`), signing keys, TURN secret; newest key last."""
+    """What a node is made of: the catalog's path (or `:memory:`), signing keys, TURN secret; newest key last.
+
+    Without `access` it has no access key but those that are added to its ring.
+    """
 
     settings: Settings
     catalog: str
     keys: tuple[TokenKey, ...]
     turn_secret: bytes
+    access: AccessOrder | None = None
 
     def __repr__(self) -> str:
         return f"NodeOrder({self.settings!r}, {self.catalog!r})"
@@ -135,6 +140,8 @@ class Node:
             raise SettingsError(
                 f"DATA_DIR: {error}; --data-dir or HELIOGRAPH_DATA_DIR chooses another folder"
             ) from None
+        self.access = self._open_access(order)
+        self.key_ring = self.access.ring
         self.control = ControlPlane(
             self.store,
             ControlSettings(
@@ -166,14 +173,28 @@ class Node:
             limits = msgspec.structs.replace(limits, lifetime_jitter_s=0.0)
         return limits
 
+    def _open_access(self, order: NodeOrder) -> AccessKeys:
+        try:
+            return AccessKeys(order.access or AccessOrder.in_memory(), order.keys[-1], token_settings(self._settings))
+        except BaseException:
+            self.store.close()
+            raise
+
+    def close(self) -> None:
+        """Close the files; may be called again."""
+        self.store.close()
+        self.access.close()
+
     def _build(self, order: NodeOrder) -> RequestCounter:
         tickets = Tickets()
-        verifier = TokenVerifier(order.keys, token_settings(self._settings))
+        verifier = TokenVerifier(order.keys, token_settings(self._settings), admit=self.key_ring.admit)
         authenticator = Authenticator(verifier, tickets, wall=time.time, monotonic=time.monotonic)
         self._counters = {
             "auth_tokens": verifier.stats,
             "auth_tickets": tickets.stats,
             "auth_failures": authenticator.failures.stats,
+            "auth_keys": self.key_ring.stats,
+            "auth_sessions": self.access.sessions.stats,
             "catalog_writes": self.store.stats,
         }
         endpoints = _endpoints(self._settings)
@@ -209,7 +230,9 @@ class Node:
 
     async def work(self) -> None:
         """Do what a node does by itself, beside answering; until cancelled."""
-        await self.hub.run()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.hub.run())
+            group.create_task(self.access.watch(self.hub.close_credentials))
 
     @contextlib.asynccontextmanager
     async def running(self, listeners: Listeners, ending: Ending, master: Child | None = None) -> AsyncIterator[None]:
@@ -232,7 +255,7 @@ class Node:
                 parts=self._counters | _tls_counters(listeners.tls),
             )
         )
-        checks = {"catalog": self._check_catalog, "turn": self._check_turn}
+        checks = {"catalog": self._check_catalog, "keys": self._check_keys, "turn": self._check_turn}
         ops = operations.Operations(version(), checks, metrics.text, pulse)
         http = HttpServer(self.application, listeners.http, self._drain, listeners.tls)
         try:
@@ -241,7 +264,7 @@ class Node:
                 yield
                 ops.is_draining = True
         finally:
-            self.store.close()
+            self.close()
 
     async def _drain(self) -> None:
         await self.hub.drain(self._settings.drain_s)
@@ -249,6 +272,9 @@ class Node:
     async def _check_catalog(self) -> str | None:
         await self.control.check()
         return None
+
+    async def _check_keys(self) -> str | None:
+        return self.key_ring.trouble
 
     async def _check_turn(self) -> str | None:
         if not self._turn.is_alive:

@@ -7,6 +7,7 @@ from app.cli_token import load_keys
 from app.processes import Child, Ending
 from app.settings import Settings
 from app.wiring import loop
+from app.wiring.access import AccessOrder
 from app.wiring.node import Listeners, Node, NodeOrder
 from app.wiring.orders import TurnOrder
 
@@ -23,8 +24,9 @@ def start(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announc
 
 
 def order(settings: Settings, folder: Path, secret: bytes) -> NodeOrder:
-    """Return what a node of this data folder is made of; the token key is made at first start."""
-    return NodeOrder(settings, str(folder / "catalog.sqlite"), load_keys(folder), secret)
+    """Return what a node of this data folder is made of; its keys are made at first start."""
+    access = AccessOrder.in_folder(folder)
+    return NodeOrder(settings, str(folder / "catalog.sqlite"), load_keys(folder), secret, access)
 
 
 async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announce) -> None:

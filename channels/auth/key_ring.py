@@ -117,6 +117,7 @@ class KeyRing:
         self._cursor = Cursor()
         self._mark: object = None
         self._refresh()
+        self._untold.clear()  # who is here by now came after them
 
     def __len__(self) -> int:
         return len(self._keys)

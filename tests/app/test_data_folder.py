@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from app.data_folder import load_or_create_turn_secret, open_data_folder, served_alone
+from app.data_folder import (
+    load_or_create_seal_keys,
+    load_or_create_turn_secret,
+    open_data_folder,
+    served_alone,
+)
 from app.settings import Settings, SettingsError
 
 
@@ -68,6 +73,33 @@ def test_processes_that_start_at_once_get_one_turn_secret(tmp_path: Path) -> Non
     assert len(found) == 8
     assert set(found) == {load_or_create_turn_secret(tmp_path)}
     assert os.listdir(tmp_path) == ["turn.secret"]  # noqa: PTH208
+
+
+def test_the_key_that_seals_is_made_once_and_private(tmp_path: Path) -> None:
+    (key,) = load_or_create_seal_keys(tmp_path)
+    assert len(key) == 32
+    assert load_or_create_seal_keys(tmp_path) == (key,)
+    assert (tmp_path / "seal.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_keys_that_seal_are_the_lines_of_their_file(tmp_path: Path) -> None:
+    first = load_or_create_seal_keys(tmp_path)
+    with (tmp_path / "seal.key").open("a") as file:
+        file.write(f"\n{'ab' * 32}\n")
+    assert load_or_create_seal_keys(tmp_path) == (*first, b"\xab" * 32)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "ab" * 31, "ab" * 33, "xy" * 32, f"{'ab' * 32}\nab", "\xff"])
+def test_a_file_of_keys_that_seal_nothing_is_refused_and_not_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "seal.key").write_text(text, encoding="latin-1")
+    with pytest.raises(SettingsError, match=r"seal\.key must have lines of 64 hexadecimal digits$"):
+        load_or_create_seal_keys(tmp_path)
+
+
+def test_a_file_of_keys_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "seal.key").mkdir()
+    with pytest.raises(SettingsError, match=r"DATA_DIR: .*seal\.key cannot be used: Is a directory"):
+        load_or_create_seal_keys(tmp_path)
 
 
 def test_one_service_at_a_time_uses_a_folder(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.cli_token import token_settings
@@ -13,11 +14,13 @@ from app.listen import listen
 from app.processes import Child, Ending
 from app.server import Parts
 from app.settings import Settings, SettingsError
+from app.wiring.access import AccessOrder
 from app.wiring.node import Listeners, Node, NodeOrder, Twists
 from app.wiring.orders import TurnOrder
 from channels.auth import token
 from channels.control import public_version
 from channels.embedded.store import MEMORY
+from channels.errors import UnrecognizedClientException
 from channels.names import Role
 from channels.signaling.client import ClientSettings, ConnectionEndedError, SignalingClient
 from channels.signaling.limits import Limits
@@ -91,6 +94,19 @@ async def test_a_deleted_channel_closes_its_sockets() -> None:
     assert (connection.close_code, connection.close_reason) == (1001, "the channel was deleted")
 
 
+async def test_a_revoked_token_closes_its_sockets_and_opens_no_more() -> None:
+    async with running(Ending()) as (node, client, _):
+        connection = await client.open()
+        grant = token.TokenVerifier((KEY,), token_settings(SETTINGS)).verify(client.settings.token, time.time())
+        node.key_ring.revoke(grant.token_id or "", time.time())
+        async with asyncio.timeout(2):
+            async for _ in connection:
+                pass
+        with pytest.raises(UnrecognizedClientException, match="was revoked"):
+            await client.ice_servers()
+    assert (connection.close_code, connection.close_reason) == (1008, "the credential was revoked")
+
+
 async def test_the_end_of_the_relay_ends_everything_in_order() -> None:
     ending = Ending()
     async with running(ending) as (_, client, turn):
@@ -115,6 +131,16 @@ async def test_an_end_before_the_relay_is_ready_is_not_held_up() -> None:
             assert ending.event.is_set()
             assert node.turn_uri == ""
     assert not turn.is_alive
+
+
+def test_a_key_store_that_cannot_be_opened_is_told_by_its_setting(tmp_path: Path) -> None:
+    turn = Child("turn")
+    access = msgspec.structs.replace(AccessOrder.in_memory(), store=str(tmp_path / "nowhere" / "keys.sqlite"))
+    try:
+        with pytest.raises(SettingsError, match=r"DATA_DIR: the key store .*keys\.sqlite cannot be used"):
+            Node(NodeOrder(SETTINGS, MEMORY, (KEY,), SECRET, access), turn)
+    finally:
+        turn.abandon()
 
 
 async def test_a_catalog_that_cannot_be_opened_is_told_by_its_setting(tmp_path: Path) -> None:
