@@ -24,6 +24,7 @@ _RELAY = ("turn_min_port", "turn_max_port", "turn_advertised_address", "turn_rea
 _NAMING = ("region", "account", "partition")
 _ENDPOINTS = ("public_host", "public_scheme", "endpoint_wildcard")
 _LOGS = ("log_level", "log_format")
+_KEEPING = ("data_dir", *_NAMING)
 _CLIENT = (
     "endpoint", "token", "access_key_id", "secret_access_key", "session_token", "region", "ca_file", *_LOGS,
 )  # fmt: skip
@@ -126,6 +127,55 @@ def _token(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--client-id", metavar="ID", help="the only viewer client id it may use")
 
 
+def _key(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|revoke|session")
+    create = verbs.add_parser(
+        "create", **_texts("make an access key", "heliograph key create --role master --channel a")
+    )
+    create.add_argument("--policy", metavar="FILE", help="what it may do: an IAM policy document in JSON")
+    _rights(create, "admin, on every channel")
+    create.add_argument("--description", default="", metavar="TEXT", help="for the list")
+    create.add_argument("--access-key-id", dest="imported", metavar="ID", help="import this id, so that clients need not change")
+    create.add_argument("--secret-stdin", action="store_true", help="read the secret of an imported key from stdin")
+    _key_flags(create)
+    _key_flags(
+        verbs.add_parser("list", **_texts("show all access keys, without secrets", "heliograph key list --json"))
+    )
+    revoke = verbs.add_parser("revoke", **_texts("end a key, a session or a token", "heliograph key revoke AKIA..."))
+    revoke.add_argument("id", metavar="ID", help="id of a key or a session, a token, or its jti")
+    _key_flags(revoke)
+    session = verbs.add_parser(
+        "session", **_texts("make credentials that end by themselves", "heliograph key session --key AKIA... --ttl 900")
+    )
+    session.add_argument("--key", metavar="ID", required=True, help="access key that it is made from")
+    session.add_argument(
+        "--ttl", type=_seconds, default=3600.0, metavar="S", help="seconds, 43200 at most (default: 3600)"
+    )
+    _rights(session, "all that the key may do")
+    session.add_argument("--client-id", metavar="ID", help="the only viewer client id it may use")
+    _key_flags(session)
+
+
+def _rights(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument("--role", choices=("viewer", "master", "admin"), help=f"what it may do (default: {default})")
+    parser.add_argument("--channel", metavar="NAME", help="channel it is good for (default: every one)")
+
+
+def _key_flags(parser: argparse.ArgumentParser) -> None:
+    _json_flag(parser)
+    _add_settings(parser, _KEEPING)
+
+
+def _explain(parser: argparse.ArgumentParser) -> None:
+    _json_flag(parser)
+    asked = parser.add_mutually_exclusive_group(required=True)
+    asked.add_argument("--key", metavar="ID", help="access key that is asked about")
+    asked.add_argument("--token", dest="jwt", metavar="JWT", help="token, or session token, that is asked about")
+    asked.add_argument("--policy", metavar="FILE", help="IAM policy document that is asked about")
+    parser.add_argument("--action", required=True, help="what it wants to do: ConnectAsViewer ...")
+    parser.add_argument("--arn", required=True, help="on what: a channel's ARN, a pattern of ARNs, or *")
+
+
 def _bench(parser: argparse.ArgumentParser) -> None:
     _json_flag(parser)
     parser.add_argument("bench", metavar="NAME", help="first-frame, media, auth ...: a file of tests/benchmarks")
@@ -164,8 +214,13 @@ COMMANDS = (
     Command("channel", "make, show, list and remove channels", "heliograph channel create front-door", (),
             "app.cli_channel:run", _channel),
     Command("token", "sign a token with the keys of --data-dir",
-            "heliograph token --channel front-door --role viewer --ttl 3600", ("data_dir", *_NAMING),
+            "heliograph token --channel front-door --role viewer --ttl 3600", _KEEPING,
             "app.cli_token:run", _token),
+    Command("key", "make, show and revoke access keys of --data-dir, and make sessions of them",
+            "heliograph key create --description back-end", (), "app.cli_key:run", _key),
+    Command("explain-access", "say which statement allows or denies something",
+            "heliograph explain-access --policy p.json --action ConnectAsViewer --arn *", _KEEPING,
+            "app.cli_explain:run", _explain),
     Command("settings", "every setting, its value and where it came from", "heliograph settings --json",
             tuple(settings.BY_NAME), "app.cli_settings:run", _json_flag),
     Command("bench", "run one benchmark of a checkout", "heliograph bench first-frame --runs 3", (),

@@ -8,6 +8,7 @@ import sys
 from typing import Any, TypeVar
 
 from app.access import access_of
+from app.cli_table import print_table
 from app.exits import CommandError, Exit, unreachable
 from app.settings import Loaded
 from channels.service import EndpointUnreachableError, ServiceClient
@@ -80,7 +81,7 @@ async def _list(client: ServiceClient, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(channels))
     elif channels:
-        _print_table([_row(channel) for channel in channels])
+        print_table(_COLUMNS, [_row(channel) for channel in channels])
     else:
         print("no channels; make one: heliograph channel create NAME", file=sys.stderr)
 
@@ -90,13 +91,6 @@ def _row(channel: dict[str, Any]) -> dict[str, str]:
     made = datetime.datetime.fromtimestamp(_part(channel, "CreationTime", (int, float)), datetime.UTC)
     flat["CreationTime"] = made.isoformat(timespec="seconds")
     return {name: str(flat.get(name, "")) for name in _COLUMNS}
-
-
-def _print_table(rows: list[dict[str, str]]) -> None:
-    lines = [dict(zip(_COLUMNS, _COLUMNS, strict=True)), *rows]
-    widths = {name: max(len(line[name]) for line in lines) for name in _COLUMNS}
-    for line in lines:
-        print("  ".join(line[name].ljust(widths[name]) for name in _COLUMNS).rstrip())
 
 
 _VERBS = {"create": _create, "describe": _describe, "delete": _delete, "list": _list}

@@ -160,6 +160,10 @@ class KeyRing:
         self._untold.clear()
         return told
 
+    def list(self) -> tuple[SealedKey, ...]:
+        """All keys in the order they were added, the revoked ones among them. Raises: StoreUnavailableError."""
+        return self._store.list()
+
     def add(self, key: AccessKey) -> None:
         """Store a key. Raises: AccessKeyError for a wrong form, KeyExistsError, StoreUnavailableError."""
         sealed = self._seal.close(parse_secret(key.secret), parse_access_key_id(key.id), key.account)
