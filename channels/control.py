@@ -82,9 +82,9 @@ class ControlPlane:
         self._meter = QuotaMeter(settings.quotas)
         self._last_created_ms = 0
 
-    def meter(self, operation: str, account: str, arn: ChannelArn | None = None) -> None:
+    def meter(self, operation: str, account: str, arn: ChannelArn | None = None, *, caller: str = "") -> None:
         """Count a call of `operation` against the quotas. Raises: ClientLimitExceededException."""
-        self._meter.take(operation, account, arn, self._now())
+        self._meter.take(operation, account, arn, self._now(), caller)
 
     def name_pattern(self, account: str, name: str) -> str:
         """The resource of a permission on a channel known by name alone: any incarnation of it."""

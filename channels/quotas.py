@@ -16,10 +16,11 @@ _BUCKET_LIMIT = 20_000
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Calls per second allowed to one account and on one channel; None is no limit."""
+    """Calls per second allowed to one account, on one channel and to one caller of an account; None is no limit."""
 
     account: float | None = None
     channel: float | None = None
+    caller: float | None = None
 
 
 class Quotas(msgspec.Struct, frozen=True):
@@ -48,6 +49,7 @@ class Quotas(msgspec.Struct, frozen=True):
                 "JoinStorageSession": Rates(channel=5),
                 "JoinStorageSessionAsViewer": Rates(channel=5),
                 "GetIceServerConfig": Rates(channel=5),
+                "CreateCredentials": Rates(caller=5),
                 "SendAlexaOfferToMaster": Rates(account=100, channel=5),
             }
         )
@@ -69,8 +71,8 @@ class QuotaMeter:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, operation: str, account: str, arn: ChannelArn | None, now: float) -> None:
-        """Count one call at `now` (monotonic seconds).
+    def take(self, operation: str, account: str, arn: ChannelArn | None, now: float, caller: str = "") -> None:
+        """Count one call at `now` (monotonic seconds); `caller` is whose call it is, where that is limited.
 
         Raises: ClientLimitExceededException naming the limit, its value and when to try again.
         """
@@ -80,6 +82,8 @@ class QuotaMeter:
         if rates.channel is not None and arn is not None:
             # Counted for the caller's account: whoever names a channel of another one must not use up its calls.
             self._take((operation, account, str(arn)), "channel", rates.channel, now)
+        if rates.caller is not None:
+            self._take((operation, account, caller), "caller", rates.caller, now)
         if rates.account is not None:
             self._take((operation, account, ""), "account", rates.account, now)
 

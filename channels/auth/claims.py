@@ -65,7 +65,7 @@ def decode(payload: bytes) -> Claims:
 
 def grant(claims: Claims, default_account: str) -> Grant:
     """Turn claims into what they allow: each action of `scope` on each pattern of `channels`, nothing by default."""
-    actions = tuple(action for text in claims.scope.split() if (action := _action(text)))
+    actions = tuple(action for text in claims.scope.split() if (action := full_action(text)))
     statements = (Statement(actions, claims.channels, sid="token"),) if actions and claims.channels else ()
     return Grant(
         subject=claims.sub,
@@ -81,7 +81,13 @@ def grant(claims: Claims, default_account: str) -> Grant:
 
 
 def scope(actions: list[str]) -> str:
-    """Join actions, with or without prefix, to a `scope` claim."""
+    """Join actions, with or without prefix, to a `scope` claim.
+
+    Raises: InvalidArgumentException for one with a blank in it, which would be two when read again.
+    """
+    for action in actions:
+        if action.split() != [action]:
+            raise InvalidArgumentException(f"scope: {action!r} is no action: it holds a blank, or nothing")
     return " ".join(action if ":" in action else SCOPE_PREFIX + action for action in actions)
 
 
@@ -95,8 +101,8 @@ def channel_pattern(text: str, account: str) -> str:
     return f"arn:*:kinesisvideo:*:{account}:channel/{parse_channel_name(text)}/*"
 
 
-def _action(text: str) -> str:
-    """Give an action its full prefix; what is not of this service (`openid`) allows nothing here."""
+def full_action(text: str) -> str:
+    """Give an action its full prefix; empty for what is not of this service (`openid`) and allows nothing here."""
     for prefix in (SCOPE_PREFIX, ACTION_PREFIX):
         if text.lower().startswith(prefix):
             return ACTION_PREFIX + text[len(prefix) :]

@@ -73,6 +73,27 @@ class Match(msgspec.Struct, frozen=True):
     resource: str
 
 
+def covers_all_of(statement: Statement, action: str, resource: str) -> bool:
+    """Whether an allow statement covers whatever the patterns `action`, with prefix, and `resource` can stand for.
+
+    May say no where a cleverer comparison would say yes, never the other way round.
+    """
+    return (
+        statement.is_allowed
+        and any(_contains(pattern, action, re.IGNORECASE) for pattern in statement.actions)
+        and any(_contains(pattern, resource) for pattern in statement.resources)
+    )
+
+
+def _contains(outer: str, inner: str, flags: int = 0) -> bool:
+    """The text of `inner` taken letter by letter: a `*` in it fits only a `*`, a `?` fits a `?` or a `*`."""
+    parts = ("".join("[^*]" if c == "?" else re.escape(c) for c in part) for part in outer.split("*"))
+    first, *others = parts
+    middle = "".join(f"(?>.*?{part})" for part in others[:-1] if part)
+    last = f".*{others[-1]}" if others else ""
+    return re.fullmatch(first + middle + last, inner, re.DOTALL | flags) is not None
+
+
 def deciding(statements: tuple[Statement, ...], action: str, resource: str) -> Match | None:
     """The statement that decides on `action`, without prefix, on `resource`: a deny, else the first allow.
 

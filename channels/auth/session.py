@@ -12,7 +12,7 @@ import msgspec
 
 from channels.auth import claims as claims_of
 from channels.auth import token
-from channels.auth.grant import Grant
+from channels.auth.grant import ACTION_PREFIX, Grant
 from channels.auth.key_ring import SESSION_LIMIT_S, SESSION_PREFIX, new_id
 from channels.auth.token import TokenKey, TokenSettings
 from channels.errors import InvalidArgumentException
@@ -108,7 +108,9 @@ class Sessions:
             exp=int(now_wall + request.lifetime_s),
             iat=int(now_wall),
             jti=access_key_id,
-            scope=claims_of.scope(list(request.actions)),
+            scope=claims_of.scope(
+                [action.replace(ACTION_PREFIX, claims_of.SCOPE_PREFIX) for action in request.actions]
+            ),
             channels=tuple(claims_of.channel_pattern(text, request.account) for text in request.channels),
             cid=None if request.client_id is None else parse_client_id(request.client_id),
             account=request.account,

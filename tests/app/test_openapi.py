@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app.api.alexa import AlexaApi
 from app.api.channels import ChannelsApi
+from app.api.credentials import CredentialsApi
 from app.api.emulator import CLOCK_PATH, EmulatorApi
 from app.api.ice import IceApi, IceSettings
 from app.api.storage import StorageApi
@@ -19,7 +20,9 @@ from app.api.tickets import TicketsApi
 from app.endpoints import EndpointSettings
 from app.server import JWKS_PATH
 from app.wire import ErrorBody, Operation
+from channels.auth.session import Sessions
 from channels.auth.ticket import Tickets
+from channels.auth.token import TokenSettings, new_es256_key, new_secret_key
 from channels.channel import Channel
 from channels.control import ControlPlane, ControlSettings
 from channels.embedded.bus import EmbeddedBus
@@ -72,6 +75,7 @@ def operations() -> tuple[Operation, ...]:
         StorageApi(control),
         TicketsApi(control, AnyoneMayEnter(), Tickets()),
         EmulatorApi(NoEmulator()),
+        CredentialsApi(Sessions([new_secret_key()], new_es256_key(), TokenSettings()), control),
     )
     store.close()
     return tuple(operation for api in apis for operation in api.operations)
@@ -192,7 +196,7 @@ def test_the_quota_is_that_of_the_aws_profile(operation: Operation) -> None:
     said = " ".join(phrase.replace("calls/s", "").split())
     parts = [
         f"{value:g} per {scope}"
-        for scope, value in (("account", rates.account), ("channel", rates.channel))
+        for scope, value in (("account", rates.account), ("channel", rates.channel), ("caller", rates.caller))
         if value is not None
     ]
     assert said == ", ".join(parts)

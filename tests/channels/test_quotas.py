@@ -46,6 +46,18 @@ def test_another_account_cannot_use_up_the_calls_of_a_channel() -> None:
     meter.take("Tag", ACCOUNT, arn("a"), 0.0)
 
 
+def test_a_caller_has_its_own_limit_in_its_account() -> None:
+    meter = QuotaMeter(Quotas({"CreateCredentials": Rates(caller=1)}))
+    for _ in range(int(BURST_S)):
+        meter.take("CreateCredentials", ACCOUNT, None, 0.0, "AKIA1")
+    with pytest.raises(ClientLimitExceededException, match="for one caller") as caught:
+        meter.take("CreateCredentials", ACCOUNT, None, 0.0, "AKIA1")
+    assert caught.value.limit is not None
+    assert caught.value.limit.name == "calls_per_second_per_caller"
+    meter.take("CreateCredentials", ACCOUNT, None, 0.0, "AKIA2")
+    meter.take("CreateCredentials", "111111111111", None, 0.0, "AKIA1")
+
+
 def test_a_call_without_a_channel_counts_for_the_account_alone() -> None:
     meter = QuotaMeter(Quotas({"Describe": Rates(account=1, channel=1)}))
     for _ in range(int(BURST_S)):

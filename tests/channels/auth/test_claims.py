@@ -119,6 +119,12 @@ def test_actions_get_the_short_prefix_unless_they_have_one() -> None:
     )
 
 
+@pytest.mark.parametrize("action", ["", " ", "kvs:Get* kvs:*", "Get*\tkvs:*", "Get*\u2003*", "Get*\n"])
+def test_an_action_that_would_be_read_as_more_is_refused(action: str) -> None:
+    with pytest.raises(InvalidArgumentException, match="is no action: it holds a blank"):
+        claims.scope(["Connect*", action])
+
+
 def test_bare_name_means_every_incarnation_of_the_channel_in_the_account() -> None:
     assert claims.channel_pattern("demo", DEFAULT) == "arn:*:kinesisvideo:*:000000000000:channel/demo/*"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels.auth.grant import Decision, Grant, Statement, decide
+from channels.auth.grant import Decision, Grant, Statement, covers_all_of, decide
 
 ACCOUNT = "000000000000"
 ARN = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/door/1700000000000"
@@ -139,6 +139,57 @@ def test_default_denial_says_who_wanted_what() -> None:
     decision = decide(grant(), VIEW, ARN)
     assert decision.reason == f"sub may not kinesisvideo:ConnectAsViewer on {ARN}: no statement allows it"
     assert decision.sid == ""
+
+
+# patterns of an allow statement, patterns asked about, covered whatever those stand for?
+CONTAINED: list[tuple[tuple[str, str], tuple[str, str], bool]] = [
+    ((K + VIEW, ARN), (K + VIEW, ARN), True),
+    ((K + VIEW, ARN), (K + VIEW.upper(), ARN), True),
+    ((K + VIEW, ARN), (K + VIEW, UPPER), False),
+    ((K + VIEW, ARN), (K + MASTER, ARN), False),
+    ((K + VIEW, ARN), (K + "*", ARN), False),
+    ((K + VIEW, ARN), (K + VIEW, "*"), False),
+    ((K + VIEW, ARN), (K + VIEW, BY_NAME), False),
+    ((K + "*", "*"), (K + "*", "*"), True),
+    ((K + "*", "*"), (K + "Get?ce*", BY_NAME), True),
+    ((K + "*", BY_NAME), (K + VIEW, BY_NAME), True),
+    ((K + "*", BY_NAME), (K + VIEW, ARN), True),
+    ((K + "*", BY_NAME), (K + VIEW, ALL_CHANNELS), False),
+    ((K + "*", ALL_CHANNELS), (K + VIEW, BY_NAME), True),
+    ((K + "Connect*", "*"), (K + "Connect*", "*"), True),
+    ((K + "Connect*", "*"), (K + "ConnectAs*", "*"), True),
+    ((K + "Connect*", "*"), (K + "Con*", "*"), False),
+    ((K + "*Viewer", "*"), (K + "*AsViewer", "*"), True),
+    ((K + "*", "a?c"), (K + VIEW, "abc"), True),
+    ((K + "*", "a?c"), (K + VIEW, "a?c"), True),
+    ((K + "*", "a?c"), (K + VIEW, "a*c"), False),
+    ((K + "*", "abc"), (K + VIEW, "a?c"), False),
+    ((K + "*", "a*c"), (K + VIEW, "a?c"), True),
+    ((K + "*", "a*c"), (K + VIEW, "a**c"), True),
+    ((K + "*", "a*?c"), (K + VIEW, "a*c"), False),
+    ((K + "*", "a.c"), (K + VIEW, "abc"), False),
+]
+
+
+@pytest.mark.parametrize(("own", "asked", "is_covered"), CONTAINED)
+def test_patterns_are_covered_only_where_all_they_stand_for_is(
+    own: tuple[str, str], asked: tuple[str, str], is_covered: bool
+) -> None:
+    statement = Statement((own[0],), (own[1],))
+    assert covers_all_of(statement, *asked) is is_covered
+    assert not covers_all_of(msgspec.structs.replace(statement, is_allowed=False), *asked)
+
+
+@given(
+    st.text("ab*?", max_size=6),
+    st.text("ab*?", max_size=6),
+    st.lists(st.text("ab", max_size=2), min_size=6, max_size=6),
+)
+def test_what_a_covered_pattern_covers_is_covered(outer: str, inner: str, filling: list[str]) -> None:
+    fill = iter(filling)
+    instance = "".join(next(fill) if c == "*" else (next(fill) + "a")[0] if c == "?" else c for c in inner)
+    if covers_all_of(Statement((K + "X",), (outer,)), K + "X", inner):
+        assert decide(grant(allow(K + "X", outer)), "X", instance).is_allowed
 
 
 # a session's own statements, those of the key it came from, and what it may do of VIEW and MASTER on ARN
