@@ -14,6 +14,7 @@ from app import server
 from app.api import operations
 from app.api.alexa import AlexaApi
 from app.api.channels import ChannelsApi
+from app.api.credentials import CredentialsApi
 from app.api.ice import IceApi, IceSettings
 from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
@@ -30,6 +31,7 @@ from app.settings import Settings, SettingsError
 from app.tls import TlsListener
 from app.wiring.access import AccessKeys, AccessOrder
 from app.ws.channel import ChannelSockets, SocketSettings
+from channels.auth.signature import SignatureVerifier
 from channels.auth.ticket import Tickets
 from channels.auth.token import TokenKey, TokenVerifier
 from channels.control import ControlPlane, ControlSettings
@@ -187,16 +189,7 @@ class Node:
 
     def _build(self, order: NodeOrder) -> RequestCounter:
         tickets = Tickets()
-        verifier = TokenVerifier(order.keys, token_settings(self._settings), admit=self.key_ring.admit)
-        authenticator = Authenticator(verifier, tickets, wall=time.time, monotonic=time.monotonic)
-        self._counters = {
-            "auth_tokens": verifier.stats,
-            "auth_tickets": tickets.stats,
-            "auth_failures": authenticator.failures.stats,
-            "auth_keys": self.key_ring.stats,
-            "auth_sessions": self.access.sessions.stats,
-            "catalog_writes": self.store.stats,
-        }
+        authenticator = self._authenticator(order, tickets)
         endpoints = _endpoints(self._settings)
         ice = IceSettings(uris=lambda: (self.turn_uri,) if self.turn_uri else (), secret=order.turn_secret)
         apis = (
@@ -205,6 +198,7 @@ class Node:
             AlexaApi(self.control, Asks(self.hub)),
             StorageApi(self.control),
             TicketsApi(self.control, self.hub, tickets),
+            CredentialsApi(self.access.sessions, self.control),
         )
         operations_of_all = tuple(operation for api in apis for operation in api.operations)
         parts = server.Parts(
@@ -227,6 +221,23 @@ class Node:
             wildcard=settings.endpoint_wildcard.removeprefix("*."),
             ports=lambda: self.ports,
         )
+
+    def _authenticator(self, order: NodeOrder, tickets: Tickets) -> Authenticator:
+        verifier = TokenVerifier(order.keys, token_settings(self._settings), admit=self.key_ring.admit)
+        signatures = SignatureVerifier(self.key_ring, self.access.sessions, verifier, (self._settings.region,))
+        authenticator = Authenticator(
+            verifier, tickets, wall=time.time, monotonic=time.monotonic, signatures=signatures
+        )
+        self._counters = {
+            "auth_tokens": verifier.stats,
+            "auth_tickets": tickets.stats,
+            "auth_signatures": signatures.stats,
+            "auth_keys": self.key_ring.stats,
+            "auth_sessions": self.access.sessions.stats,
+            "auth_failures": authenticator.failures.stats,
+            "catalog_writes": self.store.stats,
+        }
+        return authenticator
 
     async def work(self) -> None:
         """Do what a node does by itself, beside answering; until cancelled."""
