@@ -219,7 +219,7 @@ COMMANDS = (
     Command("key", "make, show and revoke access keys of --data-dir, and make sessions of them",
             "heliograph key create --description back-end", (), "app.cli_key:run", _key),
     Command("explain-access", "say which statement allows or denies something",
-            "heliograph explain-access --policy p.json --action ConnectAsViewer --arn *", _KEEPING,
+            "heliograph explain-access --policy p.json --action ListSignalingChannels --arn '*'", _KEEPING,
             "app.cli_explain:run", _explain),
     Command("settings", "every setting, its value and where it came from", "heliograph settings --json",
             tuple(settings.BY_NAME), "app.cli_settings:run", _json_flag),
