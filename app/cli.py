@@ -135,7 +135,9 @@ def _key(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--policy", metavar="FILE", help="what it may do: an IAM policy document in JSON")
     _rights(create, "admin, on every channel")
     create.add_argument("--description", default="", metavar="TEXT", help="for the list")
-    create.add_argument("--access-key-id", dest="imported", metavar="ID", help="import this id, so that clients need not change")
+    create.add_argument(
+        "--access-key-id", dest="imported", metavar="ID", help="import this id, so that clients need not change"
+    )
     create.add_argument("--secret-stdin", action="store_true", help="read the secret of an imported key from stdin")
     _key_flags(create)
     _key_flags(

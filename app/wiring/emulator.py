@@ -21,12 +21,15 @@ from app.wiring import loop
 from app.wiring.memory import InMemory, in_memory
 from app.wiring.node import Node, Twists, serving, url_of
 from app.wiring.orders import TurnOrder
+from channels.auth.grant import Statement
+from channels.auth.key_ring import AccessKey
 from channels.names import ChannelArn
 from channels.signaling.messages import Event
 
 # Everybody knows them: they open nothing but emulators, which only their own machine can reach.
 ACCESS_KEY_ID: Final = "AKIAHELIOGRAPHPUBLIC"
 SECRET_ACCESS_KEY: Final = "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"  # noqa: S105  # as it says
+_EVERYTHING: Final = Statement(("*",), ("*",), sid="emulator")
 _SETTLE_S: Final = 1.0
 
 Announce = Callable[[dict[str, object]], None]
@@ -114,7 +117,7 @@ class Emulator:
                 self.turn_uri = self.node.turn_uri = uri
                 yield
         finally:
-            self.node.store.close()
+            self.node.close()
 
     async def reset(self) -> None:
         """Put a new node in the place of the old one, whose websockets close with 1001; nothing it held is left."""
@@ -125,7 +128,7 @@ class Emulator:
             self.node = self._make_node()
             self._is_new.set()
             await old.hub.drain(0.0)
-            old.store.close()
+            old.close()
 
     async def advance(self, by_s: float) -> float:
         """Move the clock and return once what came due is done; the answer is how far it is ahead of the real one."""
@@ -162,6 +165,9 @@ class Emulator:
     def _make_node(self) -> Node:
         node = Node(self._memory.order, self._turn, Twists(now=self.clock.now, parts=self.faults.around))
         node.turn_uri, node.ports = self.turn_uri, self.ports
+        node.key_ring.add(
+            AccessKey(ACCESS_KEY_ID, self._memory.order.settings.account, SECRET_ACCESS_KEY, (_EVERYTHING,))
+        )
         return node
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -133,7 +133,7 @@ def test_a_key_is_explained(asker: Asker) -> None:
         "allowed": True,
         "action": "kinesisvideo:ConnectAsViewer",
         "arn": ARN,
-        "subject": identity,
+        "subject": f"key/{identity}",
         "decided_by": f"access key {identity}",
         "statement": {
             "sid": "viewer",

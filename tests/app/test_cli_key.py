@@ -280,7 +280,7 @@ def test_a_session_has_all_rights_of_its_key_or_those_of_a_role(folder: Folder) 
     grant = folder.verify(folder.json("session", "--key", identity, *words)["credentials"]["sessionToken"])
     assert may(grant, "ConnectAsViewer")
     assert not may(grant, "ConnectAsMaster")
-    assert (grant.client_id, grant.subject, grant.key_id) == ("v-1", identity, identity)
+    assert (grant.client_id, grant.subject, grant.key_id) == ("v-1", f"key/{identity}", identity)
 
 
 def test_a_session_in_text_is_what_a_shell_takes(folder: Folder) -> None:

@@ -111,7 +111,7 @@ def may(grant: Grant, *actions: str, on: str = ARN) -> bool:
 
 async def test_a_key_makes_a_session_with_its_own_rights(service: Service) -> None:
     grant = await service.made()
-    assert (grant.subject, grant.account, grant.key_id) == (KEY.id, ACCOUNT, KEY.id)
+    assert (grant.subject, grant.account, grant.key_id) == (f"key/{KEY.id}", ACCOUNT, KEY.id)
     assert may(grant, "ConnectAsMaster", "ConnectAsViewer")
     assert not may(grant, "DeleteSignalingChannel")
     assert not may(grant, "ConnectAsMaster", on=GATE)
@@ -222,7 +222,7 @@ async def test_no_session_outlives_its_token(service: Service) -> None:
 
 
 async def test_a_subject_stands_behind_that_of_the_caller(service: Service) -> None:
-    assert (await service.made(subject="cam-7@home")).subject == f"{KEY.id}/cam-7@home"
+    assert (await service.made(subject="cam-7@home")).subject == f"key/{KEY.id}/cam-7@home"
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from app.processes import Child
 from app.settings import Settings
 from app.wiring.emulator import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Emulator
 from app.wiring.memory import in_memory
+from channels.auth.grant import decide
 from channels.channel import Channel
 from channels.errors import InvalidArgumentException, ResourceNotFoundException
 from channels.names import Role
@@ -32,7 +34,7 @@ async def working() -> AsyncIterator[Emulator]:
             yield emulator
             task.cancel()
     finally:
-        emulator.node.store.close()
+        emulator.node.close()
         await asyncio.to_thread(turn.abandon)
 
 
@@ -61,6 +63,19 @@ async def test_a_reset_puts_an_empty_node_in_the_place_of_the_old_one() -> None:
         again = await emulator.node.control.create(ACCOUNT, "demo")
         await join(emulator, again, Role.MASTER)
         await emulator.advance(3600.0)
+
+
+async def test_the_public_key_is_good_after_each_reset_and_no_other() -> None:
+    async with working() as emulator:
+        public = emulator.node.key_ring.find(ACCESS_KEY_ID)
+        assert public is not None
+        assert (public.secret, public.account) == (SECRET_ACCESS_KEY, ACCOUNT)
+        assert decide(public.grant(), "CreateSignalingChannel", "*").is_allowed
+        emulator.node.key_ring.add(msgspec.structs.replace(public, id="AKIAIOSFODNN7EXAMPLE"))
+        emulator.node.key_ring.revoke(ACCESS_KEY_ID, 1.0)
+        await emulator.reset()
+        assert emulator.node.key_ring.find(ACCESS_KEY_ID) == public
+        assert emulator.node.key_ring.find("AKIAIOSFODNN7EXAMPLE") is None
 
 
 async def test_what_comes_due_is_done_when_the_clock_answers() -> None:
