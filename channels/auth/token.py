@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt import algorithms as jwk
 
 from channels.auth import claims as claims_of
+from channels.auth import jws
 from channels.auth.grant import Grant
 from channels.errors import (
     ExpiredTokenException,
@@ -30,7 +31,6 @@ TOKEN_LIMIT = 8 * 1024  # bytes; the library itself takes tokens of any size
 HMAC_KEY_BYTES = 32  # RFC 7518, 3.2: a key as long as the hash
 RSA_KEY_BITS = 2048
 CACHE_ENTRIES = 10_000
-ALGORITHMS = ("HS256", "ES256", "RS256", "EdDSA")
 
 Admit = Callable[[Grant], Grant]
 """Returns a grant as it is now. Raises: UnrecognizedClientException when it is no longer good."""
@@ -319,19 +319,22 @@ def _parse_header(token: str) -> _Header:
     if not token.isascii():
         raise malformed
     try:
-        return msgspec.convert(jwt.get_unverified_header(token), _Header)
+        return msgspec.convert(jws.header(token), _Header)
     except (jwt.PyJWTError, msgspec.ValidationError):
         raise malformed from None
 
 
 def _prepare(key: TokenKey) -> _Prepared:
-    codec = jwt.PyJWS(algorithms=[key.algorithm] if key.algorithm in ALGORITHMS else [])
-    if key.algorithm == "HS256":
-        return _Prepared(key, secret_key(key.kid, key.private or b"").private, codec)
+    if key.algorithm == jws.HS256:
+        secret = secret_key(key.kid, key.private or b"").private
+        try:
+            return _Prepared(key, secret, jws.codec(key.algorithm, secret))
+        except jwt.InvalidKeyError:
+            raise TokenKeyError(f"key {key.kid}: an HS256 secret must not be the text of another kind of key") from None
     material = _load_public(key.kid, key.public)
     if _algorithm(key.kid, material) != key.algorithm:
         raise TokenKeyError(f"key {key.kid}: its type does not fit {key.algorithm}")
-    return _Prepared(key, material, codec)
+    return _Prepared(key, material, jws.codec(key.algorithm))
 
 
 def _load_public(kid: str, pem: bytes) -> PublicKey:
