@@ -7,12 +7,16 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 import uvicorn
+from uvicorn._types import ASGISendEvent, HTTPScope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from app.tls import HANDSHAKE_S, TlsListener
+from app.ws import handshake
+from app.ws.handshake import Opening
 
 FRAME_BYTES = 64 * 1024
 HEAD_BYTES = 64 * 1024
@@ -103,6 +107,20 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.transport = answer  # type: ignore[assignment]  # all of it that a cycle uses
             self.cycle.on_response = lambda: self._end_answer(answer)
 
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over with the head as it was parsed; what is wrong with one uvicorn finds, by parsing it
+        again, and refuses.
+        """
+        is_get = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
+        opening = handshake.read(self.url, self.headers) if is_get else None
+        if opening is None:
+            super().handle_websocket_upgrade()
+            return
+        self.connections.discard(self)
+        protocol = WebSocketProtocol(self.config, self.server_state, self.app_state)
+        protocol.open(self.transport, self.scope, self.url, opening)
+        self.transport.set_protocol(protocol)
+
     def on_body(self, body: bytes) -> None:
         """The application bounds the body."""
         self._beside_body -= len(body)
@@ -119,7 +137,59 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's websocket with a bound on pongs, which alone no application limits, and an answer to every head."""
+    """uvicorn's websocket with an answer to every head, the good ones without being parsed a second time, and with a
+    bound on pongs, which alone no application limits.
+    """
+
+    _opening: Opening | None = None
+
+    def open(self, transport: asyncio.Transport, head: HTTPScope, url: bytes, opening: Opening) -> None:
+        """Begin with a head that is good: call the application, which accepts or refuses."""
+        self.connections.add(self)
+        self.transport = transport
+        self.server, self.client = head["server"], head["client"]
+        self.scheme = "wss" if head["scheme"] == "https" else "ws"
+        self._opening = opening
+        self.handshake_initiated = True
+        # From here on it reads frames; left to itself it would wait for a head.
+        self.conn.parser = super(type(self.conn), self.conn).parse()
+        next(self.conn.parser)
+        path, _, query = url.partition(b"?")
+        self.scope = {
+            "type": "websocket",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": self.scheme,
+            "server": self.server,
+            "client": self.client,
+            "root_path": self.root_path,
+            "path": self.root_path + unquote(path.decode("ascii")),
+            "raw_path": self.root_path.encode("ascii") + path,
+            "query_string": query,
+            "headers": head["headers"],
+            "subprotocols": list(opening.subprotocols),
+            "state": self.app_state.copy(),
+            "extensions": {"websocket.http.response": {}},
+        }
+        self.queue.put_nowait({"type": "websocket.connect"})
+        task = self.loop.create_task(self.run_asgi())
+        task.add_done_callback(self.on_task_complete)
+        self.tasks.add(task)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Open the websocket, where that is what the application wants; all else is uvicorn's."""
+        opening = self._opening
+        is_open = self.handshake_complete or self.initial_response is not None or self.disconnected
+        if opening is None or is_open or message["type"] != "websocket.accept":
+            await super().send(message)
+            return
+        if self.transport.is_closing():
+            return
+        headers = (*self.default_headers, *message.get("headers", ()))
+        self.handshake_complete = True
+        self.conn.state = type(self.conn.state).OPEN
+        self.transport.write(handshake.switch(opening, headers, message.get("subprotocol")))
+        self.start_keepalive()
 
     def data_received(self, data: bytes) -> None:
         """Parse; what the library refuses by itself (414, 431) uvicorn would neither send nor end."""

@@ -18,7 +18,7 @@ from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.authenticate import Authenticator
 from app.endpoints import EndpointSettings
-from app.serving import HttpProtocol, WebSocketProtocol
+from app.serving import FRAME_BYTES, HttpProtocol, WebSocketProtocol
 from app.ws.channel import ChannelSockets, SocketSettings
 from channels.auth import key_ring, token
 from channels.auth.grant import Statement
@@ -130,7 +130,7 @@ class Server(uvicorn.Server):
             service.application,
             http=HttpProtocol,
             ws=WebSocketProtocol,
-            ws_max_size=64 * 1024,
+            ws_max_size=FRAME_BYTES,
             ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,

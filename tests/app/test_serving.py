@@ -13,6 +13,7 @@ import uvloop
 from cryptography import x509
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
 
 from app.listen import listen
 from app.serving import FRAME_BYTES, HttpServer
@@ -86,6 +87,66 @@ class Echo:
 
     async def drain(self) -> None:
         self.go.set()
+
+
+UPGRADE = (
+    "Host: localhost",
+    "Upgrade: websocket",
+    "Connection: keep-alive, Upgrade",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version: 13",
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "headers", "status"),
+    [
+        ("GET /viewer HTTP/1.1", UPGRADE, 101),
+        ("GET /viewer HTTP/1.1", (*UPGRADE, "Sec-WebSocket-Protocol: a, b", "Origin: https://example.com"), 101),
+        ("GET /viewer HTTP/1.1", UPGRADE[:3], 400),
+        ("GET /viewer HTTP/1.1", (*UPGRADE, UPGRADE[3]), 400),
+        ("GET /viewer HTTP/1.1", (*UPGRADE[:4], "Sec-WebSocket-Version: 8"), 400),
+        ("GET /viewer HTTP/1.1", (*UPGRADE, "Upgrade: websocket"), 426),
+        ("GET /viewer HTTP/1.1", (*UPGRADE, "Sec-WebSocket-Protocol: a b"), 400),
+        ("GET /viewer HTTP/1.1", (*UPGRADE, "X: " + "x" * 9000), 431),
+        ("GET /" + "x" * 9000 + " HTTP/1.1", UPGRADE, 414),
+        ("POST /viewer HTTP/1.1", UPGRADE, 405),
+    ],
+)
+async def test_a_handshake_is_answered_by_its_head(start: str, headers: tuple[str, ...], status: int) -> None:
+    echo = Echo()
+    echo.go.set()
+    async with serving(echo, nothing) as (place, _):
+        host, port = place.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write("\r\n".join((start, *headers, "", "")).encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+    assert int(answer.split()[1]) == status
+    assert (b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer) is (status == 101)
+
+
+async def test_the_application_sees_the_head_as_it_came() -> None:
+    seen: dict[str, Any] = {}
+
+    async def look(scope: Any, receive: Any, send: Any) -> None:
+        seen.update(scope)
+        await receive()
+        await send({"type": "websocket.accept", "subprotocol": "b", "headers": [(b"x-id", b"7")]})
+        await send({"type": "websocket.close"})
+
+    async with (
+        serving(look, nothing) as (place, _),
+        connect(f"ws://{place}/a%2Fb//c?X=%C3%A9&Y", subprotocols=[Subprotocol("a"), Subprotocol("b")]) as client,
+    ):
+        await client.wait_closed()
+    assert client.response is not None
+    assert (client.subprotocol, client.response.headers["x-id"]) == ("b", "7")
+    assert client.response.headers["date"]
+    assert (seen["path"], seen["raw_path"], seen["query_string"]) == ("/a/b//c", b"/a%2Fb//c", b"X=%C3%A9&Y")
+    assert (seen["type"], seen["scheme"], seen["subprotocols"]) == ("websocket", "ws", ["a", "b"])
+    assert dict(seen["headers"])[b"host"] == place.encode()
+    assert seen["client"][0] == "127.0.0.1"
 
 
 async def test_the_close_code_of_the_drain_reaches_the_client() -> None:
