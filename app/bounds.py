@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import inspect
 
-_ALPHABET = re.compile(r"\^\[(.*)\][+*]\$")
+_ALPHABET = re.compile(r"\^\[(.*)\][+*](?:\$|\\Z)")
 
 
 def bounds(request: Any, where: str) -> str | None:

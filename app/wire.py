@@ -27,6 +27,7 @@ from channels.errors import (
     InternalFailureException,
     InvalidArgumentException,
     InvalidSignatureException,
+    Limit,
     RequestEntityTooLargeException,
     ServiceError,
     UnknownOperationException,
@@ -208,7 +209,7 @@ async def read_body(request: Request, limit: int = BODY_LIMIT, timeout_s: float 
 
     Raises: RequestEntityTooLargeException over `limit` bytes, InvalidArgumentException when it takes too long.
     """
-    too_large = RequestEntityTooLargeException(f"the body must not be over {limit} bytes")
+    too_large = RequestEntityTooLargeException(f"the body must not be over {limit} bytes", Limit("body_bytes", limit))
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:20]) > limit:
         raise too_large

@@ -11,7 +11,7 @@ from channels.errors import InvalidArgumentException
 _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,256}", re.ASCII)
 _ARN = re.compile(
     r"arn:(?P<partition>[a-z0-9-]+):kinesisvideo:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12})"
-    r":channel/(?P<name>[a-zA-Z0-9_.-]{1,256})/(?P<created_ms>[0-9]{1,19})",
+    r":channel/(?P<name>[a-zA-Z0-9_.-]{1,256})/(?P<created_ms>0|[1-9][0-9]{0,18})",
     re.ASCII,
 )
 _ARN_LIMIT = 1024

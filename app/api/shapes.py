@@ -12,11 +12,11 @@ from msgspec import UNSET, Meta, UnsetType
 from channels.channel import ChannelStatus, ChannelType
 from channels.names import Role
 
-ChannelName = Annotated[str, Meta(min_length=1, max_length=256, pattern="^[a-zA-Z0-9_.-]+$")]
-ClientId = Annotated[str, Meta(min_length=1, max_length=256, pattern="^[a-zA-Z0-9_.-]+$")]
+ChannelName = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[a-zA-Z0-9_.-]+\Z")]
+ClientId = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[a-zA-Z0-9_.-]+\Z")]
 Arn = Annotated[str, Meta(min_length=1, max_length=1024)]
-Version = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[a-zA-Z0-9]+$")]
-PageToken = Annotated[str, Meta(max_length=1024, pattern="^[a-zA-Z0-9+/=]*$")]
+Version = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9]+\Z")]
+PageToken = Annotated[str, Meta(max_length=1024, pattern=r"^[a-zA-Z0-9+/=]*\Z")]
 MessageTtl = Annotated[int, Meta(ge=5, le=120)]
 TagKey = Annotated[str, Meta(min_length=1, max_length=128)]
 TagValue = Annotated[str, Meta(max_length=256)]
@@ -242,7 +242,7 @@ class GetIceServerConfigInput(Shape, frozen=True):
     channel_arn: Arn
     client_id: ClientId | None = None
     service: Literal["TURN"] | None = None
-    username: Annotated[str, Meta(min_length=1, max_length=256, pattern="^[a-zA-Z0-9_.-]+$")] | None = None
+    username: Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[a-zA-Z0-9_.-]+\Z")] | None = None
 
 
 class IceServerEntry(Shape, frozen=True):
@@ -265,7 +265,7 @@ class SendAlexaOfferToMasterInput(Shape, frozen=True):
 
     channel_arn: Arn
     sender_client_id: ClientId
-    message_payload: Annotated[str, Meta(min_length=1, max_length=10_000, pattern="^[a-zA-Z0-9+/=]+$")]
+    message_payload: Annotated[str, Meta(min_length=1, max_length=10_000, pattern=r"^[a-zA-Z0-9+/=]+\Z")]
 
 
 class SendAlexaOfferToMasterOutput(Shape, frozen=True):

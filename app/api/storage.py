@@ -17,7 +17,8 @@ from channels.errors import InvalidArgumentException, ResourceNotFoundException
 from channels.names import parse_channel_name, parse_client_id
 
 _STREAM: Final = re.compile(
-    r"arn:[a-z0-9-]+:kinesisvideo:[a-z0-9-]+:[0-9]{12}:stream/(?P<name>[a-zA-Z0-9_.-]{1,256})/[0-9]{1,19}", re.ASCII
+    r"arn:[a-z0-9-]+:kinesisvideo:[a-z0-9-]+:[0-9]{12}:stream/(?P<name>[a-zA-Z0-9_.-]{1,256})/(?:0|[1-9][0-9]{0,18})",
+    re.ASCII,
 )
 _NO_STORAGE: Final = "this service stores no media yet: master and viewers talk to each other directly"
 

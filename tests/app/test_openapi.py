@@ -97,6 +97,8 @@ def shortened(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     short = {key: shortened(value) for key, value in schema.items()}
+    if isinstance(short.get("pattern"), str):
+        short["pattern"] = short["pattern"].replace(r"\Z", "$")  # Python's $ lets a line end pass, OpenAPI's does not
     if isinstance(short.get("title"), str):
         del short["title"]
     for key, nothing in (("required", []), ("properties", {}), ("default", None)):

@@ -148,6 +148,7 @@ async def test_a_body_over_the_cap_is_refused_whether_announced_or_not() -> None
     for answer in (await post(b" " * (wire.BODY_LIMIT + 1)), await post(pieces())):
         assert answer.status_code == 413
         assert answer.headers["x-amzn-errortype"] == "RequestEntityTooLargeException"
+        assert answer.json()["limit"] == {"name": "body_bytes", "value": wire.BODY_LIMIT}
     assert (await post(b"{}" + b" " * (wire.BODY_LIMIT - 2))).status_code == 200
 
 
@@ -303,6 +304,26 @@ async def test_the_audit_log_has_the_reason_of_a_denial_and_no_words_of_a_body(
     (record,) = [record for record in caplog.records if record.name == "heliograph.audit"]
     assert (record.__dict__["code"], record.__dict__.get("reason")) == (code, reason)
     assert "hush" not in str(record.__dict__)
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        (
+            Limit("calls_per_second_per_channel", 5, 0.2),
+            {"limit": "calls_per_second_per_channel", "limit_value": "5", "retry_after_s": "0.20"},
+        ),
+        (Limit("viewers_per_channel", 10), {"limit": "viewers_per_channel", "limit_value": "10"}),
+    ],
+)
+async def test_the_audit_log_names_the_limit_that_refused(
+    caplog: pytest.LogCaptureFixture, limit: Limit, told: dict[str, str]
+) -> None:
+    caplog.set_level(logging.INFO, logger="heliograph.audit")
+    async with client(failing(ClientLimitExceededException("slowly", limit))) as http:
+        await http.post("/ask", json={"number": 1})
+    (record,) = [record.__dict__ for record in caplog.records if record.name == "heliograph.audit"]
+    assert {key: record[key] for key in ("limit", "limit_value", "retry_after_s") if key in record} == told
 
 
 def test_a_request_has_one_id() -> None:

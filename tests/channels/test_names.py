@@ -37,6 +37,7 @@ def test_any_other_text_is_refused_as_an_arn(text: str) -> None:
         "arn:aws:kinesisvideo:us-west-2:00000000000:channel/demo/1700000000000",
         "arn:aws:kinesisvideo:us-west-2:000000000000:stream/demo/1700000000000",
         "arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo",
+        "arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/01700000000000",
         "arn:aws:kinesisvideo:us-west-2:000000000000:channel/de mo/1700000000000",
         "arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/١٢٣",
         "arn:aws:kinesisvideo:us-west-2:000000000000:channel/" + "a" * 257 + "/1",

@@ -7,14 +7,23 @@ from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.routing import Route
 
+from app.api.alexa import AlexaApi
 from app.api.channels import ChannelsApi
+from app.api.ice import IceApi, IceSettings
 from app.api.storage import StorageApi
+from app.api.tickets import TicketsApi
 from app.endpoints import EndpointSettings
 from app.wire import operation_endpoint
 from channels.auth.grant import Grant, Statement
+from channels.auth.ticket import Tickets
 from channels.control import ControlPlane, ControlSettings
+from channels.embedded.bus import EmbeddedBus
+from channels.embedded.presence import EmbeddedPresence
 from channels.embedded.store import MEMORY, SqliteStore
 from channels.quotas import Quotas
+from channels.signaling.ask import Asks
+from channels.signaling.hub import Hub
+from channels.signaling.limits import Limits
 
 ACCOUNT = "000000000000"
 NOW_MS = 1_700_000_000_123
@@ -38,7 +47,14 @@ class Service:
             wall_ms=lambda: NOW_MS,
             now=lambda: 0.0,
         )
-        apis = (ChannelsApi(self.control, endpoint or EndpointSettings()), StorageApi(self.control))
+        hub = Hub(EmbeddedBus(), EmbeddedPresence("n"), Limits.aws(), "n", lambda: 0.0)
+        apis = (
+            ChannelsApi(self.control, endpoint or EndpointSettings()),
+            StorageApi(self.control),
+            IceApi(self.control, IceSettings(("turn:127.0.0.1:3478?transport=udp",), b"s" * 32), lambda: 0.0),
+            AlexaApi(self.control, Asks(hub)),
+            TicketsApi(self.control, hub, Tickets()),
+        )
         self.operations = tuple(operation for api in apis for operation in api.operations)
         routes = [
             Route(operation.path, operation_endpoint(operation, self._authenticate), methods=["POST"])
