@@ -114,7 +114,7 @@ def _create(path: Path) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(_TURN_SECRET_BYTES))
+            file.write(f"{secrets.token_hex(_TURN_SECRET_BYTES)}\n")  # a line, so that more can be appended
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileExistsError):  # another process was quicker

@@ -50,6 +50,15 @@ def test_each_example_is_accepted(command: cli.Command) -> None:
     assert arguments.command == command.name
 
 
+@pytest.mark.parametrize("verb", ["create", "list", "revoke", "session"])
+def test_each_verb_of_key_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.build_parser().parse_args(["key", verb, "--help"])
+    text = capsys.readouterr().out
+    assert f"example: heliograph key {verb}" in text
+    assert "--data-dir" in text
+
+
 @pytest.mark.parametrize("verb", ["create", "describe", "list", "delete"])
 def test_each_verb_of_channel_has_an_example(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

@@ -85,7 +85,7 @@ def test_the_key_that_seals_is_made_once_and_private(tmp_path: Path) -> None:
 def test_keys_that_seal_are_the_lines_of_their_file(tmp_path: Path) -> None:
     first = load_or_create_seal_keys(tmp_path)
     with (tmp_path / "seal.key").open("a") as file:
-        file.write(f"\n{'ab' * 32}\n")
+        file.write(f"{'ab' * 32}\n")
     assert load_or_create_seal_keys(tmp_path) == (*first, b"\xab" * 32)
 
 
