@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 from app import server
 from app.api.channels import ChannelsApi
 from app.api.ice import IceApi, IceSettings
+from app.api.storage import StorageApi
 from app.authenticate import Authenticator
 from app.endpoints import EndpointSettings
 from channels import ice
@@ -60,6 +61,7 @@ class Service:
         apis = (
             ChannelsApi(control, EndpointSettings()),
             IceApi(control, IceSettings((URI,), SECRET), wall=time.time),
+            StorageApi(control),
         )
         application = server.build(
             server.Parts(

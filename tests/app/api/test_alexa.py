@@ -11,6 +11,7 @@ from websockets.asyncio.client import connect
 
 from channels.channel import Channel
 from channels.quotas import Quotas
+from tests.app.api import rig
 from tests.signaling_service import Service, signaling_service
 
 ACCOUNT = "000000000000"
@@ -112,10 +113,11 @@ async def test_who_may_not_ask_is_not_authorized(service: Service, channel: Chan
 
 
 async def test_the_aws_profile_holds_a_channel_to_five_calls_per_second() -> None:
-    async with signaling_service(quotas=Quotas.aws()) as service:
-        channel = await service.control.create(ACCOUNT, "demo")
-        async with asyncio.TaskGroup() as group:
-            calls = [group.create_task(send(service, channel, MessagePayload="A")) for _ in range(20)]
-        limited = [call.result().json() for call in calls if "limit" in call.result().json()]
-        assert {answer["__type"] for answer in limited} == {"ClientLimitExceededException"}
-        assert {answer["limit"]["value"] for answer in limited} == {5}
+    control = rig.Service(Quotas.aws())
+    body = {"ChannelARN": rig.UNKNOWN, "SenderClientId": "echo", "MessagePayload": OFFER}
+    for _ in range(10):
+        assert await control.code(PATH, body) == "ResourceNotFoundException 404"
+    answer = (await control.post(PATH, body)).json()
+    assert (answer["__type"], answer["limit"]["value"]) == ("ClientLimitExceededException", 5)
+    assert answer["limit"]["retryAfterSeconds"] > 0
+    await control.close()

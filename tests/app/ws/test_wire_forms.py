@@ -212,6 +212,26 @@ async def test_keep_alives_and_frames_that_are_no_messages_harm_nobody(service: 
     await silent(service, at_master, at_other)
 
 
+async def test_a_silent_client_is_pinged() -> None:
+    async with signaling_service(ping_s=0.05) as service:
+        made = await service.control.create(ACCOUNT, "demo")
+        reader, writer = await asyncio.open_connection(*service.address.split(":"))
+        path = service.url("/master", made, token=service.token()).split(service.address)[1]
+        lines = (
+            f"GET {path} HTTP/1.1",
+            f"Host: {service.address}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Version: 13",
+        )
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        async with asyncio.timeout(5):
+            assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+            assert (await reader.readexactly(1)) == b"\x89", "FIN and the opcode of a ping (RFC 6455, 5.5.2)"
+        writer.close()
+
+
 @pytest.mark.parametrize("offered", [["wss"], ["wss", "other"], ["other"]])
 async def test_a_subprotocol_is_never_one_that_was_not_offered(
     service: Service, channel: Channel, offered: list[Any]
