@@ -9,6 +9,7 @@ from channels.auth.canonical import ALGORITHM, SignedRequest
 from channels.auth.failures import Failures
 from channels.auth.grant import Grant, decide
 from channels.auth.signature import SignatureVerifier
+from channels.auth.sigv4 import TOKEN_HEADER, TOKEN_PARAMETER
 from channels.auth.ticket import Ticket, Tickets
 from channels.auth.token import TokenVerifier
 from channels.errors import (
@@ -163,10 +164,13 @@ class Authenticator:
         """Verified before the failure limit, which costs less than an answer: a good key is always heard.
 
         The limit replaces the answer to a guess, so that whoever guesses learns nothing more. What only came too late,
-        or is not complete, is no guess.
+        or is not complete, is no guess. A session token costs more: one that is new here is heard as tokens are.
         """
         if self._signatures is None:
             raise UnrecognizedClientException("AWS signatures are not served here: send Authorization: Bearer")
+        token = connection.headers.get(TOKEN_HEADER) or connection.query_params.get(TOKEN_PARAMETER)
+        if token and self.verifier.recall(token, self._wall()) is None:
+            self.failures.check(_source(connection), self._monotonic())
         try:
             return self._signatures.verify(signed_request(connection), body, self._wall())
         except (UnrecognizedClientException, InvalidSignatureException) as error:

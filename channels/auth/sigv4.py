@@ -32,7 +32,7 @@ TOKEN_HEADER = "x-amz-security-token"  # noqa: S105  # the name of a header
 CONTENT_HASH_HEADER = "x-amz-content-sha256"
 _HOST = "host"
 _ALGORITHM_PARAMETER = "X-Amz-Algorithm"
-_TOKEN_PARAMETER = "X-Amz-Security-Token"  # noqa: S105  # the name of a parameter
+TOKEN_PARAMETER = "X-Amz-Security-Token"  # noqa: S105  # the name of a parameter
 _QUERY_MARKS = frozenset(("x-amz-algorithm", "x-amz-credential", "x-amz-signature"))
 _QUERY_PARTS = (
     _ALGORITHM_PARAMETER,
@@ -42,7 +42,7 @@ _QUERY_PARTS = (
     "X-Amz-SignedHeaders",
     SIGNATURE_PARAMETER,
 )
-_QUERY_NAMES = frozenset((*_QUERY_PARTS, _TOKEN_PARAMETER))
+_QUERY_NAMES = frozenset((*_QUERY_PARTS, TOKEN_PARAMETER))
 _AUTHORIZATION_PARTS = ("Credential", "SignedHeaders", "Signature")
 _SHAPES = {
     "access key id": re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII),
@@ -122,7 +122,7 @@ def parse(request: SignedRequest) -> Signature:
         parameters = _query_parts(pairs)
         parts = {name: parameters[f"X-Amz-{name}"] for name in _AUTHORIZATION_PARTS}
         amz_date, expires_s = parameters["X-Amz-Date"], _seconds(parameters["X-Amz-Expires"])
-        token = parameters.get(_TOKEN_PARAMETER)
+        token = parameters.get(TOKEN_PARAMETER)
     else:
         raise IncompleteSignatureException("the request is not signed")
     access_key_id, date, region, service = _credential(parts["Credential"])
@@ -235,7 +235,7 @@ def presign(url: str, credentials: Credentials, region: str, now_wall: float, ex
         ("X-Amz-SignedHeaders", _HOST),
     ]
     if credentials.session_token:
-        parameters.append((_TOKEN_PARAMETER, credentials.session_token))
+        parameters.append((TOKEN_PARAMETER, credentials.session_token))
     encoded = sorted((canonical.encode(name), canonical.encode(value)) for name, value in parameters)
     query = "&".join(f"{name}={value}" for name, value in encoded)
     request = SignedRequest("GET", parts.path or "/", query, ())

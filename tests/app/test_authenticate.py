@@ -317,6 +317,30 @@ def test_guessed_signatures_are_counted_and_a_good_one_is_heard_all_the_same(aut
     assert authenticator.failures.stats.failures == 3
 
 
+def test_session_token_that_is_new_here_is_not_heard_from_a_source_full_of_failures(
+    authenticator: Authenticator,
+) -> None:
+    """To verify one costs as much as to verify a token that comes by itself."""
+    known, new = jwt(subject="known"), jwt(subject="new")
+    authenticator.request(connection(authorization=[f"Bearer {known}"]))
+    for _ in range(3):
+        with pytest.raises(InvalidSignatureException):
+            authenticator.socket(presigned("wrong"))
+
+    def refused(token: str) -> ServiceError:
+        who = signer.credentials(token=token)
+        given = over_the_wire(signer.received("GET", signer.query_signed(SOCKET, NOW, who)))
+        with pytest.raises(ServiceError) as caught:
+            authenticator.socket(given)
+        assert authenticator.failures.stats.refused == 1 + (token == known)
+        return caught.value
+
+    before = authenticator.verifier.stats.verified
+    assert isinstance(refused(new), ClientLimitExceededException)
+    assert isinstance(refused(known), ClientLimitExceededException)  # heard, and not of this key: a guess
+    assert authenticator.verifier.stats.verified == before
+
+
 def test_signature_that_is_late_or_incomplete_is_no_guess(authenticator: Authenticator) -> None:
     for _ in range(5):
         with pytest.raises(InvalidSignatureException, match="Signature expired"):
