@@ -88,6 +88,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="origins whose pages may open a websocket with a ticket, separated by commas; * for any"),
     ] = ()
     region: Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="AWS region in ARNs")] = "us-west-2"
+    signing_regions: Annotated[
+        tuple[str, ...],
+        Meta(description="further regions that AWS signatures may name, separated by commas; * for any"),
+    ] = ()
     account: Annotated[str, Meta(pattern=r"^[0-9]{12}\Z", description="account in ARNs, 12 digits")] = "000000000000"
     partition: Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="AWS partition in ARNs")] = "aws"
     account_channel_limit: Annotated[int, Meta(ge=1, le=1_000_000, description="channels an account may hold")] = 10_000

@@ -224,7 +224,9 @@ class Node:
 
     def _authenticator(self, order: NodeOrder, tickets: Tickets) -> Authenticator:
         verifier = TokenVerifier(order.keys, token_settings(self._settings), admit=self.key_ring.admit)
-        signatures = SignatureVerifier(self.key_ring, self.access.sessions, verifier, (self._settings.region,))
+        further = self._settings.signing_regions
+        regions = () if "*" in further else (self._settings.region, *further)
+        signatures = SignatureVerifier(self.key_ring, self.access.sessions, verifier, regions)
         authenticator = Authenticator(
             verifier, tickets, wall=time.time, monotonic=time.monotonic, signatures=signatures
         )

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
@@ -18,12 +19,15 @@ from app.wiring.access import AccessOrder
 from app.wiring.node import Listeners, Node, NodeOrder, Twists
 from app.wiring.orders import TurnOrder
 from channels.auth import token
+from channels.auth.grant import Statement
+from channels.auth.key_ring import AccessKey
 from channels.control import public_version
 from channels.embedded.store import MEMORY
 from channels.errors import UnrecognizedClientException
 from channels.names import Role
 from channels.signaling.client import ClientSettings, ConnectionEndedError, SignalingClient
 from channels.signaling.limits import Limits
+from tests import signer
 
 pytestmark = pytest.mark.slow
 SETTINGS = Settings(turn_port=0, drain_s=0.05)
@@ -97,7 +101,7 @@ async def test_a_deleted_channel_closes_its_sockets() -> None:
 async def test_a_revoked_token_closes_its_sockets_and_opens_no_more() -> None:
     async with running(Ending()) as (node, client, _):
         connection = await client.open()
-        grant = token.TokenVerifier((KEY,), token_settings(SETTINGS)).verify(client.settings.token, time.time())
+        grant = token.TokenVerifier((KEY,), token_settings(SETTINGS)).verify(str(client.settings.access), time.time())
         node.key_ring.revoke(grant.token_id or "", time.time())
         async with asyncio.timeout(2):
             async for _ in connection:
@@ -205,3 +209,30 @@ async def test_the_limits_are_those_of_the_settings(settings: Settings, limits: 
     finally:
         await asyncio.to_thread(turn.abandon)
     assert node.hub.limits == limits
+
+
+@pytest.mark.parametrize(
+    ("further", "heard"),
+    [((), {"us-west-2"}), (("eu-west-1",), {"us-west-2", "eu-west-1"}), (("*",), {"us-west-2", "eu-west-1", "mars-1"})],
+)
+async def test_signatures_may_name_the_region_and_those_that_are_listed(
+    further: tuple[str, ...], heard: set[str]
+) -> None:
+    settings = msgspec.structs.replace(SETTINGS, signing_regions=further)
+    turn = Child("turn")
+    node = Node(NodeOrder(settings, MEMORY, (KEY,), SECRET), turn)
+    key = AccessKey(signer.KEY_ID, settings.account, signer.SECRET, (Statement(("*",), ("*",)),))
+    node.key_ring.add(key)
+    statuses = {}
+    try:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(node.application), base_url="http://kvs") as http:
+            for region in ("us-west-2", "eu-west-1", "mars-1"):
+                url = "http://kvs/listSignalingChannels"
+                signed = signer.header_signed(url, b"{}", time.time(), region=region)
+                answer = await http.post(url, content=b"{}", headers=list(signed.headers))
+                statuses[region] = answer.status_code
+    finally:
+        node.close()
+        turn.abandon()
+    assert {region for region, status in statuses.items() if status == 200} == heard
+    assert set(statuses.values()) <= {200, 403}
