@@ -783,3 +783,24 @@ async def test_a_connection_that_is_admitted_during_the_drain_is_refused() -> No
 async def refused(node: Node) -> None:
     with pytest.raises(ServiceUnavailableException):
         await node.viewer("v1")
+
+
+async def test_a_credential_that_is_revoked_while_its_connect_is_decided_upon_is_refused() -> None:
+    (node,) = cluster()
+    distant = DistantPresence("a")
+    distant.may_answer = asyncio.Event()
+    node.hub._presence = distant
+    connect = Connect(channel(), Role.VIEWER, "v1", credential_ids=("key",))
+
+    async def come() -> None:
+        with pytest.raises(UnrecognizedClientException):
+            await node.hub.connect(connect, Recorder())
+
+    async with running(node), asyncio.TaskGroup() as group:
+        coming = group.create_task(come())
+        await asyncio.sleep(0)
+        node.hub.close_credentials(frozenset(("key",)))
+        distant.may_answer.set()
+        await coming
+
+    assert (node.hub.stats.viewers, len(distant)) == (0, 0)
