@@ -6,7 +6,7 @@ import email.utils
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from channels.control import ControlPlane, ControlSettings
 from channels.embedded.store import SqliteStore
 from channels.names import ChannelArn
 from channels.quotas import Quotas
+from tests.interop.kvs import channel_name, refused
 
 pytestmark = [
     pytest.mark.interop,
@@ -128,16 +129,7 @@ def client(service: Service) -> Any:
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
     """A channel name of this test's own."""
-    return "".join(c if c.isalnum() else "-" for c in request.node.name)
-
-
-def refused(error: type[Exception], call: Callable[..., Any], **arguments: Any) -> Any:
-    with pytest.raises(error) as caught:
-        call(**arguments)
-    answer = caught.value.response  # type: ignore[attr-defined]
-    assert answer["Error"]["Message"]
-    assert answer["ResponseMetadata"]["RequestId"]
-    return answer
+    return channel_name(request)
 
 
 def test_the_life_of_a_channel(client: Any, name: str) -> None:
