@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections import deque
+from collections.abc import Callable, Coroutine
 from typing import Final, Protocol
 
 import msgspec
@@ -61,7 +62,10 @@ class SocketSettings(msgspec.Struct, frozen=True):
 
 
 class SocketConnection:
-    """One websocket as the hub sees it: a bounded queue in front of a writer that alone awaits the peer."""
+    """One websocket as the hub sees it: a bounded queue in front of a writer that alone awaits the peer.
+
+    The writer is there from the first frame on: many connections come and go without one.
+    """
 
     def __init__(self, websocket: WebSocket, bytes_limit: int) -> None:
         self._websocket = websocket
@@ -70,7 +74,14 @@ class SocketConnection:
         self._frames: deque[bytes] = deque()
         self._end: tuple[int, str] | None = None
         self._has_work = asyncio.Event()
-        self.is_ending = asyncio.Event()
+        self._start: Callable[[], asyncio.Task[None]] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._on_closing: Callable[[], None] | None = None
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether we close it."""
+        return self._end is not None
 
     def send(self, frame: bytes) -> bool:
         """Queue a frame; False when the queue is full or the socket is closing."""
@@ -78,7 +89,7 @@ class SocketConnection:
             return False
         self._frames.append(frame)
         self._bytes += len(frame)
-        self._has_work.set()
+        self._wake()
         return True
 
     def close(self, code: int, reason: str) -> None:
@@ -88,8 +99,31 @@ class SocketConnection:
         self._end = (code, reason)
         if code == TOO_SLOW:
             self._frames.clear()
+        if self._on_closing is not None:
+            self._on_closing()
+        self._wake()
+
+    async def relay(self, reading: Coroutine[None, None, None], close_s: float) -> None:
+        """Read to the end, and write meanwhile; a peer that does not answer our close frame is left after `close_s`."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None) as limit:
+                    self._start = lambda: group.create_task(self.write())
+                    self._on_closing = lambda: limit.reschedule(loop.time() + close_s)
+                    if self.is_ending:
+                        self._on_closing()
+                    if self._frames or self.is_ending:
+                        self._wake()
+                    await reading
+            self._start = self._on_closing = None
+            if self._writer is not None:
+                self._writer.cancel()
+
+    def _wake(self) -> None:
         self._has_work.set()
-        self.is_ending.set()
+        if self._writer is None and self._start is not None:
+            self._writer = self._start()
 
     async def write(self) -> None:
         """Send what is queued until the close frame is out or the peer is gone."""
@@ -149,7 +183,7 @@ class ChannelSockets:
         try:
             await websocket.accept(subprotocol=credential.subprotocol)
             audit.info("connected", extra={**event, "code": "OK", "connection_id": member.id})
-            await self._relay(websocket, member, connection)
+            await connection.relay(self._read(websocket, member), self._settings.close_s)
         except OSError:
             pass  # gone before the upgrade was complete
         finally:
@@ -194,20 +228,6 @@ class ChannelSockets:
             response.status_code = 403  # 401 in the control plane, 403 on the websocket (KVS API)
         with contextlib.suppress(OSError):  # gone before the answer: uvicorn says it so until a websocket is open
             await websocket.send_denial_response(response)
-
-    async def _relay(self, websocket: WebSocket, member: Member, connection: SocketConnection) -> None:
-        """Read and write until either side ends; a peer that does not answer our close frame is left after a while."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(connection.write()),
-                group.create_task(self._read(websocket, member)),
-                group.create_task(connection.is_ending.wait()),
-            ]
-            reader = tasks[1]
-            await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait((reader,), timeout=self._settings.close_s)
-            for task in tasks:
-                task.cancel()
 
     async def _read(self, websocket: WebSocket, member: Member) -> None:
         for number in itertools.count(1):

@@ -371,7 +371,7 @@ def test_a_socket_takes_what_fits_and_nothing_after_its_close() -> None:
     connection.close(1000, "first")
     connection.close(1001, "second")
     assert not connection.send(b"")
-    assert connection.is_ending.is_set()
+    assert connection.is_ending
 
 
 async def test_a_peer_that_answers_no_ping_is_closed() -> None:
