@@ -1,8 +1,8 @@
-"""What authentication costs: websocket connects per CPU-second of the server, by kind of credential, beside node.
+"""What authentication costs: a signature, and websocket connects per CPU-second of the server by kind of credential.
 
-The peer is a server written by hand for the same work on node's `ws` and `node:crypto` (`_auth_yardstick.mjs`), in the
-same run, on the same core, with the very same tokens. Each connect bears a credential of its own, so that no memory of
-good tokens helps, but for the row that says `cached`.
+The peer of a connect is a server written by hand for the same work on node's `ws` and `node:crypto`
+(`_auth_yardstick.mjs`), in the same run, on the same core, with credentials of the very same keys. Each connect bears
+one of its own, so that no memory of good tokens helps, but for the row that says `cached`.
 """
 
 import asyncio
@@ -18,16 +18,19 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
+from botocore.credentials import Credentials
 
 from app.bench import Ratio, Row
 from app.exits import CommandError, Exit
 from channels.auth import token
 from channels.auth.token import TokenKey, TokenSettings
 from channels.service import ServiceClient
+from tests.benchmarks import _signatures
 from tests.benchmarks._connects import Generator, Server, Speed
-from tests.running import FREE_PORTS, running
+from tests.running import FREE_PORTS, heliograph, running
 
 CONNECTS = 1500
 WARM_UP = 750
@@ -50,19 +53,27 @@ class Stage(msgspec.Struct, frozen=True):
     node: Server
     bare: Server
     keys: Mapping[str, TokenKey]
+    access_key: Credentials
     arn: str
+
+    def with_signatures(self, server: Server, count: int) -> list[str]:
+        """Targets with a signature each, of the one access key."""
+        place = f"http://127.0.0.1:{server.port}"
+        urls = (f"{place}{self._target(number)}" for number in range(count))
+        return [_signatures.presigned(url, self.access_key).removeprefix(place) for url in urls]
 
     def with_tokens(self, algorithm: str) -> Targets:
         """Targets with a fresh token each."""
-        return lambda _, count: [self._target(number, f"token={self._token(algorithm)}") for number in range(count)]
+        return lambda _, count: [self._target(number, self._token(algorithm)) for number in range(count)]
 
     def with_one_token(self, algorithm: str) -> Targets:
         """Targets that share one token."""
         text = self._token(algorithm)
-        return lambda _, count: [self._target(number, f"token={text}") for number in range(count)]
+        return lambda _, count: [self._target(number, text) for number in range(count)]
 
-    def _target(self, number: int, credential: str) -> str:
-        return f"/viewer?X-Amz-ChannelARN={self.arn}&X-Amz-ClientId=viewer-{number}&{credential}"
+    def _target(self, number: int, bearer: str = "") -> str:
+        query = {"X-Amz-ChannelARN": self.arn, "X-Amz-ClientId": f"viewer-{number}"}
+        return f"/viewer?{urlencode(query | ({'token': bearer} if bearer else {}))}"
 
     def _token(self, algorithm: str) -> str:
         return token.mint(
@@ -83,12 +94,13 @@ async def run(runs: int, progress: Progress) -> tuple[Row, ...]:
         generator = Generator(home)
         async with _stage(home) as stage:
             kinds: dict[str, Targets] = {
+                "connects_sigv4": stage.with_signatures,
                 "connects_hs256": stage.with_tokens("HS256"),
                 "connects_es256": stage.with_tokens("ES256"),
                 "connects_es256_cached": stage.with_one_token("ES256"),
             }
             rows = [await _compare(generator, stage, name, targets, runs, progress) for name, targets in kinds.items()]
-            return (*rows, await _floor(generator, stage, runs, progress))
+            return (*_signatures.rows(runs, progress), *rows, await _floor(generator, stage, runs, progress))
 
 
 async def _compare(
@@ -159,6 +171,7 @@ async def _stage(home: Path) -> AsyncIterator[Stage]:
         )
         client = ServiceClient(ready["http"], admin)
         arn = (await client.call("/createSignalingChannel", {"ChannelName": _CHANNEL}))["ChannelARN"]
+        access_key = _make_access_key(home)
         settings = {
             "keys": [
                 {"kid": key.kid, "alg": key.algorithm, "material": (key.public or key.private or b"").decode()}
@@ -166,15 +179,15 @@ async def _stage(home: Path) -> AsyncIterator[Stage]:
             ],
             "issuer": _SETTINGS.issuer,
             "audience": _SETTINGS.audience,
-            "region": "us-west-2",
+            "region": _signatures.REGION,
             "channels": [arn],
-            "accessKeys": {},
+            "accessKeys": {access_key.access_key: access_key.secret_key},
         }
         with (
             _program([_node(), str(HERE / "_auth_yardstick.mjs")], home / "node.log", settings) as node,
             _program([sys.executable, "-m", "tests.benchmarks._auth_bare"], home / "bare.log") as bare,
         ):
-            yield Stage(ours, node, bare, keys, arn)
+            yield Stage(ours, node, bare, keys, access_key, arn)
 
 
 def _make_keys(folder: Path) -> dict[str, TokenKey]:
@@ -188,6 +201,15 @@ def _make_keys(folder: Path) -> dict[str, TokenKey]:
         path.touch(0o600)
         path.write_bytes(key.private or b"")
     return {key.algorithm: key for key in (elliptic, shared)}
+
+
+def _make_access_key(home: Path) -> Credentials:
+    """A key that may connect as a viewer, made as an operator makes one."""
+    done = heliograph("key", "create", "--role", "viewer", "--channel", _CHANNEL, "--json", home=home)
+    if done.returncode:
+        raise CommandError(f"no access key could be made: {done.stderr}", Exit.FAILURE)
+    made = json.loads(done.stdout)
+    return Credentials(made["access_key_id"], made["secret_access_key"])
 
 
 def _node() -> str:
