@@ -4,6 +4,7 @@ Knows no rule: when a connection is looked at again, its own rules say.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -22,6 +23,7 @@ class Timetable:
         self._deadlines: Deadlines[str] = Deadlines()
         self._held: dict[str, Mail] = {}
         self._wake = asyncio.Event()
+        self._until = math.inf  # when the task looks again by itself
 
     def __len__(self) -> int:
         """How many entries all tables hold together."""
@@ -31,8 +33,7 @@ class Timetable:
         """Look at this connection when its rules say so."""
         when = member.rules.next_deadline()
         if when is not None:
-            self._deadlines.set(member.id, when)
-            self._wake.set()
+            self._set(member.id, when)
 
     def forget(self, member: Member) -> None:
         """The connection has ended."""
@@ -41,8 +42,7 @@ class Timetable:
     def keep(self, mail: Mail) -> None:
         """The mail is held for its time to live; a newer one in its place takes over."""
         self._held[mail.place] = mail
-        self._deadlines.set(mail.place, self._now() + mail.ttl_s)
-        self._wake.set()
+        self._set(mail.place, self._now() + mail.ttl_s)
 
     def stop_keeping(self, mail: Mail) -> None:
         """The mail was delivered; a newer one in its place stays."""
@@ -64,9 +64,15 @@ class Timetable:
         while True:
             self._wake.clear()
             when = self._deadlines.next()
+            self._until = math.inf if when is None else when
             delay_s = _TICK_S if when is None else min(_TICK_S, max(0.0, when - self._now()))
             try:
                 async with asyncio.timeout(delay_s):
                     await self._wake.wait()
             except TimeoutError:
                 expire()
+
+    def _set(self, key: str, when: float) -> None:
+        self._deadlines.set(key, when)
+        if when < self._until:
+            self._wake.set()
