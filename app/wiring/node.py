@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 
 from app import server
-from app.api import operations
 from app.api.alexa import AlexaApi
 from app.api.channels import ChannelsApi
 from app.api.credentials import CredentialsApi
@@ -20,9 +19,7 @@ from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.authenticate import Authenticator
 from app.cli_token import token_settings
-from app.cli_version import version
 from app.endpoints import EndpointSettings
-from app.metrics import Metrics, Sources
 from app.origins import Origins
 from app.processes import Child, Ending
 from app.request_counter import RequestCounter
@@ -255,6 +252,11 @@ class Node:
 
         Raises: CommandError when the relay cannot start.
         """
+        # What only the operations port needs: an emulator, which has none, is ready sooner without.
+        from app.api import operations
+        from app.cli_version import version
+        from app.metrics import Metrics, Sources
+
         self.ports = listeners.ports
         pulse = operations.Pulse()
         metrics = Metrics(
