@@ -315,6 +315,15 @@ def test_a_key_of_another_folder_is_told(folder: Folder) -> None:
     assert words == f"the access key {ID} is not in this --data-dir; `heliograph key list` shows them"
 
 
+def test_a_key_that_cannot_be_looked_up_is_not_said_to_be_missing(folder: Folder) -> None:
+    folder.text("list")
+    access = folder.access()
+    access.close()
+    with pytest.raises(CommandError, match=r"the key store .* is closed") as refused:
+        cli_key.require_key(access, ID)
+    assert refused.value.code is Exit.FAILURE
+
+
 def test_files_that_cannot_be_used_are_told(folder: Folder) -> None:
     folder.text("list")
     (folder.path / "keys.sqlite").write_text("no database " * 99)

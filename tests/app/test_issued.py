@@ -20,8 +20,9 @@ def test_the_shape_is_that_of_providers_for_devices() -> None:
 
 
 def test_no_secret_shows() -> None:
-    assert "hush" not in repr(issued(MADE))
-    assert "eyJ" not in repr(issued(MADE))
+    for shown in (repr(issued(MADE)), repr(issued(MADE).credentials)):
+        assert "hush" not in shown
+        assert "eyJ" not in shown
 
 
 def test_an_instant_is_in_utc_and_whole_seconds() -> None:
