@@ -20,6 +20,7 @@ from channels.auth import token
 from channels.auth.canonical import SignedRequest
 from channels.auth.failures import Failures
 from channels.auth.grant import Grant, Statement
+from channels.auth.session import SessionRequest, Sessions
 from channels.auth.signature import SignatureVerifier
 from channels.auth.ticket import Ticket, Tickets
 from channels.auth.token import TokenSettings, TokenVerifier
@@ -315,6 +316,20 @@ def test_guessed_signatures_are_counted_and_a_good_one_is_heard_all_the_same(aut
     assert authenticator.request(signed(), b"{}")
     assert authenticator.socket(presigned())
     assert authenticator.failures.stats.failures == 3
+
+
+def test_session_token_opens_nothing_without_a_signature(authenticator: Authenticator) -> None:
+    """It travels beside signatures, with the C SDK in an unsigned header: whoever saw one request would have it."""
+    request = SessionRequest("s", "000000000000", ("*",), ("*",), 60)
+    text = Sessions([KEY], KEY, SETTINGS).mint(request, NOW).session_token
+    for _ in range(2):  # known or not
+        for attempt in (
+            lambda: authenticator.request(connection(authorization=[f"Bearer {text}"])),
+            lambda: authenticator.socket(connection(query=[("token", text)])),
+        ):
+            with pytest.raises(UnrecognizedClientException, match="of a session: sign with"):
+                attempt()
+    assert authenticator.failures.stats.failures == 0
 
 
 def test_session_token_that_is_new_here_is_not_heard_from_a_source_full_of_failures(

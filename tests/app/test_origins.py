@@ -46,6 +46,7 @@ def is_let_in(origins: Origins, given: HTTPConnection) -> bool:
         ("localhost:8080", "http://[", False),
         ("localhost:8080", "http://localhost:x", False),
         ("", "http://", False),
+        ("[", "http://localhost", False),
     ],
 )
 def test_pages_of_this_service_connect_and_others_do_not(host: str, origin: str, expected: bool) -> None:
