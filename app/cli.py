@@ -64,7 +64,8 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--emulator",
         action="store_true",
-        help="for tests: in memory, on loopback, with public keys; ports that are not given are any free ones",
+        help="for tests: in memory, on loopback, with TLS and public keys, without operations port; "
+        "ports that are not given are any free ones",
     )
 
 

@@ -1,5 +1,6 @@
 """Fault switches of the emulator: which calls and connects fail next, and how. Put around the server's parts."""
 
+import contextlib
 from collections import deque
 from typing import Any
 
@@ -8,7 +9,7 @@ from starlette.websockets import WebSocket
 
 from app.server import Parts, SocketEndpoint, Sockets
 from app.wire import Caller, Operation, error_response, request_id
-from channels.errors import InvalidArgumentException, ServiceError
+from channels.errors import AccessDeniedException, InvalidArgumentException, ServiceError
 
 CONNECTS = ("ConnectAsMaster", "ConnectAsViewer")
 WAITING_LIMIT = 10_000
@@ -81,5 +82,9 @@ class _Sockets:
         error = self._faults.take(name)
         if error is None:
             await endpoint(websocket)
-        else:
-            await websocket.send_denial_response(error_response(error, request_id(websocket)))
+            return
+        response = error_response(error, request_id(websocket))
+        if isinstance(error, AccessDeniedException):
+            response.status_code = 403  # as ChannelSockets refuses
+        with contextlib.suppress(OSError):  # gone before the answer
+            await websocket.send_denial_response(response)

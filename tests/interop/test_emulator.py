@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import shutil
 import ssl
 import subprocess
 import sys
@@ -26,6 +28,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*:boto3.exceptions.PythonDeprecationWarning"),
 ]
+GUIDE = Path(__file__).parents[2] / "infra" / "guides" / "emulator.md"
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +119,24 @@ def test_programs_find_it_by_their_environment(kvs: KvsLocal, tmp_path: Path) ->
         check=False,
     )
     assert answer.stdout == "demo\n", answer.stderr
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="the lines of the guide read JSON by jq")
+def test_the_lines_of_the_guide_work_in_a_shell(tmp_path: Path) -> None:
+    (lines,) = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    call = "aws kinesisvideo create-signaling-channel --channel-name demo --query ChannelARN --output text"
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    answer = subprocess.run(
+        ["/bin/bash", "-e", "-c", f"{lines}\n{call}\nkill %1\nwait"],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path), "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert re.fullmatch(r"arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/\d{13}\n", answer.stdout)
 
 
 def ended(websocket: ClientConnection) -> tuple[int | None, str | None]:

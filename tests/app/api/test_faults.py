@@ -13,7 +13,12 @@ from app.wire import Caller, Operation
 from channels.auth import token
 from channels.auth.grant import Grant
 from channels.auth.ticket import Tickets
-from channels.errors import ClientLimitExceededException, InvalidArgumentException, ServiceUnavailableException
+from channels.errors import (
+    ClientLimitExceededException,
+    InvalidArgumentException,
+    ServiceError,
+    ServiceUnavailableException,
+)
 
 
 async def stays() -> None:
@@ -95,10 +100,21 @@ def test_what_cannot_fail_so_is_refused(operation: str, error: str, times: int, 
     assert faults.take("Echo") is None
 
 
-async def test_a_connect_fails_before_the_upgrade() -> None:
+@pytest.mark.parametrize("error", ServiceError.__subclasses__(), ids=lambda error: error.__name__)
+def test_every_documented_error_can_be_told(error: type[ServiceError]) -> None:
+    faults = Faults()
+    faults.around(parts(Sockets()))
+    faults.add("Echo", error.__name__, 1)
+    assert type(faults.take("Echo")) is error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [("ResourceNotFoundException", 404), ("AccessDeniedException", 403)], ids=str
+)
+async def test_a_connect_fails_before_the_upgrade(error: str, status: int) -> None:
     sockets, faults = Sockets(), Faults()
     twisted = faults.around(parts(sockets)).channel_sockets
-    faults.add("ConnectAsViewer", "ResourceNotFoundException", 1)
+    faults.add("ConnectAsViewer", error, 1)
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
@@ -109,7 +125,7 @@ async def test_a_connect_fails_before_the_upgrade() -> None:
 
     scope = {"type": "websocket", "path": "/viewer", "headers": [], "extensions": {"websocket.http.response": {}}}
     await twisted.viewer(WebSocket(scope, receive, send))
-    assert (sent[0]["status"], sockets.opened) == (404, [])
+    assert (sent[0]["status"], sockets.opened) == (status, [])
     await twisted.master(WebSocket(scope, receive, send))
     await twisted.viewer(WebSocket(scope, receive, send))
     assert sockets.opened == ["master", "viewer"]
