@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import json
 import logging
 from collections.abc import Iterator
@@ -34,6 +35,17 @@ def test_work_runs_on_the_fast_loop_with_the_logs_of_the_settings(logging_as_bef
 
     loop.run(Settings(log_level="info"), work())
     assert seen == [uvloop.Loop, logging.INFO]
+
+
+def test_the_collector_rests_while_work_runs_and_is_as_before_afterwards(logging_as_before: None) -> None:
+    before, seen = gc.get_threshold(), []
+
+    async def work() -> None:
+        seen.append((gc.get_threshold()[0] > before[0], gc.get_freeze_count() > 0))
+
+    loop.run(Settings(), work())
+    assert seen == [(True, True)]
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
 
 
 async def note() -> None:
