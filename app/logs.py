@@ -29,6 +29,7 @@ _LEAST_LEVELS: Final = {"websockets": logging.INFO, "aioice": logging.WARNING, "
 _FAULTS_OF_PEERS: Final = frozenset(("Invalid UTF-8 sequence received from client.",))
 _OWN_FIELDS: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
 _NAME_LIMIT: Final = 64
+_PLAIN: Final = frozenset((str, bool, int, float, type(None)))
 
 _QUERY = re.compile(r"\?([^\s\"'<>?#]*)")
 _CREDENTIALS = re.compile(r"(\bbearer(?:\s+|\.))[^\s\"',]{8,}", re.IGNORECASE)
@@ -121,7 +122,7 @@ def _text(text: str) -> str:
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     """What an event carries beside its name: `extra` of the call."""
-    return {name: _clean(value) for name, value in vars(record).items() if name not in _OWN_FIELDS}
+    return {name: value for name, value in vars(record).items() if name not in _OWN_FIELDS}
 
 
 _encode = msgspec.json.Encoder().encode
@@ -135,13 +136,24 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "event": _text(record.getMessage()),
+            "event": record.getMessage(),
             "logger": record.name,
         }
         line |= {name: value for name, value in _fields(record).items() if name not in line}
         if record.exc_info:
-            line["error"] = _text(self.formatException(record.exc_info))
-        return _encode(line).decode()
+            line["error"] = self.formatException(record.exc_info)
+        return _harmless(line) or _encode({name: _clean(value) for name, value in line.items()}).decode()
+
+
+def _harmless(line: dict[str, Any]) -> str:
+    """The line as it is, when one look shows that there is nothing to hide or to mend in it; else nothing."""
+    if not _PLAIN.issuperset(map(type, line.values())):
+        return ""
+    try:
+        text = _encode(line).decode()
+    except UnicodeEncodeError:  # lone surrogates
+        return ""
+    return "" if _is_suspect(text) else text
 
 
 class TextFormatter(logging.Formatter):
@@ -150,7 +162,8 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line without its end."""
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
-        fields = "".join(f" {name}={_printable(value)}" for name, value in _fields(record).items() if value != "")
+        cleaned = ((name, _clean(value)) for name, value in _fields(record).items())
+        fields = "".join(f" {name}={_printable(value)}" for name, value in cleaned if value != "")
         text = f"{time} {record.levelname.lower():<7} {_printable(record.getMessage())}{fields}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
