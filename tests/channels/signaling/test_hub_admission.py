@@ -1,0 +1,198 @@
+"""Whom a hub lets in: limits, rates, and what changes while it decides."""
+
+import asyncio
+import contextlib
+import logging
+
+import pytest
+
+from channels.embedded.presence import EmbeddedPresence
+from channels.errors import ClientLimitExceededException, ServiceUnavailableException, UnrecognizedClientException
+from channels.names import Role
+from channels.presence import Admission
+from channels.signaling.limits import Limits, Rate
+from channels.signaling.members import Connect
+from tests.channels.signaling.rig import Node, Recorder, channel, cluster, running
+
+
+async def test_twenty_parallel_viewers_admit_exactly_ten_and_the_next_when_one_leaves(
+    nodes: tuple[Node, Node],
+) -> None:
+    async with running(*dict.fromkeys(nodes)):
+        admitted, refused = [], []
+
+        async def come(number: int) -> None:
+            try:
+                member, _ = await nodes[number % 2].viewer(f"v{number}")
+                admitted.append((nodes[number % 2], member))
+            except ClientLimitExceededException as error:
+                refused.append(error.limit)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(20):
+                group.create_task(come(number))
+        assert len(admitted) == 10
+        assert {limit.name for limit in refused if limit} == {"viewers_per_channel"}
+
+        with pytest.raises(ClientLimitExceededException, match="10 viewers"):
+            await nodes[0].hub.check_admission(channel(), Role.VIEWER, "late")
+        node, member = admitted[0]
+        await nodes[0].hub.check_admission(channel(), Role.VIEWER, member.address.client_id)
+        await node.hub.disconnect(member)
+        await nodes[1].hub.check_admission(channel(), Role.VIEWER, "late")
+        await nodes[1].viewer("late")
+
+
+async def test_masters_that_fight_are_held_to_the_rate_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    (node,) = cluster()
+    came = 0
+    async with running(node):
+        for _ in range(60):
+            node.clock.now += 0.05
+            with contextlib.suppress(ClientLimitExceededException):
+                await node.master()
+                came += 1
+        with pytest.raises(ClientLimitExceededException, match="master_connects_per_second is 3"):
+            await node.hub.check_admission(channel(), Role.MASTER, "")
+
+    assert came == 3 + 8
+    assert [record.levelno for record in caplog.records if "compete" in record.message] == [logging.WARNING]
+    assert node.hub.stats.admissions["master", "rate"] == 60 - came
+
+
+@pytest.mark.parametrize(("seconds", "reports"), [(1.5, 1), (30.0, 0)])
+async def test_masters_that_replace_each_other_below_the_rate_are_named(
+    caplog: pytest.LogCaptureFixture, nodes: tuple[Node, Node], seconds: float, reports: int
+) -> None:
+    async with running(*dict.fromkeys(nodes)):
+        for number in range(13):
+            await nodes[number % 2].master()
+            nodes[0].clock.now += seconds
+            nodes[0].hub.expire()
+
+    found = {record.source for record in caplog.records if "compete" in record.message}  # type: ignore[attr-defined]
+    assert len(found) == reports
+
+
+async def test_a_credential_that_is_revoked_during_the_connect_does_not_come_in() -> None:
+    (node,) = cluster()
+    node.mailbox.may_take.clear()
+    connect, recorder = Connect(channel(), Role.VIEWER, "v1", credential_ids=("key",)), Recorder()
+    node.hub.close_credentials(frozenset(("key",)))
+    with pytest.raises(UnrecognizedClientException):
+        await node.hub.connect(connect, recorder)
+    assert node.hub.stats.viewers == 0
+
+    node.clock.now += 61.0
+    node.hub.expire()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(node.hub.connect(connect, recorder))
+        await asyncio.sleep(0)
+        node.hub.close_credentials(frozenset(("key",)))
+        assert recorder.closed == (1008, "the credential was revoked")
+        node.mailbox.may_take.set()
+        await node.hub.disconnect(await task)
+
+    assert await node.hub._presence.count(str(channel().arn)) == 0
+
+
+async def test_a_connect_that_is_cancelled_while_it_collects_leaves_nothing() -> None:
+    (node,) = cluster()
+    node.mailbox.may_take.clear()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(node.viewer("v1"))
+        await asyncio.sleep(0)
+        assert node.hub.stats.viewers == 1
+        task.cancel()
+
+    assert await node.hub._presence.count(str(channel().arn)) == 0
+    assert node.hub.stats.viewers == 0
+
+
+async def test_a_ticket_and_a_connect_name_the_same_limit() -> None:
+    (node,) = cluster(Limits(viewers_per_channel=1, viewer_connects=Rate(1, 1)))
+    async with running(node):
+        await node.viewer("v1")
+        for ask in (node.viewer("v2"), node.hub.check_admission(channel(), Role.VIEWER, "v2")):
+            with pytest.raises(ClientLimitExceededException, match="viewer_connects_per_second"):
+                await ask
+
+
+class DistantPresence(EmbeddedPresence):
+    """A presence behind a network: its answers to admissions come only while the gate is open."""
+
+    may_answer: asyncio.Event
+
+    async def admit(
+        self, channel: str, role: Role, client_id: str, connection_id: str, viewer_limit: int
+    ) -> Admission | None:
+        admission = await super().admit(channel, role, client_id, connection_id, viewer_limit)
+        await self.may_answer.wait()
+        return admission
+
+
+async def test_a_master_that_is_replaced_before_it_hears_of_its_admission_is_closed(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    near = a.hub._presence
+    distant = DistantPresence("a", near._slots)  # type: ignore[attr-defined]
+    distant.may_answer = asyncio.Event()
+    a.hub._presence = distant
+    async with running(*dict.fromkeys(nodes)):
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(a.master())
+            await asyncio.sleep(0)
+            a.hub._presence = near
+            _, at_second = await b.master()
+            distant.may_answer.set()
+        older, at_first = first.result()
+        viewer, _ = await b.viewer("v1")
+        b.say(viewer, "AAA0")
+        await at_second.wait_for(1)
+        await a.hub.disconnect(older)
+        b.say(viewer, "AAA1")
+        await at_second.wait_for(2)
+
+    assert at_first.closed == (1000, "replaced by a newer master")
+    assert at_first.frames == []
+    assert at_second.closed is None
+
+
+async def test_a_connection_that_is_admitted_during_the_drain_is_refused() -> None:
+    (node,) = cluster()
+    distant = DistantPresence("a")
+    distant.may_answer = asyncio.Event()
+    node.hub._presence = distant
+    async with running(node), asyncio.TaskGroup() as group:
+        coming = group.create_task(refused(node))
+        await asyncio.sleep(0)
+        await node.hub.drain(0.0)
+        distant.may_answer.set()
+        await coming
+
+    assert (node.hub.stats.viewers, len(distant)) == (0, 0)
+
+
+async def refused(node: Node) -> None:
+    with pytest.raises(ServiceUnavailableException):
+        await node.viewer("v1")
+
+
+async def test_a_credential_that_is_revoked_while_its_connect_is_decided_upon_is_refused() -> None:
+    (node,) = cluster()
+    distant = DistantPresence("a")
+    distant.may_answer = asyncio.Event()
+    node.hub._presence = distant
+    connect = Connect(channel(), Role.VIEWER, "v1", credential_ids=("key",))
+
+    async def come() -> None:
+        with pytest.raises(UnrecognizedClientException):
+            await node.hub.connect(connect, Recorder())
+
+    async with running(node), asyncio.TaskGroup() as group:
+        coming = group.create_task(come())
+        await asyncio.sleep(0)
+        node.hub.close_credentials(frozenset(("key",)))
+        distant.may_answer.set()
+        await coming
+
+    assert (node.hub.stats.viewers, len(distant)) == (0, 0)

@@ -1,0 +1,241 @@
+"""What a hub keeps for who is not there yet: order, bounds, time to live, who is told."""
+
+import asyncio
+
+from channels.names import Role
+from channels.signaling.limits import Limits
+from channels.signaling.members import Connect
+from channels.signaling.protocol import TOO_SLOW
+from tests.channels.signaling.rig import Node, Recorder, channel, cluster, running
+
+
+async def test_an_offer_waits_for_the_master_and_comes_once_in_order(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        viewer, at_viewer = await b.viewer("v1")
+        b.say(viewer, "AAA0", "SDP_OFFER", correlationId="c0")
+        b.say(viewer, "AAA1", "SDP_OFFER", correlationId="c1")
+        b.say(viewer, "AAA2")
+        b.say(viewer, "AAA3")
+        await b.settle()
+        b.clock.now += 10
+        master, at_master = await a.master()
+        b.say(viewer, "AAA4")
+        await at_master.wait_for(4)
+        assert at_master.payloads == ["AAA1", "AAA2", "AAA3", "AAA4"]
+
+        _, at_second = await a.master()
+        a.clock.now += 100
+        a.hub.expire()
+        b.hub.expire()
+        await b.settle()
+        assert at_second.frames == at_viewer.frames == []
+        assert master is not None
+
+
+async def test_a_message_overtakes_none_that_is_still_on_its_way_to_the_mailbox(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        viewer, _ = await b.viewer("v1")
+        b.say(viewer, "AAA0", "SDP_OFFER")
+        _, at_master = await a.master()  # no turn of the loop in between: the offer is still in its lane
+        b.say(viewer, "AAA1")
+        await at_master.wait_for(2)
+
+    assert at_master.payloads == ["AAA0", "AAA1"]
+
+
+async def test_what_is_relayed_while_held_mail_is_fetched_comes_after_it(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        viewer, _ = await b.viewer("v1")
+        b.say(viewer, "AAA0")
+        await b.settle()
+        at_master = Recorder()
+        a.mailbox.may_take.clear()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(a.hub.connect(Connect(channel(), Role.MASTER), at_master))
+            await asyncio.sleep(0)
+            b.say(viewer, "AAA1")
+            await b.settle()
+            assert at_master.frames == []
+            a.mailbox.may_take.set()
+
+    assert at_master.payloads == ["AAA0", "AAA1"]
+
+
+async def test_a_newcomer_for_whom_too_much_waits_is_closed() -> None:
+    (node,) = cluster(Limits(queued_bytes_per_connection=100))
+    async with running(node):
+        viewer, at_viewer = await node.viewer("v1")
+        at_master = Recorder()
+        node.mailbox.may_take.clear()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(node.hub.connect(Connect(channel(), Role.MASTER), at_master))
+            await asyncio.sleep(0)
+            node.say(viewer, "AAA0")
+            node.say(viewer, "AAA1", correlationId="c1")
+            node.mailbox.may_take.set()
+
+    assert at_master.closed == (TOO_SLOW, "too slow")
+    assert [status["correlationId"] for status in at_viewer.statuses] == ["c1"]
+
+
+async def test_mail_that_reaches_the_mailbox_after_its_recipient_looked_is_fetched(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        viewer, _ = await b.viewer("v1")
+        b.mailbox.may_hold.clear()
+        b.say(viewer, "AAA0")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        _, at_master = await a.master()
+        b.say(viewer, "AAA1")
+        assert at_master.frames == []
+        b.mailbox.may_hold.set()
+        await at_master.wait_for(2)
+
+    assert at_master.payloads == ["AAA0", "AAA1"]
+
+
+async def test_held_mail_that_a_newcomer_does_not_take_is_reported(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        viewer, at_viewer = await b.viewer("v1")
+        for number in range(3):
+            b.say(viewer, f"AAA{number}", correlationId=f"c{number}")
+        await b.settle()
+        _, at_master = await a.master(room=100)
+        await at_viewer.wait_for(2)
+
+    assert at_master.payloads == ["AAA0"]
+    assert [status["correlationId"] for status in at_viewer.statuses] == ["c1", "c2"]
+
+
+async def test_nothing_comes_after_its_time_and_the_sender_is_told(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    short = channel(ttl_s=5)
+    async with running(*dict.fromkeys(nodes)):
+        viewer, at_viewer = await b.viewer("v1", to=short)
+        b.say(viewer, "AAA0", "SDP_OFFER", correlationId="c0")
+        b.say(viewer, "AAA1")
+        await b.settle()
+        b.clock.now += 5.0
+        _, at_master = await a.master(to=short)
+        b.hub.expire()
+        await at_viewer.wait_for(1)
+
+    assert at_master.frames == []
+    assert [(s["correlationId"], s["statusCode"], s["errorType"]) for s in at_viewer.statuses] == [
+        ("c0", "503", "ServiceUnavailableException")
+    ]
+    assert b.hub.stats.messages["viewer", "ICE_CANDIDATE", "expired"] == 1
+
+
+async def test_the_time_to_live_is_that_at_the_time_of_sending(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        viewer, _ = await b.viewer("v1")
+        b.say(viewer, "AAA0")
+        b.hub.update_channel(channel(ttl_s=5))
+        b.say(viewer, "AAA1")
+        await b.settle()
+        b.clock.now += 6.0
+        _, at_master = await a.master()
+
+    assert at_master.payloads == ["AAA0"]
+
+
+async def test_a_message_to_a_viewer_that_never_came_is_not_found(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        master, at_master = await a.master()
+        a.say(master, "AAAA", "SDP_ANSWER", recipientClientId="v9")
+        a.say(master, "AAAB", "SDP_ANSWER", recipientClientId="v9", correlationId="c")
+        await at_master.wait_for(1)
+        await a.settle()
+
+    assert at_master.frames == [
+        {
+            "messagePayload": "",
+            "messageType": "STATUS_RESPONSE",
+            "statusResponse": {
+                "correlationId": "c",
+                "errorType": "ResourceNotFoundException",
+                "statusCode": "404",
+                "description": "no viewer v9 is connected",
+            },
+        }
+    ]
+    assert b.hub.stats.viewers == 0
+
+
+async def test_a_message_to_a_viewer_that_just_left_waits_for_its_return(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        master, at_master = await a.master()
+        viewer, _ = await b.viewer("v1")
+        await b.hub.disconnect(viewer)
+        a.say(master, "AAAA", "SDP_ANSWER", recipientClientId="v1", correlationId="c")
+        await a.settle()
+        a.clock.now += 59.0
+        _, again = await b.viewer("v1")
+        assert again.payloads == ["AAAA"]
+        assert at_master.frames == []
+
+
+async def test_what_does_not_fit_is_refused_by_name() -> None:
+    (node,) = cluster(Limits(held_messages_per_pair=2))
+    async with running(node):
+        viewer, at_viewer = await node.viewer("v1")
+        for number in range(3):
+            node.say(viewer, f"AAA{number}", correlationId=f"c{number}")
+        await at_viewer.wait_for(1)
+        _, at_master = await node.master()
+
+    assert [status["correlationId"] for status in at_viewer.statuses] == ["c2"]
+    assert "held_messages_per_pair is 2" in at_viewer.statuses[0]["description"]
+    assert at_master.payloads == ["AAA0", "AAA1"]
+
+
+async def test_offers_that_replace_each_other_leave_one_thing_to_remember() -> None:
+    (node,) = cluster(Limits.relaxed())
+    async with running(node):
+        viewer, at_viewer = await node.viewer("v1")
+        node.say(viewer, "AAAA", "SDP_OFFER", correlationId="first")
+        await node.settle()
+        before = node.hub.leftovers
+        for number in range(100):
+            node.clock.now += 0.01
+            node.say(viewer, "AAAA", "SDP_OFFER", correlationId=f"c{number}")
+            await node.settle()
+        assert node.hub.leftovers == before
+        node.clock.now += 60.0
+        node.hub.expire()
+        await node.settle()
+
+    assert [status["correlationId"] for status in at_viewer.statuses] == ["c99"]
+
+
+async def test_mail_fetched_for_a_master_that_was_replaced_meanwhile_goes_to_the_newer_one(
+    nodes: tuple[Node, Node],
+) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        viewer, at_viewer = await b.viewer("v1")
+        b.say(viewer, "AAA0", "SDP_OFFER", correlationId="c0")
+        b.say(viewer, "AAA1")
+        await b.settle()
+        may_deliver = a.mailbox.may_deliver
+        may_deliver.clear()
+        async with asyncio.TaskGroup() as group:
+            older = group.create_task(a.master())
+            await asyncio.sleep(0)
+            newer = group.create_task(b.master())
+            await asyncio.sleep(0)
+            may_deliver.set()
+        at_older, at_newer = older.result()[1], newer.result()[1]
+        await at_newer.wait_for(2)
+
+    assert at_older.frames == at_viewer.frames == []
+    assert at_newer.payloads == ["AAA0", "AAA1"]
