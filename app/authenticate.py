@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from starlette.requests import HTTPConnection
 
+from app import query
 from channels.auth.canonical import ALGORITHM, SignedRequest
 from channels.auth.failures import Failures
 from channels.auth.grant import Grant, decide
@@ -168,7 +169,7 @@ class Authenticator:
         """
         if self._signatures is None:
             raise UnrecognizedClientException("AWS signatures are not served here: send Authorization: Bearer")
-        token = connection.headers.get(TOKEN_HEADER) or connection.query_params.get(TOKEN_PARAMETER)
+        token = connection.headers.get(TOKEN_HEADER) or next(iter(query.values(connection, TOKEN_PARAMETER)), "")
         if token and self.verifier.recall(token, self._wall()) is None:
             self.failures.check(_source(connection), self._monotonic())
         try:
@@ -250,7 +251,7 @@ def _from_headers(connection: HTTPConnection, found: _Credentials) -> None:
 
 
 def _from_query(connection: HTTPConnection, found: _Credentials) -> None:
-    parameters = [(name.lower(), value) for name, value in connection.query_params.multi_items()]
+    parameters = [(name.lower(), value) for name, value in query.parameters(connection)]
     found.tokens += [value for name, value in parameters if name in TOKEN_PARAMETERS]
     found.tickets += [value for name, value in parameters if name == TICKET_PARAMETER]
     found.signed_queries += any(name in SIGNATURE_PARAMETERS for name, _ in parameters)

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 from starlette.requests import HTTPConnection
 
+from app import query
 from app.authenticate import BEARER_SUBPROTOCOL, SIGNATURE_PARAMETERS, TICKET_PARAMETER, TOKEN_PARAMETERS
 from channels.errors import AccessDeniedException
 
@@ -67,7 +68,7 @@ class Origins(msgspec.Struct, frozen=True):
 
 
 def _is_bound(connection: HTTPConnection) -> bool:
-    names = {name.lower() for name in connection.query_params}
+    names = {name.lower() for name, _ in query.parameters(connection)}
     if TICKET_PARAMETER in names:
         return True
     if connection.headers.get("cookie") is None or names & _OF_THE_PAGE:

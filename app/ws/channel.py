@@ -18,6 +18,7 @@ import msgspec
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from app import query
 from app.authenticate import SocketCredential, authorise_connect
 from app.origins import Origins
 from app.wire import error_response, failure, request_id
@@ -249,7 +250,7 @@ def _source(websocket: WebSocket) -> str:
 
 def _only(websocket: WebSocket, name: str) -> str | None:
     """The value of a parameter. Raises: InvalidArgumentException when it is there twice: the reader may take either."""
-    found = websocket.query_params.getlist(name)
+    found = query.values(websocket, name)
     if len(found) > 1:
         raise InvalidArgumentException(f"{name} is in the query more than once")
     return found[0] if found else None
