@@ -252,3 +252,5 @@ def test_pages_fit_the_screen(
             made.page.wait_for_timeout(1500)  # for the first numbers; the picture is for people
         made.page.screenshot(path=tmp_path / f"{page}-{name}-{scheme}.png", full_page=True)
         assert made.page.evaluate("document.documentElement.scrollWidth") <= width, page
+        heights = made.page.eval_on_selector_all("a.button", "all => all.map(one => one.offsetHeight)")
+        assert max(heights, default=0) < 50, f"{page}: a label of two lines"
