@@ -19,6 +19,8 @@ from channels.auth.token import TokenVerifier
 from channels.errors import ServiceError
 
 _ANY = "*"
+_OF_TOKEN = "the token"  # noqa: S105  # words
+_SERVICES = (ACTION_PREFIX.rstrip(":"), "kvs")
 _LISTING = "ListSignalingChannels"
 _NO_TIME = re.compile(r"arn:[^:]*:kinesisvideo:[^:]*:[^:]*:channel/[^/]+/?")
 _ACCOUNT = re.compile(r"arn:[^:]*:kinesisvideo:[^:]*:([0-9]{12}):")
@@ -68,6 +70,9 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
 
 def _action(text: str) -> str:
     """The name of the action, without prefix. Raises: CommandError for a name of nothing, with the nearest."""
+    service = text.rpartition(":")[0]
+    if service and service.lower() not in _SERVICES:
+        raise CommandError(f"--action: {text} is of another service than {_SERVICES[0]}", Exit.USAGE)
     name = actions.nearest(text)
     if name.lower() == text.rpartition(":")[2].lower():
         return name
@@ -85,7 +90,7 @@ def _grant(arguments: argparse.Namespace, settings: Settings) -> tuple[str, Gran
         keys = load_keys(open_data_folder(settings))
         verifier = TokenVerifier(keys, token_settings(settings), admit=access.ring.admit)
         try:
-            return "the token", verifier.verify(arguments.jwt, time.time())
+            return _OF_TOKEN, verifier.verify(arguments.jwt, time.time())
         except ServiceError as error:
             raise CommandError(f"--token: {error.message} [{error.code}]", Exit.REFUSED) from None
 
@@ -115,7 +120,8 @@ def _told(whose: str, match: Match | None) -> str:
     if match is None:
         return f"no statement of {whose} covers it"
     effect = "allows" if match.statement.is_allowed else "denies"
-    return f"{match.statement.sid} of {whose} {effect} it: action {match.action}, resource {match.resource}"
+    statement = "the scope" if whose == _OF_TOKEN else match.statement.sid
+    return f"{statement} of {whose} {effect} it: action {match.action}, resource {match.resource}"
 
 
 def _hints(asked: _Asked, is_allowed: bool) -> Iterator[str]:

@@ -180,7 +180,7 @@ def _either(element: dict[str, Any], name: str, where: str) -> dict[str, str] | 
     """The texts under `name` by place; None when there is only its opposite."""
     opposite = "Not" + name
     if (name in element) == (opposite in element):
-        raise PolicyError(f"{where} must have {name} or {opposite}, and one of them")
+        raise PolicyError(f"{where} must have either {name} or {opposite}")
     if name in element:
         return _texts(element[name], f"{where}.{name}")
     _texts(element[opposite], f"{where}.{opposite}")

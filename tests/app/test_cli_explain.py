@@ -83,6 +83,7 @@ def test_an_action_may_be_written_in_any_case_with_any_prefix(asker: Asker, name
     [
         ("ConectAsViewer", "no action; did you mean kinesisvideo:ConnectAsViewer?"),
         ("kinesisvideo:PutMedia", "is about streams, which this service does not have"),
+        ("s3:GetObject", "--action: s3:GetObject is of another service than kinesisvideo"),
         ("Zebra", "kinesisvideo:Zebra is no action"),
         ("Connect*", "--action: kinesisvideo:Connect* is a pattern: ask about one action"),
     ],
@@ -166,7 +167,7 @@ def test_a_session_is_explained_by_itself_and_by_its_key(asker: Asker) -> None:
         )
     ]
     assert lines == [
-        "token of the token allows it: action kinesisvideo:ConnectAsMaster, resource *",
+        "the scope of the token allows it: action kinesisvideo:ConnectAsMaster, resource *",
         f"Statement[1] of access key {identity} denies it: action kinesisvideo:ConnectAsMaster, resource {DOOR}/*",
         "no statement of the token covers it",
         f"no statement of access key {identity} covers it",
