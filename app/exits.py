@@ -73,12 +73,13 @@ _NO_CREDENTIAL = (
     "--access-key-id and HELIOGRAPH_SECRET_ACCESS_KEY"
 )
 _WRONG_KEY = "check --access-key-id, HELIOGRAPH_SECRET_ACCESS_KEY and, of a session, HELIOGRAPH_SESSION_TOKEN"
+_REVOKED = "take another one: `heliograph token` or `heliograph key create` makes it"
 _NEXT_STEP = {
     "MissingAuthenticationTokenException": _NO_CREDENTIAL,
     "UnrecognizedClientException": _FOREIGN_TOKEN,
     "InvalidSignatureException": _WRONG_KEY,
     "IncompleteSignatureException": _WRONG_KEY,
-    "ExpiredTokenException": "`heliograph token` makes one, with --ttl for how long",
+    "ExpiredTokenException": "`heliograph token`, or `heliograph key session`, makes one, with --ttl for how long",
     "UnknownOperationException": "--endpoint or HELIOGRAPH_ENDPOINT has a path too much: http://HOST:PORT is enough",
 }
 # What a sentence of the service speaks of, where its code does not tell enough.
@@ -87,6 +88,7 @@ _STEP_BY_WORDS = {
     "Signature not yet current": "set the clock of this machine",
     "scoped to a valid region": "--region or HELIOGRAPH_REGION sets it",
     "access key": _WRONG_KEY,
+    "made from, was revoked": _REVOKED,
 }
 _ACTION = re.compile(r"\bkinesisvideo:(\w+)")
 _ROLE_OF = {"ConnectAsMaster": "master", "ConnectAsViewer": "viewer"}
@@ -144,7 +146,8 @@ def _right_step(message: str) -> str:
 
 def unreachable(error: BaseException) -> CommandError:
     """Return what the shell is told about an endpoint that does not answer as the service does."""
-    return CommandError(f"{error}; --endpoint or HELIOGRAPH_ENDPOINT sets it", Exit.UNREACHABLE)
+    where = "" if " is not trusted (" in str(error) else "; --endpoint or HELIOGRAPH_ENDPOINT sets it"
+    return CommandError(f"{error}{where}", Exit.UNREACHABLE)
 
 
 def cause(error: BaseException) -> BaseException:

@@ -24,10 +24,14 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (socket.gaierror, "no such host"),
     (TimeoutError, "no answer in time"),
     (ConnectionRefusedError, "connection refused"),
-    (ConnectionResetError, "it hung up: is another program listening there?"),
+    (ConnectionResetError, "it hung up: is another program listening there? On the HTTPS port write https://"),
     (http.client.HTTPException, "the answer is not HTTP: is another program listening there?"),
     (UnicodeError, "no host can be called so"),
 )
+_OTHER_NAME: Final = "call the service by a name that its certificate has, or serve it with this one in --tls-names"
+_OTHER_TIME: Final = "check the clock of this machine, and the dates of the certificate"
+# By OpenSSL's number of the reason (X509_V_ERR_*): a date not reached yet, a date that is over, a host, an address.
+_CERTIFICATE_ADVICE: Final = {9: _OTHER_TIME, 10: _OTHER_TIME, 62: _OTHER_NAME, 64: _OTHER_NAME}
 _json = msgspec.json.Decoder(dict[str, Any])
 _encoder = msgspec.json.Encoder()
 
@@ -83,10 +87,8 @@ def in_words(error: Exception) -> str:
 
 def untrusted(endpoint: str, error: ssl.SSLCertVerificationError) -> EndpointUnreachableError:
     """What to say of an endpoint whose certificate is not trusted."""
-    return EndpointUnreachableError(
-        f"the certificate of {endpoint} is not trusted ({error.verify_message}): name its CA with --ca-file or "
-        "HELIOGRAPH_CA_FILE"
-    )
+    advice = _CERTIFICATE_ADVICE.get(error.verify_code, "name its CA with --ca-file or HELIOGRAPH_CA_FILE")
+    return EndpointUnreachableError(f"the certificate of {endpoint} is not trusted ({error.verify_message}): {advice}")
 
 
 def tls(access: Access) -> ssl.SSLContext:

@@ -1,6 +1,6 @@
 import pytest
 
-from app.exits import MEANING, VIEWER_STEP, CommandError, Exit, cause, refusal
+from app.exits import MEANING, VIEWER_STEP, CommandError, Exit, cause, refusal, unreachable
 from channels import errors
 
 
@@ -33,12 +33,16 @@ def test_a_refusal_names_code_and_limit() -> None:
     [
         (errors.MissingAuthenticationTokenException("no credential"), "give a token with --token or HELIOGRAPH_TOKEN"),
         (errors.UnrecognizedClientException("another key signed it"), "the keys of the service's --data-dir"),
-        (errors.ExpiredTokenException("the token has expired"), "`heliograph token` makes one"),
+        (errors.ExpiredTokenException("the token has expired"), "or `heliograph key session`, makes one"),
         (errors.InvalidSignatureException("the signature does not match"), "HELIOGRAPH_SECRET_ACCESS_KEY"),
         (errors.InvalidSignatureException("Signature expired: a is earlier than b"), "the clock of this machine"),
         (errors.InvalidSignatureException("Signature not yet current: a is later"), "the clock of this machine"),
         (errors.InvalidSignatureException("Credential should be scoped to a valid region: one of x."), "--region"),
         (errors.UnrecognizedClientException("the access key id A is not known here"), "check --access-key-id"),
+        (
+            errors.UnrecognizedClientException("the credential, or one that it was made from, was revoked"),
+            "take another",
+        ),
         (errors.AccessDeniedException("key/AKIA may not kinesisvideo:ConnectAsMaster on x"), "the policy of the"),
         (errors.AccessDeniedException("may not kinesisvideo:ConnectAsMaster on x"), "token --role master`"),
         (errors.NotAuthorizedException("may not kinesisvideo:ConnectAsViewer on x"), "token --role viewer`"),
@@ -51,6 +55,12 @@ def test_a_refusal_says_what_to_do_on_the_command_line(error: errors.ServiceErro
     told = str(refusal(error))
     assert told.startswith(f"{error.message} [{error.code}]; ")
     assert step in told
+
+
+def test_an_endpoint_that_is_not_there_is_told_with_its_setting_and_a_certificate_with_its_own_advice() -> None:
+    assert str(unreachable(OSError("nobody is there"))).endswith("; --endpoint or HELIOGRAPH_ENDPOINT sets it")
+    told = "the certificate of https://h is not trusted (x): name its CA"
+    assert str(unreachable(OSError(told))) == told
 
 
 def test_every_exit_code_is_documented() -> None:

@@ -170,11 +170,19 @@ def test_a_missing_scheme_is_told(endpoint: str) -> None:
 
 def test_a_certificate_that_is_not_trusted_is_told_with_the_remedy() -> None:
     error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED]")
-    error.verify_message = "self-signed certificate"
+    error.verify_message, error.verify_code = "self-signed certificate", 18
     assert str(untrusted("https://h", error)) == (
         "the certificate of https://h is not trusted (self-signed certificate): name its CA with --ca-file or "
         "HELIOGRAPH_CA_FILE"
     )
+
+
+@pytest.mark.parametrize(("code", "advice"), [(10, "check the clock"), (62, "--tls-names"), (64, "--tls-names")])
+def test_a_certificate_of_another_time_or_name_is_told_with_its_own_remedy(code: int, advice: str) -> None:
+    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED]")
+    error.verify_message, error.verify_code = "no", code
+    assert advice in str(untrusted("https://h", error))
+    assert "--ca-file" not in str(untrusted("https://h", error))
 
 
 async def test_tls_where_there_is_none_is_told_without_names_of_classes(service: Service) -> None:
