@@ -18,10 +18,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
 
 from app.pytest_plugin import KvsLocal, running
 from app.wiring.emulator import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from tests.websocket import Socket, connected
 
 pytestmark = [
     pytest.mark.interop,
@@ -52,13 +52,15 @@ def endpoint(kvs: KvsLocal, arn: str, role: str) -> str:
     return str(found["ResourceEndpoint"])
 
 
-def opened(kvs: KvsLocal, arn: str, role: str = "MASTER", client_id: str = "") -> ClientConnection:
+def opened(
+    kvs: KvsLocal, arn: str, role: str = "MASTER", client_id: str = ""
+) -> contextlib.AbstractContextManager[Socket]:
     """A websocket by a URL that botocore has signed, over TLS."""
     query = {"X-Amz-ChannelARN": arn} | ({"X-Amz-ClientId": client_id} if client_id else {})
     request = AWSRequest("GET", f"{endpoint(kvs, arn, role)}?{urlencode(query)}")
     credentials = Credentials(kvs.access_key_id, kvs.secret_access_key)
     SigV4QueryAuth(credentials, "kinesisvideo", kvs.region, expires=299).add_auth(request)
-    return connect(request.url, ssl=ssl.create_default_context(cafile=kvs.ca_file), proxy=None)
+    return connected(request.url, ssl=ssl.create_default_context(cafile=kvs.ca_file))
 
 
 def create(kvs: KvsLocal, name: str = "demo") -> str:
@@ -139,11 +141,11 @@ def test_the_lines_of_the_guide_work_in_a_shell(tmp_path: Path) -> None:
     assert re.fullmatch(r"arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/\d{13}\n", answer.stdout)
 
 
-def ended(websocket: ClientConnection) -> tuple[int | None, str | None]:
+def ended(websocket: Socket) -> tuple[int | None, str | None]:
     """How the websocket was closed, once it is."""
     with contextlib.suppress(ConnectionClosed):
         while True:
-            websocket.recv(timeout=5)
+            websocket.recv()
     return websocket.close_code, websocket.close_reason
 
 
@@ -172,26 +174,26 @@ def test_a_held_offer_waits_for_its_time_to_live_and_no_longer(kvs: KvsLocal) ->
         _until_held(viewer)
         kvs.advance(59)
         with opened(kvs, arn) as master:
-            assert '"SDP_OFFER"' in str(master.recv(timeout=5))
+            assert '"SDP_OFFER"' in str(master.recv())
         kvs.advance(0)  # answered after the master's end was heard
         viewer.send(offer % 2)
         _until_held(viewer)
         kvs.advance(60)
-        assert '"correlationId":"c2"' in str(viewer.recv(timeout=5))
+        assert '"correlationId":"c2"' in str(viewer.recv())
         with opened(kvs, arn) as master, pytest.raises(TimeoutError):
-            master.recv(timeout=0.1)
+            master.recv(0.1)
 
 
-def _until_held(websocket: ClientConnection) -> None:
+def _until_held(websocket: Socket) -> None:
     """A pong comes once what was sent before was read."""
-    websocket.ping().wait(5)
+    websocket.ping()
 
 
 def test_a_client_is_told_to_go_away(kvs: KvsLocal) -> None:
     arn = create(kvs)
     with opened(kvs, arn) as master:
         assert kvs.send(arn, "GO_AWAY") == 1
-        assert '"messageType":"GO_AWAY"' in str(master.recv(timeout=5))
+        assert '"messageType":"GO_AWAY"' in str(master.recv())
         kvs.cut(arn, 4000, "as asked")
         assert ended(master) == (4000, "as asked")
 

@@ -1,6 +1,5 @@
 """Wire forms of clients that no registry has: plain HTTP requests and websockets, signed by botocore."""
 
-import asyncio
 import base64
 import http.client
 import json
@@ -8,18 +7,17 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import botocore.credentials
 import pytest
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from tests import signer
 from tests.interop.kvs import Credentials, Kvs
+from tests.websocket import Socket, connected
 
 LIMIT_S = 10.0
 
@@ -74,77 +72,11 @@ def presigned(
     return signer.query_signed(url, time.time() if now is None else now, botocores(who), **more)
 
 
-class Socket:
-    """A websocket for tests without an event loop.
-
-    Not the `sync` client of websockets: over TLS its two threads share one OpenSSL connection, and one in some hundred
-    handshakes hangs in it, whatever the server.
-    """
-
-    def __init__(self, portal: BlockingPortal, connection: ClientConnection) -> None:
-        self._portal = portal
-        self._connection = connection
-
-    @property
-    def subprotocol(self) -> str | None:
-        return self._connection.subprotocol
-
-    @property
-    def close_code(self) -> int | None:
-        return self._connection.close_code
-
-    def send(self, frame: str | bytes) -> None:
-        self._portal.call(self._connection.send, frame)
-
-    def receive(self) -> dict[str, Any]:
-        """The next frame as JSON. Raises: ConnectionClosed."""
-
-        async def receive() -> str | bytes:
-            async with asyncio.timeout(LIMIT_S):
-                return await self._connection.recv()
-
-        frame: dict[str, Any] = json.loads(self._portal.call(receive))
-        return frame
-
-    def ping(self) -> None:
-        """Wait for the pong. Raises: ConnectionClosed."""
-
-        async def ping() -> None:
-            async with asyncio.timeout(LIMIT_S):
-                await (await self._connection.ping())
-
-        self._portal.call(ping)
-
-    def answer(self, text: str) -> list[dict[str, Any]]:
-        """As a master answer each offer from now on; the list gets the frames that came."""
-        got: list[dict[str, Any]] = []
-
-        async def answer() -> None:
-            async for frame in self._connection:
-                got.append(json.loads(frame))
-                reply = {"action": "SDP_ANSWER", "recipientClientId": got[-1]["senderClientId"]}
-                await self._connection.send(json.dumps({**reply, "messagePayload": encoded(text)}))
-
-        self._portal.start_task_soon(answer)
-        return got
-
-
-@contextmanager
-def opened(kvs: Kvs, url: str, host: str | None = None, **more: Any) -> Iterator[Socket]:
+def opened(kvs: Kvs, url: str, host: str | None = None, **more: Any) -> AbstractContextManager[Socket]:
     """A websocket; `host` is what the client calls the service, where that is not the address of the URL."""
     parts = urlsplit(url)
-    connecting = connect(
-        url.replace(parts.netloc, host, 1) if host else url,
-        host=parts.hostname,
-        port=parts.port,
-        ssl=trusting(kvs),
-        proxy=None,
-        open_timeout=LIMIT_S,
-        close_timeout=LIMIT_S,
-        **more,
-    )
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(connecting) as connection:
-        yield Socket(portal, connection)
+    address = {"host": parts.hostname, "port": parts.port}
+    return connected(url.replace(parts.netloc, host, 1) if host else url, ssl=trusting(kvs), **address, **more)
 
 
 def refusal(kvs: Kvs, url: str, **more: Any) -> tuple[int, str, str]:
@@ -185,5 +117,13 @@ def answers_stun(uri: str) -> bool:
 @contextmanager
 def answering_master(kvs: Kvs, arn: str, text: str) -> Iterator[list[dict[str, Any]]]:
     """A master that answers every offer with `text`; gives the frames that it got."""
+    got: list[dict[str, Any]] = []
+
+    def answer(frame: str | bytes) -> str:
+        got.append(json.loads(frame))
+        reply = {"action": "SDP_ANSWER", "recipientClientId": got[-1]["senderClientId"]}
+        return json.dumps({**reply, "messagePayload": encoded(text)})
+
     with master(kvs, arn) as socket:
-        yield socket.answer(text)
+        socket.answer(answer)
+        yield got
