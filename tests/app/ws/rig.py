@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -69,3 +70,29 @@ async def gone(service: Service) -> None:
     async with asyncio.timeout(5):
         while service.hub.stats.masters or service.hub.stats.viewers or len(service.presence):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
+
+
+async def raw_viewer(service: Service, channel: Channel, client_id: str) -> socket.socket:
+    """A viewer that upgrades and then reads nothing more, with a small receive buffer."""
+    stuck = await upgrade_only(service, service.url("/viewer", channel, client_id))
+    assert b"101" in await asyncio.get_running_loop().sock_recv(stuck, 4096)
+    return stuck
+
+
+async def upgrade_only(service: Service, url: str) -> socket.socket:
+    """A client that asks for an upgrade and reads nothing."""
+    host, port = service.address.split(":")
+    stuck = socket.socket()
+    stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stuck.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(stuck, (host, int(port)))
+    await loop.sock_sendall(
+        stuck,
+        (
+            f"GET {url.split(service.address)[1]} HTTP/1.1\r\nHost: {service.address}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            f"Authorization: Bearer {service.token()}\r\n\r\n"
+        ).encode(),
+    )
+    return stuck

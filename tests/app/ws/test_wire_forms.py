@@ -32,11 +32,6 @@ async def service(clock: Clock) -> AsyncIterator[Service]:
         yield running
 
 
-@pytest.fixture
-async def channel(service: Service) -> Channel:
-    return await service.control.create(ACCOUNT, "demo")
-
-
 def move(service: Service, clock: Clock, by_s: float) -> None:
     clock.now += by_s
     service.hub.clock_moved(by_s)
