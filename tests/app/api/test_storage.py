@@ -1,6 +1,5 @@
 """Media storage as a client of KVS meets it where there is none."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,13 +9,6 @@ from channels.quotas import Quotas
 from tests.app.api.rig import ACCOUNT, UNKNOWN, Service, grant
 
 STREAM = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:stream/tape/1700000000000"
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    made = Service()
-    yield made
-    await made.close()
 
 
 def update(arn: str, **configuration: Any) -> tuple[str, dict[str, Any]]:

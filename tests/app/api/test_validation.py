@@ -4,7 +4,6 @@ A row of the table is a field of a body that is good but for it; the error is th
 """
 
 import copy
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -147,13 +146,6 @@ ROWS: list[tuple[str, str, list[Any]]] = [
     ("/v1/connect-ticket", "role", [*REQUIRED, *enum("viewer", "OWNER")]),
     ("/v1/connect-ticket", "clientId", [*REQUIRED, *CLIENT_ID]),
 ]
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    made = Service()
-    yield made
-    await made.close()
 
 
 def changed(body: Any, field: str, value: Any) -> Any:
