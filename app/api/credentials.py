@@ -15,8 +15,8 @@ from msgspec import Meta
 from app.issued import CreateCredentialsOutput, issued
 from app.wire import Caller, Operation
 from channels.auth.claims import channel_pattern, full_action
-from channels.auth.grant import Grant, covers_all_of
-from channels.auth.session import SessionRequest, Sessions
+from channels.auth.grant import ACTION_PREFIX, Grant, uncovered
+from channels.auth.session import TOKEN_LIMIT, SessionRequest, Sessions
 from channels.errors import AccessDeniedException, ExpiredTokenException, InvalidArgumentException
 from channels.names import parse_client_id
 
@@ -83,14 +83,12 @@ class CredentialsApi:
 def _rights(grant: Grant, body: CreateCredentialsInput) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Actions and patterns of ARNs. Raises: AccessDeniedException for more than the caller has."""
     is_key = grant.key_id is not None and grant.token_id is None
-    own_actions = tuple(action for statement in grant.statements for action in statement.actions)
-    own_channels = tuple(resource for statement in grant.statements for resource in statement.resources)
-    actions = (_EVERYTHING if is_key else own_actions) if body.scope is None else tuple(map(_action, body.scope))
-    channels = (
-        (_EVERYTHING if is_key else own_channels)
-        if body.channels is None
-        else tuple(channel_pattern(text, grant.account) for text in body.channels)
-    )
+    own_actions = _EVERYTHING if is_key else tuple(text for own in grant.statements for text in own.actions)
+    own_channels = _EVERYTHING if is_key else tuple(text for own in grant.statements for text in own.resources)
+    actions = own_actions if body.scope is None else tuple(map(_action, body.scope))
+    # A bare name in a token means no channel, and one that is asked for means its channel: compared as it will stand.
+    named = own_channels if body.channels is None else body.channels
+    channels = tuple(channel_pattern(text, grant.account) for text in named)
     if not is_key:
         _require_within(grant, actions, channels)
     return actions, channels
@@ -104,14 +102,19 @@ def _action(text: str) -> str:
 
 
 def _require_within(grant: Grant, actions: tuple[str, ...], channels: tuple[str, ...]) -> None:
-    for action in actions:
-        for channel in channels:
-            if not any(covers_all_of(statement, action, channel) for statement in grant.statements):
-                raise AccessDeniedException(
-                    f"{grant.subject} may not hand on {action} on {channel}: no statement of its own covers all of it"
-                )
     if not actions or not channels:
         raise AccessDeniedException(f"{grant.subject} may do nothing that it could hand on")
+    length = sum(len(text.removeprefix(ACTION_PREFIX)) for text in actions) + sum(map(len, channels))
+    if length > TOKEN_LIMIT:  # before they are compared, which takes time for each letter
+        raise InvalidArgumentException(
+            f"scope and channels have {length} characters, over {TOKEN_LIMIT}: no session token holds them"
+        )
+    beyond = uncovered(grant.statements, actions, channels)
+    if beyond is not None:
+        action, channel = beyond
+        raise AccessDeniedException(
+            f"{grant.subject} may not hand on {action} on {channel}: no statement of its own covers all of it"
+        )
 
 
 def _name(text: str) -> str:

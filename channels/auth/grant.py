@@ -48,9 +48,12 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 @lru_cache(maxsize=4096)
-def _pattern(text: str, is_case_sensitive: bool) -> re.Pattern[str]:
-    """What a token holds may be any text: each `*` but the last takes the first fit and never another (`?>`)."""
-    first, *others = ("".join("." if c == "?" else re.escape(c) for c in part) for part in text.split("*"))
+def _pattern(text: str, is_case_sensitive: bool, any_letter: str = ".") -> re.Pattern[str]:
+    """What a token holds may be any text: each `*` but the last takes the first fit and never another (`?>`).
+
+    `any_letter` is what a `?` stands for.
+    """
+    first, *others = ("".join(any_letter if c == "?" else re.escape(c) for c in part) for part in text.split("*"))
     middle = "".join(f"(?>.*?{part})" for part in others[:-1] if part)
     last = f".*{others[-1]}" if others else ""
     return re.compile(first + middle + last, re.DOTALL if is_case_sensitive else re.DOTALL | re.IGNORECASE)
@@ -73,25 +76,33 @@ class Match(msgspec.Struct, frozen=True):
     resource: str
 
 
-def covers_all_of(statement: Statement, action: str, resource: str) -> bool:
-    """Whether an allow statement covers whatever the patterns `action`, with prefix, and `resource` can stand for.
+def uncovered(
+    statements: tuple[Statement, ...], actions: tuple[str, ...], resources: tuple[str, ...]
+) -> tuple[str, str] | None:
+    """The first of these action patterns, with prefix, and of these resource patterns that together can stand for
+    something which no single allow statement covers; None when there are none.
 
-    May say no where a cleverer comparison would say yes, never the other way round.
+    May name some where a cleverer comparison would not, never the other way round.
     """
-    return (
-        statement.is_allowed
-        and any(_contains(pattern, action, re.IGNORECASE) for pattern in statement.actions)
-        and any(_contains(pattern, resource) for pattern in statement.resources)
-    )
+    allowing = [statement for statement in statements if statement.is_allowed]
+    by_action = {
+        action: {number for number, own in enumerate(allowing) if _contains(own.actions, action, False)}
+        for action in actions
+    }
+    by_resource = {
+        resource: {number for number, own in enumerate(allowing) if _contains(own.resources, resource, True)}
+        for resource in resources
+    }
+    for action in actions:
+        for resource in resources:
+            if by_action[action].isdisjoint(by_resource[resource]):
+                return action, resource
+    return None
 
 
-def _contains(outer: str, inner: str, flags: int = 0) -> bool:
+def _contains(patterns: tuple[str, ...], inner: str, is_case_sensitive: bool) -> bool:
     """The text of `inner` taken letter by letter: a `*` in it fits only a `*`, a `?` fits a `?` or a `*`."""
-    parts = ("".join("[^*]" if c == "?" else re.escape(c) for c in part) for part in outer.split("*"))
-    first, *others = parts
-    middle = "".join(f"(?>.*?{part})" for part in others[:-1] if part)
-    last = f".*{others[-1]}" if others else ""
-    return re.fullmatch(first + middle + last, inner, re.DOTALL | flags) is not None
+    return any(_pattern(outer, is_case_sensitive, "[^*]").fullmatch(inner) for outer in patterns)
 
 
 def deciding(statements: tuple[Statement, ...], action: str, resource: str) -> Match | None:

@@ -109,7 +109,7 @@ class Sessions:
             iat=int(now_wall),
             jti=access_key_id,
             scope=claims_of.scope(
-                [action.replace(ACTION_PREFIX, claims_of.SCOPE_PREFIX) for action in request.actions]
+                [action.replace(ACTION_PREFIX, claims_of.SCOPE_PREFIX, 1) for action in request.actions]
             ),
             channels=tuple(claims_of.channel_pattern(text, request.account) for text in request.channels),
             cid=None if request.client_id is None else parse_client_id(request.client_id),

@@ -209,6 +209,23 @@ async def test_a_token_that_allows_nothing_hands_on_nothing(service: Service) ->
     assert "may do nothing that it could hand on" in await service.refusal()
 
 
+async def test_a_bare_name_in_a_token_means_no_channel_and_hands_on_none(service: Service) -> None:
+    statement = Statement(("kinesisvideo:*",), ("door",))
+    service.grant = Grant("backend", ACCOUNT, (statement,), time.time() + 3600, token_id="t", credential_ids=("t",))
+    assert not may(service.grant, "ConnectAsViewer")
+    assert "may not hand on" in await service.refusal()
+
+
+async def test_many_rights_are_compared_quickly(service: Service) -> None:
+    own = tuple(f"arn:*:channel/{number}-*/*" for number in range(600))
+    statement = Statement(("kinesisvideo:*",), (*own, "*"))
+    service.grant = Grant("backend", ACCOUNT, (statement,), time.time() + 3600, token_id="t", credential_ids=("t",))
+    started = time.process_time()
+    await service.made(scope=["Get?", "Get*"] * 5, channels=["*", "arn:*"] * 5)
+    assert time.process_time() - started < 2.0  # each pair with each pattern took 10 s
+    assert "no session token holds them" in await service.refusal(channels=["arn:" + "a" * 1000] * 3)
+
+
 async def test_a_client_id_binds_a_session_of_a_key(service: Service) -> None:
     assert (await service.made(clientId="v-7")).client_id == "v-7"
     assert (await service.refusal(clientId="AWS_1")).startswith("400 InvalidArgumentException: ClientId")
