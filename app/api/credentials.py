@@ -60,7 +60,7 @@ class CredentialsApi:
 
     async def _create(self, caller: Caller, body: CreateCredentialsInput) -> CreateCredentialsOutput:
         grant = caller.grant
-        self._meter.meter(OPERATION, grant.account, caller=grant.subject)
+        self._meter.meter(OPERATION, grant.account, caller=grant.root)
         now = self._wall()
         actions, channels = _rights(grant, body)
         made = self._sessions.mint(

@@ -38,6 +38,14 @@ class Grant(msgspec.Struct, frozen=True):
     session_key_id: str | None = None
     credential_ids: tuple[str, ...] = ()
 
+    @property
+    def root(self) -> str:
+        """Whom to count as one: the subject; of sessions, which may be made from each other under ever new subjects,
+        the token that the first was made from, or the first that was made from an access key."""
+        if self.session_key_id is None:
+            return self.subject
+        return [text for text in self.credential_ids if text != self.key_id][-1]
+
 
 class Decision(msgspec.Struct, frozen=True):
     """Outcome of a decision and the reason in words; `sid` names the statement that decided, if any did."""

@@ -118,7 +118,7 @@ class Tickets:
 
 
 def _owner(ticket: Ticket) -> tuple[str, str]:
-    return (ticket.grant.account, ticket.grant.subject)
+    return (ticket.grant.account, ticket.grant.root)
 
 
 def _digest(text: str) -> bytes:

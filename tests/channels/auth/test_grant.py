@@ -194,6 +194,31 @@ def test_what_a_covered_pattern_covers_is_covered(outer: str, inner: str, fillin
         assert decide(grant(allow(K + "X", outer)), "X", instance).is_allowed
 
 
+def test_one_statement_must_cover_both_the_action_and_the_resource() -> None:
+    statements = (allow(K + VIEW, ARN), allow(f"{K}{MASTER} {K}{LIST}", OTHER))
+    assert uncovered(statements, (K + VIEW,), (ARN,)) is None
+    assert uncovered(statements, (K + LIST, K + MASTER), (OTHER,)) is None
+    assert uncovered(statements, (K + VIEW, K + MASTER), (ARN,)) == (K + MASTER, ARN)
+    assert uncovered(statements, (K + MASTER,), (OTHER, ARN)) == (K + MASTER, ARN)
+
+
+# what a grant is made of beside its subject "sub", and its root
+ROOTS: list[tuple[dict[str, object], str]] = [
+    ({}, "sub"),
+    ({"token_id": "t", "credential_ids": ("t",)}, "sub"),
+    ({"key_id": "AKIA1", "credential_ids": ("AKIA1",)}, "sub"),
+    ({"session_key_id": "k", "token_id": "ASIA1", "credential_ids": ("ASIA1", "t")}, "t"),
+    ({"session_key_id": "k", "token_id": "ASIA2", "credential_ids": ("ASIA2", "ASIA1", "t")}, "t"),
+    ({"session_key_id": "k", "key_id": "AKIA1", "credential_ids": ("ASIA1", "AKIA1")}, "ASIA1"),
+    ({"session_key_id": "k", "key_id": "AKIA1", "credential_ids": ("ASIA2", "ASIA1", "AKIA1")}, "ASIA1"),
+]
+
+
+@pytest.mark.parametrize(("made_of", "root"), ROOTS)
+def test_sessions_that_are_made_from_each_other_have_one_root(made_of: dict[str, object], root: str) -> None:
+    assert msgspec.structs.replace(grant(), **made_of).root == root
+
+
 # a session's own statements, those of the key it came from, and what it may do of VIEW and MASTER on ARN
 BOUNDED: list[tuple[tuple[Statement, ...], tuple[Statement, ...], set[str]]] = [
     ((allow("*", "*"),), (), set()),

@@ -117,6 +117,24 @@ def test_expired_tickets_make_room() -> None:
     assert tickets.stats.expired == 2
 
 
+def test_sessions_made_from_one_token_are_one_subject() -> None:
+    def of_session(number: int) -> Ticket:
+        ids = (f"ASIA{number}", "token")
+        return Ticket(
+            Grant(f"s/{number}", "000000000000", (), 9e9, session_key_id="k", credential_ids=ids),
+            ARN,
+            Role.VIEWER,
+            "v-1",
+        )
+
+    tickets = Tickets(limit=10, subject_limit=2)
+    held = [tickets.issue(of_session(number), now=0.0) for number in range(2)]
+    with pytest.raises(ClientLimitExceededException, match="tickets_per_subject"):
+        tickets.issue(of_session(2), now=0.0)
+    tickets.redeem(held[0], now=0.0)
+    assert tickets.issue(of_session(2), now=0.0)
+
+
 def test_one_subject_cannot_take_all_tickets() -> None:
     tickets = Tickets(limit=10, subject_limit=2)
     held = [tickets.issue(ticket("greedy"), now=0.0) for _ in range(2)]
