@@ -31,7 +31,9 @@ _OWN_FIELDS: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "as
 _NAME_LIMIT: Final = 64
 _PLAIN: Final = frozenset((str, bool, int, float, type(None)))
 
-_QUERY = re.compile(r"\?([^\s\"'<>?#]*)")
+_QUERY = re.compile(r"\?(\S+)")
+_ENDS = re.compile(r"([&?#\"'<>])")  # of a value; more of the query may follow, whatever URLs should look like
+_PUNCTUATION: Final = ".,:;)]}"
 _CREDENTIALS = re.compile(r"(\bbearer(?:\s+|\.))[^\s\"',]{8,}", re.IGNORECASE)
 _SIGNATURE = re.compile(r"(\baws4-hmac-sha256\s+)[^\r\n\"']+", re.IGNORECASE)
 _JWT = re.compile(r"eyJ[\w=-]{8,}(?:\.[\w=-]*){0,4}", re.ASCII)
@@ -56,16 +58,16 @@ def _is_suspect(text: str) -> bool:
 
 
 def _hide_values(match: re.Match[str]) -> str:
-    if not match[1]:
-        return "?"
-    return "?" + "&".join(_hide_value(part) for part in match[1].split("&"))
+    parts = _ENDS.split(match[1])
+    parts[::2] = [_hide_value(part) for part in parts[::2]]
+    return "?" + "".join(parts)
 
 
 def _hide_value(part: str) -> str:
     """A name without value, or too long, may be a value in the wrong place."""
     name, equals, _ = part.partition("=")
     if not equals or len(name) > _NAME_LIMIT:
-        return HIDDEN if part else ""
+        return HIDDEN if part.strip(_PUNCTUATION) else part
     return part if unquote_plus(name).lower() in SHOWN_PARAMETERS else f"{name}={HIDDEN}"
 
 
