@@ -49,6 +49,8 @@ class Seal:
 
     def open(self, sealed: str, access_key_id: str, account: str) -> str:
         """Return the secret that was closed for this access key of this account. Raises: SealError."""
+        if not sealed:
+            raise SealError(f"the store has no secret of {access_key_id}, or none that goes with what it says of it")
         kid, _, text = sealed.partition(".")
         cipher = self._ciphers.get(kid)
         if cipher is None:

@@ -144,5 +144,10 @@ class SqliteKeyStore:
 
 
 def _key(row: tuple[str, str, str, str, str, float, float | None]) -> SealedKey:
-    identity, account, sealed, statements, description, created_s, revoked_s = row
-    return SealedKey(identity, account, sealed, _decode(statements), description, created_s, revoked_s)
+    """One whose statements somebody spoiled is given without a secret, as no key to sign with: the others are good."""
+    identity, account, sealed, text, description, created_s, revoked_s = row
+    try:
+        statements = _decode(text)
+    except msgspec.DecodeError:
+        sealed, statements = "", ()
+    return SealedKey(identity, account, sealed, statements, description, created_s, revoked_s)

@@ -1,6 +1,8 @@
 """The ring knows what the store knows: new keys at their first use, revocations at the next poll."""
 
+import contextlib
 import logging
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -194,6 +196,23 @@ def test_a_key_that_was_sealed_elsewhere_is_logged_and_not_found(
     foreign = KeyRing(store, Seal([b"f" * 32]))
     assert foreign.find(KEY.id) is None
     assert foreign.stats.unsealable == 1
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert (record.__dict__["access_key_id"], record.message) == (KEY.id, "access key cannot be used")
+
+
+def test_a_key_whose_row_is_spoiled_is_logged_and_the_others_go_on(
+    ring: KeyRing, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ring.add(KEY)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE access_key SET statements = '[{]'")
+    ring.add(msgspec.structs.replace(KEY, id="AKIAOTHEREXAMPLE0000"))
+    with contextlib.closing(SqliteKeyStore(path)) as store:
+        again = KeyRing(store, Seal([b"k" * 32]))
+        assert (again.find(KEY.id), again.trouble) == (None, None)
+        assert again.find("AKIAOTHEREXAMPLE0000") is not None
+        assert [key.id for key in again.list()] == [KEY.id, "AKIAOTHEREXAMPLE0000"]
+        assert again.revoke(KEY.id, 0.0)
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert (record.__dict__["access_key_id"], record.message) == (KEY.id, "access key cannot be used")
 
