@@ -1,10 +1,11 @@
-"""Credentials that were revoked a moment ago: whoever was verified just before must not come in just after. No I/O."""
+"""Credentials that were revoked a moment ago: whoever was verified just before must not come in just after, nor by a ticket
+from before. No I/O."""
 
 from typing import Final
 
 from channels.errors import UnrecognizedClientException
 
-_KEPT_S: Final = 60.0  # longer than a connect takes from its authentication to its admission
+_KEPT_S: Final = 60.0  # longer than from an authentication to the admission, with a ticket between (30 s)
 
 
 class Revoked:
