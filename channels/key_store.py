@@ -11,7 +11,10 @@ from channels.auth.grant import Statement
 
 
 class SealedKey(msgspec.Struct, frozen=True):
-    """An access key as it is stored; `sealed` is empty once it is revoked, or where its statements cannot be read. Times are in epoch seconds."""
+    """An access key as it is stored; `sealed` is empty once it is revoked, or where its statements cannot be read.
+
+    Times are in epoch seconds.
+    """
 
     id: str
     account: str

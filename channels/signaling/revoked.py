@@ -1,5 +1,5 @@
-"""Credentials that were revoked a moment ago: whoever was verified just before must not come in just after, nor by a ticket
-from before. No I/O."""
+"""Credentials that were revoked a moment ago: whoever was verified just before must not come in just after, nor by a
+ticket from before. No I/O."""
 
 from typing import Final
 
