@@ -1,5 +1,6 @@
 """Request to Grant: which credential a request carries, whether it is good, and what it may do. Knows no routes."""
 
+import re
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -29,6 +30,7 @@ TOKEN_PARAMETERS = ("token", "jwt", "x-kvs-token")  # lower case: X-Kvs-Token is
 TICKET_PARAMETER = "ticket"
 SIGNATURE_PARAMETERS = ("x-amz-signature", "x-amz-credential", "x-amz-algorithm")
 _SIGNATURE_SCHEME = ALGORITHM.lower()
+_CLAIM = re.compile(r"(?:^|[ ,]Credential=)([A-Z0-9]{16,128})/[0-9]{8}/", re.ASCII)  # some put the secret there
 _ACTIONS = {Role.MASTER: "ConnectAsMaster", Role.VIEWER: "ConnectAsViewer"}
 
 Event = dict[str, str]
@@ -192,6 +194,13 @@ class Authenticator:
         source, now = _source(connection), self._monotonic()
         self.failures.check(source, now)
         self.failures.count(source, now)
+
+
+def claimed_key(connection: HTTPConnection) -> dict[str, str]:
+    """The access key id that a request names, whoever sent it, for the audit log; nothing where none looks like one."""
+    texts = (*connection.headers.getlist("authorization"), *query.values(connection, "X-Amz-Credential"))
+    found = next((match[1] for text in texts if (match := _CLAIM.search(text))), None)
+    return {"access_key_id": found} if found else {}
 
 
 def signs_body(connection: HTTPConnection) -> bool:

@@ -19,7 +19,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
-from app.authenticate import signs_body
+from app.authenticate import claimed_key, signs_body
 from app.bounds import bounds
 from channels.auth.grant import Grant
 from channels.errors import (
@@ -125,6 +125,8 @@ class _Endpoint:
             response = struct_response(await self._run(request, event), request_id(request))
             event["code"] = "OK"
         except ServiceError as error:
+            if not event["subject"]:
+                event |= claimed_key(request)
             response = self._refuse(request, error, event)
         except ClientDisconnect:
             response = Response(status_code=400)  # nobody is there to read it

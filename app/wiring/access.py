@@ -22,6 +22,7 @@ from channels.store import StoreUnavailableError
 log = logging.getLogger(__name__)
 
 WATCH_S = 0.5
+_SHOWN_IDS = 20  # in a log line
 _WAIT_S = 0.05  # the ring is read on the event loop; a reader waits only while another process repairs the file
 
 
@@ -71,7 +72,7 @@ class AccessKeys:
         while True:
             revoked = self.ring.poll()
             if revoked:
-                log.info("credentials revoked", extra={"count": len(revoked)})
+                log.info("credentials revoked", extra={"count": len(revoked), "ids": sorted(revoked)[:_SHOWN_IDS]})
                 on_revoked(revoked)
             if self.ring.trouble not in (None, trouble):
                 log.warning("access keys cannot be read", extra={"reason": self.ring.trouble})

@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app import query
-from app.authenticate import SocketCredential, authorise_connect
+from app.authenticate import SocketCredential, authorise_connect, claimed_key
 from app.origins import Origins
 from app.wire import error_response, failure, request_id
 from channels.auth.grant import Grant
@@ -73,7 +73,7 @@ class SocketConnection:
         self._bytes_limit = bytes_limit
         self._bytes = 0
         self._frames: deque[bytes] = deque()
-        self._end: tuple[int, str] | None = None
+        self.end: tuple[int, str] | None = None  # close code and reason, once we close it
         self._has_work = asyncio.Event()
         self._start: Callable[[], asyncio.Task[None]] | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -82,11 +82,11 @@ class SocketConnection:
     @property
     def is_ending(self) -> bool:
         """Whether we close it."""
-        return self._end is not None
+        return self.end is not None
 
     def send(self, frame: bytes) -> bool:
         """Queue a frame; False when the queue is full or the socket is closing."""
-        if self._end is not None or self._bytes + len(frame) > self._bytes_limit:
+        if self.end is not None or self._bytes + len(frame) > self._bytes_limit:
             return False
         self._frames.append(frame)
         self._bytes += len(frame)
@@ -95,9 +95,9 @@ class SocketConnection:
 
     def close(self, code: int, reason: str) -> None:
         """Close after what is queued; a peer that is too slow does not get its queue any more."""
-        if self._end is not None:
+        if self.end is not None:
             return
-        self._end = (code, reason)
+        self.end = (code, reason)
         if code == TOO_SLOW:
             self._frames.clear()
         if self._on_closing is not None:
@@ -136,8 +136,8 @@ class SocketConnection:
                     frame = self._frames.popleft()
                     await self._websocket.send_text(frame.decode())
                     self._bytes -= len(frame)
-                if self._end is not None:
-                    await self._websocket.close(*self._end)
+                if self.end is not None:
+                    await self._websocket.close(*self.end)
                     return
         except (WebSocketDisconnect, RuntimeError):
             # The peer is gone, or the server closed by itself (a bad frame, no pong), after which it takes nothing
@@ -181,13 +181,17 @@ class ChannelSockets:
             log.exception("connect failed", extra=event)
             await self._refuse(websocket, InternalFailureException("the service failed; its log has the reason"), event)
             return
+        event |= {"code": "OK", "connection_id": member.id}
         try:
             await websocket.accept(subprotocol=credential.subprotocol)
-            audit.info("connected", extra={**event, "code": "OK", "connection_id": member.id})
+            audit.info("connected", extra=event)
             await connection.relay(self._read(websocket, member), self._settings.close_s)
         except OSError:
             pass  # gone before the upgrade was complete
         finally:
+            if connection.end is not None:
+                close_code, reason = connection.end
+                audit.info("closed", extra={**event, "close_code": close_code, "reason": reason})
             await self._hub.disconnect(member)
 
     async def _decide(
@@ -205,8 +209,10 @@ class ChannelSockets:
         event["channel"] = str(arn)
         client_id = ""
         if role is Role.VIEWER:
-            given = _only(websocket, CLIENT_ID_PARAMETER)
-            client_id = parse_client_id(given or (ticket.client_id if ticket else ""))
+            given = _only(websocket, CLIENT_ID_PARAMETER) or (ticket.client_id if ticket else "")
+            if not given:
+                raise InvalidArgumentException(f"{CLIENT_ID_PARAMETER} is missing from the query")
+            client_id = parse_client_id(given)
             event["client_id"] = client_id
         authorise_connect(credential.grant, ticket, arn, role, client_id, event)
         channel = await self._control.resolve(arn, credential.grant.account)
@@ -223,7 +229,8 @@ class ChannelSockets:
         return self._hub.now() + grant.expires_at - time.time() + self._settings.expiry_grace_s
 
     async def _refuse(self, websocket: WebSocket, error: ServiceError, event: dict[str, str]) -> None:
-        audit.info("connect refused", extra=event | failure(error))
+        claimed = {} if "subject" in event else claimed_key(websocket)
+        audit.info("connect refused", extra=event | claimed | failure(error))
         response = error_response(error, request_id(websocket))
         if isinstance(error, AccessDeniedException):
             response.status_code = 403  # 401 in the control plane, 403 on the websocket (KVS API)

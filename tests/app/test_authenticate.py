@@ -13,6 +13,7 @@ from app.authenticate import (
     SocketCredential,
     authorise,
     authorise_connect,
+    claimed_key,
     signed_request,
     signs_body,
 )
@@ -279,6 +280,14 @@ def presigned(secret: str = signer.SECRET, now: float = NOW) -> HTTPConnection:
 def test_request_is_handed_on_as_it_came_over_the_wire() -> None:
     request = SignedRequest("POST", "//a%20b\xe9", "x=%41&y=\xe9", (("host", "h"), ("x-note", "a  \xe9"), ("x", "")))
     assert signed_request(over_the_wire(request)) == request
+
+
+def test_the_key_that_a_request_names_is_told_and_nothing_that_is_none() -> None:
+    assert claimed_key(signed()) == claimed_key(presigned()) == {"access_key_id": signer.KEY_ID}
+    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    assert claimed_key(connection(authorization=[SIGNATURE.replace("AKIA", secret)])) == {}
+    assert claimed_key(connection(query=[("X-Amz-Credential", secret)])) == {}
+    assert claimed_key(connection(authorization=[f"Bearer {jwt()}"])) == {}
 
 
 def test_call_is_made_with_a_signature_of_its_body(authenticator: Authenticator) -> None:

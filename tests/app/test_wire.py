@@ -27,6 +27,7 @@ from channels.errors import (
     ResourceNotFoundException,
     ServiceError,
     ServiceUnavailableException,
+    UnrecognizedClientException,
 )
 
 GRANT = Grant("alice", "000000000000", (), 2_000_000_000.0)
@@ -56,6 +57,8 @@ async def echo(caller: Caller, question: Question) -> Answer:
 def allow(connection: HTTPConnection, body: bytes) -> Grant:
     if "authorization" not in connection.headers:
         raise MissingAuthenticationTokenException("no credential")
+    if connection.headers["authorization"].startswith("AWS4"):
+        raise UnrecognizedClientException("no such key")
     return GRANT
 
 
@@ -304,6 +307,15 @@ async def test_the_audit_log_has_the_reason_of_a_denial_and_no_words_of_a_body(
     (record,) = [record for record in caplog.records if record.name == "heliograph.audit"]
     assert (record.__dict__["code"], record.__dict__.get("reason")) == (code, reason)
     assert "hush" not in str(record.__dict__)
+
+
+async def test_the_audit_log_has_the_key_that_a_refused_call_names(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="heliograph.audit")
+    named = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261125/us-west-2/kinesisvideo/aws4_request"
+    async with client() as http:
+        await http.post("/ask", content=b"{}", headers={"Authorization": named})
+    (record,) = [record.__dict__ for record in caplog.records if record.name == "heliograph.audit"]
+    assert (record["subject"], record["access_key_id"]) == ("", "AKIAIOSFODNN7EXAMPLE")
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def test_files_that_cannot_be_used_are_told_by_their_setting(tmp_path: Path) -> 
         AccessOrder.in_folder(tmp_path)
 
 
-async def test_a_revocation_is_told_once(access: AccessKeys) -> None:
+async def test_a_revocation_is_told_and_logged_once(access: AccessKeys, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     told: asyncio.Queue[frozenset[str]] = asyncio.Queue()
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
         watching = group.create_task(access.watch(told.put_nowait, every_s=0.001))
@@ -70,6 +71,8 @@ async def test_a_revocation_is_told_once(access: AccessKeys) -> None:
         access.ring.revoke("b", 1.0)
         assert await told.get() == {"b"}
         watching.cancel()
+    logged = [record.__dict__["ids"] for record in caplog.records if record.message == "credentials revoked"]
+    assert logged == [["a"], ["b"]]
 
 
 async def test_a_store_that_cannot_be_read_is_logged_once(access: AccessKeys, caplog: pytest.LogCaptureFixture) -> None:

@@ -95,6 +95,7 @@ async def test_a_viewer_without_a_valid_client_id_is_refused(
     found = await refusal(service.url("/viewer", channel, client_id), service.token())
 
     assert found[:2] == (400, "InvalidArgumentException")
+    assert ("X-Amz-ClientId is missing" in found[2]["Message"]) is (not client_id)
 
 
 @pytest.mark.parametrize("arn", [None, "", "demo", "arn:aws:kinesisvideo:us-west-2:1:channel/demo/1", "x" * 2000])
@@ -163,6 +164,31 @@ async def test_each_connect_and_refusal_is_audited_without_secrets(
         assert line.operation == "ConnectAsViewer"  # type: ignore[attr-defined]
         assert line.subject == "tester"  # type: ignore[attr-defined]
         assert token not in str(vars(line))
+
+
+async def test_what_we_close_is_audited_with_its_reason_and_what_a_client_closes_is_not(
+    service: Service, channel: Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="heliograph.audit"):
+        await (await viewer(service, channel, "v2")).websocket.close()
+        at_viewer = await viewer(service, channel, "v1")
+        service.hub.cut(channel.arn, 1011, "for a reason")
+        await at_viewer.end()
+        await gone(service)
+    (line,) = [vars(record) for record in caplog.records if record.message == "closed"]
+    assert (line["client_id"], line["subject"], line["channel"]) == ("v1", "tester", str(channel.arn))
+    assert (line["close_code"], line["reason"]) == (1011, "for a reason")
+
+
+async def test_a_refused_signature_is_audited_with_the_key_that_it_names(
+    service: Service, channel: Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = service.access_key()
+    url = service.url("/viewer", channel, "v1")
+    with caplog.at_level(logging.INFO, logger="heliograph.audit"):
+        await refusal(sigv4.presign(url, Credentials(key.id, "wrong" * 8), "us-west-2", time.time()), None)
+    (line,) = [vars(record) for record in caplog.records if record.message == "connect refused"]
+    assert (line["access_key_id"], line["code"]) == (key.id, "InvalidSignatureException")
 
 
 async def test_a_fault_of_ours_is_answered_without_details(
