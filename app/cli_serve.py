@@ -30,7 +30,7 @@ Its certificate is signed by a CA of its own, which clients must be told to trus
   node         export NODE_EXTRA_CA_CERTS={ca}
   C SDK        export AWS_KVS_CACERT_PATH={ca}
   curl         curl --cacert {ca} {https}/
-  browser      import it as an authority; or, for a profile that is thrown away:
+  browser      import {ca} as an authority; or, for a profile that is thrown away:
                chromium --user-data-dir=/tmp/heliograph --ignore-certificate-errors-spki-list={key}
 """
 

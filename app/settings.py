@@ -28,6 +28,7 @@ _DNS_NAME = re.compile(
     r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z"
 )
 _WILDCARD = r"^(|\*\.[A-Za-z0-9.-]{1,240}(:[0-9]{1,5})?)\Z"
+_REGION = re.compile(r"\*|[a-z0-9-]+", re.ASCII)
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+/?")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -196,6 +197,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], config: st
     _check_together(settings)
     _check_credentials(settings)
     _check_origins(settings)
+    _check_regions(settings)
     for name in ("allow_peer_cidrs", "host", "ops_host", "turn_advertised_address"):
         _check_addresses(BY_NAME[name], settings, _source(BY_NAME[name], origins[name], path))
     return Loaded(settings, origins, tuple(_misspelled(environment)), path)
@@ -302,6 +304,12 @@ def _check_origins(settings: Settings) -> None:
     for text in settings.allowed_origins:
         if not _ORIGIN.fullmatch(text):
             raise SettingsError(f"ALLOWED_ORIGINS: {text} is no origin; one looks like https://app.example.org")
+
+
+def _check_regions(settings: Settings) -> None:
+    for text in settings.signing_regions:
+        if not _REGION.fullmatch(text):
+            raise SettingsError(f"SIGNING_REGIONS: {text} is no region; one looks like eu-west-1")
 
 
 def _check_addresses(field: Field, settings: Settings, source: str) -> None:

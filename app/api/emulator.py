@@ -27,7 +27,7 @@ from channels.signaling.messages import Event
 
 PREFIX: Final = "/_emulator/"
 CLOCK_PATH: Final = PREFIX + "clock"
-_LEAP_MAX_S: Final = 366 * 86_400.0
+_LEAP_MAX_S: Final = 366 * 86_400
 _CLOSE_CODES: Final = frozenset((*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)))  # RFC 6455, 7.4.2
 _GRANT: Final = Grant("emulator", "", (), math.inf)
 

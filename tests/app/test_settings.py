@@ -177,6 +177,12 @@ def test_what_is_no_origin_is_told(given: str) -> None:
         load({"allowed_origins": given}, {})
 
 
+def test_a_further_region_is_a_name_or_a_star() -> None:
+    assert load({"signing_regions": "eu-west-1,*"}, {}).settings.signing_regions == ("eu-west-1", "*")
+    with pytest.raises(SettingsError, match=r"^SIGNING_REGIONS: eu west is no region; one looks like eu-west-1"):
+        load({"signing_regions": "eu west"}, {})
+
+
 @pytest.mark.parametrize("host", ["", "kvs.example.com", "kvs.example.com:8443", "[2001:db8::1]:8443", "10.0.0.1"])
 def test_a_public_host_is_a_name_or_an_address(host: str) -> None:
     assert load({"public_host": host}, {}).settings.public_host == host
