@@ -194,6 +194,7 @@ def _session(access: AccessKeys, arguments: argparse.Namespace, settings: Settin
             "session_token": made.session_token,
         }
     )
+    print(f"heliograph: the session ends at {issued(made).credentials.expiration}", file=sys.stderr)
 
 
 def require_key(access: AccessKeys, identity: str) -> AccessKey:

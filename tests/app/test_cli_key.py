@@ -291,6 +291,7 @@ def test_a_session_in_text_is_what_a_shell_takes(folder: Folder) -> None:
         "export AWS_SECRET_ACCESS_KEY",
         "export AWS_SESSION_TOKEN",
     ]
+    assert re.fullmatch(r"heliograph: the session ends at 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ\n", folder.told)
 
 
 @pytest.mark.parametrize(
