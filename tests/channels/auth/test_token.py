@@ -1,99 +1,34 @@
 """Forged, stale and odd tokens are refused, each beside the same token unharmed, which passes."""
 
-import base64
 import hashlib
 import hmac
-import json
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import jwt
-import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels.auth import token
-from channels.auth.grant import Grant, Statement
-from channels.auth.token import TokenKey, TokenKeyError, TokenSettings, TokenVerifier
+from channels.auth.token import TokenKey, TokenVerifier
 from channels.errors import ExpiredTokenException, InvalidArgumentException, UnrecognizedClientException
-
-NOW = 1_700_000_000.0
-SETTINGS = TokenSettings(account="000000000000")
-EC = token.new_es256_key()
-EC_2 = token.new_es256_key()
-HMAC = token.secret_key("shared", b"k" * 32)
-KEYS = (EC, HMAC)
-
-
-def pem_of(key: Any) -> bytes:
-    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    return bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
-
-
-def public_pem_of(key: Any) -> bytes:
-    return bytes(
-        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-
-
-@pytest.fixture(scope="session")
-def rsa_key() -> TokenKey:
-    return token.private_key("rsa", pem_of(rsa.generate_private_key(65537, 2048)))
-
-
-@pytest.fixture(scope="session")
-def weak_rsa_pem() -> bytes:
-    return pem_of(rsa.generate_private_key(65537, 1024))
-
-
-def claims(**changes: Any) -> dict[str, Any]:
-    """Good claims with changes; None takes one out."""
-    good: dict[str, Any] = {
-        "iss": "heliograph",
-        "sub": "dev-1",
-        "aud": "heliograph",
-        "exp": int(NOW) + 60,
-        "scope": "kvs:ConnectAsViewer",
-        "channels": ["*"],
-    }
-    return {name: value for name, value in (good | changes).items() if value is not None}
-
-
-def b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def raw(header: Any, payload: Any, sign: Callable[[bytes], bytes]) -> str:
-    """A token put together by hand: nothing of ours or the library's refuses to make it."""
-    parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header, payload)]
-    signed = ".".join(b64(part) for part in parts)
-    return f"{signed}.{b64(sign(signed.encode()))}"
-
-
-def by_secret(secret: bytes) -> Callable[[bytes], bytes]:
-    return lambda data: hmac.digest(secret, data, hashlib.sha256)
-
-
-def by_curve(key: TokenKey) -> Callable[[bytes], bytes]:
-    algorithm = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256)
-    return lambda data: algorithm.sign(data, algorithm.prepare_key(key.private or b""))
-
-
-def ec_token(header: dict[str, Any] | None = None, key: TokenKey = EC, **changes: Any) -> str:
-    return raw({"alg": "ES256", "kid": EC.kid} | (header or {}), claims(**changes), by_curve(key))
-
-
-def hmac_token(header: dict[str, Any] | None = None, secret: bytes = HMAC.private or b"", **changes: Any) -> str:
-    return raw({"alg": "HS256", "kid": "shared"} | (header or {}), claims(**changes), by_secret(secret))
-
-
-def verifier(*keys: TokenKey, **options: Any) -> TokenVerifier:
-    return TokenVerifier(keys or KEYS, SETTINGS, **options)
-
+from tests.channels.auth.tokens import (
+    EC,
+    EC_2,
+    NOW,
+    SETTINGS,
+    b64,
+    by_curve,
+    by_secret,
+    claims,
+    ec_token,
+    hmac_token,
+    minted,
+    raw,
+    verifier,
+)
 
 FORGED: dict[str, Callable[[], str]] = {
     "empty": lambda: "",
@@ -279,35 +214,6 @@ def test_kid_of_another_key_is_refused_even_when_there_is_only_one() -> None:
         verifier(EC).verify(ec_token({"kid": "other"}), NOW)
 
 
-def test_each_algorithm_signs_and_verifies(rsa_key: TokenKey) -> None:
-    ed_key = token.private_key("ed", pem_of(ed25519.Ed25519PrivateKey.generate()))
-    keys = (EC, HMAC, rsa_key, ed_key)
-    judge = verifier(*keys)
-    for key in keys:
-        text = minted(key)
-        assert jwt.get_unverified_header(text) == {"alg": key.algorithm, "kid": key.kid, "typ": "JWT"}
-        assert judge.verify(text, NOW).subject == "dev-1"
-    assert [key.algorithm for key in keys] == ["ES256", "HS256", "RS256", "EdDSA"]
-
-
-def test_public_key_verifies_and_cannot_sign() -> None:
-    key = token.public_key(EC.kid, EC.public)
-    assert verifier(key).verify(ec_token(), NOW).subject == "dev-1"
-    with pytest.raises(TokenKeyError, match="only verifies"):
-        minted(key)
-
-
-def minted(key: TokenKey, **changes: Any) -> str:
-    fields: dict[str, Any] = {
-        "subject": "dev-1",
-        "actions": ["ConnectAsViewer"],
-        "channels": ["door"],
-        "now_wall": NOW,
-        "lifetime_s": 60.0,
-    }
-    return token.mint(key, SETTINGS, **(fields | changes))
-
-
 def test_minted_token_gives_back_what_was_asked() -> None:
     grant = verifier().verify(minted(EC, client_id="v-1", actions=["kvs:Get*", "ConnectAsViewer"]), NOW)
     assert grant.statements[0].actions == ("kinesisvideo:Get*", "kinesisvideo:ConnectAsViewer")
@@ -322,162 +228,6 @@ def test_minted_token_gives_back_what_was_asked() -> None:
 def test_what_could_not_be_verified_is_not_minted(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgumentException):
         minted(EC, **changes)
-
-
-def test_short_secret_is_refused_at_start() -> None:
-    with pytest.raises(TokenKeyError, match="32 bytes at least, this one 31"):
-        verifier(TokenKey("short", "HS256", b"k" * 31, b""))
-    with pytest.raises(TokenKeyError):
-        verifier(TokenKey("none", "HS256", None, b"public"))
-
-
-def test_weak_rsa_key_is_refused_at_start(weak_rsa_pem: bytes) -> None:
-    with pytest.raises(TokenKeyError, match="2048 bits at least, this one 1024"):
-        token.private_key("weak", weak_rsa_pem)
-    public = public_pem_of(serialization.load_pem_private_key(weak_rsa_pem, None))
-    with pytest.raises(TokenKeyError, match="2048"):
-        verifier(TokenKey("weak", "RS256", None, public))
-
-
-@pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP256K1()], ids=lambda curve: curve.name)
-def test_other_curves_are_refused(curve: ec.EllipticCurve) -> None:
-    with pytest.raises(TokenKeyError, match="only P-256"):
-        token.private_key("curve", pem_of(ec.generate_private_key(curve)))
-
-
-def test_kinds_of_key_without_an_algorithm_here_are_refused() -> None:
-    odd = x25519.X25519PrivateKey.generate()
-    with pytest.raises(TokenKeyError, match="use P-256, Ed25519 or RSA"):
-        token.private_key("odd", pem_of(odd))
-    with pytest.raises(TokenKeyError, match="use P-256, Ed25519 or RSA"):
-        token.public_key("odd", public_pem_of(odd))
-
-
-@pytest.mark.parametrize("algorithm", ["RS256", "EdDSA", "ES384", "none", "", "HS512"])
-def test_key_that_does_not_fit_its_algorithm_is_refused_at_start(algorithm: str) -> None:
-    with pytest.raises(TokenKeyError, match="does not fit"):
-        verifier(TokenKey("odd", algorithm, EC.private, EC.public))
-
-
-@pytest.mark.parametrize("pem", [b"", b"x", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"])
-def test_text_that_is_no_key_is_refused(pem: bytes) -> None:
-    with pytest.raises(TokenKeyError, match="no public key in PEM form"):
-        token.public_key("k", pem)
-    with pytest.raises(TokenKeyError, match="no unencrypted private key in PEM form"):
-        token.private_key("k", pem)
-
-
-def test_key_set_must_be_neither_empty_nor_ambiguous() -> None:
-    with pytest.raises(TokenKeyError, match="no key"):
-        TokenVerifier((), SETTINGS)
-    with pytest.raises(TokenKeyError, match="same kid"):
-        TokenVerifier((HMAC, HMAC), SETTINGS)
-
-
-def test_key_does_not_show_its_secret() -> None:
-    for key in KEYS:
-        shown = repr(key) + str(key) + repr([key])
-        assert "PRIVATE" not in shown
-        assert "kkkk" not in shown
-
-
-def test_verified_token_is_remembered_until_it_expires() -> None:
-    judge, text = verifier(), ec_token()
-    assert judge.recall(text, NOW) is None
-    first = judge.verify(text, NOW)
-    assert judge.verify(text, NOW + 1) is first
-    assert judge.recall(text, NOW + 89.9) is first
-    assert (judge.stats.verified, judge.stats.cached) == (1, 1)
-    assert judge.recall(text, NOW + 90) is None
-    assert len(judge) == 0
-
-
-def test_token_remembered_is_not_good_before_its_time() -> None:
-    judge, text = verifier(), ec_token(nbf=int(NOW))
-    assert judge.verify(text, NOW)
-    assert judge.recall(text, NOW - 31) is None  # the clock went back
-    with pytest.raises(UnrecognizedClientException):
-        judge.verify(text, NOW - 31)
-
-
-def test_tokens_remembered_are_bounded_and_the_least_used_goes_first() -> None:
-    judge = verifier(cache_entries=2)
-    first, second, third = (hmac_token(sub=name) for name in ("a", "b", "c"))
-    for text in (first, second, first, third):
-        judge.verify(text, NOW)
-    assert judge.stats.evicted == 1
-    assert judge.recall(second, NOW) is None
-    assert judge.recall(first, NOW)
-    assert judge.recall(third, NOW)
-
-
-def test_removed_key_ends_its_tokens_at_once() -> None:
-    judge, text = verifier(), ec_token()
-    assert judge.verify(text, NOW)
-    judge.replace_keys((HMAC, EC_2))
-    assert judge.recall(text, NOW) is None
-    with pytest.raises(UnrecognizedClientException):
-        judge.verify(text, NOW)
-    assert judge.verify(hmac_token(), NOW)
-
-
-def test_a_token_that_is_no_longer_admitted_is_refused_also_when_it_is_remembered() -> None:
-    revoked: set[str] = set()
-
-    def admit(grant: Grant) -> Grant:
-        if revoked & set(grant.credential_ids):
-            raise UnrecognizedClientException("it was revoked")
-        return grant
-
-    one = verifier(*KEYS, admit=admit)
-    kept, ended = ec_token(jti="kept"), ec_token(jti="ended")
-    assert [one.verify(text, NOW).token_id for text in (kept, ended)] == ["kept", "ended"]
-    revoked.add("ended")
-    assert one.recall(ended, NOW) is None
-    with pytest.raises(UnrecognizedClientException, match="it was revoked"):
-        one.verify(ended, NOW)
-    assert one.recall(kept, NOW) is not None
-    assert (one.stats.refused, len(one)) == (1, 1)
-    with pytest.raises(UnrecognizedClientException, match="it was revoked"):
-        verifier(*KEYS, admit=admit).verify(ended, NOW)
-
-
-def test_a_grant_is_given_as_admitted_each_time() -> None:
-    bounds = [(Statement(("a",), ("*",)),), (Statement(("b",), ("*",)),)]
-    one = verifier(*KEYS, admit=lambda grant: msgspec.structs.replace(grant, boundary=bounds[0]))
-    text = ec_token(jti="t")
-    assert one.verify(text, NOW).boundary == bounds.pop(0)
-    assert one.verify(text, NOW).boundary == bounds[0]
-
-
-def test_bad_key_set_changes_nothing() -> None:
-    judge = verifier()
-    with pytest.raises(TokenKeyError):
-        judge.replace_keys(())
-    assert judge.verify(ec_token(), NOW)
-
-
-def test_key_set_is_published_without_secrets(rsa_key: TokenKey) -> None:
-    ed_key = token.private_key("ed", pem_of(ed25519.Ed25519PrivateKey.generate()))
-    keys = verifier(EC, HMAC, rsa_key, ed_key).jwks()["keys"]
-    assert [(key["kid"], key["kty"], key["alg"], key["use"]) for key in keys] == [
-        (EC.kid, "EC", "ES256", "sig"),
-        ("rsa", "RSA", "RS256", "sig"),
-        ("ed", "OKP", "EdDSA", "sig"),
-    ]
-    for key in keys:
-        assert not {"d", "p", "q", "k", "dp", "dq", "qi"} & key.keys()
-    assert jwt.decode(
-        minted(EC), jwt.PyJWK(keys[0]).key, ["ES256"], audience="heliograph", options={"verify_exp": False}
-    )
-
-
-def test_library_warnings_never_reach_the_operator(rsa_key: TokenKey) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        judge = verifier(EC, HMAC, rsa_key)
-        for key in (EC, HMAC, rsa_key):
-            judge.verify(minted(key), NOW)
 
 
 PLAIN = hmac_token()
