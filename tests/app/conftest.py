@@ -1,0 +1,34 @@
+"""Fixtures of the tests of the doors."""
+
+import pytest
+
+from app.authenticate import Authenticator
+from channels.auth.failures import Failures
+from channels.auth.signature import SignatureVerifier
+from channels.auth.ticket import Tickets
+from channels.auth.token import TokenVerifier
+from tests.app.door import KEY, SETTINGS, Clock, Keys
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tickets() -> Tickets:
+    return Tickets()
+
+
+@pytest.fixture
+def authenticator(clock: Clock, tickets: Tickets) -> Authenticator:
+    verifier = TokenVerifier((KEY,), SETTINGS)
+    keys = Keys()
+    return Authenticator(
+        verifier,
+        tickets,
+        lambda: clock.wall,
+        lambda: clock.monotonic,
+        Failures(rate=1.0, burst=3.0),
+        SignatureVerifier(keys, keys, verifier),
+    )
