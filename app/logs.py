@@ -25,8 +25,10 @@ HIDDEN: Final = "***"
 _SERVER_LOGGERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 # Whatever the level: below these the libraries write whole headers, frames (SDP) and candidates' addresses.
 _LEAST_LEVELS: Final = {"websockets": logging.INFO, "aioice": logging.WARNING, "aiortc": logging.WARNING}
-# The HTTP server calls these errors and adds a traceback; they are the peer's, which is told by the close code.
-_FAULTS_OF_PEERS: Final = frozenset(("Invalid UTF-8 sequence received from client.",))
+# What the HTTP server says of its peers without naming them, some as an error with a traceback.
+_FAULTS_OF_PEERS: Final = frozenset(
+    ("Invalid UTF-8 sequence received from client.", "Invalid HTTP request received.")  # app.serving tells the second
+)
 _OWN_FIELDS: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"))
 _NAME_LIMIT: Final = 64
 _PLAIN: Final = frozenset((str, bool, int, float, type(None)))

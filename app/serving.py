@@ -4,6 +4,7 @@ before the end, and bounds on what a caller may send before anybody has looked a
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -23,6 +24,8 @@ HEAD_BYTES = 64 * 1024
 HEAD_S = 10.0
 SETTLE_S = 0.5
 _CONTINUE = b"HTTP/1.1 100 "
+_TLS_HELLO = b"\x16\x03"  # RFC 8446, 5.1: a handshake record
+log = logging.getLogger(__name__)
 
 
 class _OneWrite:
@@ -72,6 +75,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin to wait for a head."""
         super().connection_made(transport)
         self._beside_body = 0
+        self._start = b""
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -82,6 +86,7 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse, then end a connection that sent too much beside the body."""
         self._beside_body += len(data)
+        self._start = data[:2]
         super().data_received(data)
         if self._beside_body <= HEAD_BYTES or self.transport.is_closing():
             return
@@ -89,6 +94,12 @@ class HttpProtocol(HttpToolsProtocol):
             self.send_400_response("The head of the request is too large.")
         else:
             self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; the server's own line in the log does not say from whom it came."""
+        reason = "TLS on the port of plain HTTP" if self._start == _TLS_HELLO else msg
+        log.warning("request not read", extra={"source": self.client[0] if self.client else "", "reason": reason})
+        super().send_400_response(msg)
 
     def on_message_begin(self) -> None:
         """Count anew."""

@@ -255,8 +255,8 @@ def test_filter_drops_what_is_below_its_level() -> None:
 
 
 def test_filter_drops_faults_of_peers() -> None:
-    fault = logging.makeLogRecord({"msg": "Invalid UTF-8 sequence received from client.", "levelno": logging.ERROR})
-    assert not RedactingFilter().filter(fault)
+    for words in ("Invalid UTF-8 sequence received from client.", "Invalid HTTP request received."):
+        assert not RedactingFilter().filter(logging.makeLogRecord({"msg": words, "levelno": logging.ERROR}))
     assert RedactingFilter().filter(logging.makeLogRecord({"msg": "a fault of ours", "levelno": logging.ERROR}))
 
 

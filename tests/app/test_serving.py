@@ -54,6 +54,26 @@ async def test_a_handshake_is_answered_by_its_head(start: str, headers: tuple[st
     assert (b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in answer) is (status == 101)
 
 
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01", "TLS on the port of plain HTTP"),
+        (b"\x00\x01\r\n", "Invalid HTTP request received."),
+    ],
+)
+async def test_what_is_no_http_is_refused_and_logged_with_its_source(
+    sent: bytes, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(say_hello, nothing) as (place, _):
+        host, port = place.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(sent)
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+    (line,) = [vars(record) for record in caplog.records if record.name == "app.serving"]
+    assert (line["source"], line["reason"]) == ("127.0.0.1", reason)
+
+
 async def test_the_application_sees_the_head_as_it_came() -> None:
     seen: dict[str, Any] = {}
 
