@@ -33,6 +33,7 @@ from channels.signaling.protocol import TOO_SLOW
 ARN_PARAMETER: Final = "X-Amz-ChannelARN"
 CLIENT_ID_PARAMETER: Final = "X-Amz-ClientId"
 _UNSUPPORTED_DATA: Final = 1003
+_FAULTS_OF_FRAMES: Final = (1002, 1007, 1009)  # RFC 6455, 7.4.1: for these the server closes by itself
 _TURN_FRAMES: Final = 16  # of one connection, then it is the others' turn
 _NAMES: Final = {Role.MASTER: "ConnectAsMaster", Role.VIEWER: "ConnectAsViewer"}
 log = logging.getLogger(__name__)
@@ -185,7 +186,7 @@ class ChannelSockets:
         try:
             await websocket.accept(subprotocol=credential.subprotocol)
             audit.info("connected", extra=event)
-            await connection.relay(self._read(websocket, member), self._settings.close_s)
+            await connection.relay(self._read(websocket, member, connection), self._settings.close_s)
         except OSError:
             pass  # gone before the upgrade was complete
         finally:
@@ -237,12 +238,14 @@ class ChannelSockets:
         with contextlib.suppress(OSError):  # gone before the answer: uvicorn says it so until a websocket is open
             await websocket.send_denial_response(response)
 
-    async def _read(self, websocket: WebSocket, member: Member) -> None:
+    async def _read(self, websocket: WebSocket, member: Member, connection: SocketConnection) -> None:
         for number in itertools.count(1):
             if number % _TURN_FRAMES == 0:
                 await asyncio.sleep(0)  # frames that came in one piece are received without a pause
             message = await websocket.receive()
             if message["type"] == "websocket.disconnect":
+                if message["code"] in _FAULTS_OF_FRAMES and not connection.is_ending:
+                    connection.end = (message["code"], message.get("reason") or "")
                 return
             text = message.get("text")
             if text is None:

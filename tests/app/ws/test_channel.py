@@ -96,10 +96,10 @@ class Flood:
     def __init__(self, frames: int) -> None:
         self.left = frames
 
-    async def receive(self) -> dict[str, str]:
+    async def receive(self) -> dict[str, object]:
         self.left -= 1
         if self.left < 0:
-            return {"type": "websocket.disconnect"}
+            return {"type": "websocket.disconnect", "code": 1005}
         return {"type": "websocket.receive", "text": "x"}
 
 
@@ -110,7 +110,7 @@ async def test_a_flood_of_frames_lets_others_have_their_turn(service: Service, c
     sockets = ChannelSockets(service.hub, service.control, None)  # type: ignore[arg-type]
     seen: list[int] = []
     async with asyncio.TaskGroup() as group:
-        group.create_task(sockets._read(flood, member))  # type: ignore[arg-type]
+        group.create_task(sockets._read(flood, member, connection))  # type: ignore[arg-type]
         for _ in range(5):
             await asyncio.sleep(0)
             seen.append(flood.left)

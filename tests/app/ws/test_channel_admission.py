@@ -180,6 +180,19 @@ async def test_what_we_close_is_audited_with_its_reason_and_what_a_client_closes
     assert (line["close_code"], line["reason"]) == (1011, "for a reason")
 
 
+async def test_a_connection_that_ends_for_its_frames_is_audited(
+    service: Service, channel: Channel, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="heliograph.audit"):
+        at_viewer = await viewer(service, channel)
+        await at_viewer.websocket.send("x" * 100_000)
+        await at_viewer.end()
+        await gone(service)
+    (line,) = [vars(record) for record in caplog.records if record.message == "closed"]
+    assert line["close_code"] == 1009
+    assert "100000 bytes" in line["reason"]
+
+
 async def test_a_refused_signature_is_audited_with_the_key_that_it_names(
     service: Service, channel: Channel, caplog: pytest.LogCaptureFixture
 ) -> None:
