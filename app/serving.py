@@ -105,12 +105,19 @@ class HttpProtocol(HttpToolsProtocol):
         """Count anew."""
         super().on_message_begin()
         self._beside_body = 0
+        self._is_in_head = True
         if self._deadline is None:
             self._deadline = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; of trailers, which come by the same way once the application has begun, none is wanted."""
+        if self._is_in_head:  # RFC 9110, 6.5.1: a trailer must not be taken for a header
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._end_wait()
+        self._is_in_head = False
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:  # else it is a websocket's

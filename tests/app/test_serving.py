@@ -97,6 +97,27 @@ async def test_the_application_sees_the_head_as_it_came() -> None:
     assert seen["client"][0] == "127.0.0.1"
 
 
+async def test_a_trailer_is_no_header() -> None:
+    seen: list[Any] = []
+
+    async def look(scope: Any, receive: Any, send: Any) -> None:
+        is_more = True
+        while is_more:
+            is_more = (await receive())["more_body"]
+        seen.append([name for name, _ in scope["headers"]])
+        await say_hello(scope, receive, send)
+
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    request = head + b"1\r\na\r\n0\r\nAuthorization: Bearer x\r\nHost: y\r\n\r\n"
+    async with serving(look, nothing) as (place, _):
+        reader, writer = await asyncio.open_connection(*place.split(":"))
+        writer.write(request + request)
+        for _ in range(2):
+            assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
+        writer.close()
+    assert seen == [[b"host", b"transfer-encoding"]] * 2
+
+
 async def test_the_close_code_of_the_drain_reaches_the_client() -> None:
     echo = Echo()
     async with serving(echo, echo.drain) as (place, server), connect(f"ws://{place}/viewer") as client:
