@@ -98,11 +98,6 @@ class Signature(msgspec.Struct, frozen=True):
         return f"Signature({self.access_key_id!r}, {self.amz_date!r}, {self.signed_headers!r}, ***)"
 
 
-def is_signed(request: SignedRequest) -> bool:
-    """Whether a request claims to be signed, in either form."""
-    return bool(_authorizations(request)) or _has_marks(canonical.pairs(request.query))
-
-
 def parse(request: SignedRequest) -> Signature:
     """Read what a request claims.
 
