@@ -182,10 +182,10 @@ class ChannelSockets:
             log.exception("connect failed", extra=event)
             await self._refuse(websocket, InternalFailureException("the service failed; its log has the reason"), event)
             return
-        event |= {"code": "OK", "connection_id": member.id}
+        event["connection_id"] = member.id
         try:
             await websocket.accept(subprotocol=credential.subprotocol)
-            audit.info("connected", extra=event)
+            audit.info("connected", extra={**event, "code": "OK"})
             await connection.relay(self._read(websocket, member, connection), self._settings.close_s)
         except OSError:
             pass  # gone before the upgrade was complete
