@@ -29,10 +29,11 @@ _CLIENT = (
     "endpoint", "token", "access_key_id", "secret_access_key", "session_token", "region", "ca_file", *_LOGS,
 )  # fmt: skip
 _SERVE = (
-    *_ADDRESSES, *_TLS, *_RELAY, *_ENDPOINTS, "allowed_origins", *_NAMING, "signing_regions", "account_channel_limit",
-    "data_dir", "limits_profile", "control_messages", "drain_s", *_LOGS, "audit_log",
+    *_ADDRESSES, *_TLS, *_RELAY, *_ENDPOINTS, "allowed_origins", "trusted_proxies", *_NAMING, "signing_regions",
+    "account_channel_limit", "data_dir", "limits_profile", "control_messages", "drain_s", *_LOGS, "audit_log",
 )  # fmt: skip
-_DEMO = tuple(name for name in _SERVE if name not in ("host", "data_dir", *_TLS, "public_scheme", "endpoint_wildcard"))
+_NOT_OF_DEMO = ("host", "data_dir", *_TLS, "public_scheme", "endpoint_wildcard", "trusted_proxies")
+_DEMO = tuple(name for name in _SERVE if name not in _NOT_OF_DEMO)
 
 
 class Command(msgspec.Struct, frozen=True):

@@ -227,7 +227,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 class HttpServer(uvicorn.Server):
     """HTTP and websockets of one ASGI application on one listener, and on another one by TLS.
 
-    `drain` is called once nothing new is accepted, before the connections that are left are closed.
+    `drain` is called once nothing new is accepted, before the connections that are left are closed. `proxies` are the
+    addresses and networks from which X-Forwarded-For and X-Forwarded-Proto say who asks and how; nobody else is heard.
     """
 
     def __init__(
@@ -236,6 +237,7 @@ class HttpServer(uvicorn.Server):
         listener: socket.socket,
         drain: Callable[[], Awaitable[None]],
         tls: TlsListener | None = None,
+        proxies: tuple[str, ...] = (),
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -247,7 +249,8 @@ class HttpServer(uvicorn.Server):
                 lifespan="off",
                 log_config=None,
                 access_log=False,
-                proxy_headers=False,
+                proxy_headers=bool(proxies),
+                forwarded_allow_ips=list(proxies),
                 server_header=False,
                 log_level="warning",  # at INFO it writes a line per websocket, with its query
                 timeout_graceful_shutdown=1,

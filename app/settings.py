@@ -88,6 +88,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="origins whose pages may open a websocket with a ticket, separated by commas; * for any"),
     ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="addresses and networks of proxies in front, whose X-Forwarded-For and -Proto are believed"),
+    ] = ()
     region: Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="AWS region in ARNs")] = "us-west-2"
     signing_regions: Annotated[
         tuple[str, ...],
@@ -198,7 +202,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], config: st
     _check_credentials(settings)
     _check_origins(settings)
     _check_regions(settings)
-    for name in ("allow_peer_cidrs", "host", "ops_host", "turn_advertised_address"):
+    for name in ("allow_peer_cidrs", "trusted_proxies", "host", "ops_host", "turn_advertised_address"):
         _check_addresses(BY_NAME[name], settings, _source(BY_NAME[name], origins[name], path))
     return Loaded(settings, origins, tuple(_misspelled(environment)), path)
 

@@ -272,7 +272,8 @@ class Node:
         )
         checks = {"catalog": self._check_catalog, "keys": self._check_keys, "turn": self._check_turn}
         ops = operations.Operations(version(), checks, metrics.text, pulse)
-        http = HttpServer(self.application, listeners.http, self._drain, listeners.tls)
+        proxies = self._settings.trusted_proxies
+        http = HttpServer(self.application, listeners.http, self._drain, listeners.tls, proxies)
         try:
             async with operations.serve(ops, listeners.ops), serving(http, self._turn, ending, self.work()) as uri:
                 self.turn_uri = uri

@@ -33,10 +33,12 @@ async def serving_tls(application: Application, folder: Path) -> AsyncIterator[t
 
 
 @asynccontextmanager
-async def serving(application: Application, drain: Callable[[], Awaitable[None]]) -> AsyncIterator[tuple[str, Any]]:
+async def serving(
+    application: Application, drain: Callable[[], Awaitable[None]], proxies: tuple[str, ...] = ()
+) -> AsyncIterator[tuple[str, Any]]:
     """Serve an application; gives its place and the server."""
     with listen("127.0.0.1", 0, "http_port") as listener:
-        server = HttpServer(application, listener, drain)
+        server = HttpServer(application, listener, drain, proxies=proxies)
         place = "127.0.0.1:" + str(listener.getsockname()[1])
         async with asyncio.TaskGroup() as group:
             running = group.create_task(server.run_until_exit())

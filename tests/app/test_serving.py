@@ -118,6 +118,39 @@ async def test_a_trailer_is_no_header() -> None:
     assert seen == [[b"host", b"transfer-encoding"]] * 2
 
 
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "source"),
+    [
+        ((), "203.0.113.9", ("127.0.0.1", "http")),
+        (("192.0.2.0/24",), "203.0.113.9", ("127.0.0.1", "http")),
+        (("127.0.0.1",), "203.0.113.9", ("203.0.113.9", "https")),
+        (("127.0.0.0/8", "192.0.2.0/24"), "198.51.100.1, 203.0.113.9, 192.0.2.7", ("203.0.113.9", "https")),
+    ],
+    ids=["none", "another", "one", "two in a row"],
+)
+async def test_only_a_trusted_proxy_says_who_asks(
+    proxies: tuple[str, ...], forwarded: str, source: tuple[str, str]
+) -> None:
+    seen: list[Any] = []
+
+    async def look(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((scope["client"][0], scope["scheme"].replace("ws", "http")))
+        if scope["type"] == "http":
+            await say_hello(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close"})
+
+    lines = f"Host: x\r\nX-Forwarded-For: {forwarded}\r\nX-Forwarded-Proto: https\r\n"
+    async with serving(look, nothing, proxies) as (place, _):
+        for more in ("", "\r\n".join((*UPGRADE[1:], ""))):
+            reader, writer = await asyncio.open_connection(*place.split(":"))
+            writer.write(f"GET /viewer HTTP/1.1\r\n{lines}{more}\r\n".encode())
+            await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+    assert seen == [source, source]
+
+
 async def test_the_close_code_of_the_drain_reaches_the_client() -> None:
     echo = Echo()
     async with serving(echo, echo.drain) as (place, server), connect(f"ws://{place}/viewer") as client:

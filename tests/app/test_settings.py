@@ -177,6 +177,13 @@ def test_what_is_no_origin_is_told(given: str) -> None:
         load({"allowed_origins": given}, {})
 
 
+def test_a_trusted_proxy_is_an_address_or_a_network() -> None:
+    assert load({"trusted_proxies": "10.0.0.7,fd00::/8"}, {}).settings.trusted_proxies == ("10.0.0.7", "fd00::/8")
+    for given in ("*", "proxy.example.org", "10.0.0.7/8"):
+        with pytest.raises(SettingsError, match=r"^TRUSTED_PROXIES: .*\(from "):
+            load({"trusted_proxies": given}, {})
+
+
 def test_a_further_region_is_a_name_or_a_star() -> None:
     assert load({"signing_regions": "eu-west-1,*"}, {}).settings.signing_regions == ("eu-west-1", "*")
     with pytest.raises(SettingsError, match=r"^SIGNING_REGIONS: eu west is no region; one looks like eu-west-1"):
