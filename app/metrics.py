@@ -56,9 +56,15 @@ class Metrics:
         yield from _turn(self._sources.turn())
         for name, stats in self._sources.parts.items():
             results = [((result,), value) for result, value in msgspec.structs.asdict(stats).items()]
-            yield _counters(name, f"{name.replace('_', ' ')} by result", ["result"], results)
+            yield _counters(name, _help(name, stats), ["result"], results)
         if self._sources.master is not None:
             yield from _media(self._sources.master())
+
+
+def _help(name: str, stats: msgspec.Struct) -> str:
+    """What the results mean: the sentence of the Struct, which has them in their order."""
+    meaning = " ".join((type(stats).__doc__ or "").split()).removeprefix("Plain counters: ")
+    return meaning.removesuffix(".") or f"{name.replace('_', ' ')} by result"
 
 
 def _signaling(stats: HubStats) -> Iterator[Metric]:

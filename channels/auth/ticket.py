@@ -36,7 +36,7 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 class TicketStats(msgspec.Struct):
-    """Plain counters of the tickets of one node."""
+    """Plain counters: tickets issued, redeemed, unknown, too old, and refused for want of room."""
 
     issued: int = 0
     redeemed: int = 0

@@ -81,7 +81,7 @@ class _Verified(msgspec.Struct, frozen=True):
 
 
 class VerifierStats(msgspec.Struct):
-    """Plain counters of one verifier."""
+    """Plain counters: tokens verified anew, known from before, refused, and forgotten for want of room."""
 
     verified: int = 0
     cached: int = 0

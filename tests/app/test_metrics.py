@@ -41,6 +41,15 @@ def scraped(hub: HubStats | None = None) -> dict[str, float]:
     return samples
 
 
+def test_what_a_part_counts_is_explained_by_its_own_sentence() -> None:
+    parts = {"auth_tickets": TicketStats()}
+    sources = Sources("1.2.3", HubStats(), RequestStats(), lambda: {}, None, lambda: 0.25, parts)
+    told = (
+        "# HELP heliograph_auth_tickets_total tickets issued, redeemed, unknown, too old, and refused for want of room"
+    )
+    assert told in Metrics(sources).text().decode().splitlines()
+
+
 def test_every_metric_of_the_manual_is_there() -> None:
     hub = HubStats(masters=1, viewers=3, lease_lost=1, publish_unreachable=2)
     hub.count_message("viewer", "SDP_OFFER", "relayed")
