@@ -141,9 +141,13 @@ def _hints(asked: _Asked, is_allowed: bool) -> Iterator[str]:
 
 
 def _short_patterns(asked: _Asked) -> Iterator[str]:
-    """Patterns that would cover the ARN if they went on to its end."""
+    """Patterns that would cover the ARN if they went on to its end, or did not name another time at it."""
     for statement in (*asked.grant.statements, *(asked.grant.boundary or ())):
         for pattern in statement.resources:
-            longer = msgspec.structs.replace(statement, resources=(pattern.rstrip("/") + "/*",))
-            if statement.is_allowed and deciding((longer,), asked.action, asked.resource):
-                yield f"{statement.sid} names {pattern}, which lacks the creation time: write {longer.resources[0]}"
+            channel, _, time_of_creation = pattern.rstrip("/").rpartition("/")
+            has_time = time_of_creation.isdecimal()
+            wider = f"{channel if has_time else pattern.rstrip('/')}/*"
+            widened = msgspec.structs.replace(statement, resources=(wider,))
+            if statement.is_allowed and deciding((widened,), asked.action, asked.resource):
+                fault = "is of another creation time" if has_time else "lacks the creation time"
+                yield f"{statement.sid} names {pattern}, which {fault}: write {wider}"

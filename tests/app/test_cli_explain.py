@@ -19,6 +19,7 @@ POLICY = {
     "Statement": [
         {"Sid": "Connect", "Effect": "Allow", "Action": ["s3:*", "kinesisvideo:Connect*"], "Resource": "*"},
         {"Effect": "Deny", "Action": "kinesisvideo:ConnectAsMaster", "Resource": [GATE, f"{DOOR}/*"]},
+        {"Sid": "Old", "Effect": "Allow", "Action": "kinesisvideo:Update*", "Resource": f"{DOOR}/1600000000000"},
         {"Sid": "Short", "Effect": "Allow", "Action": "kinesisvideo:Delete*", "Resource": DOOR},
     ],
 }
@@ -115,6 +116,11 @@ def test_a_name_in_the_place_of_an_arn_is_told(asker: Asker) -> None:
             "DeleteSignalingChannel",
             ARN,
             f"Short names {DOOR}, which lacks the creation time: write {DOOR}/*",
+        ),
+        (
+            "UpdateSignalingChannel",
+            ARN,
+            f"Old names {DOOR}/1600000000000, which is of another creation time: write {DOOR}/*",
         ),
     ],
 )
