@@ -220,6 +220,7 @@ def signed_request(connection: HTTPConnection) -> SignedRequest:
 
 def _collect(connection: HTTPConnection) -> _Credentials:
     """Return the one credential of a request. Raises: ServiceError when there is none, two, or one not served."""
+    query.refuse_oversized(connection)
     found = _Credentials()
     _from_headers(connection, found)
     _from_query(connection, found)

@@ -13,11 +13,15 @@ from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
 
+from channels.errors import InvalidArgumentException
+
 ALGORITHM = "AWS4-HMAC-SHA256"
 SERVICE = "kinesisvideo"  # of all three services of Kinesis Video Streams
 TERMINATOR = "aws4_request"
 EMPTY_HASH = hashlib.sha256(b"").hexdigest()
 SIGNATURE_PARAMETER = "X-Amz-Signature"
+TARGET_LIMIT = 8192  # characters of path and query together; a websocket's URL has 8,000
+PARAMETERS_LIMIT = 100
 _SIGNATURE_BYTES = SIGNATURE_PARAMETER.encode()
 _HTTPS_PORT = ":443"
 _SLASHES = re.compile("//+")
@@ -70,6 +74,20 @@ def collapse(value: str) -> str:
     if "  " in value or "\t" in value:
         value = _BLANKS.sub(" ", value)
     return value.strip(" ")
+
+
+def is_sensible(path: str, query: str) -> bool:
+    """Whether path and query are no longer than a client's may be: each form of them costs time, before anybody is
+    known."""
+    return len(path) + len(query) <= TARGET_LIMIT and query.count("&") < PARAMETERS_LIMIT
+
+
+def check_size(path: str, query: str) -> None:
+    """Do nothing when path and query are sensible. Raises: InvalidArgumentException."""
+    if not is_sensible(path, query):
+        raise InvalidArgumentException(
+            f"path and query must not be over {TARGET_LIMIT} characters, nor have over {PARAMETERS_LIMIT} parameters"
+        )
 
 
 def encode(text: str | bytes) -> str:

@@ -76,11 +76,13 @@ class SignatureVerifier:
     def verify(self, request: SignedRequest, body: bytes, now_wall: float) -> Grant:
         """Return what the signer may do at `now_wall` (epoch seconds).
 
-        Raises: IncompleteSignatureException, InvalidArgumentException (two signatures), InvalidSignatureException
-        (scope, time, body, or the signature itself: then with the hashes of what was verified),
+        Raises: IncompleteSignatureException, InvalidArgumentException (two signatures, or more in path and query
+        than clients send), InvalidSignatureException (scope, time, body, or the signature itself: then with the hashes
+        of what was verified),
         UnrecognizedClientException (no such key, or a session token that is not of it), ExpiredTokenException.
         """
         try:
+            canonical.check_size(request.path, request.query)
             signature = sigv4.parse(request)
             sigv4.check_scope(signature, self._regions)
             sigv4.check_time(signature, now_wall)

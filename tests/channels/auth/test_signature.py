@@ -12,6 +12,7 @@ from channels.auth.signature import SignatureVerifier
 from channels.errors import (
     ExpiredTokenException,
     IncompleteSignatureException,
+    InvalidArgumentException,
     InvalidSignatureException,
     ServiceError,
     UnrecognizedClientException,
@@ -131,6 +132,21 @@ def test_others_are_refused_by_name(
     assert signer.SECRET not in str(refused.value)
     assert refused.value.status == 403
     assert verifier.verify(call(), BODY, NOW)
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [("/" + "x" * 8192, ""), ("/", "a" * 8192), ("/", "a&" * 100)],
+    ids=["path", "query", "parameters"],
+)
+def test_what_no_client_sends_is_refused_before_it_costs(verifier: SignatureVerifier, path: str, query: str) -> None:
+    request = SignedRequest("POST", path, query, call().headers)
+    with pytest.raises(InvalidArgumentException, match="path and query must not be over 8192 characters"):
+        verifier.verify(request, BODY, NOW)
+    shorter = SignedRequest("POST", path[:8192], query[2:], request.headers)
+    with pytest.raises(InvalidSignatureException):
+        verifier.verify(shorter, BODY, NOW)
+    assert (verifier.stats.refused, verifier.stats.wrong) == (1, 1)
 
 
 def test_refusal_says_what_was_verified_and_nothing_secret(verifier: SignatureVerifier) -> None:
