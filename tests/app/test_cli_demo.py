@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.started import ANY_PORTS, COMMAND, Started, clean, ends_within, started
+from tests.running import COMMAND, FREE_PORTS, Started, ends_within, environment, heliograph, started
 
 pytestmark = pytest.mark.slow
 
@@ -94,8 +94,7 @@ def test_a_port_that_was_asked_for_does_not_move(name: str, kind: socket.SocketK
         if kind is socket.SOCK_STREAM:
             other.listen()
         port = other.getsockname()[1]
-        command = [*COMMAND, "demo", *ANY_PORTS, f"--{name}-port", str(port)]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=15, env=clean(), check=False)
+        answer = heliograph("demo", *FREE_PORTS, f"--{name}-port", str(port))
     assert answer.returncode == 2
     assert answer.stderr.startswith(f"heliograph: {name.upper()}_PORT: {port} on 127.0.0.1 is taken; choose another")
 
@@ -107,15 +106,14 @@ def _channels(demo: Started) -> list[str]:
 
 
 def _run(demo: Started, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = clean() | demo.environment()
-    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=15, env=environment, check=False)
+    return heliograph(*words, variables=demo.variables())
 
 
 def test_a_newer_master_takes_over_and_the_demo_runs_on() -> None:
     with started("demo", stderr=subprocess.PIPE) as demo:
         command = [*COMMAND, "master", "--channel", "demo"]
         own = demo.children()["master"]
-        with subprocess.Popen(command, env=clean() | demo.environment(), stderr=subprocess.DEVNULL) as newer:
+        with subprocess.Popen(command, env=environment() | demo.variables(), stderr=subprocess.DEVNULL) as newer:
             try:
                 assert ends_within(own, 5)
                 answer = _run(demo, "viewer", "--channel", "demo", "--frames", "1", "--json")
@@ -140,8 +138,8 @@ def test_a_viewer_sees_the_picture_directly_and_by_relay() -> None:
 
 
 def test_the_page_for_people_has_lines_that_work() -> None:
-    command = [*COMMAND, "demo", "--http-port", "0", "--turn-port", "0", "--ops-port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean()) as process:
+    command = [*COMMAND, "demo", *FREE_PORTS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         try:
             text = _page(process)
             assert "/viewer#channel=demo&token=" in text
@@ -173,8 +171,7 @@ def _page(process: subprocess.Popen[str]) -> str:
     ],
 )
 def test_what_cannot_start_is_told_in_one_sentence(words: list[str], sentence: str) -> None:
-    command = [*COMMAND, "demo", "--http-port", "0", "--turn-port", "0", "--ops-port", "0", *words]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=15, env=clean(), check=False)
+    answer = heliograph("demo", *FREE_PORTS, *words)
     assert answer.returncode == 2
     assert answer.stdout == ""
     assert answer.stderr.startswith(f"heliograph: {sentence}")
@@ -183,7 +180,7 @@ def test_what_cannot_start_is_told_in_one_sentence(words: list[str], sentence: s
 
 def test_sigterm_before_it_is_ready_leaves_nothing() -> None:
     with subprocess.Popen(
-        [*COMMAND, "demo", "--json", "--http-port", "0"], env=clean(), stdout=subprocess.PIPE
+        [*COMMAND, "demo", "--json", "--http-port", "0"], env=environment(), stdout=subprocess.PIPE
     ) as early:
         children: list[int] = []
         path = Path(f"/proc/{early.pid}/task/{early.pid}/children")

@@ -15,7 +15,7 @@ from app.settings import SettingsError, load
 from app.wiring.emulator import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from channels.names import Role
 from channels.signaling.client import ClientSettings, SignalingClient
-from tests.started import COMMAND, Started, clean, ends_within, started
+from tests.running import COMMAND, Started, ends_within, environment, heliograph, started
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "infra" / "guides" / "emulator.md"
@@ -201,17 +201,16 @@ async def test_a_cut_channel_is_closed_by_the_code_asked_for(fresh: Started) -> 
 
 @slow
 def test_another_address_does_not_start() -> None:
-    command = [*COMMAND, "serve", "--emulator", "--host", "0.0.0.0"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=15, env=clean(), check=False)
+    answer = heliograph("serve", "--emulator", "--host", "0.0.0.0")
     assert (answer.returncode, answer.stdout, answer.stderr.count("\n")) == (2, "", 1)
     assert answer.stderr.startswith("heliograph: HOST: 0.0.0.0 is not this machine alone")
 
 
 @slow
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
-    environment = clean() | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
+    variables = environment(tmp_path) | {"TMPDIR": str(tmp_path)}
     command = [*COMMAND, "serve", "--emulator", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
         assert ready["ready_ms"] > 0

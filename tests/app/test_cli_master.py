@@ -2,19 +2,19 @@ import subprocess
 
 import pytest
 
-from tests.started import COMMAND, clean, started
+from tests.running import COMMAND, environment, heliograph, started
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_replaced_master_ends_with_its_own_exit_code() -> None:
     with started("demo") as demo:
-        environment = clean() | demo.environment()
+        variables = environment() | demo.variables()
         command = [*COMMAND, "master", "--channel", "camera"]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as first:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables) as first:
             assert first.stderr is not None
             _await_sending(first)
-            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as second:
+            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables) as second:
                 assert first.wait(10) == 20
                 assert "replaced by a newer master" in first.stderr.read()
                 _await_sending(second)
@@ -41,14 +41,7 @@ def _await_sending(master: subprocess.Popen[str]) -> None:
 )
 def test_what_keeps_a_master_from_starting_has_its_exit_code(words: list[str], code: int, sentence: str) -> None:
     with started("demo") as demo:
-        answer = subprocess.run(
-            [*COMMAND, "master", *words],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            env=clean() | demo.environment(),
-            check=False,
-        )
+        answer = heliograph("master", *words, variables=demo.variables())
     assert answer.returncode == code, answer.stderr
     assert sentence in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -14,21 +14,21 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.listen import listen
-from tests.started import ANY_PORTS, COMMAND, Started, clean, ends_within, started
+from tests.running import COMMAND, FREE_PORTS, Started, ends_within, environment, heliograph, started
 
 pytestmark = pytest.mark.slow
 
 
 def token(data: Path, *words: str) -> str:
     """Sign a token with the keys of a data folder."""
-    command = [*COMMAND, "token", "--data-dir", str(data), *words]
-    return subprocess.run(command, capture_output=True, text=True, env=clean(), check=True).stdout.strip()
+    done = heliograph("token", "--data-dir", str(data), *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def run(service: Started, text: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a client command against a service."""
-    environment = clean() | {"HELIOGRAPH_ENDPOINT": service.ready["http"], "HELIOGRAPH_TOKEN": text}
-    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=15, env=environment, check=False)
+    return heliograph(*words, variables={"HELIOGRAPH_ENDPOINT": service.ready["http"], "HELIOGRAPH_TOKEN": text})
 
 
 def test_data_stays_private_and_outlives_the_service(tmp_path: Path) -> None:
@@ -67,14 +67,13 @@ def test_tls_is_told_with_the_ca_and_survives_a_restart(tmp_path: Path) -> None:
 def test_our_own_client_trusts_the_ca_that_it_is_told(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started("serve", "--data-dir", str(data), "--tls", "--https-port", "0") as service:
-        environment = clean() | {
+        variables = {
             "HELIOGRAPH_ENDPOINT": service.ready["https"],
             "HELIOGRAPH_TOKEN": token(data, "--role", "admin"),
         }
-        command = [*COMMAND, "channel", "list", "--json"]
-        refused = subprocess.run(command, capture_output=True, text=True, timeout=15, env=environment, check=False)
-        environment["SSL_CERT_FILE"] = service.ready["ca_file"]
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=15, env=environment, check=False)
+        refused = heliograph("channel", "list", "--json", variables=variables)
+        variables["SSL_CERT_FILE"] = service.ready["ca_file"]
+        listed = heliograph("channel", "list", "--json", variables=variables)
     assert refused.returncode == 3
     assert " is not trusted (" in refused.stderr
     assert "--ca-file" in refused.stderr
@@ -83,8 +82,8 @@ def test_our_own_client_trusts_the_ca_that_it_is_told(tmp_path: Path) -> None:
 
 def test_the_text_for_people_has_a_line_for_each_client(tmp_path: Path) -> None:
     folder = tmp_path / "my data"
-    command = [*COMMAND, "serve", "--data-dir", str(folder), "--tls", "--https-port", "0", *ANY_PORTS]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean()) as process:
+    command = [*COMMAND, "serve", "--data-dir", str(folder), "--tls", "--https-port", "0", *FREE_PORTS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(11)]
         process.terminate()
@@ -127,8 +126,7 @@ def test_roles_allow_what_they_say(tmp_path: Path) -> None:
 def test_a_taken_port_fails_with_the_name_of_its_setting(tmp_path: Path, name: str, flag: str) -> None:
     with listen("127.0.0.1", 0, "http_port") as other:
         port = str(other.getsockname()[1])
-        command = [*COMMAND, "serve", "--data-dir", str(tmp_path / "data"), *ANY_PORTS, flag, port]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=15, env=clean(), check=False)
+        answer = heliograph("serve", "--data-dir", str(tmp_path / "data"), *FREE_PORTS, flag, port)
     assert (answer.returncode, answer.stdout) == (2, "")
     assert answer.stderr.startswith(f"heliograph: {name}: {port} on 127.0.0.1 is taken; choose another with {flag}")
 
@@ -136,8 +134,7 @@ def test_a_taken_port_fails_with_the_name_of_its_setting(tmp_path: Path, name: s
 def test_a_taken_turn_port_fails_with_its_name_too(tmp_path: Path) -> None:
     with started("serve", "--data-dir", str(tmp_path / "one")) as service:
         port = service.ready["turn"].split(":")[2].partition("?")[0]
-        command = [*COMMAND, "serve", "--data-dir", str(tmp_path / "two"), *ANY_PORTS, "--turn-port", port]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=15, env=clean(), check=False)
+        answer = heliograph("serve", "--data-dir", str(tmp_path / "two"), *FREE_PORTS, "--turn-port", port)
     assert answer.returncode == 2
     assert answer.stderr.startswith(f"heliograph: TURN_PORT: {port} on 127.0.0.1 is taken")
     assert answer.stderr.count("\n") == 1
@@ -146,8 +143,7 @@ def test_a_taken_turn_port_fails_with_its_name_too(tmp_path: Path) -> None:
 def test_a_second_service_on_one_folder_is_refused_and_a_token_is_not(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started("serve", "--data-dir", str(data)) as service:
-        command = [*COMMAND, "serve", "--data-dir", str(data), *ANY_PORTS]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=15, env=clean(), check=False)
+        answer = heliograph("serve", "--data-dir", str(data), *FREE_PORTS)
         assert (answer.returncode, answer.stdout) == (2, "")
         assert answer.stderr.startswith(
             f"heliograph: DATA_DIR: another `heliograph serve` (process {service.process.pid})"

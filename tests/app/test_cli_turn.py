@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.started import COMMAND, clean, started
+from tests.running import COMMAND, environment, heliograph, started
 
 pytestmark = pytest.mark.slow
 BINDING_REQUEST = bytes.fromhex("00010000 2112a442")
@@ -34,16 +34,14 @@ def test_a_taken_port_is_told_by_its_setting(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
         port = str(other.getsockname()[1])
-        command = [*COMMAND, "turn", "--data-dir", str(tmp_path / "data"), "--turn-port", port]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, env=clean(), check=False)
+        answer = heliograph("turn", "--data-dir", str(tmp_path / "data"), "--turn-port", port)
     assert answer.returncode == 2
     assert answer.stderr.startswith(f"heliograph: TURN_PORT: {port} on 127.0.0.1 is taken")
 
 
 def test_an_advertised_address_that_does_not_fit_is_told(tmp_path: Path) -> None:
     words = ["turn", "--data-dir", str(tmp_path / "data"), "--turn-port", "0"]
-    command = [*COMMAND, *words, "--turn-advertised-address", "203.0.113.7"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=10, env=clean(), check=False)
+    answer = heliograph(*words, "--turn-advertised-address", "203.0.113.7")
     assert answer.returncode == 2
     assert "203.0.113.7" in answer.stderr
     assert "Traceback" not in answer.stderr
@@ -51,7 +49,7 @@ def test_an_advertised_address_that_does_not_fit_is_told(tmp_path: Path) -> None
 
 def test_for_people_it_says_where(tmp_path: Path) -> None:
     command = [*COMMAND, "turn", "--data-dir", str(tmp_path / "data"), "--turn-port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean()) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("STUN/TURN on turn:127.0.0.1:")
         process.terminate()

@@ -2,15 +2,13 @@ import subprocess
 
 import pytest
 
-from tests.started import COMMAND, Started, clean, started
+from tests.running import Started, heliograph, started
 
 pytestmark = pytest.mark.slow
 
 
 def watch(demo: Started, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = clean() | demo.environment()
-    command = [*COMMAND, "viewer", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, env=environment, check=False)
+    return heliograph("viewer", *words, variables=demo.variables())
 
 
 def test_each_step_that_fails_has_its_sentence_and_exit_code() -> None:

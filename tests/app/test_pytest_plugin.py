@@ -12,7 +12,7 @@ import pytest
 
 from app import pytest_plugin
 from app.pytest_plugin import KvsLocal, KvsLocalError, running
-from tests.started import ends_within
+from tests.running import ends_within
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "app" / "pytest_plugin.py"
