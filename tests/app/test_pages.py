@@ -93,17 +93,6 @@ def viewer(demo: dict[str, Any], more: str = "") -> str:
     return f"/viewer#channel={demo['channel_name']}{more}&token={demo['token']}"
 
 
-def best_of_three(made: Visit) -> int:
-    """Most frames decoded in 10 s: a machine that is busy with other tests gets up to three tries."""
-    best = 0
-    for _ in range(3):
-        best = max(best, made.frames_in(10))
-        if best >= 250:
-            break
-    print("frames decoded in 10 s:", best)
-    return best
-
-
 def test_the_printed_link_plays(visit: Open, demo: dict[str, Any]) -> None:
     address = demo["viewer_url"].removeprefix(demo["http"])
     made = visit(address)
@@ -116,7 +105,7 @@ def test_the_direct_path_plays_at_full_rate(visit: Open, demo: dict[str, Any], c
     made.wait("playing", codec=codec)
     made.page.wait_for_selector("body[data-counter]", state="attached")
     before = int(made.said()["counter"])
-    assert best_of_three(made) >= 250
+    assert made.best_of_three() >= 250
     said, pair = made.said(), made.selected_pair()
     assert int(said["counter"]) - before >= 250
     assert 0 <= int(said["latencyMs"]) < 1000
@@ -129,7 +118,7 @@ def test_the_direct_path_plays_at_full_rate(visit: Open, demo: dict[str, Any], c
 def test_relay_only_plays_at_full_rate_and_says_relay(visit: Open, demo: dict[str, Any]) -> None:
     made = visit(viewer(demo, "&relay=1"))
     made.wait("playing", path="relay")
-    assert best_of_three(made) >= 250
+    assert made.best_of_three() >= 250
     assert made.selected_pair()["local"] == "relay"
     assert "relay" in made.page.inner_text("#path")
     assert int(made.said()["counter"]) > 0

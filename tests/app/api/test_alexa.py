@@ -43,6 +43,12 @@ async def refused(service: Service, channel: Channel, token: str | None = None, 
     return answer.status_code, answer.json()["__type"]
 
 
+async def come(service: Service) -> None:
+    async with asyncio.timeout(5):
+        while not service.hub.stats.viewers:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
 async def gone(service: Service) -> None:
     async with asyncio.timeout(5):
         while service.hub.stats.viewers:  # noqa: ASYNC110
@@ -65,9 +71,7 @@ async def test_the_masters_answer_is_the_answer_of_the_call(service: Service, ch
 async def test_a_caller_that_hangs_up_gives_its_place_back(service: Service, channel: Channel) -> None:
     async with asyncio.TaskGroup() as group:
         call = group.create_task(send(service, channel))
-        async with asyncio.timeout(5):
-            while not service.hub.stats.viewers:  # noqa: ASYNC110
-                await asyncio.sleep(0.002)
+        await come(service)
         call.cancel()
     await gone(service)
 
@@ -75,9 +79,7 @@ async def test_a_caller_that_hangs_up_gives_its_place_back(service: Service, cha
 async def test_a_drain_answers_the_call(service: Service, channel: Channel) -> None:
     async with asyncio.TaskGroup() as group:
         call = group.create_task(refused(service, channel))
-        async with asyncio.timeout(5):
-            while not service.hub.stats.viewers:  # noqa: ASYNC110
-                await asyncio.sleep(0.002)
+        await come(service)
         await service.hub.drain(0.0)
     assert call.result() == (503, "ServiceUnavailableException")
 

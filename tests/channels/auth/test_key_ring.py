@@ -36,26 +36,14 @@ SESSION = Grant(
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "keys.sqlite"
+def ring(key_store: SqliteKeyStore) -> KeyRing:
+    return KeyRing(key_store, Seal([b"k" * 32]))
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[SqliteKeyStore]:
-    made = SqliteKeyStore(path, timeout_s=0.05)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def ring(store: SqliteKeyStore) -> KeyRing:
-    return KeyRing(store, Seal([b"k" * 32]))
-
-
-@pytest.fixture
-def other(path: Path) -> Iterator[KeyRing]:
+def other(key_file: Path) -> Iterator[KeyRing]:
     """The command line beside the service: another connection on the same file."""
-    store = SqliteKeyStore(path)
+    store = SqliteKeyStore(key_file)
     yield KeyRing(store, Seal([b"k" * 32]))
     store.close()
 
@@ -72,10 +60,10 @@ def test_a_key_that_another_process_made_is_found_at_its_first_use(ring: KeyRing
     assert ring.find(KEY.id) == KEY
 
 
-def test_a_ring_over_an_old_store_has_its_keys_and_revocations(ring: KeyRing, store: SqliteKeyStore) -> None:
+def test_a_ring_over_an_old_store_has_its_keys_and_revocations(ring: KeyRing, key_store: SqliteKeyStore) -> None:
     ring.add(KEY)
     ring.revoke("jti", 1.0)
-    again = KeyRing(store, Seal([b"k" * 32]))
+    again = KeyRing(key_store, Seal([b"k" * 32]))
     assert again.find(KEY.id) == KEY
     assert again.is_revoked("jti")
     assert again.poll() == frozenset()  # no news
@@ -122,20 +110,20 @@ def test_an_id_is_never_used_again(ring: KeyRing) -> None:
 
 
 def test_sessions_are_forgotten_a_while_after_their_longest_life_and_other_tokens_never(
-    ring: KeyRing, store: SqliteKeyStore
+    ring: KeyRing, key_store: SqliteKeyStore
 ) -> None:
     ring.revoke("ASIA1", 0.0)
     ring.revoke("jti", 0.0)
     ring.revoke("later", 12 * 3600.0 + 60)
-    assert KeyRing(store, Seal([b"k" * 32])).is_revoked("ASIA1")
+    assert KeyRing(key_store, Seal([b"k" * 32])).is_revoked("ASIA1")
     ring.revoke("much later", 24 * 3600.0 + 1)
-    again = KeyRing(store, Seal([b"k" * 32]))
+    again = KeyRing(key_store, Seal([b"k" * 32]))
     assert [again.is_revoked(name) for name in ("ASIA1", "jti", "later", "much later")] == [False, True, True, True]
 
 
-def test_the_store_is_read_only_when_it_changed(ring: KeyRing, store: SqliteKeyStore) -> None:
+def test_the_store_is_read_only_when_it_changed(ring: KeyRing, key_store: SqliteKeyStore) -> None:
     statements: list[str] = []
-    store._connection.set_trace_callback(statements.append)
+    key_store._connection.set_trace_callback(statements.append)
     for _ in range(3):
         assert ring.find("AKIAUNKNOWNUNKNOWNUN") is None
         ring.poll()
@@ -143,20 +131,20 @@ def test_the_store_is_read_only_when_it_changed(ring: KeyRing, store: SqliteKeyS
     assert ring.stats.unknown == 3
 
 
-def test_a_known_key_and_a_revoked_one_cost_no_look_at_the_store(ring: KeyRing, store: SqliteKeyStore) -> None:
+def test_a_known_key_and_a_revoked_one_cost_no_look_at_the_store(ring: KeyRing, key_store: SqliteKeyStore) -> None:
     ring.add(KEY)
     ring.revoke("AKIAREVOKEDREVOKEDRE", 1.0)
     statements: list[str] = []
-    store._connection.set_trace_callback(statements.append)
+    key_store._connection.set_trace_callback(statements.append)
     ring.find(KEY.id)
     ring.find("AKIAREVOKEDREVOKEDRE")
     ring.admit(KEY.grant())
     assert statements == []
 
 
-def test_while_the_store_does_not_answer_what_was_read_stays_good(ring: KeyRing, store: SqliteKeyStore) -> None:
+def test_while_the_store_does_not_answer_what_was_read_stays_good(ring: KeyRing, key_store: SqliteKeyStore) -> None:
     ring.add(KEY)
-    store.close()
+    key_store.close()
     assert ring.find(KEY.id) == KEY
     assert ring.find("AKIAUNKNOWNUNKNOWNUN") is None
     assert ring.poll() == frozenset()
@@ -190,10 +178,10 @@ def test_trouble_ends_with_the_next_answer_and_nothing_is_missed() -> None:
 
 
 def test_a_key_that_was_sealed_elsewhere_is_logged_and_not_found(
-    ring: KeyRing, store: SqliteKeyStore, caplog: pytest.LogCaptureFixture
+    ring: KeyRing, key_store: SqliteKeyStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     ring.add(KEY)
-    foreign = KeyRing(store, Seal([b"f" * 32]))
+    foreign = KeyRing(key_store, Seal([b"f" * 32]))
     assert foreign.find(KEY.id) is None
     assert foreign.stats.unsealable == 1
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
@@ -201,13 +189,13 @@ def test_a_key_that_was_sealed_elsewhere_is_logged_and_not_found(
 
 
 def test_a_key_whose_row_is_spoiled_is_logged_and_the_others_go_on(
-    ring: KeyRing, path: Path, caplog: pytest.LogCaptureFixture
+    ring: KeyRing, key_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ring.add(KEY)
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(key_file)) as connection, connection:
         connection.execute("UPDATE access_key SET statements = '[{]'")
     ring.add(msgspec.structs.replace(KEY, id="AKIAOTHEREXAMPLE0000"))
-    with contextlib.closing(SqliteKeyStore(path)) as store:
+    with contextlib.closing(SqliteKeyStore(key_file)) as store:
         again = KeyRing(store, Seal([b"k" * 32]))
         assert (again.find(KEY.id), again.trouble) == (None, None)
         assert again.find("AKIAOTHEREXAMPLE0000") is not None
@@ -288,10 +276,10 @@ def test_new_ids_and_secrets_have_the_form_of_theirs_and_differ() -> None:
     assert len({key_ring.new_secret() for _ in range(20)} | {key_ring.new_id("") for _ in range(20)}) == 40
 
 
-def test_no_secret_shows(ring: KeyRing, store: SqliteKeyStore) -> None:
+def test_no_secret_shows(ring: KeyRing, key_store: SqliteKeyStore) -> None:
     ring.add(KEY)
     assert SECRET not in repr(KEY)
-    assert "." not in repr(store.list()[0])
+    assert "." not in repr(key_store.list()[0])
 
 
 def test_a_ring_in_memory_needs_no_file() -> None:
