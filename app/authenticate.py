@@ -11,7 +11,7 @@ from channels.auth.canonical import ALGORITHM, SignedRequest
 from channels.auth.failures import Failures
 from channels.auth.grant import Grant, decide
 from channels.auth.signature import SignatureVerifier
-from channels.auth.sigv4 import TOKEN_HEADER, TOKEN_PARAMETER
+from channels.auth.sigv4 import SIGNATURE_MARKS, TOKEN_HEADER, TOKEN_PARAMETER
 from channels.auth.ticket import Ticket, Tickets
 from channels.auth.token import TokenVerifier
 from channels.errors import (
@@ -28,7 +28,6 @@ SUBPROTOCOL = "kvs-signaling"
 BEARER_SUBPROTOCOL = "bearer."
 TOKEN_PARAMETERS = ("token", "jwt", "x-kvs-token")  # lower case: X-Kvs-Token is spelled as people like
 TICKET_PARAMETER = "ticket"
-SIGNATURE_PARAMETERS = ("x-amz-signature", "x-amz-credential", "x-amz-algorithm")
 _SIGNATURE_SCHEME = ALGORITHM.lower()
 _CLAIM = re.compile(r"(?:^|[ ,]Credential=)([A-Z0-9]{16,128})/[0-9]{8}/", re.ASCII)  # some put the secret there
 _ACTIONS = {Role.MASTER: "ConnectAsMaster", Role.VIEWER: "ConnectAsViewer"}
@@ -264,7 +263,7 @@ def _from_query(connection: HTTPConnection, found: _Credentials) -> None:
     parameters = [(name.lower(), value) for name, value in query.parameters(connection)]
     found.tokens += [value for name, value in parameters if name in TOKEN_PARAMETERS]
     found.tickets += [value for name, value in parameters if name == TICKET_PARAMETER]
-    found.signed_queries += any(name in SIGNATURE_PARAMETERS for name, _ in parameters)
+    found.signed_queries += any(name in SIGNATURE_MARKS for name, _ in parameters)
 
 
 def _offered(connection: HTTPConnection) -> Sequence[str]:

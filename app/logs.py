@@ -207,7 +207,7 @@ def guard_libraries() -> None:
 
 
 class _AuditFile(logging.handlers.WatchedFileHandler):
-    """Appends to a file that only its owner reads; one that was moved away or removed is made anew."""
+    """Appends to a file; one that is not there, or not any more, is made for its owner alone."""
 
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", opener=_private)

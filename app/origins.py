@@ -12,11 +12,12 @@ import msgspec
 from starlette.requests import HTTPConnection
 
 from app import query
-from app.authenticate import BEARER_SUBPROTOCOL, SIGNATURE_PARAMETERS, TICKET_PARAMETER, TOKEN_PARAMETERS
+from app.authenticate import BEARER_SUBPROTOCOL, TICKET_PARAMETER, TOKEN_PARAMETERS
+from channels.auth.sigv4 import SIGNATURE_MARKS
 from channels.errors import AccessDeniedException
 
 ANY = "*"
-_OF_THE_PAGE = frozenset((*TOKEN_PARAMETERS, *SIGNATURE_PARAMETERS))
+_OF_THE_PAGE = frozenset((*TOKEN_PARAMETERS, *SIGNATURE_MARKS))
 _DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _SHOWN = 256  # characters
 

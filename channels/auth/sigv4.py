@@ -33,7 +33,9 @@ CONTENT_HASH_HEADER = "x-amz-content-sha256"
 _HOST = "host"
 _ALGORITHM_PARAMETER = "X-Amz-Algorithm"
 TOKEN_PARAMETER = "X-Amz-Security-Token"  # noqa: S105  # the name of a parameter
-_QUERY_MARKS = frozenset(("x-amz-algorithm", "x-amz-credential", "x-amz-signature"))
+SIGNATURE_MARKS = frozenset(
+    ("x-amz-algorithm", "x-amz-credential", "x-amz-signature")
+)  # of a signed query, in lower case
 _QUERY_PARTS = (
     _ALGORITHM_PARAMETER,
     "X-Amz-Credential",
@@ -267,7 +269,7 @@ def _authorizations(request: SignedRequest) -> list[str]:
 
 
 def _has_marks(pairs: list[tuple[str, str]]) -> bool:
-    return not _QUERY_MARKS.isdisjoint([name.lower() for name, _ in pairs])
+    return not SIGNATURE_MARKS.isdisjoint([name.lower() for name, _ in pairs])
 
 
 def _authorization_parts(value: str) -> dict[str, str]:
