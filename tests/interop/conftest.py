@@ -49,7 +49,7 @@ class InteropTable:
         rows = self.rows()
         if not rows:
             return
-        if config.cache is not None:
+        if getattr(config, "cache", None) is not None:  # switched off by -p no:cacheprovider
             config.cache.set("interop/table", rows)  # .pytest_cache/v/interop/table, for programs
         write = terminalreporter.write_line
         terminalreporter.section("interop table")
