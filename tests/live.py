@@ -27,6 +27,7 @@ class _Server(uvicorn.Server):
 async def live(application: Any, **options: Any) -> AsyncIterator[str]:
     """Serve `application` while the block runs; gives `host:port`. `options` go to uvicorn.Config."""
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop, which we serve with
     host, port = listener.getsockname()
     defaults = {"http": "httptools", "ws": "websockets-sansio", "lifespan": "off", "log_config": None}
     server = _Server(uvicorn.Config(application, **(defaults | options)))

@@ -171,6 +171,7 @@ async def signaling_service(
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop, which we serve with
         service = Service(listener, limits or Limits.aws(), quotas or Quotas.relaxed(), certificate, now)
         http = Server(service, ping_s)
         try:
