@@ -8,6 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # The pins hold for what is installed and, by the second name in newer versions of pip, for what builds it.
 export PIP_CONSTRAINT := $(CONSTRAINTS)
 export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
+# Tests are compiled once, not anew by each process, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
 CORES := channels/*,media/control/*,media/rtp/*,media/turn/*
 UNIT := not browser and not interop and not netns and not faults and not slow
 
@@ -26,7 +28,7 @@ check: .venv/test ## formatting, lint, types, contracts, unit tests: under a min
 	@$(MAKE) --no-print-directory unit
 
 test: .venv/test programs ## every test; as root on Debian it installs the programs they use
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m "$(UNIT)" -n 2 --cov --cov-report=
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m "$(UNIT)" -n 3 --cov --cov-report=
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m "not ($(UNIT))" --timeout 120 --cov --cov-append --cov-report=
 	@$(BIN)/coverage report --fail-under=90 --format=total > /dev/null
 	@$(BIN)/coverage report --fail-under=98 --skip-covered --include='$(CORES)'
@@ -51,7 +53,7 @@ contracts: .venv/test
 dependencies: .venv/test
 	@$(BIN)/deptry --no-ansi .
 unit: .venv/test
-	@$(BIN)/pytest -m "$(UNIT)" -n 2 --quiet
+	@$(BIN)/pytest -m "$(UNIT)" -n 3 --quiet
 
 constraints: ## write infra/constraints.txt from a fresh environment with today's newest versions
 	@rm -rf .venv-pins && $(PYTHON) -m venv .venv-pins && touch $(CONSTRAINTS)

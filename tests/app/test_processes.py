@@ -157,6 +157,7 @@ async def test_a_child_that_cannot_work_says_why(tmp_path: Path) -> None:
     assert caught.value.code is Exit.USAGE
 
 
+@pytest.mark.slow
 async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     body = "signal.signal(signal.SIGTERM, signal.SIG_IGN); say(ready={}); time.sleep(60)"
     child = Child("part", script(tmp_path, body))

@@ -60,6 +60,7 @@ class Hearing(Echo):
 PING = b"\x89\xfd" + bytes(4) + b"x" * 125  # masked with zeros
 
 
+@pytest.mark.slow
 async def test_pongs_that_nobody_reads_do_not_pile_up() -> None:
     hearing = Hearing()
     async with serving(hearing, hearing.drain) as (place, server):

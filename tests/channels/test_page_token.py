@@ -20,6 +20,7 @@ def test_a_token_leads_back_to_its_name(listing: str, name: str) -> None:
     assert page_token.decode(listing, token) == name
 
 
+@pytest.mark.slow
 @given(NAME, st.data())
 def test_a_changed_token_is_refused(name: str, data: st.DataObject) -> None:
     token = page_token.encode("listing", name)

@@ -159,6 +159,7 @@ VALUE = st.recursive(
 CALL = st.tuples(st.integers(0, 99), st.dictionaries(st.sampled_from(FIELDS), VALUE, max_size=4))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.lists(CALL, min_size=3, max_size=8))
 def test_no_body_makes_the_service_fail(calls: list[tuple[int, Any]]) -> None:

@@ -70,6 +70,7 @@ def test_layout_is_as_written() -> None:
     assert luma[130 * 1280 + 140] == 16, "row 3 is row 0 inverted"
 
 
+@pytest.mark.slow
 @given(st.lists(COUNTERS, min_size=4, max_size=8))
 @settings(deadline=None, max_examples=12)
 def test_counter_survives_320x180_at_150_kbit(wanted: list[Counter]) -> None:

@@ -3,6 +3,8 @@
 import hmac
 import random
 
+import pytest
+
 from media.turn import stun
 from media.turn.credential import REMEMBERED_ACCOUNTS
 from tests.media.turn.world import PEER, REALM, UDP, Caller, World
@@ -86,6 +88,7 @@ def check_reply(request: bytes, reply: bytes) -> None:
     assert len(reply) <= max(1.6 * len(request) + 12, CHALLENGE_BYTES)
 
 
+@pytest.mark.slow
 def test_twenty_thousand_hostile_datagrams_do_no_harm() -> None:
     chance = random.Random(2)
     world = World()
