@@ -167,7 +167,7 @@ class TextFormatter(logging.Formatter):
         """Return the line without its end."""
         time = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
         cleaned = ((name, _clean(value)) for name, value in _fields(record).items())
-        fields = "".join(f" {name}={_printable(value)}" for name, value in cleaned if value != "")
+        fields = "".join(f" {name}={_field(value)}" for name, value in cleaned if value != "")
         text = f"{time} {record.levelname.lower():<7} {_printable(record.getMessage())}{fields}"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
@@ -178,6 +178,12 @@ def _printable(value: object) -> str:
     """A caller's text must not make lines of its own."""
     text = str(value)
     return text if text.isprintable() else repr(text)
+
+
+def _field(value: object) -> str:
+    """A caller's text must not look like further fields."""
+    text = str(value)
+    return repr(text) if isinstance(value, str) and any(mark in text for mark in " ='\"") else _printable(value)
 
 
 def configure(level: str, form: Form = "json", stream: TextIO | None = None) -> None:

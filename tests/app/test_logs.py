@@ -163,6 +163,12 @@ def test_text_form_is_one_line_that_a_caller_cannot_break(stream: io.StringIO) -
     assert line.endswith(" client_id='v\\n1' n=1")
 
 
+def test_text_form_quotes_what_could_pass_for_further_fields(stream: io.StringIO) -> None:
+    logs.configure("info", "text", stream)
+    logging.getLogger("test").info("called", extra={"subject": "eve code=OK", "source": "192.0.2.1", "calls": 2})
+    assert "info    called subject='eve code=OK' source=192.0.2.1 calls=2" in stream.getvalue()
+
+
 def test_text_form_has_the_traceback_without_secrets(stream: io.StringIO) -> None:
     logs.configure("info", "text", stream)
     try:
