@@ -163,6 +163,8 @@ def _id_of_token(text: str, settings: Settings) -> str:
 
 
 def _kind(access: AccessKeys, identity: str) -> str:
+    if not identity.strip():  # a script's unset variable: nothing would be revoked, and nobody would know
+        raise CommandError("the ID is empty: give that of a key or a session, a token, or its jti", Exit.USAGE)
     if any(key.id == identity for key in access.ring.list()):
         return "access key"
     if identity.startswith(key_ring.KEY_PREFIX):

@@ -254,6 +254,12 @@ def test_a_plain_token_is_revoked_by_itself_or_by_its_id(folder: Folder, by_whol
         folder.verify(text)
 
 
+@pytest.mark.parametrize("nothing", ["", " "])
+def test_an_empty_id_is_no_revocation(folder: Folder, nothing: str) -> None:
+    code, words = folder.refusal("revoke", nothing)
+    assert (code, words) == (2, "the ID is empty: give that of a key or a session, a token, or its jti")
+
+
 def test_what_cannot_be_revoked_is_told(folder: Folder) -> None:
     assert folder.refusal("revoke", "AKIAUNKNOWN") == (
         Exit.NOT_FOUND,
