@@ -13,6 +13,7 @@ PACKAGE_OF = {
     "turnutils_peer": "coturn",
     "node": "nodejs",
     "npm": "npm",
+    "jq": "jq",
     "certutil": "libnss3-tools",
 }
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 import ssl
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from app.pytest_plugin import KvsLocal, running
 from app.wiring.emulator import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from tests.programs import require
 from tests.websocket import Socket, connected
 
 pytestmark = [
@@ -123,8 +123,8 @@ def test_programs_find_it_by_their_environment(kvs: KvsLocal, tmp_path: Path) ->
     assert answer.stdout == "demo\n", answer.stderr
 
 
-@pytest.mark.skipif(shutil.which("jq") is None, reason="the lines of the guide read JSON by jq")
 def test_the_lines_of_the_guide_work_in_a_shell(tmp_path: Path) -> None:
+    require("jq")
     (lines,) = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     call = "aws kinesisvideo create-signaling-channel --channel-name demo --query ChannelARN --output text"
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
