@@ -5,19 +5,24 @@ import contextlib
 import logging
 import secrets
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from media.turn import address
-from media.turn.address import IPV4, parse_range
+from media.turn.address import IPV4, SocketAddress, parse_range
+from media.turn.certificate import CertificatePair
 from media.turn.channel_data import LAST_LEGACY_NUMBER, LAST_NUMBER
 from media.turn.credential import KeyFor
+from media.turn.doors import FIRST_DOOR, Doors
 from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, ToPeer, TurnStats
 from media.turn.interfaces import Interfaces, detect, read_interfaces
-from media.turn.placement import WILDCARDS, Placement, PlacementError, is_for_listening, place
+from media.turn.listeners import Listeners, Ports, open_listeners
+from media.turn.placement import WILDCARDS, Placement, PlacementError, place
 from media.turn.policy import PeerRules
 from media.turn.server import Server, ServerRules
+from media.turn.stream import StreamBounds
 from media.turn.udp import Inbox, Judge, Outbox, UdpSocket, open_socket
 
 log = logging.getLogger(__name__)
@@ -31,6 +36,8 @@ class RelaySettings(msgspec.Struct, frozen=True):
 
     `advertised_address` is what clients are told; without it the address of the listener is told, or the one from
     which this machine talks to the world. `drain_s` is how long allocations may go on after the stop.
+    `more_ports` are pairs of a port and "udp", "tcp" or "both". `tls` and `certificate` serve TLS and DTLS on every
+    port. `worker` of `workers` processes shares the ports with the others. 0 allocations in all is no bound.
     """
 
     host: str = "127.0.0.1"
@@ -49,6 +56,17 @@ class RelaySettings(msgspec.Struct, frozen=True):
     replies_burst: float = 100.0
     has_legacy_channel_numbers: bool = False
     drain_s: float = 0.0
+    more_ports: tuple[tuple[int, str], ...] = ()
+    has_tcp: bool = True
+    tls: ssl.SSLContext | None = None
+    certificate: CertificatePair | None = None
+    worker: int = 0
+    workers: int = 1
+    alternate_server: tuple[str, int] | None = None
+    allocations_per_source: int = 100
+    allocations_in_all: int = 0
+    total_bitrate_bps: int = 0
+    stream_bounds: StreamBounds = StreamBounds()
 
 
 class RelayAddress(msgspec.Struct, frozen=True):
@@ -67,7 +85,8 @@ class Relay:
         self._key_for = key_for
         self._outbox = Outbox(self.stats)
         self._inbox = Inbox(self.stats, self._perform)
-        self._listeners: list[UdpSocket] = []
+        self._doors = Doors(self.stats)
+        self._listeners = Listeners()
         self._relays: dict[int, UdpSocket] = {}
         self._is_idle = asyncio.Event()
 
@@ -80,7 +99,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._placement = _place(self._settings, interfaces)
         try:
-            self._port = self._listen(interfaces)
+            self._listeners = open_listeners(self._ports(), interfaces)
             self._server = Server(
                 _server_rules(self._settings, self._placement),
                 self._peer_rules(interfaces),
@@ -97,7 +116,7 @@ class Relay:
     def revoke(self, quota_key: bytes) -> None:
         """End all allocations of a quota key now and accept none of its credentials any more."""
         self._perform(self._server.revoke(quota_key))
-        self._outbox.flush()
+        self.flush()
 
     async def _serve(self, stopping: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
@@ -120,7 +139,7 @@ class Relay:
             await asyncio.sleep(TICK_S)
             now = self._loop.time()
             self._perform(self._server.expire(now))
-            self._outbox.flush()
+            self.flush()
             if now >= interfaces_at:
                 interfaces_at = now + INTERFACES_S
                 self._look_around(await asyncio.to_thread(read_interfaces))
@@ -133,43 +152,45 @@ class Relay:
                 self._placement = placement
         self._server.replace_addresses(self._peer_rules(interfaces), self._placement.advertised)
 
-    def _listen(self, interfaces: Interfaces) -> int:
-        port = self._settings.port
-        for host in self._placement.listener_hosts:
-            handle = open_socket(host, port)
-            port = handle.getsockname()[1]
-            self._listeners.append(UdpSocket(handle))
-            if host in WILDCARDS:
-                self._listen_beside(handle, port, interfaces)
-        return port
-
-    def _listen_beside(self, wildcard: socket.socket, port: int, interfaces: Interfaces) -> None:
-        # One socket per address, so that a reply leaves from the address that was asked; the wildcard socket was
-        # bound alone (a taken port is noticed) and serves addresses that come later.
-        wildcard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        length = 4 if wildcard.family == socket.AF_INET else 16
-        for ip in sorted(interfaces.addresses):
-            if len(ip) == length and is_for_listening(ip):
-                handle = open_socket(address.host_text(ip), port, is_beside_wildcard=True)
-                self._listeners.append(UdpSocket(handle))
+    def _ports(self) -> Ports:
+        settings = self._settings
+        return Ports(
+            hosts=self._placement.listener_hosts,
+            port=settings.port,
+            more=settings.more_ports,
+            has_tcp=False,
+            is_shared=settings.workers > 1,
+        )
 
     def _watch_listeners(self) -> None:
-        for number, listener in enumerate(self._listeners):
+        for number, listener in enumerate(self._listeners.udp):
             self._loop.add_reader(listener.handle, self._drain, listener.handle, number, self._server.receive)
+
+    def receive(self, number: int, message: memoryview, source: SocketAddress, now: float) -> None:
+        """Take one whole message that came through a door; `flush` must follow the last one."""
+        self._perform(self._server.receive(number, message, source, now))
+
+    def flush(self) -> None:
+        """Send all that is collected for peers and clients."""
+        self._outbox.flush()
+        self._doors.flush()
 
     def _drain(self, handle: socket.socket, key: int, judge: Judge) -> None:
         try:
             self._inbox.drain(handle, key, judge, self._loop.time())
         finally:
-            self._outbox.flush()  # what it holds lies in the slots of the inbox
+            self.flush()  # what is collected lies in the slots of the inbox
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if type(effect) is ToPeer:
                 self._outbox.send(self._relays[effect.relay], effect.peer_address, b"", effect.data)
             elif type(effect) is ToClient:
-                listener = self._listeners[effect.listener]
-                self._outbox.send(listener, effect.client_address, effect.head, effect.data)
+                if effect.listener < FIRST_DOOR:
+                    listener = self._listeners.udp[effect.listener]
+                    self._outbox.send(listener, effect.client_address, effect.head, effect.data)
+                else:
+                    self._doors.send(effect.listener, effect.head, effect.data)
             elif type(effect) is OpenRelay:
                 self._open(effect)
             elif type(effect) is CloseRelay:
@@ -198,10 +219,12 @@ class Relay:
             self._is_idle.set()
 
     def _close_all(self) -> None:
-        for udp in [*self._listeners, *self._relays.values()]:
+        self._doors.close_all()
+        for udp in [*self._listeners.udp, *self._relays.values()]:
             self._loop.remove_reader(udp.handle)
+        for udp in self._relays.values():
             udp.handle.close()
-        self._listeners.clear()
+        self._listeners.close()
         self._relays.clear()
 
     def _address(self) -> RelayAddress:
@@ -209,7 +232,7 @@ class Relay:
         if host in WILDCARDS:
             advertised = self._placement.advertised
             host = address.host_text(advertised.get(IPV4) or next(iter(advertised.values())))
-        return RelayAddress(host, self._port)
+        return RelayAddress(host, self._listeners.port)
 
     def _listener_ips(self) -> frozenset[bytes]:
         hosts = (host for host in self._placement.listener_hosts if host not in WILDCARDS)
@@ -222,7 +245,7 @@ class Relay:
             advertised=frozenset(self._placement.advertised.values()),
             allowed=tuple(parse_range(text, is_openable=True) for text in self._settings.allow_peer_cidrs),
             is_loopback_only=self._placement.is_loopback_only,
-            listener_ports=frozenset((self._port,)),
+            listener_ports=self._listeners.ports,
         )
 
 

@@ -40,11 +40,17 @@ class UdpSocket:
 
 
 def open_socket(
-    host: str, port: int, *, is_unfragmented: bool | None = None, is_beside_wildcard: bool = False
+    host: str,
+    port: int,
+    *,
+    is_unfragmented: bool | None = None,
+    is_beside_wildcard: bool = False,
+    is_port_shared: bool = False,
 ) -> socket.socket:
     """Bind a non-blocking UDP socket; `is_unfragmented` sets or clears the DF bit of what it sends.
 
     `is_beside_wildcard`: a socket of ours that was opened for sharing has the port on the wildcard address.
+    `is_port_shared`: other processes of ours have the same port; the kernel keeps each client on one of them.
 
     Raises: OSError as the kernel gives it.
     """
@@ -55,6 +61,8 @@ def open_socket(
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         if is_beside_wildcard:
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_port_shared:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if is_unfragmented is not None:
