@@ -54,5 +54,6 @@ class IceApi:
         uris = self._settings.uris if isinstance(self._settings.uris, tuple) else self._settings.uris()
         if not uris:
             raise ServiceUnavailableException("the relay is not ready: try again")
-        username, password = ice.mint(self._settings.secret, channel.arn, client_id, self._wall(), self._settings.ttl_s)
-        return shapes.GetIceServerConfigOutput((shapes.IceServerEntry(uris, username, password, self._settings.ttl_s),))
+        ttl_s, ids = self._settings.ttl_s, caller.grant.credential_ids
+        username, password = ice.mint(self._settings.secret, channel.arn, client_id, self._wall(), ttl_s, ids)
+        return shapes.GetIceServerConfigOutput((shapes.IceServerEntry(uris, username, password, ttl_s),))

@@ -80,6 +80,14 @@ def test_a_body_of_another_shape_has_no_keys(body: bytes) -> None:
         f"v1:{ARN}:two words",
         f"v1:{ARN}:AWS_x",
         f"v1:{ARN}:a:b",
+        f"v1:{ARN}::",
+        f"v1:{ARN}:a:",
+        f"v1:{ARN}:a:{'t' * 11}",
+        f"v1:{ARN}:a:{'t' * 13}",
+        f"v1:{ARN}:a:{'t' * 12}:b",
+        f"v1:{ARN}:two words:{'t' * 12}",
+        "v2:" + base64.urlsafe_b64encode(b"x" * 32).decode() + ":",
+        "v2:" + base64.urlsafe_b64encode(b"x" * 32).decode() + ":short",
         "v1:arn:aws:s3:::bucket",
         f"v3:{ARN}",
         "v2:short",
@@ -99,6 +107,32 @@ def test_each_secret_gives_the_kvs_and_the_coturn_password_newest_first() -> Non
         for secret in (b"new", b"old")
         for digest in ("sha256", "sha1")
     )
+
+
+KEY, SESSION = "AKIA234567ABCDEFGHIJ", "ASIA234567ABCDEFGHIJ"
+
+
+def test_who_can_be_revoked_stands_behind_the_client_id() -> None:
+    tags = [base64.urlsafe_b64encode(hashlib.sha256(each.encode()).digest()[:9]).decode() for each in (SESSION, KEY)]
+    username, _ = ice.mint(b"secret", ARN, "tablet", 0.0, credential_ids=(SESSION, KEY))
+    assert base64.b64decode(username.partition(":")[2]).decode() == f"v1:{ARN}:tablet:{''.join(tags)}"
+    keys = ice.turn_keys(username, [b"secret"])
+    assert keys is not None
+    assert keys.holders == (ice.holder_tag(SESSION), ice.holder_tag(KEY))
+    nameless, _ = ice.mint(b"secret", ARN, None, 0.0, credential_ids=(KEY,))
+    assert base64.b64decode(nameless.partition(":")[2]).decode() == f"v1:{ARN}::{tags[1]}"
+
+
+@given(ARNS, CLIENT | st.none(), st.lists(st.uuids().map(str), max_size=20))
+def test_the_tags_never_give_way(arn: ChannelArn, client_id: str | None, credential_ids: list[str]) -> None:
+    username, password = ice.mint(b"secret", arn, client_id, 0.0, 60, credential_ids)
+    keys = ice.turn_keys(username, [b"secret"])
+    assert len(username) <= ice.USERNAME_LIMIT
+    assert keys is not None
+    assert password in keys.passwords
+    assert keys.channel == ice.channel_digest(arn)
+    told = credential_ids if len(credential_ids) <= 8 else [credential_ids[0], *credential_ids[-7:]]
+    assert keys.holders == tuple(map(ice.holder_tag, told))
 
 
 def test_secrets_do_not_show_when_printed() -> None:

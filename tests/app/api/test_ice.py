@@ -136,6 +136,15 @@ async def test_a_token_of_one_client_id_gets_credentials_for_that_one_alone(serv
         assert answer.json()["IceServerList"][0]["Username"] == ice.mint(SECRET, arn, "viewer-1", 1_700_000_000.0)[0]
 
 
+async def test_the_user_name_tells_what_of_the_caller_can_be_revoked(service: Service) -> None:
+    arn = await service.create()
+    service.grant = msgspec.structs.replace(GRANT, credential_ids=("ASIA", "AKIA"))
+    username = (await service.post({"ChannelARN": str(arn)})).json()["IceServerList"][0]["Username"]
+    keys = ice.turn_keys(username, [SECRET])
+    assert keys is not None
+    assert keys.holders == (ice.holder_tag("ASIA"), ice.holder_tag("AKIA"))
+
+
 async def test_while_the_relay_has_no_port_the_answer_is_to_try_again(service: Service) -> None:
     arn = await service.create()
     service.uris = ()
