@@ -50,7 +50,10 @@ Effect = ToClient | ToPeer | OpenRelay | CloseRelay | PeerRefused
 
 
 class TurnStats(msgspec.Struct):
-    """Counts since start; `allocations` is the number alive now. The names in the tables are a fixed set."""
+    """Counts since start; `allocations` is the number alive now. The names in the tables are a fixed set.
+
+    `connections` are those open now, by transport.
+    """
 
     allocations: int = 0
     allocations_total: int = 0
@@ -64,7 +67,25 @@ class TurnStats(msgspec.Struct):
     auth_failures: dict[str, int] = {}
     refused_peers: dict[str, int] = {}
     dropped: dict[str, int] = {}
+    connections: dict[str, int] = {}
+    connections_total: dict[str, int] = {}
+    connections_refused: dict[str, int] = {}
+    handshake_failures: dict[str, int] = {}
 
     def drop(self, reason: str) -> None:
         """Count a datagram that goes no further."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def connected(self, transport: str, change: int) -> None:
+        """Count a connection that opened (1) or closed (-1)."""
+        self.connections[transport] = self.connections.get(transport, 0) + change
+        if change > 0:
+            self.connections_total[transport] = self.connections_total.get(transport, 0) + 1
+
+    def refuse(self, reason: str) -> None:
+        """Count a connection that is closed for a reason of ours."""
+        self.connections_refused[reason] = self.connections_refused.get(reason, 0) + 1
+
+    def fail_handshake(self, reason: str) -> None:
+        """Count a handshake of TLS or DTLS that came to nothing."""
+        self.handshake_failures[reason] = self.handshake_failures.get(reason, 0) + 1

@@ -12,6 +12,7 @@ import msgspec
 
 from media.turn import address
 from media.turn.address import IPV4, SocketAddress, parse_range
+from media.turn.admission import StreamBounds
 from media.turn.certificate import CertificatePair
 from media.turn.channel_data import LAST_LEGACY_NUMBER, LAST_NUMBER
 from media.turn.credential import KeyFor
@@ -22,7 +23,6 @@ from media.turn.listeners import Listeners, Ports, open_listeners
 from media.turn.placement import WILDCARDS, Placement, PlacementError, place
 from media.turn.policy import PeerRules
 from media.turn.server import Server, ServerRules
-from media.turn.stream import StreamBounds
 from media.turn.udp import Inbox, Judge, Outbox, UdpSocket, open_socket
 
 log = logging.getLogger(__name__)
