@@ -15,6 +15,9 @@ PACKAGE_OF = {
     "npm": "npm",
     "jq": "jq",
     "certutil": "libnss3-tools",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "tc": "iproute2",
 }
 
 

@@ -2,8 +2,8 @@
 # Programs that the tests use: Debian packages (installed when root, none of their services started) and Node.
 set -euo pipefail
 bin=$1
-packages=(chromium redis-server coturn libnss3-tools jq)
-commands=(chromium redis-server turnutils_uclient certutil jq)
+packages=(chromium redis-server coturn libnss3-tools jq nftables iproute2)
+commands=(chromium redis-server turnutils_uclient certutil jq nft ip)
 
 missing=()
 for i in "${!packages[@]}"; do

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,9 +58,13 @@ def started(
     ports: tuple[str, ...] = FREE_PORTS,
     stderr: int | IO[bytes] | None = None,
     home: Path | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[Started]:
-    """Run a command with `--json` until its ready line; end it when the block ends."""
-    command = [*COMMAND, *words, "--json", *ports]
+    """Run a command with `--json` until its ready line; end it when the block ends.
+
+    `within` are the words before it, of a program that puts itself in its place (`ip netns exec NAME`).
+    """
+    command = [*within, *COMMAND, *words, "--json", *ports]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment(home)
     ) as process:

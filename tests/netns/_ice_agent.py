@@ -1,0 +1,74 @@
+"""One end of an ICE connection with aioice, as a process of its own: lines of JSON on stdin and stdout are signaling.
+
+Says what it gathered, is told what the other end gathered, connects, sends a word, says which pair was selected.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+import aioice
+
+
+def say(**facts: object) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+async def hear() -> dict[str, Any]:
+    line = await asyncio.to_thread(sys.stdin.readline)
+    return json.loads(line) if line else {}
+
+
+async def gather(connection: aioice.Connection) -> None:
+    started = time.monotonic()
+    await connection.gather_candidates()
+    say(
+        username=connection.local_username,
+        password=connection.local_password,
+        candidates=[candidate.to_sdp() for candidate in connection.local_candidates],
+        gather_s=time.monotonic() - started,
+    )
+
+
+async def connect(connection: aioice.Connection, limit_s: float) -> bool:
+    other = await hear()
+    connection.remote_username, connection.remote_password = other["username"], other["password"]
+    for candidate in other["candidates"]:
+        await connection.add_remote_candidate(aioice.Candidate.from_sdp(candidate))
+    await connection.add_remote_candidate(None)
+    try:
+        async with asyncio.timeout(limit_s):
+            await connection.connect()
+    except (ConnectionError, TimeoutError):
+        return False
+    return True
+
+
+async def main() -> None:
+    options = json.loads(sys.argv[1])
+    limit_s = options.pop("limit_s")
+    for server in ("stun_server", "turn_server"):
+        options[server] = options[server] and tuple(options[server])
+    options["transport_policy"] = aioice.TransportPolicy[options["transport_policy"]]
+    connection = aioice.Connection(**options)
+    try:
+        await gather(connection)
+        started = time.monotonic()
+        if await connect(connection, limit_s):
+            connect_s = time.monotonic() - started
+            pair = connection._nominated[1]
+            async with asyncio.timeout(5):
+                await connection.send(b"word")
+                word = await connection.recv()
+            ends = {"local": pair.local_candidate.type, "remote": pair.remote_candidate.type}
+            say(is_connected=word == b"word", connect_s=connect_s, **ends)
+        else:
+            say(is_connected=False, connect_s=time.monotonic() - started, local="", remote="")
+        await hear()  # the other end needs us until it has heard our word
+    finally:
+        await connection.close()
+
+
+asyncio.run(main())

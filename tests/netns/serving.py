@@ -1,0 +1,56 @@
+"""Our relay in the lab's public network: the real process, with what clients need to know of it."""
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from channels import ice
+from channels.names import ChannelArn
+from tests.netns.lab import PUB, Lab
+from tests.running import started
+
+PORT = 3478
+# The lab consists of addresses that are refused as peers elsewhere.
+LAB_CIDRS = "203.0.113.0/24,10.0.0.0/8,2001:db8::/32"
+ARN = ChannelArn.parse("arn:aws:kinesisvideo:us-west-2:000000000000:channel/lab/1700000000000")
+
+
+class Served(msgspec.Struct):
+    """A relay that serves, its process and its secret."""
+
+    pid: int
+    secret: bytes
+    log: Path
+
+    def credential(self) -> tuple[str, str]:
+        """Mint user name and password, good for 5 min."""
+        return ice.mint(self.secret, ARN, None, time.time())
+
+    def assert_quiet(self) -> None:
+        """Nothing went wrong inside."""
+        text = self.log.read_text()
+        assert "Traceback" not in text, text
+        assert '"error"' not in text, text
+
+
+@contextlib.contextmanager
+def serving(lab: Lab, home: Path, *words: str, cidrs: str = LAB_CIDRS, port: int = PORT) -> Iterator[Served]:
+    """Run `heliograph turn` on every address of pub until the block ends."""
+    home.mkdir(parents=True, exist_ok=True)
+    allowed = ("--allow-peer-cidrs", cidrs) if cidrs else ()
+    log = home / "turn.log"
+    command = ("turn", "--data-dir", str(home / "data"), "--host", "::", *allowed, *words)
+    ports = ("--turn-port", str(port))
+    with (
+        log.open("wb") as errors,
+        started(*command, ports=ports, home=home, stderr=errors, within=lab.within(PUB)) as relay,
+    ):
+        served = Served(relay.process.pid, (home / "data" / "turn.secret").read_bytes().strip(), log)
+        yield served
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            relay.stop()
+    served.assert_quiet()

@@ -1,0 +1,109 @@
+"""Which pair two ICE agents select between which NATs, with which of our servers."""
+
+import enum
+
+import msgspec
+import pytest
+
+from tests.netns.agents import Selected, Servers, connect
+from tests.netns.lab import NAT_A, NAT_B, PUBLIC, Lab
+from tests.netns.nat import Nat
+from tests.netns.serving import PORT, Served
+from tests.netns.table import Line, note
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
+
+LIMIT_S = 5.0  # ICE itself takes 12 s to give up
+
+
+class Pair(enum.Enum):
+    """The kind of the selected pair."""
+
+    NONE = "not connected"
+    DIRECT = "direct"
+    DIRECT_BY_PEER_REFLEXIVE = "direct by a peer-reflexive candidate"
+    RELAY = "relay"
+    RELAY_TO_RELAY = "relay to relay"
+
+
+class Offer(enum.Enum):
+    """The servers that both agents are told of."""
+
+    NONE = "none"
+    STUN = "STUN"
+    TURN_UDP = "TURN over UDP"
+    TURN_UDP_ALONE = "TURN over UDP, relay only"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One row of the matrix."""
+
+    a: Nat
+    b: Nat
+    offer: Offer
+    expected: tuple[Pair, ...]
+
+    def __str__(self) -> str:
+        return f"{self.a.value} - {self.b.value} - {self.offer.value}"
+
+
+# Once one relay has a permission for the address of the other NAT, a host reaches it without a relay of its own: both
+# ways work, and which check comes first differs from run to run, with coturn in our place as well.
+BY_RELAY = (Pair.RELAY, Pair.RELAY_TO_RELAY)
+ROWS = (
+    Row(Nat.PORT_RESTRICTED, Nat.PORT_RESTRICTED, Offer.NONE, (Pair.NONE,)),
+    Row(Nat.PORT_RESTRICTED, Nat.PORT_RESTRICTED, Offer.STUN, (Pair.DIRECT,)),
+    Row(Nat.SYMMETRIC, Nat.PORT_RESTRICTED, Offer.STUN, (Pair.NONE,)),
+    Row(Nat.SYMMETRIC, Nat.SYMMETRIC, Offer.STUN, (Pair.NONE,)),
+    Row(Nat.FULL_CONE, Nat.SYMMETRIC, Offer.STUN, (Pair.DIRECT_BY_PEER_REFLEXIVE,)),
+    Row(Nat.SYMMETRIC, Nat.SYMMETRIC, Offer.TURN_UDP, BY_RELAY),
+    Row(Nat.SYMMETRIC, Nat.SYMMETRIC, Offer.TURN_UDP_ALONE, (Pair.RELAY_TO_RELAY,)),
+    Row(Nat.PORT_RESTRICTED, Nat.SYMMETRIC, Offer.TURN_UDP, BY_RELAY),
+)
+
+
+def servers(offer: Offer, served: Served) -> Servers:
+    """Agents are given STUN beside TURN, as GetIceServerConfig does."""
+    at = (PUBLIC, PORT)
+    match offer:
+        case Offer.NONE:
+            return Servers()
+        case Offer.STUN:
+            return Servers(stun=at)
+        case Offer.TURN_UDP | Offer.TURN_UDP_ALONE:
+            is_relay_only = offer is Offer.TURN_UDP_ALONE
+            return Servers(stun=at, turn=at, credential=served.credential(), is_relay_only=is_relay_only)
+
+
+def kind_of(one: Selected, two: Selected) -> Pair:
+    """Judge what both ends say; they must agree on whether they are connected."""
+    assert one.is_connected == two.is_connected
+    if not one.is_connected:
+        return Pair.NONE
+    types = (one.local, one.remote, two.local, two.remote)
+    if types == ("relay",) * 4:
+        return Pair.RELAY_TO_RELAY
+    if "relay" in types:
+        return Pair.RELAY
+    return Pair.DIRECT_BY_PEER_REFLEXIVE if "prflx" in types else Pair.DIRECT
+
+
+def shown(kind: Pair, one: Selected, two: Selected) -> str:
+    """Name what was seen: the kind and both ends' local and remote candidates."""
+    if kind is Pair.NONE:
+        return str(kind.value)
+    return f"{kind.value}: {one.local}-{one.remote}, {two.local}-{two.remote}"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_the_agents_select_the_expected_pair(
+    lab: Lab, served: Served, row: Row, request: pytest.FixtureRequest
+) -> None:
+    lab.set_nat(NAT_A, row.a)
+    lab.set_nat(NAT_B, row.b)
+    one, two = connect(lab, servers(row.offer, served), LIMIT_S)
+    kind = kind_of(one, two)
+    seconds = max(one.gather_s, two.gather_s) + max(one.connect_s, two.connect_s)
+    names = (row.a.value, row.b.value, row.offer.value, " or ".join(pair.value for pair in row.expected))
+    note(request, Line(ROWS.index(row), *names, shown(kind, one, two), seconds))
+    assert kind in row.expected
