@@ -3,8 +3,8 @@
 import msgspec
 
 from media.turn import stun
-from media.turn.address import IPV4, IPV6
-from media.turn.allocation import DEFAULT_LIFETIME_S, Client
+from media.turn.address import IPV4, IPV6, SocketAddress
+from media.turn.allocation import DEFAULT_LIFETIME_S, Client, Relayed
 from media.turn.credential import Account
 from media.turn.policy import Quotas
 from media.turn.ports import Ports
@@ -37,20 +37,33 @@ class RequestError(Exception):
 
 
 class Plan(msgspec.Struct):
-    """An allocation whose relay socket is not open yet.
+    """An allocation whose relay sockets are not all open yet.
 
-    `even` is the value of EVEN-PORT, `token` that of a reservation made for this allocation.
+    `families` are still to be opened, the first is being opened; `failed` is the family that cannot be had, with the
+    code. `even` is the value of EVEN-PORT, `token` that of a reservation made for this allocation.
     """
 
     client: Client
     request: stun.Message
     account: Account
-    family: int
+    families: list[int]
     lifetime_s: int
+    failed: tuple[int, int] | None = None
+    opened: list[Relayed] = []
     even: bytes | None = None
     port: int = 0
     token: bytes | None = None
     attempts_left: int = OPEN_ATTEMPTS
+    is_cancelled: bool = False
+
+    @property
+    def family(self) -> int:
+        """The family that is being opened."""
+        return self.families[0]
+
+    def fail(self, code: int) -> None:
+        """Give the family that is being opened up."""
+        self.failed = (self.families.pop(0), code)
 
 
 class AllocateRules(msgspec.Struct, frozen=True):
@@ -78,7 +91,7 @@ class Desk:
         token = fixed(request, stun.RESERVATION_TOKEN, 8)
         even = fixed(request, stun.EVEN_PORT, 1)
         self._check_exclusions(request, token, even)
-        family = self._family(request)
+        families, failed = self._families(request)
         lifetime_s = requested_lifetime(request, self._rules.max_lifetime_s)
         if not self._quotas.take(account.quota_key, self._besides(account.quota_key, token, even)):
             raise RequestError(486)
@@ -86,8 +99,9 @@ class Desk:
             client=client,
             request=request,
             account=account,
-            family=family,
+            families=families,
             lifetime_s=lifetime_s or min(DEFAULT_LIFETIME_S, self._rules.max_lifetime_s),
+            failed=failed,
             even=even,
         )
         is_planned = self._redeem(plan, token, now) if token is not None else self._choose_port(plan, now)
@@ -96,22 +110,40 @@ class Desk:
             raise RequestError(508)
         return plan
 
+    def opened(self, plan: Plan, relay: int, relayed_address: SocketAddress, now: float) -> None:
+        """Take note that the family that was being opened has its socket."""
+        family = plan.families.pop(0)
+        plan.opened.append(Relayed(relay, family, plan.port, relayed_address, now + plan.lifetime_s))
+
+    def plan_family(self, plan: Plan, now: float) -> bool:
+        """Plan the other family: on the same port where that is open, else on any; False when there is none."""
+        plan.attempts_left = OPEN_ATTEMPTS
+        return bool(plan.opened) or self._choose_port(plan, now)
+
     def plan_again(self, plan: Plan, now: float) -> bool:
-        """Choose another port after one could not be opened; False when the allocation fails with 508."""
-        self._ports.give_back(plan.port)
+        """Choose another port after one could not be opened; False, and none is held, when the family fails."""
+        self._release(plan)
+        plan.attempts_left -= 1
+        return plan.attempts_left > 0 and self._choose_port(plan, now)
+
+    def give_up(self, plan: Plan) -> None:
+        """Return all that a plan holds that comes to nothing."""
+        if plan.families:
+            self._release(plan)
+        for port in {each.port for each in plan.opened}:
+            self._ports.give_back(port)
+        self._quotas.give_back(plan.account.quota_key)
+
+    def end(self, account: Account) -> None:
+        """Count an allocation less."""
+        self._quotas.give_back(account.quota_key)
+
+    def _release(self, plan: Plan) -> None:
+        if all(each.port != plan.port for each in plan.opened):
+            self._ports.give_back(plan.port)
         if plan.token is not None:
             self._ports.cancel(plan.token)
             plan.token = None
-        plan.attempts_left -= 1
-        if plan.attempts_left > 0 and self._choose_port(plan, now):
-            return True
-        self._quotas.give_back(plan.account.quota_key)
-        return False
-
-    def give_back(self, port: int, account: Account) -> None:
-        """Return what an ended allocation held."""
-        self._ports.give_back(port)
-        self._quotas.give_back(account.quota_key)
 
     def _check_transport(self, request: stun.Message) -> None:
         # RFC 8656, 7.2 (3): missing or malformed -> 400, not UDP -> 442
@@ -122,17 +154,30 @@ class Desk:
             raise RequestError(442)
 
     def _check_exclusions(self, request: stun.Message, token: bytes | None, even: bytes | None) -> None:
-        # RFC 8656, 7.2 (5) to (8): a token says port and family already
         family = request.first(stun.REQUESTED_ADDRESS_FAMILY)
-        if token is not None and (even is not None or family is not None):
+        additional = fixed(request, stun.ADDITIONAL_ADDRESS_FAMILY, 4)
+        # RFC 8656, 7.2 (5): a token says port and family already
+        if token is not None and (even is not None or family is not None or additional is not None):
+            raise RequestError(400)
+        if additional is None:
+            return
+        # RFC 8656, 7.2 (6), (8) and (9): both families are asked for by the one value alone, and without a pair
+        if family is not None or _is_pair(even) or additional[0] != IPV6:
             raise RequestError(400)
 
-    def _family(self, request: stun.Message) -> int:
+    def _families(self, request: stun.Message) -> tuple[list[int], tuple[int, int] | None]:
+        """Return the families to open, and the one that was asked for in vain with its code."""
+        served = self._rules.families
+        if request.first(stun.ADDITIONAL_ADDRESS_FAMILY) is not None:
+            lacking = [family for family in (IPV4, IPV6) if family not in served]
+            # RFC 8656, 7.2 (9): what can be given is given
+            return sorted(served), ((lacking[0], 440) if lacking else None)
         value = fixed(request, stun.REQUESTED_ADDRESS_FAMILY, 4)
         family = IPV4 if value is None else value[0]
-        if family not in (IPV4, IPV6) or family not in self._rules.families:
+        # RFC 8656, 7.2 (7)
+        if family not in served:
             raise RequestError(440)
-        return family
+        return [family], None
 
     def _besides(self, quota_key: bytes, token: bytes | None, even: bytes | None) -> int:
         # Reserved ports count like allocations: else reserving again and again would take the whole range.
@@ -145,7 +190,7 @@ class Desk:
         reservation = self._ports.redeem(token, plan.account.quota_key, now)
         if reservation is None:
             return False
-        plan.port, plan.family, plan.attempts_left = reservation.port, reservation.family, 1
+        plan.port, plan.families, plan.attempts_left = reservation.port, [reservation.family], 1
         return True
 
     def _choose_port(self, plan: Plan, now: float) -> bool:

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from media.turn.address import SocketAddress
+from media.turn.address import IPV4, IPV6, SocketAddress
 from media.turn.credential import Account
 from media.turn.policy import Rate
+from media.turn.usage import Usage
 
 PERMISSION_S = 300.0
 CHANNEL_BIND_S = 600.0
@@ -25,18 +26,28 @@ class ChannelBind(msgspec.Struct):
     expires_at: float
 
 
-class Allocation(msgspec.Struct):
-    """One relayed address of one client. Permissions are kept by the peer's host in text (RFC 8656, 9)."""
+class Relayed(msgspec.Struct, gc=False):
+    """One relayed address of an allocation: the number of its socket, and when it ends unless refreshed."""
 
     relay: int
-    client: Client
     family: int
     port: int
-    relayed_address: SocketAddress
+    address: SocketAddress
+    expires_at: float
+
+
+class Allocation(msgspec.Struct):
+    """What one client has: one relayed address, or one of each family (RFC 8656, 7.2).
+
+    Permissions are kept by the peer's host in text (RFC 8656, 9).
+    """
+
+    client: Client
+    relayed: tuple[Relayed, ...]
     account: Account
     transaction_id: bytes
     reply: bytes
-    expires_at: float
+    usage: Usage
     upward: Rate
     downward: Rate
     most_entries: int = 256
@@ -44,6 +55,25 @@ class Allocation(msgspec.Struct):
     binds: dict[int, ChannelBind] = {}
     binds_by_peer: dict[SocketAddress, ChannelBind] = {}
     refusals: set[str] = set()
+
+    @property
+    def relay(self) -> int:
+        """Number of the first relay socket, as a name of the allocation."""
+        return self.relayed[0].relay
+
+    def of_relay(self, relay: int) -> Relayed:
+        """Return the relayed address whose socket has this number; it must be one of this allocation."""
+        first = self.relayed[0]
+        return first if first.relay == relay else self.relayed[1]
+
+    def of_family(self, family: int) -> Relayed | None:
+        """Return the relayed address of this family, None without one."""
+        return next((each for each in self.relayed if each.family == family), None)
+
+    def lose(self, relayed: Relayed) -> None:
+        """Give up a relayed address, with the permissions and binds of its family (RFC 8656, 8.1)."""
+        self.relayed = tuple(each for each in self.relayed if each is not relayed)
+        self.keep_peers(lambda host: family_of(host) != relayed.family)
 
     def is_new_refusal(self, reason: str) -> bool:
         """Tell whether no peer was refused for this reason before, and remember it."""
@@ -99,3 +129,8 @@ class Allocation(msgspec.Struct):
     def _forget(self, bind: ChannelBind) -> None:
         del self.binds[bind.number]
         del self.binds_by_peer[bind.peer_address]
+
+
+def family_of(host: str) -> int:
+    """Return the family of a host in text."""
+    return IPV6 if ":" in host else IPV4

@@ -18,11 +18,15 @@ _NONCE_BYTES = 127
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """What is behind a username: the passwords to try, whom its use counts for, when it ends (core's clock)."""
+    """What is behind a username: the passwords to try, whom its use counts for, when it ends (core's clock).
+
+    `holder` names who fetched the credential, empty when nobody is known.
+    """
 
     passwords: tuple[str, ...]
     quota_key: bytes
     expires_at: float
+    holder: bytes = b""
 
     def __repr__(self) -> str:
         return f"Keys(passwords=<{len(self.passwords)}>, expires_at={self.expires_at})"
@@ -39,6 +43,7 @@ class Account(msgspec.Struct, frozen=True):
     key: bytes
     quota_key: bytes
     expires_at: float
+    holder: bytes = b""
 
     def __repr__(self) -> str:
         return f"Account(expires_at={self.expires_at})"
@@ -86,9 +91,9 @@ class Credentials:
         self._remember(account)
         return account
 
-    def forget(self, quota_key: bytes) -> None:
-        """Drop the remembered accounts of a quota key, since it was revoked."""
-        for username in [name for name, account in self._accounts.items() if account.quota_key == quota_key]:
+    def forget(self, is_doomed: Callable[[Account], bool]) -> None:
+        """Drop the remembered accounts that were revoked."""
+        for username in [name for name, account in self._accounts.items() if is_doomed(account)]:
             del self._accounts[username]
 
     def _read(self, message: stun.Message) -> tuple[str, str]:
@@ -110,7 +115,7 @@ class Credentials:
         for password in keys.passwords:
             key = stun.integrity_key(username, self._realm, password)
             if stun.has_integrity(message, key):
-                return Account(username, key, keys.quota_key, keys.expires_at)
+                return Account(username, key, keys.quota_key, keys.expires_at, keys.holder)
         raise CredentialError(401, "wrong-integrity")
 
     def _remember(self, account: Account) -> None:

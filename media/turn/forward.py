@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from media.turn import address, channel_data, stun
 from media.turn.address import SocketAddress
-from media.turn.allocation import Allocation, Client
+from media.turn.allocation import Allocation, Client, family_of
 from media.turn.effects import Buffer, Effect, PeerRefused, ToClient, ToPeer, TurnStats
 from media.turn.policy import PeerRules
 from media.turn.table import Table
@@ -80,29 +80,34 @@ class Forward:
             return self._drop("rate")
         self._stats.packets_to_clients += 1
         self._stats.bytes_to_clients += len(data)
+        allocation.usage.bytes_to_clients += len(data)
         listener, client_address = allocation.client
         return (ToClient(listener, client_address, head, tail),)
 
     def _to_peer(
         self, allocation: Allocation, peer_address: SocketAddress, data: Buffer, now: float
     ) -> Sequence[Effect]:
+        relayed = allocation.of_family(family_of(peer_address[0]))
+        if relayed is None:
+            return self._drop("no-permission")
         target = None
         if peer_address[0] in self._own_hosts:
             target = self._table.by_relayed_address.get(peer_address)
             if target is None and self._peers.own_port_refusal(peer_address[1]) is not None:
                 self._drop("own-port")
                 is_new = allocation.is_new_refusal("own-port")
-                return (PeerRefused(allocation.relay, "own-port"),) if is_new else NOTHING
+                return (PeerRefused(relayed.relay, "own-port"),) if is_new else NOTHING
         size = len(data)
         if not allocation.upward.take(size, now):
             return self._drop("rate")
         stats = self._stats
         stats.packets_to_peers += 1
         stats.bytes_to_peers += size
+        allocation.usage.bytes_to_peers += size
         if target is not None:
             # Relay to relay on this server: no socket, so it works behind a NAT that does not hairpin, too.
-            return self.from_peer(target.relay, data, allocation.relayed_address, now)
-        return (ToPeer(allocation.relay, peer_address, data),)
+            return self.from_peer(target, data, relayed.address, now)
+        return (ToPeer(relayed.relay, peer_address, data),)
 
     def _data_indication(self, peer_address: SocketAddress, data: Buffer) -> bytes:
         self._serial += 1

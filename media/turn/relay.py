@@ -22,7 +22,8 @@ from media.turn.interfaces import Interfaces, detect, read_interfaces
 from media.turn.listeners import Listeners, Ports, open_listeners
 from media.turn.placement import WILDCARDS, Placement, PlacementError, place
 from media.turn.policy import PeerRules
-from media.turn.server import Server, ServerRules
+from media.turn.rules import ServerRules
+from media.turn.server import Server
 from media.turn.udp import Inbox, Judge, Outbox, UdpSocket, open_socket
 
 log = logging.getLogger(__name__)
@@ -122,7 +123,7 @@ class Relay:
         async with asyncio.TaskGroup() as group:
             ticker = group.create_task(self._tick())
             await stopping.wait()
-            self._server.is_draining = True
+            self._server.drain(None)
             await self._drained()
             ticker.cancel()
 

@@ -8,9 +8,8 @@ from media.turn.allocation import Allocation
 from media.turn.channel_data import FIRST_NUMBER
 from media.turn.effects import TurnStats
 from media.turn.policy import PeerRules
+from media.turn.replies import Attributes
 from media.turn.table import Table
-
-Attributes = list[tuple[int, bytes]]
 
 
 class Bounds(msgspec.Struct, frozen=True, gc=False):
@@ -33,12 +32,15 @@ class Requests:
         self._stats = stats
 
     def refresh(self, allocation: Allocation, request: stun.Message, now: float) -> Attributes:
-        """Extend the allocation; a lifetime of 0 ends it: `expires_at` is then `now`."""
+        """Extend the allocation, or what it has of one family; a lifetime of 0 lets it end `now`."""
         family = fixed(request, stun.REQUESTED_ADDRESS_FAMILY, 4)
-        if family is not None and family[0] != allocation.family:
-            raise RequestError(443)
+        # RFC 8656, 8.1: without the attribute the request is for all that the allocation has
+        meant = [each for each in allocation.relayed if family is None or each.family == family[0]]
+        if not meant:
+            raise RequestError(443)  # RFC 8656, 8.2
         lifetime_s = requested_lifetime(request, self._bounds.max_lifetime_s)
-        allocation.expires_at = now + lifetime_s
+        for relayed in meant:
+            relayed.expires_at = now + lifetime_s
         return [(stun.LIFETIME, lifetime_s.to_bytes(4))]
 
     def create_permission(self, allocation: Allocation, request: stun.Message, now: float) -> Attributes:
@@ -74,8 +76,8 @@ class Requests:
         return []
 
     def _check(self, allocation: Allocation, ip: bytes) -> None:
-        # RFC 8656, 10.2 and 12.2: another family than the relayed address -> 443, a forbidden peer -> 403
-        if address.family(ip) != allocation.family:
+        # RFC 8656, 10.2 and 12.2: a family without a relayed address -> 443, a forbidden peer -> 403
+        if allocation.of_family(address.family(ip)) is None:
             raise RequestError(443)
         self._refuse(self.peers.refusal(ip))
 

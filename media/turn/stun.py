@@ -237,6 +237,16 @@ def parse_xor_address(value: bytes, transaction_id: bytes) -> tuple[bytes, int]:
     return ip, int.from_bytes(value[2:4]) ^ COOKIE >> 16
 
 
+def plain_address(ip: bytes, port: int) -> bytes:
+    """Write the value of ALTERNATE-SERVER, which is not masked (RFC 8489, 14.15)."""
+    return struct.pack("!xBH", 1 if len(ip) == 4 else 2, port) + ip
+
+
+def address_error_code(family: int, code: int, reason: str) -> bytes:
+    """Write the value of ADDRESS-ERROR-CODE (RFC 8656, 18.12)."""
+    return bytes((family, 0, code // 100, code % 100)) + reason.encode()
+
+
 def error_code(code: int, reason: str) -> bytes:
     """Write the value of ERROR-CODE; the code is 300-699 (RFC 8489, 14.8)."""
     return bytes((0, 0, code // 100, code % 100)) + reason.encode()

@@ -79,7 +79,10 @@ def test_transport_must_be_udp(attributes: list[tuple[int, bytes]], code: int) -
         (stun.REQUESTED_ADDRESS_FAMILY, V4 + b"x", 400),
         (stun.REQUESTED_ADDRESS_FAMILY, bytes(4), 440),
         (stun.REQUESTED_ADDRESS_FAMILY, bytes((3, 0, 0, 0)), 440),
-        (stun.ADDITIONAL_ADDRESS_FAMILY, V6, 0),
+        (stun.ADDITIONAL_ADDRESS_FAMILY, b"", 400),
+        (stun.ADDITIONAL_ADDRESS_FAMILY, V6 + b"x", 400),
+        (stun.ADDITIONAL_ADDRESS_FAMILY, V4, 400),
+        (stun.ADDITIONAL_ADDRESS_FAMILY, bytes((3, 0, 0, 0)), 400),
         (stun.CHANNEL_NUMBER, b"", 0),
         (stun.DATA, b"stray", 0),
         (stun.SOFTWARE, b"client", 0),
@@ -152,7 +155,10 @@ def test_token_of_another_quota_key_is_refused() -> None:
     assert code_of(thief.allocate([(stun.RESERVATION_TOKEN, token)])) == 508
 
 
-@pytest.mark.parametrize("other", [(stun.EVEN_PORT, b"\0"), (stun.REQUESTED_ADDRESS_FAMILY, V4)])
+@pytest.mark.parametrize(
+    "other",
+    [(stun.EVEN_PORT, b"\0"), (stun.REQUESTED_ADDRESS_FAMILY, V4), (stun.ADDITIONAL_ADDRESS_FAMILY, V6)],
+)
 def test_token_excludes_even_port_and_family(other: tuple[int, bytes]) -> None:
     assert code_of(Caller(World()).allocate([(stun.RESERVATION_TOKEN, bytes(8)), other])) == 400
 

@@ -2,9 +2,11 @@
 
 import pytest
 
-from media.turn.allocation import Allocation
+from media.turn.address import IPV4
+from media.turn.allocation import Allocation, Relayed
 from media.turn.credential import Account
 from media.turn.policy import Rate
+from media.turn.usage import Usage
 
 PEER = ("8.8.8.8", 5000)
 OTHER = ("8.8.8.8", 5001)
@@ -12,15 +14,12 @@ OTHER = ("8.8.8.8", 5001)
 
 def allocation(most_entries: int = 256) -> Allocation:
     return Allocation(
-        relay=1,
         client=(0, ("203.0.113.5", 40000)),
-        family=1,
-        port=50000,
-        relayed_address=("198.51.100.7", 50000),
+        relayed=(Relayed(1, IPV4, 50000, ("198.51.100.7", 50000), 600.0),),
         account=Account("user", b"key", b"", 1e9),
         transaction_id=bytes(12),
         reply=b"",
-        expires_at=600.0,
+        usage=Usage(),
         upward=Rate(0.0),
         downward=Rate(0.0),
         most_entries=most_entries,

@@ -71,7 +71,7 @@ def test_forgotten_quota_key_is_asked_for_again() -> None:
     credentials = Credentials(book.key_for, "realm", SECRET)
     for username in ("ann", "bob"):
         credentials.check(signed(credentials, username), CLIENT, 0.0, None)
-    credentials.forget(b"a")
+    credentials.forget(lambda account: account.quota_key == b"a")
     for username in ("ann", "bob"):
         credentials.check(signed(credentials, username), CLIENT, 0.0, None)
     assert book.asked == 3
@@ -81,7 +81,7 @@ def test_owner_needs_no_book_and_no_time_left() -> None:
     book = Book()
     credentials = Credentials(book.key_for, "realm", SECRET)
     owner = credentials.check(signed(credentials, "ann"), CLIENT, 99.0, None)
-    credentials.forget(b"a")
+    credentials.forget(lambda account: account.quota_key == b"a")
     late = signed(credentials, "ann", now=5000.0)
     assert credentials.check(late, CLIENT, 5000.0, owner) is owner
     assert book.asked == 1

@@ -115,11 +115,11 @@ def check_bounds(world: World) -> None:
     server = world.server
     assert len(world.relays) == world.stats.allocations == server.allocation_count <= SOURCES
     assert len(server._credentials._accounts) <= REMEMBERED_ACCOUNTS
-    for allocation in server._table.by_relay.values():
+    for allocation in server._table.by_client.values():
         assert len(allocation.permissions) <= allocation.most_entries
         assert len(allocation.binds) == len(allocation.binds_by_peer) <= allocation.most_entries
     assert len(world.stats.dropped) < 20
     world.pass_time(3601.0)
     assert world.relays == {}
-    assert server._ports.free_count == 100
-    assert server._desk._quotas._used == {}
+    assert server._lifecycle._ports.free_count == 100
+    assert server._lifecycle._desk._quotas._used == {}

@@ -158,8 +158,21 @@ def test_draining_server_refuses_allocations_and_refreshes_the_old_ones() -> Non
     world = World()
     caller, late = Caller(world), Caller(world, port=40001)
     caller.allocate()
-    world.server.is_draining = True
+    world.server.drain(None)
     assert code_of(late.allocate()) == 508
+    assert code_of(caller.refresh()) == 0
+
+
+def test_draining_server_names_an_alternate_of_the_client_family() -> None:
+    world = World()
+    caller, late, six = Caller(world), Caller(world, port=40001), Caller(world, host="2600::5")
+    caller.allocate()
+    world.server.drain((pack("198.51.100.9"), 3478))
+    reply = late.allocate()
+    assert code_of(reply) == 300
+    assert reply.first(stun.ALTERNATE_SERVER) == stun.plain_address(pack("198.51.100.9"), 3478)
+    assert stun.has_integrity(reply, late.key)
+    assert code_of(six.allocate()) == 508
     assert code_of(caller.refresh()) == 0
 
 

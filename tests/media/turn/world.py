@@ -9,7 +9,8 @@ from media.turn.address import IPV4, IPV6, SocketAddress, pack
 from media.turn.credential import Keys
 from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, ToPeer, TurnStats
 from media.turn.policy import PeerRules
-from media.turn.server import Server, ServerRules
+from media.turn.rules import ServerRules
+from media.turn.server import Server
 
 REALM = "example.org"
 PASSWORD = "secret"
@@ -48,15 +49,16 @@ class World:
         self.refusals: list[tuple[int, str]] = []
         self.relays: dict[int, OpenRelay] = {}
         self.taken_ports: set[int] = set()
+        self.taken: set[tuple[int, int]] = set()  # of one family
         self.holds_opening = False
         self.transactions = itertools.count(1)
 
     def key_for(self, username: str) -> Keys | None:
-        """Usernames are `NAME` or `NAME@QUOTA`; `nobody` is unknown."""
+        """Usernames are `NAME`, `NAME@QUOTA` or `NAME@QUOTA@HOLDER`; `nobody` is unknown."""
         if username == "nobody":
             return None
-        quota_key = username.partition("@")[2].encode()
-        return Keys(("old " + PASSWORD, PASSWORD), quota_key, self.credential_end)
+        _, quota_key, holder, *_ = f"{username}@@".encode().split(b"@")
+        return Keys(("old " + PASSWORD, PASSWORD), quota_key, self.credential_end, holder)
 
     def receive(self, datagram: bytes, source: SocketAddress, listener: int = 0) -> list[bytes]:
         """Hand a datagram of a client in; return what its own address got."""
@@ -90,9 +92,11 @@ class World:
                 if self.holds_opening:
                     self.relays[effect.relay] = effect
                     return
-                is_open = effect.port not in self.taken_ports
+                is_open = effect.port not in self.taken_ports and (effect.family, effect.port) not in self.taken
                 if is_open:
-                    assert effect.port not in {(relay.port) for relay in self.relays.values()}
+                    assert (effect.family, effect.port) not in {
+                        (each.family, each.port) for each in self.relays.values()
+                    }
                     self.relays[effect.relay] = effect
                 self.perform(self.server.relay_opened(effect.relay, is_open, self.now))
             case PeerRefused():
