@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from app.exits import Exit
 from app.listen import listen
 from app.loopback import is_loopback
-from app.processes import Child, ParentLink, since_start_ms
+from app.parent import ParentLink
+from app.processes import Child, since_start_ms
 from app.settings import BY_NAME, Loaded, Origin, Settings, SettingsError
 
 if TYPE_CHECKING:

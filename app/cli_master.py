@@ -8,7 +8,8 @@ import msgspec
 
 from app import logs
 from app.exits import CommandError, Exit
-from app.processes import Ending, ParentLink, Report, report_stats, run_for_parent
+from app.parent import ParentLink, report_stats, run_for_parent
+from app.processes import Ending, Report
 from app.settings import Loaded
 from app.wiring.master import MasterPart
 from app.wiring.orders import MasterOrder

@@ -10,7 +10,8 @@ import msgspec
 from app import logs
 from app.data_folder import load_or_create_turn_secret, open_data_folder
 from app.exits import Exit
-from app.processes import Ending, ParentLink, Report, report_stats, run_for_parent
+from app.parent import ParentLink, report_stats, run_for_parent
+from app.processes import Ending, Report
 from app.settings import Loaded
 from app.wiring import turn
 from app.wiring.orders import TurnOrder

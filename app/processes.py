@@ -1,29 +1,33 @@
-"""Parent and child processes over one inherited socketpair: secrets down, readiness and counters up.
+"""Parent and child processes over one inherited socketpair: secrets and news down, readiness and counters up. This is
+the parent's side; the child's is `app.parent`.
 
-The parent starts a child, hands it one JSON line, and ends it on its own end; a child that ends by itself ends the
-parent. A child whose parent is gone, even by SIGKILL, reads end-of-file and ends. Nothing is ever restarted silently.
+The parent starts a child, hands it one JSON line, later a line for each piece of news, and ends it on its own end; a
+child that ends by itself ends the parent. A child whose parent is gone, even by SIGKILL, reads end-of-file and ends.
+Nothing is ever restarted silently.
 """
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 
 import msgspec
 
-from app.exits import CommandError, Exit, cause
+from app.exits import CommandError, Exit
+
+log = logging.getLogger(__name__)
 
 READY_S = 30.0
 STOP_S = 1.0
 LINE_BYTES = 1 << 20
-_ORPHAN_GRACE_S = 1.0
+UNREAD_BYTES = 1 << 22  # what a child may leave unread of what it is told
 _GONE_S = 2.0
 
 
@@ -59,6 +63,7 @@ class Child:
 
     Make it early: it loads its code while the parent loads its own. Then `configure` it once and keep `run` in a
     TaskGroup until the end. `command` replaces the program, which then gets `--inherited-fd N` as its last words.
+    `stop_s` is how long it may take to end in order.
     """
 
     def __init__(self, name: str, command: Sequence[str] = ()) -> None:
@@ -77,7 +82,11 @@ class Child:
                 start_new_session=True,
             )
         self._ready: asyncio.Future[dict[str, object]] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._untold: list[bytes] = []
+        self.stop_s = STOP_S
         self._is_stopping = False
+        self._is_hurried = False
         self._heard_at = time.monotonic()
 
     @property
@@ -101,6 +110,22 @@ class Child:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # run() tells that the child is gone
             self._socket.sendall(_ENCODER.encode(order) + b"\n")
 
+    def tell(self, news: msgspec.Struct) -> None:
+        """Send one more line, which a child that is still starting takes once it works. Never blocks.
+
+        A child that leaves more than 4 MiB unread is ended: it would never hear what it has to heed.
+        """
+        line = _ENCODER.encode(news) + b"\n"
+        if self._writer is None:
+            self._untold.append(line)
+            unread = sum(map(len, self._untold))
+        else:
+            self._writer.write(line)
+            unread = self._writer.transport.get_write_buffer_size()
+        if unread > UNREAD_BYTES and self.is_alive:
+            log.error("a part does not read what it is told", extra={"part": self.name})
+            self._process.kill()
+
     async def ready(self) -> dict[str, object]:
         """Wait until the child works and return what it said of itself.
 
@@ -114,7 +139,7 @@ class Child:
             raise PartEndedError(f"{self.name} was not ready in {READY_S:.0f} s") from None
 
     async def run(self) -> None:
-        """Follow the child until it ends; when cancelled, end it: SIGTERM, then SIGKILL after a second.
+        """Follow the child until it ends; when cancelled, end it: SIGTERM, then SIGKILL after `stop_s`.
 
         Raises: CommandError when it said why it cannot work, PartEndedError when it just ended; so does `ready` then.
         """
@@ -130,13 +155,19 @@ class Child:
         try:
             self._socket.setblocking(False)
             reader, writer = await asyncio.open_unix_connection(sock=self._socket, limit=LINE_BYTES)
+            self._writer = writer
+            writer.writelines(self._untold)
+            self._untold.clear()
             try:
                 await self._follow(reader)
                 await self._is_gone(STOP_S)
             finally:
+                await self.stop()  # before the end of the line, at which a child leaves at once
                 writer.close()
         finally:
             await self.stop()
+        if self._is_hurried:
+            return
         how = _end_in_words(self._process.returncode)
         raise PartEndedError(f"{self.name} ended by itself ({how}); the log above may say why; start again")
 
@@ -165,9 +196,15 @@ class Child:
         if self.is_alive and not self._is_stopping:
             self._is_stopping = True
             self._process.terminate()
-        if not await self._is_gone(STOP_S):
+        if not await self._is_gone(self.stop_s):
             self._process.kill()
             await self._is_gone(_GONE_S)
+
+    def hurry(self) -> None:
+        """End the child at once, whatever it still does."""
+        self._is_hurried = True
+        if self.is_alive:
+            self._process.kill()
 
     async def _is_gone(self, limit_s: float) -> bool:
         deadline = time.monotonic() + limit_s
@@ -201,55 +238,20 @@ def _end_in_words(code: int | None) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-class ParentLink:
-    """The child's end of the socketpair: configuration in, reports out, end-of-file when the parent is gone."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._socket = socket.socket(fileno=descriptor)
-        self._lines = self._socket.makefile("rb")
-        self._is_ending = threading.Event()
-
-    def configuration(self) -> bytes:
-        """Wait for the parent's line; leaves with exit code 0 when the parent is gone."""
-        line = self._lines.readline(LINE_BYTES)
-        if not line.endswith(b"\n"):
-            raise SystemExit(0)
-        return line
-
-    def close(self) -> None:
-        """Close this end."""
-        self._lines.close()
-        self._socket.close()
-
-    def report(self, report: Report) -> None:
-        """Send one line; a parent that does not read loses it."""
-        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            self._socket.send(_ENCODER.encode(report) + b"\n", socket.MSG_DONTWAIT)
-
-    def watch(self, stop: Callable[[], None]) -> None:
-        """Call `stop` on the running loop when the parent is gone; leave hard when that takes over a second."""
-        loop = asyncio.get_running_loop()
-
-        def wait_for_end() -> None:
-            while self._lines.readline(LINE_BYTES):
-                pass
-            with contextlib.suppress(RuntimeError):  # the loop is closed: we are ending anyway
-                loop.call_soon_threadsafe(stop)
-            time.sleep(_ORPHAN_GRACE_S)
-            os._exit(0)
-
-        threading.Thread(target=wait_for_end, name="parent-watch", daemon=True).start()
-
-
 class Ending:
-    """When and why everything ends: by a signal, or by a part that ended; then `reason` holds its error."""
+    """When and why everything ends: by a signal, or by a part that ended; then `reason` holds its error.
+
+    Functions in `on_hurry` are called at a SIGINT that comes while it ends: somebody does not want to wait.
+    """
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
         self.reason: CommandError | None = None
+        self.on_hurry: list[Callable[[], object]] = []
 
     async def follow(self, child: Child) -> None:
         """Run a child; its end is the end of everything."""
+        self.on_hurry.append(child.hurry)
         try:
             await child.run()
         except CommandError as error:
@@ -274,8 +276,8 @@ class Ending:
     async def by_signal(self) -> AsyncIterator[None]:
         """End on SIGINT and SIGTERM while the block runs; after it, raise the reason if there is one."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.event.set)
+        loop.add_signal_handler(signal.SIGINT, self._interrupted)
+        loop.add_signal_handler(signal.SIGTERM, self.event.set)  # may come twice: to a whole group, and from the parent
         try:
             yield
         finally:
@@ -284,12 +286,11 @@ class Ending:
         if self.reason is not None:
             raise self.reason
 
-
-async def report_stats(link: ParentLink, read: Callable[[], dict[str, float]], every_s: float = 1.0) -> None:
-    """Send the counters of this child once a second, for ever."""
-    while True:
-        link.report(Report(stats=read()))
-        await asyncio.sleep(every_s)
+    def _interrupted(self) -> None:
+        if self.event.is_set():
+            for hurry in self.on_hurry:
+                hurry()
+        self.event.set()
 
 
 def flatten(stats: msgspec.Struct, prefix: str = "") -> dict[str, float]:
@@ -305,26 +306,3 @@ def _walk(value: object, name: str, flat: dict[str, float]) -> None:
             _walk(inner, f"{name}.{key}" if name else str(key), flat)
     elif isinstance(value, int | float):
         flat[name] = float(value)
-
-
-Work = Callable[[asyncio.Event], Coroutine[object, object, None]]
-
-
-def run_for_parent(link: ParentLink, work: Work) -> Exit:
-    """Run a child's work until its parent, SIGTERM or itself ends it; a reason to fail goes to the parent."""
-
-    async def watched() -> None:
-        ending = Ending()
-        link.watch(ending.event.set)
-        async with ending.by_signal():
-            await work(ending.event)
-
-    try:
-        asyncio.run(watched())
-    except (CommandError, ExceptionGroup) as error:
-        reason = cause(error)
-        if not isinstance(reason, CommandError):
-            raise
-        link.report(Report(refused=Refusal(str(reason), reason.code)))
-        return reason.code
-    return Exit.OK

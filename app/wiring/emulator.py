@@ -11,7 +11,8 @@ import msgspec
 
 from app.api.emulator import EmulatorApi, EmulatorRoutes
 from app.api.faults import Faults
-from app.processes import Child, Ending, ParentLink
+from app.parent import ParentLink
+from app.processes import Child, Ending
 from app.server import Receive, Scope, Send
 from app.serving import HttpServer
 from app.settings import Settings

@@ -1,10 +1,6 @@
 import asyncio
 import os
-import select
 import signal
-import socket
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -12,30 +8,14 @@ import msgspec
 import pytest
 
 from app.exits import CommandError, Exit
-from app.processes import Child, Ending, ParentLink, PartEndedError, Report, flatten, since_start_ms
-
-ROOT = Path(__file__).parent.parent.parent
+from app.processes import Child, Ending, PartEndedError, flatten, since_start_ms
+from tests.app.children import script
 
 
 class Order(msgspec.Struct):
     """What these tests send to their children."""
 
     do: str
-
-
-def script(tmp_path: Path, body: str) -> tuple[str, ...]:
-    """Return the command of a child that speaks the protocol of the socketpair."""
-    path = tmp_path / "child.py"
-    head = """
-        import json, os, signal, socket, sys, time
-        sys.path.insert(0, ROOT)
-        link = socket.socket(fileno=int(sys.argv[-1]))
-        lines = link.makefile("rb")
-        order = json.loads(lines.readline())
-        def say(**report): link.sendall(json.dumps(report).encode() + b"\\n")
-    """
-    path.write_text(f"ROOT = {str(ROOT)!r}\n" + textwrap.dedent(head) + textwrap.dedent(body))
-    return (sys.executable, str(path))
 
 
 async def test_a_child_gets_its_order_and_says_that_it_is_ready(tmp_path: Path) -> None:
@@ -177,58 +157,52 @@ async def test_a_parent_that_fails_before_its_loop_leaves_no_child(tmp_path: Pat
     assert not child.is_alive
 
 
-def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    body = """
-        from app.processes import ParentLink, Report, run_for_parent
-        lines.close()
-        parent = ParentLink(link.detach())
-        async def work(stopping):
-            parent.report(Report(ready={}))
-            await stopping.wait()
-        sys.exit(run_for_parent(parent, work))
+async def test_news_arrive_in_order_also_those_that_came_before_the_child_runs(tmp_path: Path) -> None:
+    body = "say(ready={'got': [json.loads(lines.readline())['do'] for _ in range(3)]}); time.sleep(30)"
+    child = Child("part", script(tmp_path, body))
+    child.tell(Order("first"))
+    async with asyncio.TaskGroup() as group:
+        child.configure(Order("listen"))
+        child.tell(Order("second"))
+        running = group.create_task(child.run())
+        await asyncio.sleep(0)
+        child.tell(Order("third"))
+        assert await child.ready() == {"got": ["first", "second", "third"]}
+        running.cancel()
+
+
+@pytest.mark.slow
+async def test_a_child_that_reads_no_news_is_ended(tmp_path: Path) -> None:
+    child, ending = Child("relay", script(tmp_path, "say(ready={}); time.sleep(60)")), Ending()
+    child.configure(Order("sleep"))
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(ending.follow(child))
+        await child.ready()
+        for _ in range(6):
+            child.tell(Order("x" * 1_000_000))
+        await ending.event.wait()
+    assert str(ending.reason).startswith("relay ended by itself (signal SIGKILL)")
+
+
+async def test_a_child_may_take_its_time_unless_somebody_is_in_a_hurry(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    body = f"""
+        signal.signal(signal.SIGTERM, lambda *_: open({str(told)!r}, "w").write("draining"))
+        say(ready={{}})
+        while True: time.sleep(1)
     """
-    command = script(tmp_path, textwrap.dedent(body))
-    parent = f"""
-        import asyncio, sys
-        sys.path.insert(0, {str(ROOT)!r})
-        from app.processes import Child
-        import msgspec
-        class Order(msgspec.Struct):
-            do: str = "wait"
-        async def main():
-            child = Child("part", {command!r})
-            async with asyncio.TaskGroup() as group:
-                group.create_task(child.run())
-                child.configure(Order())
-                await child.ready()
-                print(child.pid, flush=True)
-        asyncio.run(main())
-    """
-    program = [sys.executable, "-c", textwrap.dedent(parent)]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        descriptor = os.pidfd_open(int(process.stdout.readline()))
-        process.kill()
-    readable, _, _ = select.select([descriptor], [], [], 5)  # a pidfd is readable once its process has ended
-    os.close(descriptor)
-    assert readable, "the child outlives its parent"
-
-
-def test_a_child_whose_parent_is_gone_before_its_order_leaves_at_once() -> None:
-    ours, theirs = socket.socketpair()
-    ours.close()
-    link = ParentLink(theirs.detach())
-    with pytest.raises(SystemExit) as caught:
-        link.configuration()
-    link.close()
-    assert caught.value.code == 0
-
-
-def test_a_report_that_nobody_reads_is_lost_and_does_not_block() -> None:
-    ours, theirs = socket.socketpair()
-    link = ParentLink(theirs.detach())
-    for _ in range(10_000):
-        link.report(Report(stats={"allocations": 1.0}))
-    ours.close()
-    link.report(Report(stats={"allocations": 1.0}))
-    link.close()
+    child, ending = Child("relay", script(tmp_path, textwrap.dedent(body))), Ending()
+    child.stop_s = 60.0
+    child.configure(Order("stay"))
+    async with asyncio.timeout(15), ending.by_signal(), asyncio.TaskGroup() as group:
+        running = group.create_task(ending.follow(child))
+        await child.ready()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await ending.event.wait()
+        running.cancel()
+        assert await asyncio.to_thread(told.read_text) == "draining"
+        assert child.is_alive
+        os.kill(os.getpid(), signal.SIGINT)
+    assert not child.is_alive
+    assert ending.reason is None

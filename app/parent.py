@@ -1,0 +1,98 @@
+"""What a child knows of its parent: the inherited socketpair, over which it is configured, told news, and reports."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+
+import msgspec
+
+from app.exits import CommandError, Exit, cause
+from app.processes import LINE_BYTES, Ending, Refusal, Report
+
+_ORPHAN_GRACE_S = 1.0
+_ENCODER = msgspec.json.Encoder()
+
+Take = Callable[[bytes], None]
+"""Takes a line of the parent."""
+
+
+class ParentLink:
+    """The child's end of the socketpair: configuration in, reports out, end-of-file when the parent is gone."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._lines = self._socket.makefile("rb")
+        self._is_ending = threading.Event()
+
+    def configuration(self) -> bytes:
+        """Wait for the parent's line; leaves with exit code 0 when the parent is gone."""
+        line = self._lines.readline(LINE_BYTES)
+        if not line.endswith(b"\n"):
+            raise SystemExit(0)
+        return line
+
+    def close(self) -> None:
+        """Close this end."""
+        self._lines.close()
+        self._socket.close()
+
+    def report(self, report: Report) -> None:
+        """Send one line; a parent that does not read loses it."""
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            self._socket.send(_ENCODER.encode(report) + b"\n", socket.MSG_DONTWAIT)
+
+    def watch(self, stop: Callable[[], None], take: Take | None = None) -> None:
+        """Call `stop` on the running loop when the parent is gone; leave hard when that takes over a second.
+
+        `take` gets each line that the parent sends before, there too.
+        """
+        loop = asyncio.get_running_loop()
+
+        def wait_for_end() -> None:
+            while (line := self._lines.readline(LINE_BYTES)).endswith(b"\n"):
+                if take is not None:
+                    with contextlib.suppress(RuntimeError):
+                        loop.call_soon_threadsafe(take, line)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: we are ending anyway
+                loop.call_soon_threadsafe(stop)
+            time.sleep(_ORPHAN_GRACE_S)
+            os._exit(0)
+
+        threading.Thread(target=wait_for_end, name="parent-watch", daemon=True).start()
+
+
+async def report_stats(link: ParentLink, read: Callable[[], dict[str, float]], every_s: float = 1.0) -> None:
+    """Send the counters of this child once a second, for ever."""
+    while True:
+        link.report(Report(stats=read()))
+        await asyncio.sleep(every_s)
+
+
+Work = Callable[[asyncio.Event], Coroutine[object, object, None]]
+
+
+def run_for_parent(link: ParentLink, work: Work, take: Take | None = None) -> Exit:
+    """Run a child's work until its parent, SIGTERM or itself ends it; a reason to fail goes to the parent.
+
+    `take` gets what the parent tells after the configuration.
+    """
+
+    async def watched() -> None:
+        ending = Ending()
+        link.watch(ending.event.set, take)
+        async with ending.by_signal():
+            await work(ending.event)
+
+    try:
+        asyncio.run(watched())
+    except (CommandError, ExceptionGroup) as error:
+        reason = cause(error)
+        if not isinstance(reason, CommandError):
+            raise
+        link.report(Report(refused=Refusal(str(reason), reason.code)))
+        return reason.code
+    return Exit.OK
