@@ -23,15 +23,15 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         link = ParentLink(arguments.inherited_fd)
         order = msgspec.json.decode(link.configuration(), type=TurnOrder)
         logs.configure(order.settings.log_level, order.settings.log_format)
-        return run_for_parent(link, lambda stopping: _for_parent(order, link, stopping))
+        server = turn.TurnServer(order)
+        return run_for_parent(link, lambda stopping: _for_parent(server, link, stopping), server.take)
     logs.configure(loaded.settings.log_level, loaded.settings.log_format)
     secret = load_or_create_turn_secret(open_data_folder(loaded.settings))
     asyncio.run(_alone(TurnOrder(loaded.settings, (secret.decode(),)), is_json=arguments.json))
     return Exit.OK
 
 
-async def _for_parent(order: TurnOrder, link: ParentLink, stopping: asyncio.Event) -> None:
-    server = turn.TurnServer(order)
+async def _for_parent(server: turn.TurnServer, link: ParentLink, stopping: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as group:
         reporting = group.create_task(report_stats(link, server.counters))
         await server.run(_announce(server, link), stopping)

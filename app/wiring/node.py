@@ -27,7 +27,9 @@ from app.serving import HttpServer
 from app.settings import Settings, SettingsError
 from app.tls import TlsListener
 from app.wiring.access import AccessKeys, AccessOrder
+from app.wiring.orders import Revoked
 from app.ws.channel import ChannelSockets, SocketSettings
+from channels import ice
 from channels.auth.signature import SignatureVerifier
 from channels.auth.ticket import Tickets
 from channels.auth.token import TokenKey, TokenVerifier
@@ -35,6 +37,7 @@ from channels.control import ControlPlane, ControlSettings
 from channels.embedded.bus import EmbeddedBus
 from channels.embedded.presence import EmbeddedPresence
 from channels.embedded.store import SqliteStore
+from channels.names import ChannelArn
 from channels.quotas import Quotas
 from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
@@ -42,6 +45,7 @@ from channels.signaling.limits import Limits
 from channels.store import StoreUnavailableError
 
 TURN_SILENCE_S = 5.0
+_TAGS_A_LINE = 10_000
 STATIC = Path(__file__).parent.parent / "static"
 
 
@@ -160,7 +164,7 @@ class Node:
             node=name,
             now=self._twists.now,
         )
-        self.control.on_deleted.append(self.hub.close_channel)
+        self.control.on_deleted += (self.hub.close_channel, self._revoke_channel)
         self.control.on_updated.append(self.hub.update_channel)
         self.application = self._build(order)
 
@@ -188,10 +192,10 @@ class Node:
         tickets = Tickets()
         authenticator = self._authenticator(order, tickets)
         endpoints = _endpoints(self._settings)
-        ice = IceSettings(uris=lambda: (self.turn_uri,) if self.turn_uri else (), secret=order.turn_secret)
+        relays = IceSettings(uris=lambda: (self.turn_uri,) if self.turn_uri else (), secret=order.turn_secret)
         apis = (
             ChannelsApi(self.control, endpoints),
-            IceApi(self.control, ice, time.time),
+            IceApi(self.control, relays, time.time),
             AlexaApi(self.control, Asks(self.hub)),
             StorageApi(self.control),
             TicketsApi(self.control, self.hub, tickets),
@@ -242,7 +246,16 @@ class Node:
         """Do what a node does by itself, beside answering; until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.hub.run())
-            group.create_task(self.access.watch(self.hub.close_credentials))
+            group.create_task(self.access.watch(self._revoke_credentials))
+
+    def _revoke_channel(self, arn: ChannelArn) -> None:
+        self._turn.tell(Revoked(channels=(ice.channel_digest(arn).hex(),)))
+
+    def _revoke_credentials(self, ids: frozenset[str]) -> None:
+        self.hub.close_credentials(ids)
+        tags = [ice.holder_tag(each).hex() for each in sorted(ids)]
+        for start in range(0, len(tags), _TAGS_A_LINE):
+            self._turn.tell(Revoked(holders=tuple(tags[start : start + _TAGS_A_LINE])))
 
     @contextlib.asynccontextmanager
     async def running(self, listeners: Listeners, ending: Ending, master: Child | None = None) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""What a parent tells its children: one JSON line each, with settings and secrets. Light to import."""
+"""What a parent tells its children: one JSON line each, with settings and secrets, and news. Light to import."""
 
 import msgspec
 
@@ -14,6 +14,15 @@ class TurnOrder(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"TurnOrder({self.settings!r}, {len(self.secrets)} secrets, may_move={self.may_move})"
+
+
+class Revoked(msgspec.Struct, frozen=True, omit_defaults=True):
+    """News for the TURN process: what is no longer good, in hexadecimal. `channels` are digests of deleted channels,
+    `holders` tags of revoked credentials.
+    """
+
+    channels: tuple[str, ...] = ()
+    holders: tuple[str, ...] = ()
 
 
 class MasterOrder(msgspec.Struct, frozen=True):

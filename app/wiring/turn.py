@@ -10,11 +10,13 @@ import msgspec
 from app.listen import BIND_ERRORS, refuse_port
 from app.processes import flatten
 from app.settings import Settings, SettingsError
-from app.wiring.orders import TurnOrder
+from app.wiring.orders import Revoked, TurnOrder
 from channels import ice
 from media.turn.credential import Keys
 from media.turn.placement import PlacementError
 from media.turn.relay import Relay, RelayAddress, RelaySettings
+
+_REVOKED = msgspec.json.Decoder(Revoked)
 
 
 def relay_settings(settings: Settings) -> RelaySettings:
@@ -42,6 +44,7 @@ class TurnServer:
         self._order = order
         self._secrets = tuple(secret.encode() for secret in order.secrets)
         self._relay = Relay(relay_settings(order.settings), self._key_for)
+        self._revoked: list[Revoked] | None = []  # what came before the relay could take it
         self.moved = ""  # a sentence, when the port was taken
 
     def _key_for(self, username: str) -> Keys | None:
@@ -55,6 +58,18 @@ class TurnServer:
     def counters(self) -> dict[str, float]:
         """Return the plain counters by name."""
         return flatten(self._relay.stats)
+
+    def take(self, line: bytes) -> None:
+        """Take a line of the parent: end what was revoked, at once or as soon as there is a relay."""
+        revoked = _REVOKED.decode(line)
+        if self._revoked is None:
+            self._revoke(revoked)
+        else:
+            self._revoked.append(revoked)
+
+    def _revoke(self, revoked: Revoked) -> None:
+        for channel in revoked.channels:
+            self._relay.revoke(bytes.fromhex(channel))
 
     async def run(self, on_ready: Callable[[str], None], stopping: asyncio.Event) -> None:
         """Relay until `stopping`; `on_ready` gets the `turn:` URI.
@@ -80,6 +95,9 @@ class TurnServer:
         def ready(address: RelayAddress) -> None:
             if settings.turn_port != self._order.settings.turn_port:
                 self.moved = f"TURN_PORT: {self._order.settings.turn_port} is taken, using {address.port}"
+            waiting, self._revoked = self._revoked or [], None
+            for revoked in waiting:
+                self._revoke(revoked)
             on_ready(turn_uri(settings, address.host, address.port))
 
         await self._relay.run(ready, stopping)

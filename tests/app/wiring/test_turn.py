@@ -3,13 +3,17 @@ import secrets
 import socket
 import time
 
+import msgspec
 import pytest
 
 from app.settings import Settings, SettingsError
-from app.wiring.orders import TurnOrder
+from app.wiring.orders import Revoked, TurnOrder
 from app.wiring.turn import TurnServer, relay_settings, turn_uri
 from channels import ice
 from channels.names import ChannelArn
+from media.turn import stun
+from tests.media.turn.loopback import Client
+from tests.media.turn.world import code_of
 
 ARN = ChannelArn("aws", "us-west-2", "000000000000", "demo", 1)
 
@@ -73,3 +77,19 @@ async def test_counters_are_flat() -> None:
     counters = TurnServer(TurnOrder(Settings(turn_port=0), ("s" * 64,))).counters()
     assert counters["allocations"] == 0
     assert all(isinstance(value, float) for value in counters.values())
+
+
+async def test_a_revocation_that_comes_before_the_relay_is_kept() -> None:
+    secret = "s" * 64
+    server, stopping = TurnServer(TurnOrder(Settings(turn_port=0), (secret,))), asyncio.Event()
+    server.take(msgspec.json.encode(Revoked(channels=(ice.channel_digest(ARN).hex(),))))
+    uris: asyncio.Queue[str] = asyncio.Queue(1)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(server.run(uris.put_nowait, stopping))
+        port = int((await uris.get()).split(":")[2].partition("?")[0])
+        for arn, code in ((ARN, 401), (msgspec.structs.replace(ARN, created_ms=2), 0)):
+            username, password = ice.mint(secret.encode(), arn, None, time.time())
+            with Client(("127.0.0.1", port), username=username) as client:
+                client.key = stun.integrity_key(username, "heliograph", password)
+                assert code_of(await client.allocate()) == code
+        stopping.set()

@@ -1,0 +1,103 @@
+"""A real service: what is deleted or revoked loses its relays within a second, and everybody else keeps theirs."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from channels.access import Access
+from channels.auth.sigv4 import Credentials
+from channels.service import ServiceClient
+from media.turn import stun
+from tests.media.turn.loopback import Client
+from tests.media.turn.world import code_of
+from tests.running import FREE_PORTS, heliograph, running
+
+pytestmark = pytest.mark.slow
+LIMIT_S = 1.0
+
+
+class Relayed(Client):
+    """A client with an allocation, by a credential of GetIceServerConfig."""
+
+    def __init__(self, server: dict[str, Any]) -> None:
+        host, port = server["Uris"][0].removeprefix("turn:").partition("?")[0].split(":")
+        super().__init__((host, int(port)), username=server["Username"])
+        self.key = stun.integrity_key(server["Username"], "heliograph", server["Password"])
+        self.relayed = ("", 0)
+
+    async def open(self) -> "Relayed":
+        self.relayed = await self.allocated()
+        return self
+
+    async def is_alive(self) -> bool:
+        """Whether the relay socket is there, and the allocation can be refreshed."""
+        code = code_of(await self.request(stun.REFRESH, []))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            try:
+                other.bind(self.relayed)
+            except OSError:
+                assert code == 0
+                return True
+        assert code in (401, 437)
+        return False
+
+    async def ends_within(self, limit_s: float) -> float:
+        started = time.monotonic()
+        async with asyncio.timeout(limit_s):
+            while await self.is_alive():
+                pass
+        return time.monotonic() - started
+
+
+class Service:
+    """A running `heliograph serve`, its command line and its API."""
+
+    def __init__(self, home: Path, ready: dict[str, Any], stack: contextlib.ExitStack) -> None:
+        self._home = home
+        self._stack = stack
+        self._http = ready["http"]
+        self.admin = Access(str(self.command("token", "--role", "admin")["token"]))
+
+    def command(self, *words: str) -> dict[str, Any]:
+        done = heliograph(*words, "--json", home=self._home)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def session(self, key_id: str) -> Access:
+        made = self.command("key", "session", "--key", key_id)["credentials"]
+        return Access("", Credentials(made["accessKeyId"], made["secretAccessKey"], made["sessionToken"]))
+
+    async def call(self, path: str, body: dict[str, object], access: Access) -> dict[str, Any]:
+        return await ServiceClient(self._http, access).call(path, body)
+
+    async def create(self, name: str) -> str:
+        return str((await self.call("/createSignalingChannel", {"ChannelName": name}, self.admin))["ChannelARN"])
+
+    async def relay(self, arn: str, access: Access) -> Relayed:
+        answer = await self.call("/v1/get-ice-server-config", {"ChannelARN": arn}, access)
+        return await self._stack.enter_context(Relayed(answer["IceServerList"][0])).open()
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    with running("serve", *FREE_PORTS, home=tmp_path) as ready, contextlib.ExitStack() as stack:
+        yield Service(tmp_path, ready, stack)
+
+
+async def test_deleting_a_channel_ends_its_relays_and_no_others(service: Service) -> None:
+    doomed, kept = await service.create("doomed"), await service.create("kept")
+    first, second = await service.relay(doomed, service.admin), await service.relay(doomed, service.admin)
+    other = await service.relay(kept, service.admin)
+    await service.call("/deleteSignalingChannel", {"ChannelARN": doomed}, service.admin)
+    for client in (first, second):
+        assert await client.ends_within(LIMIT_S) < LIMIT_S
+        assert code_of(await client.allocate()) == 401
+    assert await other.is_alive()
