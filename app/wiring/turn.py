@@ -53,7 +53,7 @@ class TurnServer:
             return None
         # credentials carry wall time, the relay's core lives in monotonic time
         expires_at = keys.expires_at - time.time() + time.monotonic()
-        return Keys(passwords=keys.passwords, quota_key=keys.channel, expires_at=expires_at)
+        return Keys(passwords=keys.passwords, quota_key=keys.channel, expires_at=expires_at, holders=keys.holders)
 
     def counters(self) -> dict[str, float]:
         """Return the plain counters by name."""
@@ -70,6 +70,8 @@ class TurnServer:
     def _revoke(self, revoked: Revoked) -> None:
         for channel in revoked.channels:
             self._relay.revoke(bytes.fromhex(channel))
+        for holder in revoked.holders:
+            self._relay.revoke_holder(bytes.fromhex(holder))
 
     async def run(self, on_ready: Callable[[str], None], stopping: asyncio.Event) -> None:
         """Relay until `stopping`; `on_ready` gets the `turn:` URI.

@@ -20,13 +20,13 @@ _NONCE_BYTES = 127
 class Keys(msgspec.Struct, frozen=True):
     """What is behind a username: the passwords to try, whom its use counts for, when it ends (core's clock).
 
-    `holder` names who fetched the credential, empty when nobody is known.
+    `holders` name everything whose revocation ends the credential: what it was fetched with, and what that came from.
     """
 
     passwords: tuple[str, ...]
     quota_key: bytes
     expires_at: float
-    holder: bytes = b""
+    holders: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:
         return f"Keys(passwords=<{len(self.passwords)}>, expires_at={self.expires_at})"
@@ -43,7 +43,7 @@ class Account(msgspec.Struct, frozen=True):
     key: bytes
     quota_key: bytes
     expires_at: float
-    holder: bytes = b""
+    holders: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:
         return f"Account(expires_at={self.expires_at})"
@@ -115,7 +115,7 @@ class Credentials:
         for password in keys.passwords:
             key = stun.integrity_key(username, self._realm, password)
             if stun.has_integrity(message, key):
-                return Account(username, key, keys.quota_key, keys.expires_at, keys.holder)
+                return Account(username, key, keys.quota_key, keys.expires_at, keys.holders)
         raise CredentialError(401, "wrong-integrity")
 
     def _remember(self, account: Account) -> None:

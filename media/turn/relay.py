@@ -119,6 +119,11 @@ class Relay:
         self._perform(self._server.revoke(quota_key))
         self.flush()
 
+    def revoke_holder(self, holder: bytes) -> None:
+        """End all allocations by credentials of a holder now and accept none of them any more."""
+        self._perform(self._server.revoke_holder(holder))
+        self.flush()
+
     async def _serve(self, stopping: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             ticker = group.create_task(self._tick())

@@ -18,12 +18,12 @@ class Revocations:
         _remember(self._keys, quota_key)
 
     def revoke_holder(self, holder: bytes) -> None:
-        """Remember that nothing that this holder fetched counts any more."""
+        """Remember that nothing that this holder fetched, or what came from it, counts any more."""
         _remember(self._holders, holder)
 
     def is_revoked(self, account: Account) -> bool:
         """Tell whether the credential of this account was revoked."""
-        return account.quota_key in self._keys or account.holder in self._holders
+        return account.quota_key in self._keys or not self._holders.keys().isdisjoint(account.holders)
 
 
 def _remember(known: dict[bytes, None], entry: bytes) -> None:

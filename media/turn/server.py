@@ -103,14 +103,9 @@ class Server:
         return self._end_accounts(lambda account: account.quota_key == quota_key)
 
     def revoke_holder(self, holder: bytes) -> Sequence[Effect]:
-        """End all allocations by credentials that this holder fetched, and accept none of them any more.
-
-        Raises: ValueError for the empty holder, which stands for everybody who is not known.
-        """
-        if not holder:
-            raise ValueError("no holder to revoke")
+        """End all allocations by credentials that this holder fetched, and accept none of them any more."""
         self._revocations.revoke_holder(holder)
-        return self._end_accounts(lambda account: account.holder == holder)
+        return self._end_accounts(lambda account: holder in account.holders)
 
     def _end_accounts(self, is_doomed: Callable[[Account], bool]) -> Sequence[Effect]:
         self._credentials.forget(is_doomed)

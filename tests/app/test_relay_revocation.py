@@ -56,6 +56,10 @@ class Relayed(Client):
         return time.monotonic() - started
 
 
+def signing(key: dict[str, Any]) -> Access:
+    return Access("", Credentials(key["access_key_id"], key["secret_access_key"]))
+
+
 class Service:
     """A running `heliograph serve`, its command line and its API."""
 
@@ -101,3 +105,31 @@ async def test_deleting_a_channel_ends_its_relays_and_no_others(service: Service
         assert await client.ends_within(LIMIT_S) < LIMIT_S
         assert code_of(await client.allocate()) == 401
     assert await other.is_alive()
+
+
+async def test_revoking_a_key_ends_what_it_and_its_sessions_fetched(service: Service) -> None:
+    arn = await service.create("door")
+    key, other_key = service.command("key", "create"), service.command("key", "create")
+    session = service.session(key["access_key_id"])
+    by_key, by_session = await service.relay(arn, signing(key)), await service.relay(arn, session)
+    by_other, by_token = await service.relay(arn, signing(other_key)), await service.relay(arn, service.admin)
+    service.command("key", "revoke", key["access_key_id"])
+    for client in (by_key, by_session):
+        assert await client.ends_within(LIMIT_S) < LIMIT_S
+        assert code_of(await client.allocate()) == 401
+    for client in (by_other, by_token):
+        assert await client.is_alive()
+
+
+async def test_revoking_a_session_or_a_token_ends_what_that_alone_fetched(service: Service) -> None:
+    arn = await service.create("door")
+    key = service.command("key", "create")
+    session, token = service.session(key["access_key_id"]), str(service.command("token", "--role", "viewer")["token"])
+    by_key, by_session = await service.relay(arn, signing(key)), await service.relay(arn, session)
+    by_token, by_admin = await service.relay(arn, Access(token)), await service.relay(arn, service.admin)
+    assert session.credentials is not None
+    for words, client in ((session.credentials.access_key_id, by_session), (token, by_token)):
+        service.command("key", "revoke", words)
+        assert await client.ends_within(LIMIT_S) < LIMIT_S
+    for client in (by_key, by_admin):
+        assert await client.is_alive()

@@ -7,8 +7,8 @@ from media.turn.credential import Account
 from media.turn.revocations import Revocations
 
 
-def account(quota_key: bytes = b"red", holder: bytes = b"") -> Account:
-    return Account("user", b"key", quota_key, 1e9, holder)
+def account(quota_key: bytes = b"red", *holders: bytes) -> Account:
+    return Account("user", b"key", quota_key, 1e9, holders)
 
 
 def test_key_and_holder_are_revoked_apart() -> None:
@@ -16,7 +16,7 @@ def test_key_and_holder_are_revoked_apart() -> None:
     subject.revoke(b"red")
     subject.revoke_holder(b"red-holder")
     assert subject.is_revoked(account())
-    assert subject.is_revoked(account(b"blue", b"red-holder"))
+    assert subject.is_revoked(account(b"blue", b"session", b"red-holder"))
     assert not subject.is_revoked(account(b"blue"))
     assert not subject.is_revoked(account(b"red-holder", b"red"))
 

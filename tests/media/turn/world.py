@@ -54,11 +54,12 @@ class World:
         self.transactions = itertools.count(1)
 
     def key_for(self, username: str) -> Keys | None:
-        """Usernames are `NAME`, `NAME@QUOTA` or `NAME@QUOTA@HOLDER`; `nobody` is unknown."""
+        """Usernames are `NAME`, `NAME@QUOTA` or `NAME@QUOTA@HOLDER@...`; `nobody` is unknown."""
         if username == "nobody":
             return None
-        _, quota_key, holder, *_ = f"{username}@@".encode().split(b"@")
-        return Keys(("old " + PASSWORD, PASSWORD), quota_key, self.credential_end, holder)
+        _, *rest = username.encode().split(b"@")
+        quota_key, holders = rest[0] if rest else b"", tuple(rest[1:])
+        return Keys(("old " + PASSWORD, PASSWORD), quota_key, self.credential_end, holders)
 
     def receive(self, datagram: bytes, source: SocketAddress, listener: int = 0) -> list[bytes]:
         """Hand a datagram of a client in; return what its own address got."""
