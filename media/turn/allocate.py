@@ -2,7 +2,7 @@
 
 import msgspec
 
-from media.turn import stun
+from media.turn import address, stun
 from media.turn.address import IPV4, IPV6, SocketAddress
 from media.turn.allocation import DEFAULT_LIFETIME_S, Client, Relayed
 from media.turn.credential import Account
@@ -93,8 +93,10 @@ class Desk:
         self._check_exclusions(request, token, even)
         families, failed = self._families(request)
         lifetime_s = requested_lifetime(request, self._rules.max_lifetime_s)
-        if not self._quotas.take(account.quota_key, self._besides(account.quota_key, token, even)):
-            raise RequestError(486)
+        besides = self._besides(account.quota_key, token, even)
+        refusal = self._quotas.take(account.quota_key, address.pack(client[1][0]), besides)
+        if refusal:
+            raise RequestError(refusal)
         plan = Plan(
             client=client,
             request=request,
@@ -106,7 +108,7 @@ class Desk:
         )
         is_planned = self._redeem(plan, token, now) if token is not None else self._choose_port(plan, now)
         if not is_planned:
-            self._quotas.give_back(account.quota_key)
+            self.end(client, account)
             raise RequestError(508)
         return plan
 
@@ -132,11 +134,11 @@ class Desk:
             self._release(plan)
         for port in {each.port for each in plan.opened}:
             self._ports.give_back(port)
-        self._quotas.give_back(plan.account.quota_key)
+        self.end(plan.client, plan.account)
 
-    def end(self, account: Account) -> None:
+    def end(self, client: Client, account: Account) -> None:
         """Count an allocation less."""
-        self._quotas.give_back(account.quota_key)
+        self._quotas.give_back(account.quota_key, address.pack(client[1][0]))
 
     def _release(self, plan: Plan) -> None:
         if all(each.port != plan.port for each in plan.opened):

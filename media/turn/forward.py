@@ -6,7 +6,7 @@ from media.turn import address, channel_data, stun
 from media.turn.address import SocketAddress
 from media.turn.allocation import Allocation, Client, family_of
 from media.turn.effects import Buffer, Effect, PeerRefused, ToClient, ToPeer, TurnStats
-from media.turn.policy import PeerRules
+from media.turn.policy import PeerRules, Rate
 from media.turn.table import Table
 
 NOTHING: tuple[Effect, ...] = ()
@@ -15,7 +15,8 @@ NOTHING: tuple[Effect, ...] = ()
 class Forward:
     """Decides for each packet whether it passes and where; indications are never answered."""
 
-    def __init__(self, peers: PeerRules, table: Table, stats: TurnStats, seed: bytes) -> None:
+    def __init__(self, peers: PeerRules, table: Table, stats: TurnStats, seed: bytes, in_all: Rate) -> None:
+        self._in_all = in_all
         self._table = table
         self._stats = stats
         self._seed = seed[:4]
@@ -78,6 +79,8 @@ class Forward:
             return self._drop("no-permission")
         if not allocation.downward.take(len(data), now):
             return self._drop("rate")
+        if not self._in_all.take(len(data), now):
+            return self._drop("rate-in-all")
         self._stats.packets_to_clients += 1
         self._stats.bytes_to_clients += len(data)
         allocation.usage.bytes_to_clients += len(data)
@@ -100,6 +103,8 @@ class Forward:
         size = len(data)
         if not allocation.upward.take(size, now):
             return self._drop("rate")
+        if not self._in_all.take(size, now):
+            return self._drop("rate-in-all")
         stats = self._stats
         stats.packets_to_peers += 1
         stats.bytes_to_peers += size

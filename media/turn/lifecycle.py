@@ -29,7 +29,7 @@ class Lifecycle:
         self._desk = Desk(
             AllocateRules(frozenset(rules.relay_ips), rules.max_lifetime_s),
             self._ports,
-            Quotas(rules.allocations_per_key),
+            Quotas(rules.allocations_per_key, rules.allocations_per_source, rules.allocations_in_all),
         )
         self._planned: dict[int, Plan] = {}  # by the relay socket that is being opened
         self._opening: dict[Client, Plan] = {}
@@ -129,7 +129,6 @@ class Lifecycle:
     def _admit(self, plan: Plan, now: float) -> Effect:
         reply = self._allocate_success(plan)
         bitrate_bps = self._rules.bitrate_bps
-        s_per_byte = 8 / bitrate_bps if bitrate_bps else 0.0
         self._table.add(
             Allocation(
                 client=plan.client,
@@ -138,8 +137,8 @@ class Lifecycle:
                 transaction_id=plan.request.transaction_id,
                 reply=bytes(reply.data),
                 usage=self.usages.begin(plan.account.quota_key),
-                upward=Rate(s_per_byte),
-                downward=Rate(s_per_byte),
+                upward=Rate.of(bitrate_bps),
+                downward=Rate.of(bitrate_bps),
                 most_entries=self._rules.entries_per_allocation,
             )
         )
@@ -175,7 +174,7 @@ class Lifecycle:
         if all(each.port != relayed.port for each in allocation.relayed):
             self._ports.give_back(relayed.port)
         if not allocation.relayed:
-            self._desk.end(allocation.account)
+            self._desk.end(allocation.client, allocation.account)
             self.usages.end(allocation.account.quota_key)
         self._stats.allocations = len(self._table)
         return CloseRelay(relayed.relay)

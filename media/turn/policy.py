@@ -1,5 +1,6 @@
 """What a client may have: which peers, how many allocations, how many unauthenticated replies. No I/O, no clock."""
 
+import sys
 from array import array
 
 import msgspec
@@ -85,27 +86,43 @@ class PeerRules(msgspec.Struct, frozen=True):
 
 
 class Quotas:
-    """Allocations per quota key and in total."""
+    """Allocations per quota key, per source and in all; 0 is no bound. A source is an IPv4 address or an IPv6 /64."""
 
-    def __init__(self, per_key: int) -> None:
-        self._per_key = per_key
-        self._used: dict[bytes, int] = {}
+    def __init__(self, per_key: int, per_source: int = 0, in_all: int = 0) -> None:
+        self._per_key = per_key or sys.maxsize
+        self._per_source = per_source or sys.maxsize
+        self._in_all = in_all or sys.maxsize
+        self._keys: dict[bytes, int] = {}
+        self._sources: dict[bytes, int] = {}
+        self._count = 0
 
-    def take(self, quota_key: bytes, besides: int = 0) -> bool:
-        """Count one more allocation; False when the key has all that it may have, `besides` counted in."""
-        used = self._used.get(quota_key, 0)
-        if used + besides >= self._per_key:
-            return False
-        self._used[quota_key] = used + 1
-        return True
+    def take(self, quota_key: bytes, ip: bytes, besides: int = 0) -> int:
+        """Count one more allocation and return 0, or change nothing and return the error code (RFC 8656, 7.2 (10)).
 
-    def give_back(self, quota_key: bytes) -> None:
+        `besides` counts for the quota key as well.
+        """
+        source = _source(ip)
+        of_key, of_source = self._keys.get(quota_key, 0), self._sources.get(source, 0)
+        if of_key + besides >= self._per_key or of_source >= self._per_source:
+            return 486
+        if self._count >= self._in_all:
+            return 508
+        self._keys[quota_key] = of_key + 1
+        self._sources[source] = of_source + 1
+        self._count += 1
+        return 0
+
+    def give_back(self, quota_key: bytes, ip: bytes) -> None:
         """Count one allocation less."""
-        left = self._used[quota_key] - 1
-        if left:
-            self._used[quota_key] = left
-        else:
-            del self._used[quota_key]
+        self._count -= 1
+        for used, key in ((self._keys, quota_key), (self._sources, _source(ip))):
+            used[key] -= 1
+            if not used[key]:
+                del used[key]
+
+
+def _source(ip: bytes) -> bytes:
+    return ip if len(ip) == 4 else ip[:8]
 
 
 class ReplyBuckets:
@@ -139,6 +156,11 @@ class Rate(msgspec.Struct, gc=False):
 
     s_per_byte: float
     full_at: float = 0.0
+
+    @classmethod
+    def of(cls, bitrate_bps: int) -> "Rate":
+        """Return a full bucket of this rate; 0 is no limit."""
+        return cls(8 / bitrate_bps if bitrate_bps else 0.0)
 
     def take(self, size: int, now: float) -> bool:
         """Pay for `size` bytes; False when the packet must be dropped."""

@@ -128,9 +128,13 @@ class Relay:
         async with asyncio.TaskGroup() as group:
             ticker = group.create_task(self._tick())
             await stopping.wait()
-            self._server.drain(None)
+            self._server.drain(self._alternate())
             await self._drained()
             ticker.cancel()
+
+    def _alternate(self) -> tuple[bytes, int] | None:
+        alternate = self._settings.alternate_server
+        return None if alternate is None else (address.pack(alternate[0]), alternate[1])
 
     async def _drained(self) -> None:
         if not self._relays:
@@ -267,7 +271,7 @@ def _place(settings: RelaySettings, interfaces: Interfaces) -> Placement:
 
 
 def _server_rules(settings: RelaySettings, placement: Placement) -> ServerRules:
-    # Nobody outside can send to loopback: without spoofed sources there is nothing to reflect.
+    # Nobody outside can send to loopback: without spoofed sources there is nothing to reflect, and one source is all.
     is_limited = not placement.is_loopback_only
     return ServerRules(
         realm=settings.realm,
@@ -275,8 +279,12 @@ def _server_rules(settings: RelaySettings, placement: Placement) -> ServerRules:
         first_port=settings.min_port,
         last_port=settings.max_port,
         allocations_per_key=settings.allocations_per_channel,
+        allocations_per_source=settings.allocations_per_source if is_limited else 0,
+        allocations_in_all=settings.allocations_in_all,
         max_lifetime_s=settings.max_lifetime_s,
         bitrate_bps=settings.bitrate_bps,
+        total_bitrate_bps=settings.total_bitrate_bps,
+        worker=settings.worker,
         replies_per_s=settings.replies_per_s if is_limited else 1e9,
         replies_burst=settings.replies_burst if is_limited else 1e9,
         last_channel_number=LAST_LEGACY_NUMBER if settings.has_legacy_channel_numbers else LAST_NUMBER,

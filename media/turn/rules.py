@@ -9,9 +9,8 @@ class ServerRules(msgspec.Struct, frozen=True):
     """What the core needs to know. `relay_ips` is the advertised packed address per family.
 
     Lifetimes are seconds; `bitrate_bps` counts per allocation and direction, `total_bitrate_bps` all that is relayed.
-    Of `allocations_per_source`, `allocations_in_all` and the bitrates 0 is no limit. `replies_per_s` and
-    `replies_burst` bound the unauthenticated replies per source network. `worker` is the number of this process among
-    those that share the ports.
+    Of the allocations and the bitrates 0 is no bound. `replies_per_s` and `replies_burst` bound the unauthenticated
+    replies per source network. `worker` is the number of this process among those that share the listeners.
     """
 
     realm: str

@@ -10,7 +10,7 @@ from media.turn.credential import Account, CredentialError, Credentials, KeyFor
 from media.turn.effects import Effect, PeerRefused, ToClient, TurnStats
 from media.turn.forward import NOTHING, Forward
 from media.turn.lifecycle import Lifecycle
-from media.turn.policy import PeerRules, ReplyBuckets
+from media.turn.policy import PeerRules, Rate, ReplyBuckets
 from media.turn.requests import Bounds, Requests
 from media.turn.revocations import Revocations
 from media.turn.rules import ServerRules
@@ -34,7 +34,7 @@ class Server:
         self._lifecycle = Lifecycle(rules, self._table, secret, stats)
         bounds = Bounds(rules.max_lifetime_s, rules.last_channel_number)
         self._requests = Requests(bounds, peers, self._table, stats)
-        self._forward = Forward(peers, self._table, stats, secret)
+        self._forward = Forward(peers, self._table, stats, secret, Rate.of(rules.total_bitrate_bps))
         self._credentials = Credentials(key_for, rules.realm, secret)
         self._buckets = ReplyBuckets(rules.replies_per_s, rules.replies_burst)
         self._revocations = Revocations()

@@ -172,6 +172,38 @@ def test_51st_allocation_of_a_quota_key_gets_486() -> None:
     assert code_of(callers[50].allocate()) == 0
 
 
+def test_source_has_a_quota_of_its_own() -> None:
+    world = with_rules(allocations_per_source=2)
+    callers = [Caller(world, port=40000 + number, username=f"{number}@{number}") for number in range(3)]
+    assert [code_of(caller.allocate()) for caller in callers] == [0, 0, 486]
+    assert code_of(Caller(world, host="203.0.113.6").allocate()) == 0
+    callers[0].refresh(0)
+    assert code_of(callers[2].allocate()) == 0
+
+
+def test_server_that_has_enough_gives_508() -> None:
+    world = with_rules(allocations_in_all=2)
+    callers = [Caller(world, port=40000 + number, username=f"{number}@{number}") for number in range(3)]
+    assert [code_of(caller.allocate()) for caller in callers] == [0, 0, 508]
+    world.pass_time(600.0)
+    assert code_of(callers[2].allocate()) == 0
+
+
+@pytest.mark.parametrize(
+    "bound", [{"allocations_per_key": 1}, {"allocations_per_source": 1}, {"allocations_in_all": 1}]
+)
+def test_refusal_by_a_quota_leaves_no_state(bound: dict[str, int]) -> None:
+    world = with_rules(**bound)
+    first, second = Caller(world), Caller(world, port=40001)
+    first.allocate()
+    for attributes in ([], [(stun.EVEN_PORT, b"\x80")], [(stun.ADDITIONAL_ADDRESS_FAMILY, V6)]):
+        assert code_of(second.allocate(attributes)) in (486, 508)
+    assert world.server._lifecycle._ports.free_count == 99
+    assert len(world.relays) == world.server.allocation_count == 1
+    first.refresh(0)
+    assert code_of(second.allocate()) == 0
+
+
 def test_range_without_a_free_port_gives_508_and_takes_no_quota() -> None:
     world = with_rules(first_port=50000, last_port=50001, allocations_per_key=3)
     callers = [Caller(world, port=40000 + number) for number in range(6)]

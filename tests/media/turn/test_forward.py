@@ -241,6 +241,21 @@ def test_rate_is_held_in_each_direction() -> None:
     assert world.stats.dropped == {"rate": 15}
 
 
+def test_rate_in_all_is_shared_by_all_allocations_and_both_directions() -> None:
+    world = with_rules(total_bitrate_bps=8 * 1000, bitrate_bps=8 * 800)
+    one, two = bound(world), bound(world, 40001)
+    one.channel_data(0x4000, bytes(500))
+    world.from_peer(two.relay, bytes(500), PEER)
+    two.channel_data(0x4000, bytes(1))
+    world.from_peer(one.relay, bytes(1), PEER)
+    one.channel_data(0x4000, bytes(400))
+    assert (world.stats.packets_to_peers, world.stats.packets_to_clients) == (1, 1)
+    assert world.stats.dropped == {"rate-in-all": 2, "rate": 1}
+    world.pass_time(1.0)
+    two.channel_data(0x4000, bytes(700))
+    assert world.stats.packets_to_peers == 2
+
+
 def test_peer_that_becomes_an_address_of_this_machine_is_judged_by_its_port() -> None:
     world = World()
     caller = bound(world)

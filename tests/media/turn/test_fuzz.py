@@ -122,4 +122,4 @@ def check_bounds(world: World) -> None:
     world.pass_time(3601.0)
     assert world.relays == {}
     assert server._lifecycle._ports.free_count == 100
-    assert server._lifecycle._desk._quotas._used == {}
+    assert server._lifecycle._desk._quotas._keys == {}

@@ -153,7 +153,7 @@ def test_refresh_of_one_family_ends_it_alone_with_its_permissions(family: bytes,
     assert code_of(caller.refresh(0)) == 0
     assert world.relays == {}
     assert world.server._lifecycle._ports.free_count == 100
-    assert world.server._lifecycle._desk._quotas._used == {}
+    assert world.server._lifecycle._desk._quotas._keys == {}
 
 
 def test_each_family_ends_with_its_own_lifetime() -> None:
@@ -222,7 +222,7 @@ def test_client_that_goes_while_its_sockets_open_gets_nothing(is_open: bool, end
     assert len(world.to_clients) == before
     assert world.server.allocation_count == 0
     assert world.server._lifecycle._ports.free_count == 100
-    assert world.server._lifecycle._desk._quotas._used == {}
+    assert world.server._lifecycle._desk._quotas._keys == {}
 
 
 def test_cancelled_pair_frees_its_reservation() -> None:

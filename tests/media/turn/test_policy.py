@@ -171,13 +171,38 @@ def test_other_own_ports_are_reached_from_a_loopback_server_only() -> None:
     assert PUBLIC.port_refusal(pack("198.51.100.7"), 5000, is_live_relay=False) == "own-port"
 
 
+ONE, TWO = pack("203.0.113.5"), pack("203.0.113.6")
+
+
 def test_quota_counts_per_key() -> None:
     quotas = Quotas(per_key=2)
-    assert [quotas.take(b"a") for _ in range(3)] == [True, True, False]
-    assert quotas.take(b"b")
-    quotas.give_back(b"a")
-    assert quotas.take(b"a")
-    quotas.give_back(b"b")
+    assert [quotas.take(b"a", ONE) for _ in range(3)] == [0, 0, 486]
+    assert quotas.take(b"b", ONE, besides=1) == 0
+    assert quotas.take(b"c", ONE, besides=2) == 486
+    quotas.give_back(b"a", ONE)
+    assert quotas.take(b"a", ONE) == 0
+    quotas.give_back(b"b", ONE)
+
+
+def test_quota_counts_per_source_and_in_all() -> None:
+    quotas = Quotas(per_key=0, per_source=2, in_all=3)
+    assert [quotas.take(b"%d" % count, ONE) for count in range(3)] == [0, 0, 486]
+    assert [quotas.take(b"a", TWO) for _ in range(2)] == [0, 508]
+    quotas.give_back(b"0", ONE)
+    assert quotas.take(b"a", TWO) == 0
+
+
+def test_source_of_ipv6_is_a_64() -> None:
+    quotas = Quotas(per_key=0, per_source=1)
+    assert [quotas.take(b"a", pack(text)) for text in ("2600::1", "2600::2", "2600:0:0:1::1")] == [0, 486, 0]
+
+
+def test_refused_or_returned_allocation_leaves_no_count() -> None:
+    quotas = Quotas(per_key=1, per_source=1, in_all=1)
+    assert quotas.take(b"a", ONE) == 0
+    assert [quotas.take(b"a", TWO), quotas.take(b"b", ONE), quotas.take(b"b", TWO)] == [486, 486, 508]
+    quotas.give_back(b"a", ONE)
+    assert (quotas._keys, quotas._sources, quotas._count) == ({}, {}, 0)
 
 
 def test_bucket_runs_dry_and_fills_again() -> None:

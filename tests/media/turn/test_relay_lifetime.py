@@ -68,6 +68,19 @@ async def test_drain_refuses_new_allocations_and_ends_with_the_last_old_one() ->
             await running.ended.wait()
 
 
+async def test_draining_relay_sends_new_clients_to_its_alternate() -> None:
+    async with serving(drain_s=10.0, alternate_server=("127.0.0.9", 3478)) as running:
+        server = ("127.0.0.1", running.address.port)
+        with Client(server) as old, Client(server) as new:
+            await old.allocated()
+            running.stopping.set()
+            await asyncio.sleep(0)
+            reply = await new.allocate()
+            assert code_of(reply) == 300
+            assert reply.first(stun.ALTERNATE_SERVER) == stun.plain_address(b"\x7f\0\0\x09", 3478)
+            assert code_of(await old.request(stun.REFRESH, [(stun.LIFETIME, bytes(4))])) == 0
+
+
 async def test_drain_ends_when_its_time_is_over() -> None:
     async with serving(drain_s=0.05) as running:
         with Client(("127.0.0.1", running.address.port)) as client:
