@@ -4,17 +4,17 @@ Those are imported only when their command runs, so that `--help` and `version` 
 """
 
 import argparse
-import difflib
 import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypedDict
+from typing import NoReturn
 
 import msgspec
 
-from app import setting, settings
+from app import settings
+from app.cli_parser import Parser, add_settings, json_flag, positive, seconds, texts
 from app.exits import MEANING, CommandError, Exit, cause, refusal
 from channels.errors import ServiceError
 
@@ -51,16 +51,12 @@ class Command(msgspec.Struct, frozen=True):
     is_hidden: bool = False
 
 
-def _json_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print data as JSON, one line")
-
-
 def _inherited(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inherited-fd", type=int, help=argparse.SUPPRESS)
 
 
 def _serve(parser: argparse.ArgumentParser) -> None:
-    _json_flag(parser)
+    json_flag(parser)
     _inherited(parser)
     parser.add_argument(
         "--emulator",
@@ -71,13 +67,13 @@ def _serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
-    _json_flag(parser)
+    json_flag(parser)
     parser.add_argument("--source", default="test", help="what the master sends: test or file:PATH (default: test)")
     parser.add_argument("--relaxed", action="store_true", help="short for --limits-profile relaxed")
 
 
 def _turn(parser: argparse.ArgumentParser) -> None:
-    _json_flag(parser)
+    json_flag(parser)
     _inherited(parser)
 
 
@@ -89,50 +85,50 @@ def _master(parser: argparse.ArgumentParser) -> None:
 
 
 def _viewer(parser: argparse.ArgumentParser) -> None:
-    _json_flag(parser)
+    json_flag(parser)
     parser.add_argument("--channel", metavar="NAME", required=True, help="channel to watch")
-    parser.add_argument("--frames", type=_positive, default=30, help="frames to decode before leaving (default: 30)")
+    parser.add_argument("--frames", type=positive, default=30, help="frames to decode before leaving (default: 30)")
     parser.add_argument("--relay", action="store_true", help="use relay candidates only")
     parser.add_argument(
         "--codec", choices=("H264", "VP8"), default="H264", help="video codec to prefer (default: H264)"
     )
-    parser.add_argument("--timeout", type=_seconds, default=20.0, metavar="S", help="seconds in all (default: 20)")
+    parser.add_argument("--timeout", type=seconds, default=20.0, metavar="S", help="seconds in all (default: 20)")
     parser.add_argument("--client-id", metavar="ID", help="client id to connect with (default: one made up)")
 
 
 def _channel(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|describe|list|delete")
     for verb, words in (("create", "make a channel"), ("describe", "show a channel"), ("delete", "remove a channel")):
-        one = verbs.add_parser(verb, **_texts(words, f"heliograph channel {verb} front-door"))
+        one = verbs.add_parser(verb, **texts(words, f"heliograph channel {verb} front-door"))
         one.add_argument("name", help="channel name")
         _client_flags(one)
         if verb == "create":
-            one.add_argument("--message-ttl", type=_positive, metavar="S", help="seconds a message waits, 5-120")
+            one.add_argument("--message-ttl", type=positive, metavar="S", help="seconds a message waits, 5-120")
             one.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="tag; may be repeated")
-    every = verbs.add_parser("list", **_texts("show all channels", "heliograph channel list --prefix front- --json"))
+    every = verbs.add_parser("list", **texts("show all channels", "heliograph channel list --prefix front- --json"))
     every.add_argument("--prefix", default="", help="only names that begin so")
     _client_flags(every)
 
 
 def _client_flags(parser: argparse.ArgumentParser) -> None:
-    _json_flag(parser)
-    _add_settings(parser, _CLIENT)
+    json_flag(parser)
+    add_settings(parser, _CLIENT)
 
 
 def _token(parser: argparse.ArgumentParser) -> None:
-    _json_flag(parser)
+    json_flag(parser)
     parser.add_argument("--channel", metavar="NAME", default="*", help="channel it is good for (default: every one)")
     parser.add_argument(
         "--role", choices=("viewer", "master", "admin"), default="viewer", help="what it allows (default: viewer)"
     )
-    parser.add_argument("--ttl", type=_seconds, default=3600.0, metavar="S", help="lifetime in seconds (default: 3600)")
+    parser.add_argument("--ttl", type=seconds, default=3600.0, metavar="S", help="lifetime in seconds (default: 3600)")
     parser.add_argument("--client-id", metavar="ID", help="the only viewer client id it may use")
 
 
 def _key(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|revoke|session")
     create = verbs.add_parser(
-        "create", **_texts("make an access key", "heliograph key create --role master --channel a")
+        "create", **texts("make an access key", "heliograph key create --role master --channel a")
     )
     create.add_argument("--policy", metavar="FILE", help="what it may do: an IAM policy document in JSON")
     _rights(create, "admin, on every channel")
@@ -142,18 +138,16 @@ def _key(parser: argparse.ArgumentParser) -> None:
     )
     create.add_argument("--secret-stdin", action="store_true", help="read the secret of an imported key from stdin")
     _key_flags(create)
-    _key_flags(
-        verbs.add_parser("list", **_texts("show all access keys, without secrets", "heliograph key list --json"))
-    )
-    revoke = verbs.add_parser("revoke", **_texts("end a key, a session or a token", "heliograph key revoke AKIA..."))
+    _key_flags(verbs.add_parser("list", **texts("show all access keys, without secrets", "heliograph key list --json")))
+    revoke = verbs.add_parser("revoke", **texts("end a key, a session or a token", "heliograph key revoke AKIA..."))
     revoke.add_argument("id", metavar="ID", help="id of a key or a session, a token, or its jti")
     _key_flags(revoke)
     session = verbs.add_parser(
-        "session", **_texts("make credentials that end by themselves", "heliograph key session --key AKIA... --ttl 900")
+        "session", **texts("make credentials that end by themselves", "heliograph key session --key AKIA... --ttl 900")
     )
     session.add_argument("--key", metavar="ID", required=True, help="access key that it is made from")
     session.add_argument(
-        "--ttl", type=_seconds, default=3600.0, metavar="S", help="seconds, 43200 at most (default: 3600)"
+        "--ttl", type=seconds, default=3600.0, metavar="S", help="seconds, 43200 at most (default: 3600)"
     )
     _rights(session, "all that the key may do")
     session.add_argument("--client-id", metavar="ID", help="the only viewer client id it may use")
@@ -166,12 +160,12 @@ def _rights(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _key_flags(parser: argparse.ArgumentParser) -> None:
-    _json_flag(parser)
-    _add_settings(parser, _KEEPING)
+    json_flag(parser)
+    add_settings(parser, _KEEPING)
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
-    _json_flag(parser)
+    json_flag(parser)
     asked = parser.add_mutually_exclusive_group(required=True)
     asked.add_argument("--key", metavar="ID", help="access key that is asked about")
     asked.add_argument("--token", dest="jwt", metavar="JWT", help="token, or session token, that is asked about")
@@ -181,25 +175,9 @@ def _explain(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(parser: argparse.ArgumentParser) -> None:
-    _json_flag(parser)
+    json_flag(parser)
     parser.add_argument("bench", metavar="NAME", help="first-frame, media, auth ...: a file of tests/benchmarks")
-    parser.add_argument("--runs", type=_positive, default=5, help="repetitions (default: 5)")
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < 1e9:  # also refuses NaN
-        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
-    return value
+    parser.add_argument("--runs", type=positive, default=5, help="repetitions (default: 5)")
 
 
 COMMANDS = (
@@ -226,54 +204,12 @@ COMMANDS = (
             "heliograph explain-access --policy p.json --action ListSignalingChannels --arn '*'", _KEEPING,
             "app.cli_explain:run", _explain),
     Command("settings", "every setting, its value and where it came from", "heliograph settings --json",
-            tuple(settings.BY_NAME), "app.cli_settings:run", _json_flag),
+            tuple(settings.BY_NAME), "app.cli_settings:run", json_flag),
     Command("bench", "run one benchmark of a checkout", "heliograph bench first-frame --runs 3", (),
             "app.cli_bench:run", _bench),
-    Command("version", "the version", "heliograph version", (), "app.cli_version:run", _json_flag),
+    Command("version", "the version", "heliograph version", (), "app.cli_version:run", json_flag),
 )  # fmt: skip
 EPILOG = "exit codes:\n" + "\n".join(f"  {code.value:>2}  {words}" for code, words in MEANING.items())
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse with errors in two lines, told by the command that they belong to."""
-
-    def parse_known_args(  # type: ignore[no-untyped-def]  # argparse's own signature is an overload
-        self, args=None, namespace=None
-    ):
-        """Parse; what is not known is an error of this command, not of the one above."""
-        found, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            near = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, n=1)
-            self.error(f"unknown: {' '.join(unknown)}" + "".join(f"; did you mean {flag}?" for flag in near))
-        return found, unknown
-
-    def error(self, message: str) -> NoReturn:
-        """Leave with what is wrong and the short usage."""
-        needed = [action for action in self._actions if action.required]
-        words = [
-            self.prog,
-            *(f"{' '.join(action.option_strings[:1])} {action.metavar or action.dest}".strip() for action in needed),
-        ]
-        usage = f"usage: {' '.join(words)} [flags]; try {self.prog} --help"
-        self.exit(Exit.USAGE, f"{self.prog}: {message}\n{usage}\n")
-
-
-class _Texts(TypedDict):
-    help: str
-    description: str
-    epilog: str
-    formatter_class: type[argparse.HelpFormatter]
-    allow_abbrev: bool
-
-
-def _texts(words: str, example: str) -> _Texts:
-    return {
-        "help": words,
-        "description": words[0].upper() + words[1:] + ".",
-        "epilog": f"example: {example}\nexit codes: heliograph --help",
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
-        "allow_abbrev": False,
-    }
 
 
 class _Version(argparse.Action):
@@ -284,7 +220,7 @@ class _Version(argparse.Action):
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    parser = _Parser(
+    parser = Parser(
         prog="heliograph",
         description="Self-hosted signaling, STUN/TURN and media, compatible with Kinesis Video Streams WebRTC.",
         epilog=f"example: heliograph demo\n\n{EPILOG}",
@@ -293,29 +229,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
-        one = commands.add_parser(command.name, **_texts(command.help, command.example))
+        one = commands.add_parser(command.name, **texts(command.help, command.example))
         command.arguments(one)
         if command.settings:
-            _add_settings(one, command.settings)
+            add_settings(one, command.settings)
     return parser
-
-
-def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    group = parser.add_argument_group("settings", "also as HELIOGRAPH_* variables, or in a TOML file")
-    group.add_argument("--config", metavar="FILE", help="TOML file with settings")
-    for name in names:
-        field = settings.BY_NAME[name]
-        default = setting.text_of(field.default)
-        words = f"{field.help} (default: {default})" if default != "" else field.help
-        nargs, const = ("?", "true") if field.type is bool else (None, None)
-        # SUPPRESS: what the command line did not give is not there, so variable and file can speak
-        group.add_argument(
-            field.flag, default=argparse.SUPPRESS, metavar=_metavar(field), help=words, nargs=nargs, const=const
-        )
-
-
-def _metavar(field: setting.Field) -> str:
-    return {"integer": "N", "seconds": "S", "text": "TEXT", "list": "A,B"}.get(field.kind, field.kind)
 
 
 def _load(arguments: argparse.Namespace) -> settings.Loaded:

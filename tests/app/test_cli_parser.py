@@ -1,0 +1,47 @@
+import argparse
+
+import pytest
+
+from app.cli_parser import Parser, add_settings, json_flag, positive, seconds, texts
+
+
+def a_parser() -> Parser:
+    parser = Parser(prog="shine", **{k: v for k, v in texts("make light", "shine --json").items() if k != "help"})
+    json_flag(parser)
+    add_settings(parser, ("tls", "turn_port"))
+    return parser
+
+
+def test_settings_are_flags_and_say_their_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert vars(a_parser().parse_args([])) == {"json": False, "config": None}
+    given = a_parser().parse_args(["--json", "--tls", "--turn-port", "3480"])
+    assert (given.json, given.tls, given.turn_port) == (True, "true", "3480")
+    with pytest.raises(SystemExit):
+        a_parser().parse_args(["--help"])
+    text = capsys.readouterr().out
+    assert "Make light." in text
+    assert "(default: 3478)" in " ".join(text.split())
+    assert "example: shine --json" in text
+
+
+def test_an_error_is_two_lines_with_a_guess(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        a_parser().parse_args(["--turn-prot", "1"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        "shine: unknown: --turn-prot 1; did you mean --turn-port?\nusage: shine [flags]; try shine --help\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "", "٣"])
+def test_a_positive_number_is_whole_and_above_zero(text: str) -> None:
+    assert positive("12") == 12
+    with pytest.raises(argparse.ArgumentTypeError, match="positive whole number"):
+        positive(text)
+
+
+@pytest.mark.parametrize("text", ["0", "nan", "-1", "x", "1e9"])
+def test_seconds_are_finite_and_above_zero(text: str) -> None:
+    assert seconds("0.5") == 0.5
+    with pytest.raises(argparse.ArgumentTypeError, match="number of seconds"):
+        seconds(text)
