@@ -29,6 +29,7 @@ class Servers(msgspec.Struct, frozen=True, kw_only=True):
     credential: tuple[str, str] = ("", "")
     ca_file: str = ""
     is_relay_only: bool = False
+    is_refreshed: bool = False
 
 
 class Selected(msgspec.Struct, frozen=True):
@@ -77,6 +78,7 @@ def agent(lab: Lab, part: str, servers: Servers, limit_s: float, *, is_controlli
         "turn_password": servers.credential[1],
         "use_ipv6": False,  # the hosts reach each other by IPv6, where nothing is translated
         "transport_policy": "RELAY" if servers.is_relay_only else "ALL",
+        "is_refreshed": servers.is_refreshed,
         "limit_s": limit_s,
     }
     trusted = {"SSL_CERT_FILE": servers.ca_file} if servers.ca_file else {}

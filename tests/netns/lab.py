@@ -130,6 +130,16 @@ class Lab:
         assert error == 0, os.strerror(-error)
 
     @contextlib.contextmanager
+    def udp(self, part: str, host: str, port: int = 0) -> Iterator[socket.socket]:
+        """Open a UDP socket in a namespace; whoever waits for it longer than 5 s gets TimeoutError."""
+        with self.entered(part):
+            handle = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        with handle:
+            handle.settimeout(5)
+            handle.bind((host, port))
+            yield handle
+
+    @contextlib.contextmanager
     def entered(self, part: str) -> Iterator[None]:
         """Put this thread into a namespace while the block, which never awaits, runs; sockets made in it stay there."""
         with Path("/proc/thread-self/ns/net").open() as own, (Path("/run/netns") / self.name(part)).open() as other:

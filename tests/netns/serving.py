@@ -13,7 +13,7 @@ from channels.names import ChannelArn
 from tests.netns.lab import PUB, Lab
 from tests.running import started
 
-PORT = 3478
+PORT, REALM = 3478, "heliograph"
 # The lab consists of addresses that are refused as peers elsewhere.
 LAB_CIDRS = "203.0.113.0/24,10.0.0.0/8,2001:db8::/32"
 ARN = ChannelArn.parse("arn:aws:kinesisvideo:us-west-2:000000000000:channel/lab/1700000000000")

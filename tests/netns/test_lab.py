@@ -2,8 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,6 @@ from tests.netns.lab import HOST_A, HOST_B, NAT_A, PARTS, PUB, PUBLIC, PUBLIC_BE
 from tests.netns.nat import Nat
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
-
-
-@contextmanager
-def udp(lab: Lab, part: str, host: str, port: int = 0) -> Iterator[socket.socket]:
-    with lab.entered(part):
-        handle = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-    with handle:
-        handle.settimeout(5)
-        handle.bind((host, port))
-        yield handle
 
 
 def is_silent(handle: socket.socket) -> bool:
@@ -66,7 +55,7 @@ def test_it_is_removed_when_its_making_fails(monkeypatch: pytest.MonkeyPatch) ->
 def test_two_labs_do_not_meet() -> None:
     with laboratory() as one, laboratory() as two:
         for lab in (one, two):
-            with udp(lab, PUB, PUBLIC, 5000) as server, udp(lab, HOST_A, "0.0.0.0") as client:
+            with lab.udp(PUB, PUBLIC, 5000) as server, lab.udp(HOST_A, "0.0.0.0") as client:
                 client.sendto(lab.prefix.encode(), (PUBLIC, 5000))
                 assert server.recv(100) == lab.prefix.encode()
 
@@ -75,9 +64,9 @@ def mapped_ports(lab: Lab) -> list[int]:
     """The ports that one socket of host A shows to three addresses and ports."""
     with ExitStack() as stack:
         servers = [
-            stack.enter_context(udp(lab, PUB, *at)) for at in ((PUBLIC, 5000), (PUBLIC, 5001), (PUBLIC_BESIDES, 5000))
+            stack.enter_context(lab.udp(PUB, *at)) for at in ((PUBLIC, 5000), (PUBLIC, 5001), (PUBLIC_BESIDES, 5000))
         ]
-        client = stack.enter_context(udp(lab, HOST_A, "0.0.0.0"))
+        client = stack.enter_context(lab.udp(HOST_A, "0.0.0.0"))
         seen = []
         for server in servers:
             client.sendto(b"?", server.getsockname())
@@ -91,13 +80,13 @@ def mapped_ports(lab: Lab) -> list[int]:
 def test_each_kind_of_nat_maps_and_filters_as_its_name_says(lab: Lab, kind: Nat) -> None:
     lab.set_nat(NAT_A, kind)
     if kind is Nat.UDP_BLOCKED:
-        with udp(lab, PUB, PUBLIC, 5000) as server, udp(lab, HOST_A, "0.0.0.0") as client:
+        with lab.udp(PUB, PUBLIC, 5000) as server, lab.udp(HOST_A, "0.0.0.0") as client:
             client.sendto(b"?", (PUBLIC, 5000))
             assert is_silent(server)
         return
     assert len(set(mapped_ports(lab))) == (3 if kind is Nat.SYMMETRIC else 1)
-    with udp(lab, PUB, PUBLIC, 5000) as server, udp(lab, HOST_A, "0.0.0.0") as client:
-        with udp(lab, PUB, PUBLIC, 5001) as stranger:
+    with lab.udp(PUB, PUBLIC, 5000) as server, lab.udp(HOST_A, "0.0.0.0") as client:
+        with lab.udp(PUB, PUBLIC, 5001) as stranger:
             client.sendto(b"?", (PUBLIC, 5000))
             _, mapped = server.recvfrom(100)
             stranger.sendto(b"unasked", mapped)
@@ -109,7 +98,7 @@ def test_each_kind_of_nat_maps_and_filters_as_its_name_says(lab: Lab, kind: Nat)
 
 def test_a_forgotten_mapping_is_made_anew(lab: Lab) -> None:
     lab.set_nat(NAT_A, Nat.SYMMETRIC)
-    with udp(lab, PUB, PUBLIC, 5000) as server, udp(lab, HOST_A, "0.0.0.0") as client:
+    with lab.udp(PUB, PUBLIC, 5000) as server, lab.udp(HOST_A, "0.0.0.0") as client:
         ports = set()
         for _ in range(3):
             client.sendto(b"?", (PUBLIC, 5000))
@@ -119,10 +108,10 @@ def test_a_forgotten_mapping_is_made_anew(lab: Lab) -> None:
 
 
 def test_ipv6_is_routed_and_filtered(lab: Lab) -> None:
-    with udp(lab, PUB, PUBLIC_V6, 5000) as server, udp(lab, HOST_A, "::") as client:
+    with lab.udp(PUB, PUBLIC_V6, 5000) as server, lab.udp(HOST_A, "::") as client:
         client.sendto(b"?", (PUBLIC_V6, 5000))
         _, source = server.recvfrom(100)
         assert source[0] == "2001:db8:1::2"
-        with udp(lab, HOST_B, "::") as stranger:
+        with lab.udp(HOST_B, "::") as stranger:
             stranger.sendto(b"unasked", source[:2])
             assert is_silent(client)

@@ -4,9 +4,10 @@ import enum
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from tests.netns.agents import Selected, Servers, connect
-from tests.netns.lab import NAT_A, NAT_B, PUBLIC, Lab
+from tests.netns.lab import NAT_A, NAT_B, PUBLIC, PUBLIC_V6, Lab
 from tests.netns.nat import Nat
 from tests.netns.serving import PORT, Served
 from tests.netns.table import Line, note
@@ -33,6 +34,8 @@ class Offer(enum.Enum):
     STUN = "STUN"
     TURN_UDP = "TURN over UDP"
     TURN_UDP_ALONE = "TURN over UDP, relay only"
+    TURN_UDP_REFRESHED = "TURN over UDP, relay only, refreshed"
+    TURN_UDP_V6 = "TURN over UDP by IPv6, relay only"
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -59,20 +62,28 @@ ROWS = (
     Row(Nat.SYMMETRIC, Nat.SYMMETRIC, Offer.TURN_UDP, BY_RELAY),
     Row(Nat.SYMMETRIC, Nat.SYMMETRIC, Offer.TURN_UDP_ALONE, (Pair.RELAY_TO_RELAY,)),
     Row(Nat.PORT_RESTRICTED, Nat.SYMMETRIC, Offer.TURN_UDP, BY_RELAY),
+    Row(Nat.SYMMETRIC, Nat.SYMMETRIC, Offer.TURN_UDP_REFRESHED, (Pair.RELAY_TO_RELAY,)),
+    Row(Nat.SYMMETRIC, Nat.SYMMETRIC, Offer.TURN_UDP_V6, (Pair.RELAY_TO_RELAY,)),
 )
 
 
 def servers(offer: Offer, served: Served) -> Servers:
     """Agents are given STUN beside TURN, as GetIceServerConfig does."""
     at = (PUBLIC, PORT)
+    turn = Servers(stun=at, turn=at, credential=served.credential())
     match offer:
         case Offer.NONE:
             return Servers()
         case Offer.STUN:
             return Servers(stun=at)
-        case Offer.TURN_UDP | Offer.TURN_UDP_ALONE:
-            is_relay_only = offer is Offer.TURN_UDP_ALONE
-            return Servers(stun=at, turn=at, credential=served.credential(), is_relay_only=is_relay_only)
+        case Offer.TURN_UDP:
+            return turn
+        case Offer.TURN_UDP_ALONE:
+            return replace(turn, is_relay_only=True)
+        case Offer.TURN_UDP_REFRESHED:
+            return replace(turn, is_relay_only=True, is_refreshed=True)
+        case Offer.TURN_UDP_V6:
+            return replace(turn, is_relay_only=True, turn=(PUBLIC_V6, PORT))
 
 
 def kind_of(one: Selected, two: Selected) -> Pair:
