@@ -2,10 +2,11 @@
 
 import binascii
 import hashlib
-import hmac
 import struct
 
 import msgspec
+
+from media.turn import mac
 
 REQUEST, INDICATION, SUCCESS, ERROR = 0, 1, 2, 3
 
@@ -67,6 +68,8 @@ UNDERSTOOD = frozenset(
         EVEN_PORT,
         REQUESTED_TRANSPORT,
         DONT_FRAGMENT,
+        PASSWORD_ALGORITHM,
+        USERHASH,
         XOR_MAPPED_ADDRESS,
         RESERVATION_TOKEN,
     )
@@ -82,7 +85,13 @@ _FINGERPRINT_MASK = 0x5354554E
 _HEADER = struct.Struct("!HHI12s")
 _ATTRIBUTE = struct.Struct("!HH")
 _INTEGRITY_BYTES = 4 + 20
+_INTEGRITY_SHA256_BYTES = 4 + 32
 _FINGERPRINT_BYTES = 4 + 4
+_INTEGRITIES = frozenset((MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256))
+_PADDING = (b"", bytes(3), bytes(2), bytes(1))
+
+MD5, SHA256 = 1, 2
+"""Password algorithms (RFC 8489, 18.5.1)."""
 
 
 class StunError(Exception):
@@ -90,9 +99,10 @@ class StunError(Exception):
 
 
 class Message(msgspec.Struct, gc=False):
-    """A decoded message. `attributes` are in the order of the wire, those behind MESSAGE-INTEGRITY left out.
+    """A decoded message. `attributes` are in the order of the wire, those behind an integrity attribute left out.
 
-    `raw` is the datagram; `integrity_at` the offset of MESSAGE-INTEGRITY in it, -1 without one.
+    `raw` is the datagram; `integrity_at` the offset of MESSAGE-INTEGRITY in it, -1 without one, and
+    `integrity_sha256_at` that of MESSAGE-INTEGRITY-SHA256.
     """
 
     method: int
@@ -101,7 +111,13 @@ class Message(msgspec.Struct, gc=False):
     attributes: list[tuple[int, bytes]]
     raw: bytes = b""
     integrity_at: int = -1
+    integrity_sha256_at: int = -1
     has_fingerprint: bool = False
+
+    @property
+    def is_signed(self) -> bool:
+        """Tell whether an integrity attribute is there; it may be wrong."""
+        return self.integrity_at >= 0 or self.integrity_sha256_at >= 0
 
     def first(self, attribute: int) -> bytes | None:
         """Return the first value of an attribute; later ones of the same type do not count (RFC 8489, 14)."""
@@ -157,15 +173,26 @@ def _decode_attributes(message: Message, datagram: bytes) -> None:
                 raise StunError("misplaced FINGERPRINT")
             _check_fingerprint(datagram, at)
             message.has_fingerprint = True
-        elif message.integrity_at >= 0:
-            pass  # RFC 8489, 14.5: what follows MESSAGE-INTEGRITY is ignored
-        elif key == MESSAGE_INTEGRITY:
-            if length != 20:
-                raise StunError("MESSAGE-INTEGRITY is not 20 bytes")
-            message.integrity_at = at
-        else:
+        elif key in _INTEGRITIES:
+            _note_integrity(message, key, at, length)
+        elif message.integrity_at < 0 and message.integrity_sha256_at < 0:
+            # RFC 8489, 9: what follows an integrity attribute is ignored
             message.attributes.append((key, datagram[at + 4 : at + 4 + length]))
         at = next_at
+
+
+def _note_integrity(message: Message, key: int, at: int, length: int) -> None:
+    if message.integrity_sha256_at >= 0:
+        return  # RFC 8489, 14.6: nothing counts behind it
+    if key == MESSAGE_INTEGRITY_SHA256:
+        # RFC 8489, 14.6: 32 bytes; a usage may allow to cut that down to 16
+        if length & 3 or not 16 <= length <= 32:
+            raise StunError("MESSAGE-INTEGRITY-SHA256 is not 16 to 32 bytes")
+        message.integrity_sha256_at = at
+    elif message.integrity_at < 0:
+        if length != 20:
+            raise StunError("MESSAGE-INTEGRITY is not 20 bytes")
+        message.integrity_at = at
 
 
 def _check_fingerprint(datagram: bytes, at: int) -> None:
@@ -174,39 +201,67 @@ def _check_fingerprint(datagram: bytes, at: int) -> None:
         raise StunError("wrong FINGERPRINT")
 
 
-def integrity_key(username: str, realm: str, password: str) -> bytes:
-    """Return the long-term key: MD5 of username, realm and password (RFC 8489, 9.2.2)."""
+def integrity_key(username: str, realm: str, password: str, algorithm: int = MD5) -> bytes:
+    """Return the long-term key: the digest of username, realm and password (RFC 8489, 9.2.2 and 18.5.1)."""
     text = f"{username}:{realm}:{password}".encode()
-    return hashlib.md5(text, usedforsecurity=False).digest()
+    digest = hashlib.sha256(text) if algorithm == SHA256 else hashlib.md5(text, usedforsecurity=False)
+    return digest.digest()
+
+
+def userhash(username: str, realm: str) -> bytes:
+    """Return the value of USERHASH: who sends a request, for nobody else to read (RFC 8489, 14.4)."""
+    return hashlib.sha256(f"{username}:{realm}".encode()).digest()
 
 
 def has_integrity(message: Message, key: bytes) -> bool:
-    """Tell whether MESSAGE-INTEGRITY of the message was made with this key (RFC 8489, 14.5)."""
-    at = message.integrity_at
-    if at < 0:
-        return False
-    # The length in the header counts up to and with MESSAGE-INTEGRITY, whatever follows.
-    length = at + _INTEGRITY_BYTES - HEADER_BYTES
-    covered = message.raw[:2] + length.to_bytes(2) + message.raw[4:at]
-    return hmac.compare_digest(hmac.digest(key, covered, "sha1"), message.raw[at + 4 : at + 24])
+    """Tell whether the message was signed with this key; MESSAGE-INTEGRITY-SHA256 decides where it is there.
 
-
-def encode(message: Message, key: bytes | None = None) -> bytes:
-    """Write a message; with a key it carries MESSAGE-INTEGRITY, with `has_fingerprint` a FINGERPRINT at the end.
-
-    Padding is always zero. `raw` and `integrity_at` of the message are not read.
+    RFC 8489, 9.2.4, 14.5 and 14.6.
     """
-    body = b"".join(
-        _ATTRIBUTE.pack(key_, len(value)) + value + bytes(-len(value) & 3) for key_, value in message.attributes
-    )
+    if message.integrity_sha256_at >= 0:
+        given, covered = _integrity(message.raw, message.integrity_sha256_at)
+        expected = mac.sha256(key, covered)[: len(given)]
+    elif message.integrity_at >= 0:
+        given, covered = _integrity(message.raw, message.integrity_at)
+        expected = mac.sha1(key, covered)
+    else:
+        return False
+    return mac.is_same(expected, given)
+
+
+def _integrity(raw: bytes, at: int) -> tuple[bytes, bytes]:
+    """Return the value of an integrity attribute and what it covers."""
+    end = at + 4 + int.from_bytes(raw[at + 2 : at + 4])
+    # The length in the header counts up to and with the integrity attribute, whatever follows.
+    return raw[at + 4 : end], raw[:2] + (end - HEADER_BYTES).to_bytes(2) + raw[4:at]
+
+
+def encode(message: Message, key: bytes | None = None, *, is_sha256: bool = False) -> bytes:
+    """Write a message; with a key it carries one integrity attribute, with `has_fingerprint` a FINGERPRINT at the end.
+
+    Padding is always zero. `raw` and the offsets of the message are not read.
+    """
+    pieces = [_attribute(attribute, value) for attribute, value in message.attributes]
+    body = b"".join(pieces)
     if key is not None:
-        head = _header(message, len(body) + _INTEGRITY_BYTES)
-        body += _ATTRIBUTE.pack(MESSAGE_INTEGRITY, 20) + hmac.digest(key, head + body, "sha1")
+        body += _signature(message, body, key, is_sha256)
     if message.has_fingerprint:
         head = _header(message, len(body) + _FINGERPRINT_BYTES)
         crc = binascii.crc32(head + body) ^ _FINGERPRINT_MASK
-        body += _ATTRIBUTE.pack(FINGERPRINT, 4) + crc.to_bytes(4)
+        body += _attribute(FINGERPRINT, crc.to_bytes(4))
     return _header(message, len(body)) + body
+
+
+def _attribute(attribute: int, value: bytes) -> bytes:
+    return _ATTRIBUTE.pack(attribute, len(value)) + value + _PADDING[len(value) & 3]
+
+
+def _signature(message: Message, body: bytes, key: bytes, is_sha256: bool) -> bytes:
+    if is_sha256:
+        head = _header(message, len(body) + _INTEGRITY_SHA256_BYTES)
+        return _attribute(MESSAGE_INTEGRITY_SHA256, mac.sha256(key, head + body))
+    head = _header(message, len(body) + _INTEGRITY_BYTES)
+    return _attribute(MESSAGE_INTEGRITY, mac.sha1(key, head + body))
 
 
 def _header(message: Message, length: int) -> bytes:

@@ -87,7 +87,7 @@ def test_transport_must_be_udp(attributes: list[tuple[int, bytes]], code: int) -
         (stun.DATA, b"stray", 0),
         (stun.SOFTWARE, b"client", 0),
         (0x7ABC, b"", 420),
-        (0x001E, bytes(32), 420),
+        (0x001B, bytes(32), 420),
     ],
 )
 def test_attribute_is_judged(attribute: int, value: bytes, code: int) -> None:
