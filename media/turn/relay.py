@@ -12,11 +12,13 @@ import msgspec
 
 from media.turn import address
 from media.turn.address import IPV4, SocketAddress, parse_range
-from media.turn.admission import StreamBounds
+from media.turn.admission import Admission, StreamBounds
 from media.turn.certificate import CertificatePair
 from media.turn.channel_data import LAST_LEGACY_NUMBER, LAST_NUMBER
 from media.turn.credential import KeyFor
 from media.turn.doors import FIRST_DOOR, Doors
+from media.turn.dtls import Parts, Sessions, Way
+from media.turn.dtls_records import FIRST_BYTE, LAST_BYTE
 from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, ToPeer, TurnStats
 from media.turn.interfaces import Interfaces, detect, read_interfaces
 from media.turn.listeners import Listeners, Ports, open_listeners
@@ -78,7 +80,7 @@ class RelayAddress(msgspec.Struct, frozen=True):
 
 
 class Relay:
-    """STUN and TURN over UDP, until `stopping` is set. One `run` per object."""
+    """STUN and TURN over UDP and DTLS, until `stopping` is set. One `run` per object."""
 
     def __init__(self, settings: RelaySettings, key_for: KeyFor) -> None:
         self.stats = TurnStats()
@@ -88,13 +90,15 @@ class Relay:
         self._inbox = Inbox(self.stats, self._perform)
         self._doors = Doors(self.stats)
         self._listeners = Listeners()
+        self._dtls: Sessions | None = None
         self._relays: dict[int, UdpSocket] = {}
         self._is_idle = asyncio.Event()
 
     async def run(self, ready: Callable[[RelayAddress], None], stopping: asyncio.Event) -> None:
         """Serve: call `ready` once all listeners are bound, return when drained after `stopping`.
 
-        Raises: OSError when a listener cannot be bound; PlacementError or ValueError for settings that do not fit.
+        Raises: OSError when a listener cannot be bound; ssl.SSLError for a certificate that cannot be used;
+        PlacementError or ValueError for settings that do not fit.
         """
         interfaces = read_interfaces()
         self._loop = asyncio.get_running_loop()
@@ -108,6 +112,7 @@ class Relay:
                 secrets.token_bytes(32),
                 self.stats,
             )
+            self._dtls = self._sessions()
             self._watch_listeners()
             ready(self._address())
             await self._serve(stopping)
@@ -123,6 +128,14 @@ class Relay:
         """End all allocations by credentials of a holder now and accept none of them any more."""
         self._perform(self._server.revoke_holder(holder))
         self.flush()
+
+    def reload_certificate(self) -> None:
+        """Read the certificate for DTLS again: handshakes to come use it, sessions that there are go on.
+
+        Raises: ssl.SSLError when it cannot be used; the one of before stays then.
+        """
+        if self._dtls is not None and self._settings.certificate is not None:
+            self._dtls.load(self._settings.certificate)
 
     async def _serve(self, stopping: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
@@ -149,6 +162,8 @@ class Relay:
             await asyncio.sleep(TICK_S)
             now = self._loop.time()
             self._perform(self._server.expire(now))
+            if self._dtls is not None:
+                self._dtls.expire(now)
             self.flush()
             if now >= interfaces_at:
                 interfaces_at = now + INTERFACES_S
@@ -172,9 +187,22 @@ class Relay:
             is_shared=settings.workers > 1,
         )
 
+    def _sessions(self) -> Sessions | None:
+        pair = self._settings.certificate
+        if pair is None:
+            return None
+        admission = Admission(self._settings.stream_bounds)
+        return Sessions(pair, Parts(self, self._doors, self._outbox, self.stats, admission))
+
     def _watch_listeners(self) -> None:
         for number, listener in enumerate(self._listeners.udp):
-            self._loop.add_reader(listener.handle, self._drain, listener.handle, number, self._server.receive)
+            self._loop.add_reader(listener.handle, self._drain, listener.handle, number, self._judge)
+
+    def _judge(self, number: int, datagram: memoryview, source: SocketAddress, now: float) -> Sequence[Effect]:
+        if self._dtls is None or not datagram or not FIRST_BYTE <= datagram[0] <= LAST_BYTE:
+            return self._server.receive(number, datagram, source, now)
+        self._dtls.receive(Way(number, self._listeners.udp[number], source), datagram, now)
+        return ()
 
     def receive(self, number: int, message: memoryview, source: SocketAddress, now: float) -> None:
         """Take one whole message that came through a door; `flush` must follow the last one."""
@@ -184,6 +212,14 @@ class Relay:
         """Send all that is collected for peers and clients."""
         self._outbox.flush()
         self._doors.flush()
+
+    def gone(self, number: int, source: SocketAddress, now: float) -> None:
+        """Take note that the client behind a door went away: its allocation ends."""
+        self._perform(self._server.client_gone((number, source), now))
+
+    def has_allocation(self, number: int, source: SocketAddress) -> bool:
+        """Tell whether the client behind a door has an allocation."""
+        return self._server.has_allocation((number, source))
 
     def _drain(self, handle: socket.socket, key: int, judge: Judge) -> None:
         try:
@@ -229,6 +265,9 @@ class Relay:
             self._is_idle.set()
 
     def _close_all(self) -> None:
+        if self._dtls is not None:
+            self._dtls.close_all()
+            self._outbox.flush()
         self._doors.close_all()
         for udp in [*self._listeners.udp, *self._relays.values()]:
             self._loop.remove_reader(udp.handle)
