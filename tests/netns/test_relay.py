@@ -27,14 +27,6 @@ def client(lab: Lab, served: Served) -> Iterator[LabClient]:
         yield client
 
 
-@pytest.fixture
-def public_peer(lab: Lab) -> Iterator[socket.socket]:
-    """A socket on the second router, which filters nothing: a host of the public network."""
-    lab.filter(NAT_B, "flush ruleset")
-    with lab.udp(NAT_B, WAN[NAT_B]) as peer:
-        yield peer
-
-
 def assert_passes(client: LabClient, peer: socket.socket, relayed: tuple[str, int], number: int = CHANNEL) -> None:
     """Data passes both ways between a channel and the socket of its peer."""
     client.send_channel(number, b"to the peer")

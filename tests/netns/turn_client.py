@@ -33,6 +33,7 @@ class LabClient:
         self.username, self._password = credential
         self.nonce = b""
         self.attempts = 0
+        self.last_request = b""
         self._data: deque[tuple[int | Host, bytes]] = deque(maxlen=10_000)
 
     def _open(self, server: Host) -> None:
@@ -115,7 +116,7 @@ class LabClient:
             named = ((stun.USERNAME, self.username.encode()), (stun.REALM, REALM.encode()), (stun.NONCE, self.nonce))
             message.attributes += named
         key = stun.integrity_key(self.username, REALM, self._password) if self.nonce else None
-        request = stun.encode(message, key)
+        request = self.last_request = stun.encode(message, key)
         for _ in range(ATTEMPTS):
             self.attempts += 1
             self.send(request)

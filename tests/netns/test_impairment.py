@@ -1,0 +1,89 @@
+"""TURN on bad networks: requests get through by being sent again, and what is lost is packets, never allocations."""
+
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.netns.impairment import first_bytes_lost, loss, narrow
+from tests.netns.lab import HOST_A, NAT_A, PUB, Lab
+from tests.netns.serving import PORT, Served
+from tests.netns.turn_client import LIMIT_S, MISMATCH, LabClient
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
+
+CHANNEL = 0x4000
+RELAY_PORTS = set(range(49160, 49560))
+
+
+def relay_ports(lab: Lab) -> set[int]:
+    """Ports of the relay sockets that are open in the public network."""
+    with lab.entered(PUB):
+        lines = Path("/proc/thread-self/net/udp").read_text().splitlines()[1:]
+    return {int(line.split()[1].partition(":")[2], 16) for line in lines} & RELAY_PORTS
+
+
+def test_at_five_per_cent_loss_every_allocation_is_made_and_refreshed(
+    lab: Lab, served: Served, public_peer: socket.socket
+) -> None:
+    before, count = relay_ports(lab), 30
+    requests = 5 * count  # Allocate without and with credentials, ChannelBind, two times Refresh
+    with ExitStack() as stack:
+        dropped = stack.enter_context(loss(lab, NAT_A, 5))
+        clients = [stack.enter_context(LabClient(lab, HOST_A, served.credential())) for _ in range(count)]
+        ports = [client.allocated()[1] for client in clients]
+        for client in clients:
+            assert client.bind(CHANNEL, public_peer.getsockname()) == 0
+            assert [client.refresh(), client.refresh()] == [0, 0]
+        lost, attempts = dropped.count(), sum(client.attempts for client in clients)
+        assert len(set(ports)) == count
+        assert relay_ports(lab) - before == set(ports)
+        for client in clients:
+            assert client.refresh(0) == 0
+    print(f"{requests} requests, sent {attempts} times, {lost} packets lost")
+    assert lost > 0
+    assert attempts >= requests + lost
+
+
+def test_an_allocate_whose_answers_are_lost_makes_one_relay(lab: Lab, served: Served) -> None:
+    with LabClient(lab, HOST_A, served.credential()) as client:
+        assert client.refresh() == MISMATCH  # and has a nonce now
+        before, attempts = relay_ports(lab), client.attempts
+        with first_bytes_lost(lab, NAT_A, f"udp sport {PORT}", 300) as dropped:
+            _, port = client.allocated()
+            lost = dropped.count()
+        assert lost >= 2
+        assert client.attempts - attempts >= lost + 1
+        assert relay_ports(lab) - before == {port}
+        answers = set()
+        for _ in range(2):
+            client.send(client.last_request)
+            answers.add(client.receive(LIMIT_S))
+        assert len(answers) == 1
+        assert client.refresh(0) == 0
+        assert port not in relay_ports(lab)
+
+
+def test_a_narrow_way_loses_packets_in_no_other_order(lab: Lab, served: Served, public_peer: socket.socket) -> None:
+    offered, size = 400, 1000
+    with LabClient(lab, HOST_A, served.credential()) as client, narrow(lab, NAT_A, "wan", "2mbit") as dropped:
+        relayed = client.allocated()
+        assert client.bind(CHANNEL, public_peer.getsockname()) == 0
+        for number in range(offered):
+            client.send_channel(CHANNEL, number.to_bytes(size))
+        assert client.refresh() == 0
+        public_peer.settimeout(0.5)
+        arrived = []
+        try:
+            while True:
+                data, source = public_peer.recvfrom(2000)
+                assert (len(data), source) == (size, relayed)
+                arrived.append(int.from_bytes(data))
+        except TimeoutError:
+            pass
+        lost = dropped.count()
+    print(f"{len(arrived)} of {offered} arrived, {lost} lost on the way")
+    assert arrived == sorted(set(arrived))
+    assert 0 < len(arrived) < offered
+    assert len(arrived) + lost >= offered
