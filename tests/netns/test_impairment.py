@@ -40,7 +40,7 @@ def test_at_five_per_cent_loss_every_allocation_is_made_and_refreshed(
         assert len(set(ports)) == count
         assert relay_ports(lab) - before == set(ports)
         for client in clients:
-            assert client.refresh(0) == 0
+            client.give_back()
     print(f"{requests} requests, sent {attempts} times, {lost} packets lost")
     assert lost > 0
     assert attempts >= requests + lost
@@ -61,7 +61,7 @@ def test_an_allocate_whose_answers_are_lost_makes_one_relay(lab: Lab, served: Se
             client.send(client.last_request)
             answers.add(client.receive(LIMIT_S))
         assert len(answers) == 1
-        assert client.refresh(0) == 0
+        client.give_back()
         assert port not in relay_ports(lab)
 
 

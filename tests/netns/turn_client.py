@@ -94,6 +94,11 @@ class LabClient:
         lifetime = [] if lifetime_s is None else [(stun.LIFETIME, lifetime_s.to_bytes(4))]
         return code_of(self.ask(stun.REFRESH, *lifetime))
 
+    def give_back(self) -> None:
+        """End the allocation."""
+        # RFC 8656, 8.3: 437 answers a request whose first copy ended the allocation, and means the same.
+        assert self.refresh(0) in (0, MISMATCH)
+
     def send_channel(self, number: int, data: bytes) -> None:
         """Send data to the peer of a channel."""
         self.send(channel_data.header(number, len(data)) + data)
