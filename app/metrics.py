@@ -123,6 +123,7 @@ _TURN = (
     ("turn_bindings", "bindings_total", "", "STUN Binding answers"),
     ("turn_auth_failures", "auth_failures", "reason", "requests without a valid credential"),
     ("turn_denied_peers", "refused_peers", "reason", "peers no relay may reach"),
+    ("turn_refused_allocations", "refused_allocations", "reason", "allocations that were not given"),
     ("turn_dropped", "dropped", "reason", "datagrams that went no further"),
 )
 _MEDIA = (

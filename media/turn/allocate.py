@@ -6,7 +6,7 @@ from media.turn import address, stun
 from media.turn.address import IPV4, IPV6, SocketAddress
 from media.turn.allocation import DEFAULT_LIFETIME_S, Client, Relayed
 from media.turn.credential import Account
-from media.turn.policy import Quotas
+from media.turn.policy import FULL, Quotas
 from media.turn.ports import Ports
 
 UDP = 17
@@ -18,7 +18,7 @@ class RequestError(Exception):
     """The request fails with this code; `attributes` go into the reply behind ERROR-CODE.
 
     `is_terse`: the reply is for somebody unknown and must stay small, so it has no reason phrase. `refusal` names why
-    a peer was refused, for the operator.
+    a peer or an allocation was refused, for the operator.
     """
 
     def __init__(
@@ -95,8 +95,9 @@ class Desk:
         lifetime_s = requested_lifetime(request, self._rules.max_lifetime_s)
         besides = self._besides(account.quota_key, token, even)
         refusal = self._quotas.take(account.quota_key, address.pack(client[1][0]), besides)
-        if refusal:
-            raise RequestError(refusal)
+        if refusal is not None:
+            # RFC 8656, 7.2 (10)
+            raise RequestError(508 if refusal == FULL else 486, refusal=refusal)
         plan = Plan(
             client=client,
             request=request,
@@ -106,10 +107,10 @@ class Desk:
             failed=failed,
             even=even,
         )
-        is_planned = self._redeem(plan, token, now) if token is not None else self._choose_port(plan, now)
-        if not is_planned:
+        refusal = self._choose_port(plan, now) if token is None else self._redeem(plan, token, now)
+        if refusal is not None:
             self.end(client, account)
-            raise RequestError(508)
+            raise RequestError(508, refusal=refusal)
         return plan
 
     def opened(self, plan: Plan, relay: int, relayed_address: SocketAddress, now: float) -> None:
@@ -120,13 +121,13 @@ class Desk:
     def plan_family(self, plan: Plan, now: float) -> bool:
         """Plan the other family: on the same port where that is open, else on any; False when there is none."""
         plan.attempts_left = OPEN_ATTEMPTS
-        return bool(plan.opened) or self._choose_port(plan, now)
+        return bool(plan.opened) or self._choose_port(plan, now) is None
 
     def plan_again(self, plan: Plan, now: float) -> bool:
         """Choose another port after one could not be opened; False, and none is held, when the family fails."""
         self._release(plan)
         plan.attempts_left -= 1
-        return plan.attempts_left > 0 and self._choose_port(plan, now)
+        return plan.attempts_left > 0 and self._choose_port(plan, now) is None
 
     def give_up(self, plan: Plan) -> None:
         """Return all that a plan holds that comes to nothing."""
@@ -188,22 +189,26 @@ class Desk:
             return reserved - 1
         return reserved + 1 if _is_pair(even) else reserved
 
-    def _redeem(self, plan: Plan, token: bytes, now: float) -> bool:
+    def _redeem(self, plan: Plan, token: bytes, now: float) -> str | None:
+        # RFC 8656, 7.2 (5): a token that is not valid, for whatever reason -> 508
+        if self._ports.is_foreign(token):
+            return "foreign-token"
         reservation = self._ports.redeem(token, plan.account.quota_key, now)
         if reservation is None:
-            return False
+            return "dead-token"
         plan.port, plan.families, plan.attempts_left = reservation.port, [reservation.family], 1
-        return True
+        return None
 
-    def _choose_port(self, plan: Plan, now: float) -> bool:
+    def _choose_port(self, plan: Plan, now: float) -> str | None:
+        # RFC 8656, 7.2 (8): no port as it was asked for -> 508
         is_pair = _is_pair(plan.even)
         port = self._ports.take() if plan.even is None else self._ports.take_even(with_next=is_pair)
         if port is None:
-            return False
+            return "no-port"
         plan.port = port
         if is_pair:
             plan.token = self._ports.reserve(port + 1, plan.family, plan.account.quota_key, now)
-        return True
+        return None
 
 
 def _is_pair(even: bytes | None) -> bool:

@@ -66,11 +66,16 @@ class TurnStats(msgspec.Struct):
     receive_errors: int = 0
     auth_failures: dict[str, int] = {}
     refused_peers: dict[str, int] = {}
+    refused_allocations: dict[str, int] = {}
     dropped: dict[str, int] = {}
     connections: dict[str, int] = {}
     connections_total: dict[str, int] = {}
     connections_refused: dict[str, int] = {}
     handshake_failures: dict[str, int] = {}
+
+    def refuse_allocation(self, reason: str) -> None:
+        """Count an allocation that somebody may not have or the server cannot give."""
+        self.refused_allocations[reason] = self.refused_allocations.get(reason, 0) + 1
 
     def drop(self, reason: str) -> None:
         """Count a datagram that goes no further."""

@@ -25,7 +25,7 @@ class Lifecycle:
         self._rules = rules
         self._table = table
         self._stats = stats
-        self._ports = Ports(rules.first_port, rules.last_port, secret)
+        self._ports = Ports(rules.first_port, rules.last_port, secret, rules.worker)
         self._desk = Desk(
             AllocateRules(frozenset(rules.relay_ips), rules.max_lifetime_s),
             self._ports,
@@ -119,6 +119,7 @@ class Lifecycle:
         if plan.opened:
             return (self._admit(plan, now),)
         self._give_up(plan)
+        self._stats.refuse_allocation("no-socket")
         return (replies.failure(plan.client, plan.request, RequestError(508), plan.account),)
 
     def _give_up(self, plan: Plan) -> list[Effect]:

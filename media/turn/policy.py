@@ -9,6 +9,8 @@ from media.turn import address
 from media.turn.address import Range
 
 BUCKETS = 4096
+FULL = "full"
+"""Why an allocation is refused that nobody's quota forbids: the server has as many as it may."""
 
 
 class PeerRules(msgspec.Struct, frozen=True):
@@ -96,21 +98,20 @@ class Quotas:
         self._sources: dict[bytes, int] = {}
         self._count = 0
 
-    def take(self, quota_key: bytes, ip: bytes, besides: int = 0) -> int:
-        """Count one more allocation and return 0, or change nothing and return the error code (RFC 8656, 7.2 (10)).
-
-        `besides` counts for the quota key as well.
-        """
+    def take(self, quota_key: bytes, ip: bytes, besides: int = 0) -> str | None:
+        """Count one more allocation, or return why not and change nothing; `besides` counts for the quota key too."""
         source = _source(ip)
         of_key, of_source = self._keys.get(quota_key, 0), self._sources.get(source, 0)
-        if of_key + besides >= self._per_key or of_source >= self._per_source:
-            return 486
+        if of_key + besides >= self._per_key:
+            return "key-quota"
+        if of_source >= self._per_source:
+            return "source-quota"
         if self._count >= self._in_all:
-            return 508
+            return FULL
         self._keys[quota_key] = of_key + 1
         self._sources[source] = of_source + 1
         self._count += 1
-        return 0
+        return None
 
     def give_back(self, quota_key: bytes, ip: bytes) -> None:
         """Count one allocation less."""

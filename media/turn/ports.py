@@ -17,9 +17,13 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ports:
-    """The ports of a range, each free, in use or reserved; freed ones go to the end of the queue."""
+    """The ports of a range, each free, in use or reserved; freed ones go to the end of the queue.
 
-    def __init__(self, first: int, last: int, seed: bytes) -> None:
+    `worker` is the first byte of the tokens: of several processes one alone can redeem a token.
+    """
+
+    def __init__(self, first: int, last: int, seed: bytes, worker: int = 0) -> None:
+        self._worker = (worker & 0xFF).to_bytes(1)
         order = sorted(range(first, last + 1), key=lambda port: hmac.digest(seed, b"%d" % port, "sha256"))
         self._free = dict.fromkeys(order)
         self._size = len(order)
@@ -57,7 +61,7 @@ class Ports:
             return None
         del self._free[port]
         self._serial += 1
-        token = hmac.digest(self._seed, b"token %d" % self._serial, "sha256")[:8]
+        token = self._worker + hmac.digest(self._seed, b"token %d" % self._serial, "sha256")[:7]
         self._reservations[token] = Reservation(port, family, quota_key, now + RESERVATION_S)
         return token
 
@@ -68,6 +72,10 @@ class Ports:
     def cancel(self, token: bytes) -> None:
         """Free the port of a reservation whose token was never told to anybody."""
         self.give_back(self._reservations.pop(token).port)
+
+    def is_foreign(self, token: bytes) -> bool:
+        """Tell whether another process made this token."""
+        return token[:1] != self._worker
 
     def redeem(self, token: bytes, quota_key: bytes, now: float) -> Reservation | None:
         """Take the reserved port, once; None when the token is unknown, expired or of another quota key."""

@@ -50,7 +50,7 @@ def unknown_attributes(types: list[int]) -> RequestError:
 
 def try_alternate(server: tuple[bytes, int]) -> RequestError:
     """Return the 300 that sends the client to another server (RFC 8489, 14.15)."""
-    return RequestError(300, ((stun.ALTERNATE_SERVER, stun.plain_address(*server)),))
+    return RequestError(300, ((stun.ALTERNATE_SERVER, stun.plain_address(*server)),), refusal="draining")
 
 
 def _reply(

@@ -155,9 +155,15 @@ class Server:
             return (replies.failure(client, request, RequestError(400), account),)
         except RequestError as error:
             reply = replies.failure(client, request, error, account)
-            if allocation is not None and error.refusal is not None and allocation.is_new_refusal(error.refusal):
-                return (reply, PeerRefused(allocation.relay, error.refusal))
-            return (reply,)
+            return (reply, *self._tell(allocation, error))
+
+    def _tell(self, allocation: Allocation | None, error: RequestError) -> Sequence[Effect]:
+        if error.refusal is None:
+            return NOTHING
+        if allocation is None:
+            self.stats.refuse_allocation(error.refusal)
+            return NOTHING
+        return (PeerRefused(allocation.relay, error.refusal),) if allocation.is_new_refusal(error.refusal) else NOTHING
 
     def _check(self, client: Client, request: stun.Message, allocation: Allocation | None, now: float) -> Account:
         host, port = client[1][:2]
@@ -184,7 +190,7 @@ class Server:
                 return (ToClient(client[0], client[1], b"", existing.reply),)
             raise RequestError(437)
         if self._lifecycle.is_opening(client):
-            return self._drop("unexpected")
+            return self._drop("being-opened")  # the reply is on its way
         if self._is_draining:
             raise self._drained(client)
         return (self._lifecycle.begin(client, request, account, now),)
@@ -192,7 +198,7 @@ class Server:
     def _drained(self, client: Client) -> RequestError:
         # RFC 8489, 14.15: the alternate is of the family from which the request came
         if self._alternate is None or len(self._alternate[0]) != len(address.pack(client[1][0])):
-            return RequestError(508)
+            return RequestError(508, refusal="draining")
         return replies.try_alternate(self._alternate)
 
     def _change(

@@ -12,6 +12,7 @@ TURN = {
     "bytes_to_clients": 200.0,
     "auth_failures.stale": 3.0,
     "refused_peers.private": 4.0,
+    "refused_allocations.no-port": 6.0,
 }
 MASTER = {
     "viewers": 1.0,
@@ -73,6 +74,7 @@ def test_every_metric_of_the_manual_is_there() -> None:
         "heliograph_turn_relayed_bytes_total{direction=clients}": 200,
         "heliograph_turn_auth_failures_total{reason=stale}": 3,
         "heliograph_turn_denied_peers_total{reason=private}": 4,
+        "heliograph_turn_refused_allocations_total{reason=no-port}": 6,
         "heliograph_media_viewers{}": 1,
         "heliograph_media_frames_total{encoder=H264}": 30,
         "heliograph_media_frames_total{encoder=VP8}": 10,

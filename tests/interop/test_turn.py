@@ -105,6 +105,12 @@ def uclient(served: Served, echo_port: int, options: str, secret: str = "north")
 @pytest.mark.parametrize("options", CASES)
 def test_turnutils_uclient_loses_nothing(served: Served, echo_port: int, options: str) -> None:
     done = uclient(served, echo_port, options)
+    for _ in range(4):
+        # The tool draws lots with -O: each tenth time it leaves a socket whose Allocate was answered, and brings the
+        # reservation token again from another one. RFC 8656, 7.2 (5) refuses that, and so does coturn.
+        if options != "-O" or done.returncode == 0 or "error 508" not in done.stdout:
+            break
+        done = uclient(served, echo_port, options)
     assert done.returncode == 0, done.stdout[-2000:]
     if options != "-O":
         assert "Total lost packets 0 " in done.stdout + done.stderr

@@ -147,6 +147,47 @@ def test_token_lives_30_seconds() -> None:
         assert code_of(Caller(world, port=40001).allocate([(stun.RESERVATION_TOKEN, token)])) == code
 
 
+def test_allocate_with_a_token_retransmits_exactly_and_the_token_serves_once() -> None:
+    world = World()
+    token = Caller(world).allocate([(stun.EVEN_PORT, b"\x80")]).first(stun.RESERVATION_TOKEN)
+    assert token is not None
+    second, third = Caller(world, port=40001), Caller(world, port=40002)
+    assert code_of(second.allocate([(stun.RESERVATION_TOKEN, token)])) == 0
+    for _ in range(2):
+        assert second.send_raw(second.last_datagram) == [second.last_reply]
+    # turnutils_uclient -O leaves its socket now and then and brings the token from another one
+    assert code_of(third.allocate([(stun.RESERVATION_TOKEN, token)])) == 508
+    assert third.send_raw(third.last_datagram) == [third.last_reply]
+    assert second.send_raw(second.last_datagram) == [second.last_reply]
+    assert world.stats.refused_allocations == {"dead-token": 2}
+
+
+def test_token_of_another_worker_is_refused_knowingly() -> None:
+    world, other = World(), with_rules(worker=7)
+    token = Caller(other).allocate([(stun.EVEN_PORT, b"\x80")]).first(stun.RESERVATION_TOKEN)
+    assert token is not None
+    assert code_of(Caller(world).allocate([(stun.RESERVATION_TOKEN, token)])) == 508
+    assert world.stats.refused_allocations == {"foreign-token": 1}
+    assert world.server.allocation_count == 0
+
+
+def test_every_refusal_of_an_allocation_is_counted_by_its_reason() -> None:
+    world = with_rules(allocations_per_key=1, allocations_per_source=2, allocations_in_all=3, last_port=50002)
+    for number, (host, key) in enumerate((("1", "a"), ("1", "a"), ("1", "b"), ("1", "c"), ("2", "d"), ("2", "e"))):
+        Caller(world, host=f"203.0.113.{host}", port=number, username=f"x@{key}").allocate()
+    assert world.stats.refused_allocations == {"key-quota": 1, "source-quota": 1, "full": 1}
+    world = with_rules(last_port=50000)
+    world.taken_ports = {50000}
+    Caller(world).allocate()
+    world.server.drain(None)
+    Caller(world).allocate()
+    assert world.stats.refused_allocations == {"no-socket": 1, "draining": 1}
+    world = with_rules(last_port=50000)
+    for number in range(2):
+        Caller(world, port=number).allocate()
+    assert world.stats.refused_allocations == {"no-port": 1}
+
+
 def test_token_of_another_quota_key_is_refused() -> None:
     world = World()
     token = Caller(world, username="a@red").allocate([(stun.EVEN_PORT, b"\x80")]).first(stun.RESERVATION_TOKEN)

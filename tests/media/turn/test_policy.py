@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from media.turn.address import pack, parse_range
-from media.turn.policy import BUCKETS, PeerRules, Quotas, Rate, ReplyBuckets
+from media.turn.policy import BUCKETS, FULL, PeerRules, Quotas, Rate, ReplyBuckets
 
 PUBLIC = PeerRules(
     own=frozenset(map(pack, ("198.51.100.7", "127.0.0.1", "::1", "2600::7"))),
@@ -176,31 +176,36 @@ ONE, TWO = pack("203.0.113.5"), pack("203.0.113.6")
 
 def test_quota_counts_per_key() -> None:
     quotas = Quotas(per_key=2)
-    assert [quotas.take(b"a", ONE) for _ in range(3)] == [0, 0, 486]
-    assert quotas.take(b"b", ONE, besides=1) == 0
-    assert quotas.take(b"c", ONE, besides=2) == 486
+    assert [quotas.take(b"a", ONE) for _ in range(3)] == [None, None, "key-quota"]
+    assert quotas.take(b"b", ONE, besides=1) is None
+    assert quotas.take(b"c", ONE, besides=2) == "key-quota"
     quotas.give_back(b"a", ONE)
-    assert quotas.take(b"a", ONE) == 0
+    assert quotas.take(b"a", ONE) is None
     quotas.give_back(b"b", ONE)
 
 
 def test_quota_counts_per_source_and_in_all() -> None:
     quotas = Quotas(per_key=0, per_source=2, in_all=3)
-    assert [quotas.take(b"%d" % count, ONE) for count in range(3)] == [0, 0, 486]
-    assert [quotas.take(b"a", TWO) for _ in range(2)] == [0, 508]
+    assert [quotas.take(b"%d" % count, ONE) for count in range(3)] == [None, None, "source-quota"]
+    assert [quotas.take(b"a", TWO) for _ in range(2)] == [None, FULL]
     quotas.give_back(b"0", ONE)
-    assert quotas.take(b"a", TWO) == 0
+    assert quotas.take(b"a", TWO) is None
 
 
 def test_source_of_ipv6_is_a_64() -> None:
     quotas = Quotas(per_key=0, per_source=1)
-    assert [quotas.take(b"a", pack(text)) for text in ("2600::1", "2600::2", "2600:0:0:1::1")] == [0, 486, 0]
+    hosts = ("2600::1", "2600::2", "2600:0:0:1::1")
+    assert [quotas.take(b"a", pack(host)) for host in hosts] == [None, "source-quota", None]
 
 
 def test_refused_or_returned_allocation_leaves_no_count() -> None:
     quotas = Quotas(per_key=1, per_source=1, in_all=1)
-    assert quotas.take(b"a", ONE) == 0
-    assert [quotas.take(b"a", TWO), quotas.take(b"b", ONE), quotas.take(b"b", TWO)] == [486, 486, 508]
+    assert quotas.take(b"a", ONE) is None
+    assert [quotas.take(b"a", TWO), quotas.take(b"b", ONE), quotas.take(b"b", TWO)] == [
+        "key-quota",
+        "source-quota",
+        FULL,
+    ]
     quotas.give_back(b"a", ONE)
     assert (quotas._keys, quotas._sources, quotas._count) == ({}, {}, 0)
 

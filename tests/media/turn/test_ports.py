@@ -77,3 +77,12 @@ def test_cancelled_reservation_frees_its_port() -> None:
     assert token is not None
     ports.cancel(token)
     assert ports.take() == 100
+
+
+def test_token_names_the_worker_that_made_it() -> None:
+    ours, theirs = Ports(100, 101, SEED, worker=3), Ports(100, 101, SEED, worker=260)
+    token = ours.reserve(100, 1, OWNER, now=0.0)
+    assert token is not None
+    assert token[0] == 3
+    assert not ours.is_foreign(token)
+    assert theirs.is_foreign(token)

@@ -77,8 +77,10 @@ def test_retransmit_while_the_relay_is_being_opened_is_dropped() -> None:
     assert caller.send_raw(datagram) == []
     assert caller.send_raw(datagram) == []
     assert len(world.relays) == world.server.allocation_count == 1
+    assert world.stats.dropped == {"being-opened": 1}
     world.perform(world.server.relay_opened(1, True, world.now))
-    assert len(world.to_clients) == 2
+    assert caller.send_raw(datagram) == [world.to_clients[-1][1]]
+    assert len(world.to_clients) == 3
     assert world.server.allocation_count == 1
 
 
