@@ -24,6 +24,8 @@ _TYPO_LIKENESS = 0.85
 
 _HOST = r"^(|([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?)\Z"  # with or without a port, or empty
 
+_REALM = r"^[ -~]{1,36}\Z"  # a longer one makes the 401 too large for the shortest Allocate, media/turn/gate.py
+
 _DNS_NAME = re.compile(
     r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z"
 )
@@ -66,7 +68,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     turn_advertised_address: Annotated[
         str, Meta(description="IP address that clients reach relays at; empty: the bound one")
     ] = ""
-    turn_realm: Annotated[str, Meta(min_length=1, description="realm of TURN credentials")] = "heliograph"
+    turn_realm: Annotated[
+        str, Meta(pattern=_REALM, description="realm of TURN credentials, 1 to 36 characters of ASCII")
+    ] = "heliograph"
     allow_peer_cidrs: Annotated[
         tuple[str, ...], Meta(description="private networks that relays may reach, separated by commas")
     ] = ()

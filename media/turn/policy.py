@@ -140,13 +140,22 @@ class ReplyBuckets:
 
     def take(self, ip: bytes, cost: float, now: float) -> bool:
         """Pay for one reply; False when the source must be met with silence."""
-        slot = hash(ip[:3] if len(ip) == 4 else ip[:7]) % BUCKETS
+        slot = _slot(ip)
         earned = (now - self._filled_at[slot]) * self._per_s
         tokens = min(self._burst, self._tokens[slot] + earned)
         self._filled_at[slot] = now
         is_paid = tokens >= cost
         self._tokens[slot] = tokens - cost if is_paid else tokens
         return is_paid
+
+    def give_back(self, ip: bytes, cost: float) -> None:
+        """Return what was paid: the source proved to be no stranger."""
+        slot = _slot(ip)
+        self._tokens[slot] = min(self._burst, self._tokens[slot] + cost)
+
+
+def _slot(ip: bytes) -> int:
+    return hash(ip[:3] if len(ip) == 4 else ip[:7]) % BUCKETS
 
 
 class Rate(msgspec.Struct, gc=False):

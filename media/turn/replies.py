@@ -43,9 +43,10 @@ def mapped(client: Client, request: stun.Message) -> tuple[int, bytes]:
     return stun.XOR_MAPPED_ADDRESS, stun.xor_address(address.pack(host), port, request.transaction_id)
 
 
-def unknown_attributes(types: list[int]) -> RequestError:
-    """Return the 420 that names the types (RFC 8489, 14.10)."""
-    return RequestError(420, ((stun.UNKNOWN_ATTRIBUTES, b"".join(each.to_bytes(2) for each in types)),))
+def unknown_attributes(types: list[int], *, is_terse: bool = False) -> RequestError:
+    """Return the 420 that names the types (RFC 8489, 14.13)."""
+    value = b"".join(each.to_bytes(2) for each in types)
+    return RequestError(420, ((stun.UNKNOWN_ATTRIBUTES, value),), is_terse=is_terse)
 
 
 def try_alternate(server: tuple[bytes, int]) -> RequestError:
@@ -58,4 +59,5 @@ def _reply(
 ) -> ToClient:
     message = stun.Message(request.method, kind, request.transaction_id, attributes)
     message.has_fingerprint = request.has_fingerprint
-    return ToClient(client[0], client[1], b"", stun.encode(message, None if account is None else account.key))
+    key = None if account is None else account.key
+    return ToClient(client[0], client[1], b"", stun.encode(message, key, is_sha256=request.wants_sha256))

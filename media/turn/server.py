@@ -6,9 +6,10 @@ from media.turn import address, replies, stun
 from media.turn.address import SocketAddress
 from media.turn.allocate import RequestError
 from media.turn.allocation import Allocation, Client
-from media.turn.credential import Account, CredentialError, Credentials, KeyFor
+from media.turn.credential import Account, Credentials, KeyFor, UsernameFor
 from media.turn.effects import Effect, PeerRefused, ToClient, TurnStats
 from media.turn.forward import NOTHING, Forward
+from media.turn.gate import Gate, SilencedError
 from media.turn.lifecycle import Lifecycle
 from media.turn.policy import PeerRules, Rate, ReplyBuckets
 from media.turn.requests import Bounds, Requests
@@ -20,24 +21,31 @@ from media.turn.usage import Usage
 _LAST_OF_STUN, _FIRST_OF_CHANNELS, _NOISE = 3, 0x40, 0xFF
 
 BINDING_COST = 0.1
-CHALLENGE_COST = 1.0
-"""Prices of an unauthenticated reply, in tokens: the answer to Binding amplifies far less than a 401."""
+"""Price of the answer to Binding, in tokens: it amplifies far less than a 401."""
 
 
 class Server:
     """All TURN state of one process. `secret` are 32 random bytes; effects must be performed in order, at once."""
 
-    def __init__(self, rules: ServerRules, peers: PeerRules, key_for: KeyFor, secret: bytes, stats: TurnStats) -> None:
+    def __init__(
+        self,
+        rules: ServerRules,
+        peers: PeerRules,
+        key_for: KeyFor,
+        secret: bytes,
+        stats: TurnStats,
+        username_for: UsernameFor | None = None,
+    ) -> None:
         self.stats = stats
-        self._realm = rules.realm.encode()
         self._table = Table()
         self._lifecycle = Lifecycle(rules, self._table, secret, stats)
         bounds = Bounds(rules.max_lifetime_s, rules.last_channel_number)
         self._requests = Requests(bounds, peers, self._table, stats)
         self._forward = Forward(peers, self._table, stats, secret, Rate.of(rules.total_bitrate_bps))
-        self._credentials = Credentials(key_for, rules.realm, secret)
+        self._credentials = Credentials(key_for, rules.realm, secret, username_for)
         self._buckets = ReplyBuckets(rules.replies_per_s, rules.replies_burst)
         self._revocations = Revocations()
+        self._gate = Gate(self._credentials, self._buckets, self._revocations, stats)
         self._is_draining = False
         self._alternate: tuple[bytes, int] | None = None
         self._last_of_channels = rules.last_channel_number >> 8
@@ -141,9 +149,11 @@ class Server:
             return self._drop("unexpected")
         allocation = self._table.by_client.get(client)
         try:
-            account = self._check(client, request, allocation, now)
-        except CredentialError as error:
-            return self._challenge(client, request, error, now)
+            account = self._gate.admit(client, request, None if allocation is None else allocation.account, now)
+        except RequestError as error:
+            return (replies.failure(client, request, error),)
+        except SilencedError:
+            return self._drop("silenced")
         try:
             unknown = request.unknown()
             if unknown:
@@ -165,20 +175,12 @@ class Server:
             return NOTHING
         return (PeerRefused(allocation.relay, error.refusal),) if allocation.is_new_refusal(error.refusal) else NOTHING
 
-    def _check(self, client: Client, request: stun.Message, allocation: Allocation | None, now: float) -> Account:
-        host, port = client[1][:2]
-        owner = None if allocation is None else allocation.account
-        account = self._credentials.check(request, (host, port), now, owner)
-        if self._revocations.is_revoked(account):
-            raise CredentialError(401, "revoked")
-        return account
-
     def _binding(self, client: Client, request: stun.Message, now: float) -> Sequence[Effect]:
         if not self._buckets.take(address.pack(client[1][0]), BINDING_COST, now):
             return self._drop("silenced")
         unknown = request.unknown()
         if unknown:
-            return (replies.failure(client, request, replies.unknown_attributes(unknown)),)
+            return (replies.failure(client, request, replies.unknown_attributes(unknown, is_terse=True)),)
         self.stats.bindings_total += 1
         return (replies.success(client, request, [replies.mapped(client, request)]),)
 
@@ -212,19 +214,6 @@ class Server:
         attributes = self._handlers[request.method](allocation, request, now)
         reply = replies.success(allocation.client, request, attributes, account)
         return (*self._lifecycle.changed(allocation, now), reply)
-
-    def _challenge(self, client: Client, request: stun.Message, error: CredentialError, now: float) -> Sequence[Effect]:
-        failures = self.stats.auth_failures
-        failures[error.reason] = failures.get(error.reason, 0) + 1
-        host, port = client[1][:2]
-        if not self._buckets.take(address.pack(host), CHALLENGE_COST, now):
-            return self._drop("silenced")
-        if error.code == 400:
-            return (replies.failure(client, request, RequestError(400)),)
-        nonce = self._credentials.nonce(host, port, now).encode()
-        attributes = ((stun.REALM, self._realm), (stun.NONCE, nonce))
-        is_terse = request.integrity_at < 0
-        return (replies.failure(client, request, RequestError(error.code, attributes, is_terse=is_terse)),)
 
     def _drop(self, reason: str) -> Sequence[Effect]:
         self.stats.drop(reason)

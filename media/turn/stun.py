@@ -119,6 +119,14 @@ class Message(msgspec.Struct, gc=False):
         """Tell whether an integrity attribute is there; it may be wrong."""
         return self.integrity_at >= 0 or self.integrity_sha256_at >= 0
 
+    @property
+    def wants_sha256(self) -> bool:
+        """Tell whether the answer to this request is signed with MESSAGE-INTEGRITY-SHA256, if at all.
+
+        RFC 8489, 9.2.4 has it so for whoever chose a password algorithm; whoever signs so can read it, too.
+        """
+        return self.integrity_sha256_at >= 0 or self.first(PASSWORD_ALGORITHM) is not None
+
     def first(self, attribute: int) -> bytes | None:
         """Return the first value of an attribute; later ones of the same type do not count (RFC 8489, 14)."""
         for key, value in self.attributes:

@@ -60,6 +60,7 @@ def test_the_config_flag_beats_its_variable(tmp_path: Path) -> None:
         ("OPS_PORT", "8080", "OPS_PORT: 8080 is HTTP_PORT too"),
         ("ALLOW_PEER_CIDRS", "10.0.0.0/8,ten", "ALLOW_PEER_CIDRS: 'ten' does not appear to be"),
         ("HOST", "example", "HOST: example is not an IP address (from HELIOGRAPH_HOST)"),
+        ("TURN_REALM", "r" * 37, f"TURN_REALM: '{'r' * 37}' is not allowed; it is the realm of TURN credentials"),
         ("TURN_ADVERTISED_ADDRESS", "me", "TURN_ADVERTISED_ADDRESS: me is not an IP address"),
     ],
 )

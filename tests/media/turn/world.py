@@ -6,7 +6,7 @@ import msgspec
 
 from media.turn import address, channel_data, stun
 from media.turn.address import IPV4, IPV6, SocketAddress, pack
-from media.turn.credential import Keys
+from media.turn.credential import PASSWORD_ALGORITHMS, Keys, UsernameFor
 from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, ToPeer, TurnStats
 from media.turn.policy import PeerRules
 from media.turn.rules import ServerRules
@@ -39,11 +39,13 @@ Attributes = list[tuple[int, bytes]]
 class World:
     """Server, clock and what left the server. `expires_at` of every credential is `credential_end`."""
 
-    def __init__(self, rules: ServerRules = RULES, peers: PeerRules = PEERS) -> None:
+    def __init__(
+        self, rules: ServerRules = RULES, peers: PeerRules = PEERS, username_for: UsernameFor | None = None
+    ) -> None:
         self.now = 1000.0
         self.credential_end = 1e9
         self.stats = TurnStats()
-        self.server = Server(rules, peers, self.key_for, bytes(32), self.stats)
+        self.server = Server(rules, peers, self.key_for, bytes(32), self.stats, username_for)
         self.to_clients: list[tuple[SocketAddress, bytes]] = []
         self.to_peers: list[tuple[int, SocketAddress, bytes]] = []
         self.refusals: list[tuple[int, str]] = []
@@ -117,9 +119,23 @@ class Caller:
         self.username = username
         self.listener = listener
         self.key = stun.integrity_key(username, REALM, PASSWORD)
+        self.identity = (stun.USERNAME, username.encode())
+        self.offer: Attributes = []
+        self.is_sha256 = False
         self.nonce = b""
         self.last_datagram = b""
         self.last_reply = b""
+
+    def use_sha256(self, *, is_hashed: bool = False) -> None:
+        """Sign as RFC 8489 has it, with USERHASH if so told."""
+        self.key = stun.integrity_key(self.username, REALM, PASSWORD, stun.SHA256)
+        self.offer = [
+            (stun.PASSWORD_ALGORITHM, bytes((0, stun.SHA256, 0, 0))),
+            (stun.PASSWORD_ALGORITHMS, PASSWORD_ALGORITHMS),
+        ]
+        self.is_sha256 = True
+        if is_hashed:
+            self.identity = (stun.USERHASH, stun.userhash(self.username, REALM))
 
     def challenge(self) -> None:
         """Fetch a nonce."""
@@ -148,11 +164,12 @@ class Caller:
         message = self.message(method, list(attributes), transaction)
         if is_signed:
             message.attributes += [
-                (stun.USERNAME, self.username.encode()),
+                self.identity,
                 (stun.REALM, REALM.encode()),
                 (stun.NONCE, self.nonce),
+                *self.offer,
             ]
-        return stun.encode(message, self.key if is_signed else None)
+        return stun.encode(message, self.key if is_signed else None, is_sha256=self.is_sha256)
 
     def send_raw(self, datagram: bytes) -> list[bytes]:
         """Send any bytes and return what came back."""
