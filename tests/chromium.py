@@ -1,7 +1,7 @@
 """Debian's chromium for tests: one browser with a private HOME, and pages that watch what they must never do."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,13 +45,13 @@ LIVE_PEER = "window.peers.filter((peer) => peer.connectionState === 'connected')
 
 
 @contextmanager
-def chromium(home: Path) -> Iterator[Browser]:
-    """Run one headless browser."""
-    program = require("chromium")
+def chromium(home: Path, program: str = "", flags: Sequence[str] = ()) -> Iterator[Browser]:
+    """Run one headless browser; `program` starts Debian's in a way of its own."""
+    program = program or require("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program,
-            args=list(FLAGS),
+            args=[*FLAGS, *flags],
             env={**environment(home), "TZ": "UTC"},
             timeout=LAUNCH_LIMIT_MS,
         )
@@ -130,7 +130,7 @@ class Visit:
         return best
 
     def selected_pair(self) -> dict[str, Any]:
-        """`{local, remote, frameWidth, codec}` of the connected peer, from getStats."""
+        """`{local, remote, relayProtocol, frameWidth, codec}` of the connected peer, from getStats."""
         pair: dict[str, Any] = self.page.evaluate(
             f"""async () => {{
               const entries = new Map([...(await {LIVE_PEER}.getStats()).values()].map((entry) => [entry.id, entry]));
@@ -141,6 +141,7 @@ class Visit:
               return {{
                 local: entries.get(pair.localCandidateId).candidateType,
                 remote: entries.get(pair.remoteCandidateId).candidateType,
+                relayProtocol: entries.get(pair.localCandidateId).relayProtocol ?? "",
                 frameWidth: video.frameWidth,
                 codec: entries.get(video.codecId).mimeType,
               }};

@@ -91,11 +91,15 @@ def running(command: str, *arguments: str, home: Path) -> Iterator[dict[str, Any
 
 
 def heliograph(
-    *arguments: str, home: Path | None = None, variables: Mapping[str, str] | None = None, timeout_s: float = 60.0
+    *arguments: str,
+    home: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+    timeout_s: float = 60.0,
+    within: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command of the command line to its end."""
+    """Run one command of the command line to its end; `within` as in `started`."""
     return subprocess.run(
-        [*COMMAND, *arguments],
+        [*within, *COMMAND, *arguments],
         env={**environment(home), **(variables or {})},
         capture_output=True,
         text=True,
