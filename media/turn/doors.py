@@ -35,6 +35,12 @@ class Inside(typing.Protocol):
     def flush(self) -> None:
         """Send all that is collected; until then every message received must stay as it is."""
 
+    def gone(self, number: int, source: SocketAddress, now: float) -> None:
+        """Take note that the client behind a door went away: its allocation ends."""
+
+    def has_allocation(self, number: int, source: SocketAddress) -> bool:
+        """Tell whether the client behind a door has an allocation."""
+
 
 class Doors:
     """All open doors by number. Numbers count on and are never used again."""

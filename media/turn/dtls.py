@@ -4,7 +4,6 @@ import contextlib
 import hmac
 import secrets
 import ssl
-import typing
 from collections.abc import Callable
 
 import msgspec
@@ -41,20 +40,10 @@ _OPTIONS = SSL.OP_NO_QUERY_MTU | SSL.OP_NO_TICKET | int(ssl.OP_NO_RENEGOTIATION)
 _PROTOCOLS = frozenset(name.encode() for name in ALPN)
 
 
-class Host(Inside, typing.Protocol):
-    """The relay as DTLS sessions see it."""
-
-    def has_allocation(self, number: int, source: SocketAddress) -> bool:
-        """Tell whether the client behind a door has proven who it is."""
-
-    def gone(self, number: int, source: SocketAddress, now: float) -> None:
-        """Take note that the client behind a door will not come back."""
-
-
 class Parts(msgspec.Struct):
     """What sessions are made of. Whoever calls into them flushes the relay afterwards."""
 
-    relay: Host
+    relay: Inside
     doors: Doors
     outbox: Outbox
     stats: TurnStats

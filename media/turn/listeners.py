@@ -12,6 +12,10 @@ from media.turn.placement import WILDCARDS, is_for_listening
 from media.turn.udp import UdpSocket, open_socket
 
 BACKLOG = 1024
+KEEPALIVE_S = 60
+DEAD_AFTER_S = 120
+"""How long a connection may go without an answer from the other end's kernel."""
+
 MOST_TRIES = 32
 """How often any free port is asked for until one is free for both transports."""
 
@@ -146,8 +150,22 @@ def _open_tcp(listeners: Listeners, host: str, port: int, is_shared: bool) -> in
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if handle.family == socket.AF_INET6:
             handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        _tune(handle)
         handle.bind((host, port))
         handle.listen(BACKLOG)
     except OSError as error:
         raise ListenError(error, port, "tcp") from error
     return int(handle.getsockname()[1])
+
+
+def _tune(listener: socket.socket) -> None:
+    # On Linux connections take these over from their listener: no system call for each of them.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_S),
+        ("TCP_KEEPINTVL", KEEPALIVE_S // 3),
+        ("TCP_USER_TIMEOUT", DEAD_AFTER_S * 1000),
+    ):
+        if hasattr(socket, name):  # elsewhere than on Linux some are missing
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from media.turn import address
+from media.turn.acceptor import Acceptor
 from media.turn.address import IPV4, SocketAddress, parse_range
 from media.turn.admission import Admission, StreamBounds
 from media.turn.certificate import CertificatePair
@@ -26,6 +27,7 @@ from media.turn.placement import WILDCARDS, Placement, PlacementError, place
 from media.turn.policy import PeerRules
 from media.turn.rules import ServerRules
 from media.turn.server import Server
+from media.turn.stream import Hall
 from media.turn.udp import Inbox, Judge, Outbox, UdpSocket, open_socket
 
 log = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ class RelayAddress(msgspec.Struct, frozen=True):
 
 
 class Relay:
-    """STUN and TURN over UDP and DTLS, until `stopping` is set. One `run` per object."""
+    """STUN and TURN over UDP, DTLS, TCP and TLS, until `stopping` is set. One `run` per object."""
 
     def __init__(self, settings: RelaySettings, key_for: KeyFor) -> None:
         self.stats = TurnStats()
@@ -113,6 +115,7 @@ class Relay:
                 self.stats,
             )
             self._dtls = self._sessions()
+            self._acceptor = Acceptor(self._hall(), self._listeners.tcp)
             self._watch_listeners()
             ready(self._address())
             await self._serve(stopping)
@@ -164,6 +167,7 @@ class Relay:
             self._perform(self._server.expire(now))
             if self._dtls is not None:
                 self._dtls.expire(now)
+            self._acceptor.tick(now)
             self.flush()
             if now >= interfaces_at:
                 interfaces_at = now + INTERFACES_S
@@ -183,7 +187,7 @@ class Relay:
             hosts=self._placement.listener_hosts,
             port=settings.port,
             more=settings.more_ports,
-            has_tcp=False,
+            has_tcp=settings.has_tcp,
             is_shared=settings.workers > 1,
         )
 
@@ -194,7 +198,21 @@ class Relay:
         admission = Admission(self._settings.stream_bounds)
         return Sessions(pair, Parts(self, self._doors, self._outbox, self.stats, admission))
 
+    def _hall(self) -> Hall:
+        bounds, last_channel_number = self._settings.stream_bounds, _last_channel_number(self._settings)
+        return Hall(
+            relay=self,
+            doors=self._doors,
+            stats=self.stats,
+            admission=Admission(bounds),
+            bounds=bounds,
+            loop=self._loop,
+            tls=self._settings.tls,
+            last_of_channels=last_channel_number >> 8,
+        )
+
     def _watch_listeners(self) -> None:
+        self._acceptor.start()
         for number, listener in enumerate(self._listeners.udp):
             self._loop.add_reader(listener.handle, self._drain, listener.handle, number, self._judge)
 
@@ -268,6 +286,8 @@ class Relay:
         if self._dtls is not None:
             self._dtls.close_all()
             self._outbox.flush()
+        for handle in self._listeners.tcp:
+            self._loop.remove_reader(handle)
         self._doors.close_all()
         for udp in [*self._listeners.udp, *self._relays.values()]:
             self._loop.remove_reader(udp.handle)
@@ -326,5 +346,9 @@ def _server_rules(settings: RelaySettings, placement: Placement) -> ServerRules:
         worker=settings.worker,
         replies_per_s=settings.replies_per_s if is_limited else 1e9,
         replies_burst=settings.replies_burst if is_limited else 1e9,
-        last_channel_number=LAST_LEGACY_NUMBER if settings.has_legacy_channel_numbers else LAST_NUMBER,
+        last_channel_number=_last_channel_number(settings),
     )
+
+
+def _last_channel_number(settings: RelaySettings) -> int:
+    return LAST_LEGACY_NUMBER if settings.has_legacy_channel_numbers else LAST_NUMBER
