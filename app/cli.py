@@ -32,6 +32,10 @@ _SERVE = (
     *_ADDRESSES, *_TLS, *_RELAY, *_ENDPOINTS, "allowed_origins", "trusted_proxies", *_NAMING, "signing_regions",
     "account_channel_limit", "data_dir", "limits_profile", "control_messages", "drain_s", *_LOGS, "audit_log",
 )  # fmt: skip
+_CHECK = (
+    "host", "turn_port", "turn_advertised_address", "turn_realm", "data_dir", *_NAMING, "endpoint", "token",
+    "access_key_id", "secret_access_key", "session_token", "ca_file", *_LOGS,
+)  # fmt: skip
 _NOT_OF_DEMO = ("host", "data_dir", *_TLS, "public_scheme", "endpoint_wildcard", "trusted_proxies")
 _DEMO = tuple(name for name in _SERVE if name not in _NOT_OF_DEMO)
 
@@ -75,6 +79,28 @@ def _demo(parser: argparse.ArgumentParser) -> None:
 def _turn(parser: argparse.ArgumentParser) -> None:
     json_flag(parser)
     _inherited(parser)
+    verbs = parser.add_subparsers(dest="verb", metavar="check")
+    check = verbs.add_parser(
+        "check",
+        **texts(
+            "play a client against a TURN server and name what is broken", "heliograph turn check turn:192.0.2.7:3478"
+        ),
+    )
+    check.add_argument("uris", nargs="*", metavar="URI", help="turn:HOST:PORT, turns:, stun:; default: our own server")
+    check.add_argument("--username", metavar="NAME", help="of the credential; without one only what needs none")
+    check.add_argument("--password", metavar="TEXT", help="of the credential; others see it in the list of processes")
+    check.add_argument("--password-stdin", action="store_true", help="read the password from stdin")
+    check.add_argument("--channel", metavar="NAME", help="take the ICE servers that --endpoint has for this channel")
+    check.add_argument(
+        "--timeout", type=seconds, default=5.0, metavar="S", help="seconds to wait for each answer (default: 5)"
+    )
+    _verb_flags(check, _CHECK)
+
+
+def _verb_flags(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """Flags of a verb whose command works without one: what it does not give, the command's own flag does."""
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
+    add_settings(parser, names)
 
 
 def _master(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib
 import json
 from collections.abc import Callable
 
@@ -16,9 +17,13 @@ from app.settings import Loaded
 from app.wiring import turn
 from app.wiring.orders import TurnOrder
 
+_VERBS = {"check": "app.cli_turn_check"}
+
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
-    """Relay until SIGINT or SIGTERM, or until the parent is gone."""
+    """Relay until SIGINT or SIGTERM, or until the parent is gone; or do the verb."""
+    if arguments.verb is not None:
+        return Exit(importlib.import_module(_VERBS[arguments.verb]).run(arguments, loaded))
     if arguments.inherited_fd is not None:
         link = ParentLink(arguments.inherited_fd)
         order = msgspec.json.decode(link.configuration(), type=TurnOrder)

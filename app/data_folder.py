@@ -81,7 +81,18 @@ def load_or_create_turn_secret(folder: Path) -> bytes:
     try:
         if not path.exists():
             _create(path)
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
+    return read_turn_secret(folder)
+
+
+def read_turn_secret(folder: Path) -> bytes:
+    """Return the TURN secret of a data folder that was served before. Raises: SettingsError."""
+    path = folder / _TURN_SECRET
+    try:
         secret = path.read_bytes().strip()
+    except FileNotFoundError:
+        raise SettingsError(f"DATA_DIR: {folder} holds no TURN secret: no server was started on it yet") from None
     except OSError as error:
         raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
     if len(secret) < _TURN_SECRET_BYTES:

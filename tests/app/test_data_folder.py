@@ -10,6 +10,7 @@ from app.data_folder import (
     load_or_create_seal_keys,
     load_or_create_turn_secret,
     open_data_folder,
+    read_turn_secret,
     served_alone,
 )
 from app.settings import Settings, SettingsError
@@ -128,3 +129,9 @@ def test_a_lock_that_cannot_be_made_is_told_by_its_setting(tmp_path: Path) -> No
     (tmp_path / "serve.lock").mkdir()
     with pytest.raises(SettingsError, match=r"DATA_DIR: .*serve\.lock cannot be used"), served_alone(tmp_path):
         pytest.fail("served without a lock")
+
+
+def test_a_turn_secret_is_read_only_where_there_is_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="holds no TURN secret: no server was started on it yet"):
+        read_turn_secret(tmp_path)
+    assert load_or_create_turn_secret(tmp_path) == read_turn_secret(tmp_path)

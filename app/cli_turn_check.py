@@ -1,0 +1,175 @@
+"""`heliograph turn check`: play a client against a TURN server, and say what is broken and how it is mended."""
+
+import argparse
+import asyncio
+import json
+import secrets
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from app import logs
+from app.access import access_of
+from app.data_folder import read_turn_secret
+from app.exits import CommandError, Exit, unreachable
+from app.settings import Loaded, Settings, SettingsError
+from app.wiring.turn import turn_uri
+from channels import ice
+from channels.names import ChannelArn, Role
+from channels.service import EndpointUnreachableError
+from channels.signaling.client import ClientSettings, SignalingClient
+from media.turn.check import Certificate, CheckOrder, check
+from media.turn.client import Credential
+from media.turn.interfaces import detect
+from media.turn.placement import WILDCARDS
+from media.turn.steps import Attempt, Step
+from media.turn.uri import TurnUri, UriError
+
+OWN_CHANNEL = "turn-check"
+_NAME_WIDTH = 14
+
+
+class Target(msgspec.Struct, frozen=True):
+    """URIs that share a credential."""
+
+    uris: tuple[TurnUri, ...]
+    credential: Credential | None
+
+
+def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
+    """Check and print; the exit code is 1 when a step failed."""
+    settings = loaded.preferring(log_level="warning", log_format="text")
+    logs.configure(settings.log_level, settings.log_format)
+    targets = _targets(arguments, settings)
+    shown: list[Attempt] = []
+
+    def show(attempt: Attempt) -> None:
+        shown.append(attempt)
+        if not arguments.json:
+            print(("\n" if len(shown) > 1 else "") + "\n".join(_lines(attempt)), flush=True)
+
+    access = access_of(settings)
+    orders = [CheckOrder(each.uris, each.credential, access.tls, describe, arguments.timeout) for each in targets]
+    has_passed = asyncio.run(_check(orders, show))
+    if arguments.json:
+        print(json.dumps({"ok": has_passed, "attempts": [_as_data(attempt) for attempt in shown]}))
+    elif len(shown) > 1:
+        print(f"\n{sum(attempt.has_passed for attempt in shown)} of {len(shown)} ways work")
+    return Exit.OK if has_passed else Exit.FAILURE
+
+
+async def _check(orders: list[CheckOrder], show: Callable[[Attempt], None]) -> bool:
+    results = [await check(order, show) for order in orders]
+    return all(results)
+
+
+def _targets(arguments: argparse.Namespace, settings: Settings) -> tuple[Target, ...]:
+    given = _given(arguments)
+    if arguments.channel:
+        if arguments.uris or given:
+            raise CommandError("--channel brings URIs and credential: leave them out", Exit.USAGE)
+        return _of_channel(arguments.channel, settings)
+    if arguments.uris:
+        return (Target(_parsed(arguments.uris), given),)
+    return (_own(settings, given),)
+
+
+def _given(arguments: argparse.Namespace) -> Credential | None:
+    if arguments.password is not None and arguments.password_stdin:
+        raise CommandError("give --password or --password-stdin, not both", Exit.USAGE)
+    password = sys.stdin.readline().rstrip("\n") if arguments.password_stdin else arguments.password
+    if (arguments.username is None) != (password is None):
+        raise CommandError("--username and --password go together: give both", Exit.USAGE)
+    return None if password is None else Credential(arguments.username, password)
+
+
+def _parsed(texts: list[str]) -> tuple[TurnUri, ...]:
+    try:
+        return tuple(TurnUri.parse(text) for text in texts)
+    except UriError as error:
+        raise CommandError(str(error), Exit.USAGE) from None
+
+
+def _of_channel(name: str, settings: Settings) -> tuple[Target, ...]:
+    client_id = f"turn-check-{secrets.token_hex(4)}"
+    client = SignalingClient(ClientSettings(settings.endpoint, access_of(settings), name, Role.VIEWER, client_id))
+    try:
+        servers = asyncio.run(client.ice_servers())
+    except EndpointUnreachableError as error:
+        raise unreachable(error) from None
+    if not servers:
+        raise CommandError(f"the channel {name} has no ICE servers")
+    return tuple(
+        Target(_parsed(list(each.uris)), Credential(each.username, each.password) if each.username else None)
+        for each in servers
+    )
+
+
+def _own(settings: Settings, given: Credential | None) -> Target:
+    """Our own server, with a credential as GetIceServerConfig makes them."""
+    if settings.turn_port == 0:
+        raise SettingsError("TURN_PORT: 0 is any free port: give the URI that the server told when it was ready")
+    if given is None:
+        arn = ChannelArn(settings.partition, settings.region, settings.account, OWN_CHANNEL, 0)
+        secret = read_turn_secret(settings.data_path)
+        given = Credential(*ice.mint(secret, arn, None, time.time()))
+    return Target((TurnUri.parse(turn_uri(settings, _host(settings.host), settings.turn_port)),), given)
+
+
+def _host(host: str) -> str:
+    if host not in WILDCARDS:
+        return "127.0.0.1" if host == "localhost" else host
+    return detect(socket.AF_INET) or "127.0.0.1"
+
+
+def describe(certificate: bytes) -> Certificate:
+    """Return what a person asks of a certificate in DER form."""
+    found = x509.load_der_x509_certificate(certificate)
+    return Certificate(tuple(_names(found)), found.not_valid_after_utc.timestamp(), _common_name(found.issuer))
+
+
+def _names(certificate: x509.Certificate) -> Iterator[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        yield _common_name(certificate.subject)
+        return
+    for name in names:
+        yield str(name.value)
+
+
+def _common_name(name: x509.Name) -> str:
+    found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else name.rfc4514_string() or "nobody"
+
+
+def _as_data(attempt: Attempt) -> dict[str, object]:
+    data: dict[str, object] = {"ok": attempt.has_passed, **msgspec.to_builtins(attempt)}
+    return data
+
+
+def _lines(attempt: Attempt) -> Iterator[str]:
+    failed = next((step.name for step in attempt.steps if step.result == "failed"), None)
+    at = f" at {attempt.address}" if attempt.address else ""
+    end = f"FAILED at {failed}" if failed else f"ok, {attempt.ms:.0f} ms"
+    yield f"{attempt.uri} over {attempt.way}{at}: {end}"
+    for step in attempt.steps:
+        yield from _of_step(step)
+    untried = [step.name for step in attempt.steps if step.result == "skipped" and not step.seen]
+    if untried:
+        yield f"  not tried: {', '.join(untried)}"
+
+
+def _of_step(step: Step) -> Iterator[str]:
+    if step.result == "skipped" and not step.seen:
+        return
+    sign = {"ok": "", "failed": "FAILED: ", "skipped": "skipped: "}[step.result]
+    yield f"  {step.name:<{_NAME_WIDTH}} {step.ms:7.1f} ms  {sign}{step.seen}"
+    for label, words in (("note", step.note), ("why", step.cause), ("fix", step.fix)):
+        if words:
+            yield f"  {'':<{_NAME_WIDTH}} {label:>10}  {words}"
