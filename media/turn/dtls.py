@@ -4,7 +4,7 @@ import contextlib
 import hmac
 import secrets
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -45,18 +45,11 @@ class Parts(msgspec.Struct):
 
     relay: Inside
     doors: Doors
+    listeners: Sequence[UdpSocket]
     outbox: Outbox
     stats: TurnStats
     admission: Admission
     most_sessions: int = 16384
-
-
-class Way(msgspec.Struct, frozen=True, gc=False):
-    """On which socket, with which number, a client is reached, and where."""
-
-    listener: int
-    udp: UdpSocket
-    source: SocketAddress
 
 
 class _Crypt:
@@ -72,6 +65,7 @@ class _Crypt:
         self._flush = flush
         self._view = memoryview(bytearray(self.BYTES))
         self._at = 0
+        self._last_start = self.BYTES - 2 * MOST_RECORD_BYTES
         lib, self._cast = SSL._lib, SSL._ffi.from_buffer  # type: ignore[attr-defined]
         self._start = self._cast(self._view)
         self._read, self._write = lib.SSL_read, lib.SSL_write
@@ -83,27 +77,32 @@ class _Crypt:
 
     def decrypt(self, connection: SSL.Connection) -> memoryview:
         """Return the plaintext of the next record, good until the flush. Raises: SSL.Error."""
-        at = self._room()
-        size: int = self._read(connection._ssl, self._start + at, MOST_RECORD_BYTES)
+        at = self._at
+        if at > self._last_start:
+            at = self._begin_again()
+        handle = connection._ssl
+        size: int = self._read(handle, self._start + at, MOST_RECORD_BYTES)
         if size <= 0:
-            connection._raise_ssl_error(connection._ssl, size)
+            connection._raise_ssl_error(handle, size)
         self._at = end = at + size
         return self._view[at:end]
 
     def encrypt(self, connection: SSL.Connection, message: bytes) -> memoryview:
         """Return the record of a message, good until the flush. Raises: SSL.Error."""
-        size: int = self._write(connection._ssl, message, len(message))
+        at = self._at
+        if at > self._last_start:
+            at = self._begin_again()
+        handle = connection._ssl
+        size: int = self._write(handle, message, len(message))
         if size <= 0:
-            connection._raise_ssl_error(connection._ssl, size)
-        at = self._room()
+            connection._raise_ssl_error(handle, size)
         self._at = end = at + self._give(connection._from_ssl, self._start + at, 2 * MOST_RECORD_BYTES)
         return self._view[at:end]
 
-    def _room(self) -> int:
-        if self._at > self.BYTES - 2 * MOST_RECORD_BYTES:
-            self._flush()
-            self._at = 0
-        return self._at
+    def _begin_again(self) -> int:
+        self._flush()
+        self._at = 0
+        return 0
 
 
 class Session:
@@ -111,10 +110,10 @@ class Session:
 
     __slots__ = ("_sessions", "connection", "has_allocation", "is_open", "number", "random", "way")
 
-    def __init__(self, sessions: "Sessions", connection: SSL.Connection, way: Way, random: bytes) -> None:
+    def __init__(self, sessions: "Sessions", connection: SSL.Connection, way: Client, random: bytes) -> None:
         self._sessions = sessions
         self.connection = connection
-        self.way = way
+        self.way = way  # the listener and the address that its datagrams come from
         self.random = random
         self.number = 0
         self.is_open = False
@@ -136,6 +135,8 @@ class Sessions:
         """Raises: ssl.SSLError when the certificate cannot be used."""
         self._parts = parts
         self._stats = parts.stats
+        self._listeners = parts.listeners
+        self._outbox_send = parts.outbox.send
         self._secret = secrets.token_bytes(32)
         self._by_client: dict[Client, Session] = {}
         self._by_number: dict[int, Session] = {}
@@ -153,24 +154,26 @@ class Sessions:
         self._context = _context(pair, self._cookie, self._is_cookie)
         self._listening = self._listen()
 
-    def receive(self, way: Way, datagram: memoryview, now: float) -> None:
+    def receive(self, listener: int, datagram: memoryview, source: SocketAddress, now: float) -> None:
         """Take a datagram that came from a client; its first byte said that it is DTLS."""
-        session = self._by_client.get((way.listener, way.source))
+        session = self._by_client.get((listener, source))
         if session is None:
-            self._greet(way, datagram, dtls_records.client_random(datagram), now)
+            self._greet((listener, source), datagram, dtls_records.client_random(datagram), now)
             return
         if datagram[0] == dtls_records.HANDSHAKE:
             random = dtls_records.client_random(datagram)
             if random is not None and random != session.random:
                 # RFC 6347, 4.2.8: a client that starts anew has the old session until its cookie proves the address
-                self._greet(way, datagram, random, now)
+                self._greet((listener, source), datagram, random, now)
                 return
-        if len(datagram) > MOST_RECORD_BYTES:
+        size = len(datagram)
+        if not dtls_records.HEADER_BYTES < size <= MOST_RECORD_BYTES:
             self._stats.drop("dtls-stray")
             return
         self._crypt.take(session.connection, datagram)
         if session.is_open:
-            self._read(session, now, is_one=dtls_records.is_one_record(datagram))
+            is_one = (datagram[11] << 8) + datagram[12] == size - dtls_records.HEADER_BYTES
+            self._read(session, now, is_one=is_one)
         else:
             self._shake_hands(session, now)
 
@@ -202,13 +205,14 @@ class Sessions:
         except SSL.Error:
             self._stats.send_errors += 1
         else:
-            self._parts.outbox.send(session.way.udp, session.way.source, b"", record)
+            listener, source = session.way
+            self._outbox_send(self._listeners[listener], source, b"", record)
 
     def close(self, session: Session) -> None:
         """Say goodbye to a client and forget it."""
         if self._by_number.pop(session.number, None) is None:
             return
-        del self._by_client[session.way.listener, session.way.source]
+        del self._by_client[session.way]
         self._parts.admission.remove(session.number)
         self._parts.doors.close(session.number)
         if session.is_open:
@@ -217,7 +221,7 @@ class Sessions:
                 session.connection.shutdown()
         self._send_flight(session.connection, session.way)
 
-    def _greet(self, way: Way, datagram: memoryview, random: bytes | None, now: float) -> None:
+    def _greet(self, way: Client, datagram: memoryview, random: bytes | None, now: float) -> None:
         """Ask an unknown client for its cookie, or begin a session with one that has it."""
         if random is None or len(datagram) > MOST_HELLO_BYTES:
             self._stats.drop("dtls-stray")
@@ -237,16 +241,16 @@ class Sessions:
             self._begin(Session(self, connection, way, random), now)
 
     def _begin(self, session: Session, now: float) -> None:
-        parts, way = self._parts, session.way
-        former = self._by_client.get((way.listener, way.source))
+        parts, source = self._parts, session.way[1]
+        former = self._by_client.get(session.way)
         if former is not None:
             self._end(former, "", now)
-        if len(self._by_client) >= parts.most_sessions or parts.admission.is_full(way.source):
+        if len(self._by_client) >= parts.most_sessions or parts.admission.is_full(source):
             self._stats.refuse("full")
             return
         session.number = parts.doors.open(session)
-        self._by_client[way.listener, way.source] = self._by_number[session.number] = session
-        oldest = parts.admission.arrive(session.number, way.source, now)
+        self._by_client[session.way] = self._by_number[session.number] = session
+        oldest = parts.admission.arrive(session.number, source, now)
         if oldest is not None:
             self._end(self._by_number[oldest], "crowded", now)
         self._shake_hands(session, now)
@@ -266,7 +270,7 @@ class Sessions:
 
     def _read(self, session: Session, now: float, *, is_one: bool) -> None:
         """Pass on what the client sent; of a datagram that `is_one` record, nothing is left after the first."""
-        connection, number, source = session.connection, session.number, session.way.source
+        connection, number, source = session.connection, session.number, session.way[1]
         decrypt, receive = self._crypt.decrypt, self._parts.relay.receive
         try:
             while True:
@@ -285,14 +289,14 @@ class Sessions:
 
     def _look(self, session: Session, now: float) -> None:
         """Find out whether the client has an allocation: without one it is a stranger, with a deadline."""
-        has_allocation = self._parts.relay.has_allocation(session.number, session.way.source)
+        has_allocation = self._parts.relay.has_allocation(session.number, session.way[1])
         if has_allocation == session.has_allocation or session.number not in self._by_number:
             return
         session.has_allocation = has_allocation
         if has_allocation:
             self._parts.admission.remove(session.number)
         else:
-            self._parts.admission.estrange(session.number, session.way.source, now)
+            self._parts.admission.estrange(session.number, session.way[1], now)
 
     def _repeat(self, session: Session, now: float) -> None:
         try:
@@ -309,15 +313,15 @@ class Sessions:
         elif reason:
             self._stats.refuse(reason)
         self.close(session)
-        self._parts.relay.gone(session.number, session.way.source, now)
+        self._parts.relay.gone(session.number, session.way[1], now)
 
-    def _send_flight(self, connection: SSL.Connection, way: Way) -> None:
+    def _send_flight(self, connection: SSL.Connection, way: Client) -> None:
         try:
             records = connection.bio_read(MOST_FLIGHT_BYTES)
         except SSL.WantReadError:
             return
         for datagram in dtls_records.flight(records, FLIGHT_BYTES):
-            self._parts.outbox.send(way.udp, way.source, b"", datagram)
+            self._outbox_send(self._listeners[way[0]], way[1], b"", datagram)
 
     def _listen(self) -> SSL.Connection:
         connection = SSL.Connection(self._context)
@@ -334,8 +338,8 @@ class Sessions:
         slot = int(now // COOKIE_S)
         return any(hmac.compare_digest(cookie, self._sealed(way, each)) for each in (slot, slot - 1))
 
-    def _sealed(self, way: Way, slot: int) -> bytes:
-        told = repr((way.listener, way.source, slot)).encode()
+    def _sealed(self, way: Client, slot: int) -> bytes:
+        told = repr((way, slot)).encode()
         return hmac.digest(self._secret, told, "sha256")[:COOKIE_BYTES]
 
 

@@ -29,11 +29,6 @@ def client_random(datagram: memoryview) -> bytes | None:
     return bytes(datagram[_RANDOM_AT : _RANDOM_AT + _RANDOM_BYTES])
 
 
-def is_one_record(datagram: memoryview) -> bool:
-    """Tell whether a datagram is one record and nothing more."""
-    return HEADER_BYTES + (datagram[11] << 8) + datagram[12] == len(datagram) if len(datagram) > HEADER_BYTES else False
-
-
 def flight(records: bytes, most_bytes: int) -> Iterator[bytes]:
     """Cut whole records, one after the other, into datagrams of at most `most_bytes` (a longer record goes alone)."""
     start = end = 0

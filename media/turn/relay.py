@@ -18,7 +18,7 @@ from media.turn.certificate import CertificatePair
 from media.turn.channel_data import LAST_LEGACY_NUMBER, LAST_NUMBER
 from media.turn.credential import KeyFor
 from media.turn.doors import FIRST_DOOR, Doors
-from media.turn.dtls import Parts, Sessions, Way
+from media.turn.dtls import Parts, Sessions
 from media.turn.dtls_records import FIRST_BYTE, LAST_BYTE
 from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, ToPeer, TurnStats
 from media.turn.interfaces import Interfaces, detect, read_interfaces
@@ -195,11 +195,18 @@ class Relay:
         pair = self._settings.certificate
         if pair is None:
             return None
-        admission = Admission(self._settings.stream_bounds)
-        return Sessions(pair, Parts(self, self._doors, self._outbox, self.stats, admission))
+        admission = Admission(self._stranger_bounds())
+        return Sessions(pair, Parts(self, self._doors, self._listeners.udp, self._outbox, self.stats, admission))
+
+    def _stranger_bounds(self) -> StreamBounds:
+        bounds = self._settings.stream_bounds
+        if not self._placement.is_loopback_only:
+            return bounds
+        # every client is this machine: a bound per source would be the bound in all
+        return msgspec.structs.replace(bounds, unauthenticated_per_source=bounds.unauthenticated)
 
     def _hall(self) -> Hall:
-        bounds, last_channel_number = self._settings.stream_bounds, _last_channel_number(self._settings)
+        bounds, last_channel_number = self._stranger_bounds(), _last_channel_number(self._settings)
         return Hall(
             relay=self,
             doors=self._doors,
@@ -219,7 +226,7 @@ class Relay:
     def _judge(self, number: int, datagram: memoryview, source: SocketAddress, now: float) -> Sequence[Effect]:
         if self._dtls is None or not datagram or not FIRST_BYTE <= datagram[0] <= LAST_BYTE:
             return self._server.receive(number, datagram, source, now)
-        self._dtls.receive(Way(number, self._listeners.udp[number], source), datagram, now)
+        self._dtls.receive(number, datagram, source, now)
         return ()
 
     def receive(self, number: int, message: memoryview, source: SocketAddress, now: float) -> None:

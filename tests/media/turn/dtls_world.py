@@ -9,7 +9,7 @@ from media.turn.address import SocketAddress
 from media.turn.admission import Admission, StreamBounds
 from media.turn.certificate import CertificatePair
 from media.turn.doors import Doors
-from media.turn.dtls import Parts, Sessions, Way
+from media.turn.dtls import Parts, Sessions
 from media.turn.effects import TurnStats
 from tests import certificates
 
@@ -88,9 +88,10 @@ class Served:
         self.left: list[tuple[int, SocketAddress]] = []
         self.wire: list[tuple[SocketAddress, bytes]] = []
         self.flushed = 0
+        self.views: list[tuple[int, bytes | memoryview]] = []
         most = bounds.pop("most_sessions", 100)
         self.admission = Admission(StreamBounds(**bounds))
-        self.sessions = Sessions(pair, Parts(self, self.doors, self, self.stats, self.admission, most))
+        self.sessions = Sessions(pair, Parts(self, self.doors, [None], self, self.stats, self.admission, most))
 
     # the relay
     def receive(self, number: int, message: memoryview, source: SocketAddress, now: float) -> None:
@@ -109,13 +110,14 @@ class Served:
     # the outbox
     def send(self, udp: object, destination: SocketAddress, head: bytes, data: bytes | memoryview) -> None:
         assert udp is None
+        self.views.append((self.flushed, data))
         self.wire.append((destination, head + bytes(data)))
 
     # what tests do
     def hand(self, datagram: bytes, source: SocketAddress = SOURCE) -> list[bytes]:
         """Hand a datagram in; return what went to its source."""
         self.wire.clear()
-        self.sessions.receive(Way(0, None, source), memoryview(datagram), self.now)
+        self.sessions.receive(0, memoryview(datagram), source, self.now)
         return [data for destination, data in self.wire if destination == source]
 
     def pass_time(self, seconds: float) -> None:

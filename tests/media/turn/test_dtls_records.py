@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.turn.dtls_records import HEADER_BYTES, client_random, flight, is_one_record
+from media.turn.dtls_records import HEADER_BYTES, client_random, flight
 
 RANDOM = bytes(range(32))
 
@@ -37,13 +37,6 @@ def test_random_of_a_client_hello_is_found() -> None:
 )
 def test_anything_else_has_no_random(datagram: bytes) -> None:
     assert client_random(memoryview(datagram)) is None
-
-
-def test_one_record_is_told_from_more_and_from_less() -> None:
-    assert is_one_record(memoryview(record(bytes(300))))
-    assert not is_one_record(memoryview(record(b"a") + record(b"b")))
-    assert not is_one_record(memoryview(record(b"abc")[:-1]))
-    assert not is_one_record(memoryview(record(b"")[:-1]))
 
 
 @given(st.lists(st.integers(0, 1300), max_size=12), st.integers(0, 1500))
