@@ -1,5 +1,6 @@
 """The one home of addresses: text and bytes, families, disguised IPv4, and the table of special ranges. No I/O."""
 
+import functools
 import ipaddress
 
 import msgspec
@@ -42,6 +43,7 @@ def family(ip: bytes) -> int:
     return IPV4 if len(ip) == 4 else IPV6
 
 
+@functools.lru_cache(maxsize=1024)  # a client's address is packed for each of its requests
 def pack(host: str) -> bytes:
     """Return the 4 or 16 bytes of a host in text; a zone (`%eth0`) is left out.
 

@@ -12,6 +12,7 @@ PASSWORD_ALGORITHMS = bytes((0, stun.SHA256, 0, 0, 0, stun.MD5, 0, 0))
 """The value of PASSWORD-ALGORITHMS: what keys may be made with, the best first (RFC 8489, 14.11)."""
 
 REMEMBERED_ACCOUNTS = 1024
+_OFFER = (stun.PASSWORD_ALGORITHMS, PASSWORD_ALGORITHMS)
 _ALGORITHMS = {bytes((0, algorithm, 0, 0)): algorithm for algorithm in (stun.SHA256, stun.MD5)}
 _USERNAME_BYTES = 513
 _USERHASH_BYTES = 32
@@ -128,6 +129,8 @@ class Credentials:
         self._key_for = key_for
         self._username_for = username_for
         self._realm = realm
+        self._realm_attribute = (stun.REALM, realm.encode())
+        self._bare_bytes = 8 + (len(realm.encode()) + 3 & ~3) + nonce.NONCE_BYTES
         anonymity = 0 if username_for is None else nonce.USERNAME_ANONYMITY_BIT
         self._nonces = Nonces(secret, nonce.PASSWORD_ALGORITHMS_BIT | anonymity)
         self._accounts: OrderedDict[tuple[str, int], Account] = OrderedDict()
@@ -139,12 +142,12 @@ class Credentials:
         The nonce tells of PASSWORD-ALGORITHMS even where the attribute does not fit: if it did not, cutting a request
         short on its way would talk a client out of them.
         """
-        realm = self._realm.encode()
-        attributes = ((stun.REALM, realm), (stun.NONCE, self._nonces.make(*client, now)))
-        needed = 8 + (len(realm) + 3 & ~3) + nonce.NONCE_BYTES
-        if needed + 4 + len(PASSWORD_ALGORITHMS) <= most_bytes:
-            return (*attributes, (stun.PASSWORD_ALGORITHMS, PASSWORD_ALGORITHMS))
-        return attributes if needed <= most_bytes else None
+        if self._bare_bytes > most_bytes:
+            return None
+        given = (stun.NONCE, self._nonces.make(*client, now))
+        if self._bare_bytes + 4 + len(PASSWORD_ALGORITHMS) > most_bytes:
+            return self._realm_attribute, given
+        return self._realm_attribute, given, _OFFER
 
     def is_signed_by(self, message: stun.Message, account: Account) -> bool:
         """Tell whether this account signed the message, whenever that was."""

@@ -43,33 +43,39 @@ class Gate:
         """
         host, port = client[1][:2]
         sender = (host, port)
+        if not request.is_signed:
+            self._pay(host, now)
+            raise self._refusal(sender, request, CredentialError(401, "no-integrity"), now)
         try:
-            account = self._account(sender, request, owner, now)
+            return self._account(sender, request, owner, now)
         except CredentialError as error:
-            failures = self._stats.auth_failures
-            failures[error.reason] = failures.get(error.reason, 0) + 1
-            raise self._refusal(sender, request, error.code, now) from error
-        return account
+            raise self._refusal(sender, request, error, now) from None
 
     def _account(self, sender: tuple[str, int], request: stun.Message, owner: Account | None, now: float) -> Account:
         if owner is not None and self._credentials.is_signed_by(request, owner):
             if not self._credentials.is_fresh(request, sender, now):
                 raise CredentialError(438, "stale-nonce")
             return self._unrevoked(owner)
-        ip = address.pack(sender[0])
-        if not self._buckets.take(ip, CHALLENGE_COST, now):
-            raise SilencedError
+        self._pay(sender[0], now)
         account = self._unrevoked(self._credentials.check(request, sender, now))
-        self._buckets.give_back(ip, CHALLENGE_COST)
+        self._buckets.give_back(address.pack(sender[0]), CHALLENGE_COST)
         return account
+
+    def _pay(self, host: str, now: float) -> None:
+        if not self._buckets.take(address.pack(host), CHALLENGE_COST, now):
+            raise SilencedError
 
     def _unrevoked(self, account: Account) -> Account:
         if self._revocations.is_revoked(account):
             raise CredentialError(401, "revoked")
         return account
 
-    def _refusal(self, sender: tuple[str, int], request: stun.Message, code: int, now: float) -> RequestError:
-        if code == 400:
+    def _refusal(
+        self, sender: tuple[str, int], request: stun.Message, error: CredentialError, now: float
+    ) -> RequestError:
+        failures = self._stats.auth_failures
+        failures[error.reason] = failures.get(error.reason, 0) + 1
+        if error.code == 400:
             return RequestError(400)
         used = _MOST_OF_ERROR_BYTES if request.is_signed else _TERSE_ERROR_BYTES
         if request.has_fingerprint:
@@ -77,4 +83,4 @@ class Gate:
         attributes = self._credentials.challenge(sender, now, MOST_AMPLIFIED * len(request.raw) - used)
         if attributes is None:
             raise SilencedError
-        return RequestError(code, attributes, is_terse=not request.is_signed)
+        return RequestError(error.code, attributes, is_terse=not request.is_signed)

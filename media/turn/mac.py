@@ -26,15 +26,15 @@ def sha256(key: bytes, data: bytes) -> bytes:
 
 def _mac(blank: "hashlib._Hash", key: bytes, data: bytes) -> bytes:
     if len(key) > _BLOCK_BYTES:
-        key = _digest(blank, key)
+        long = blank.copy()
+        long.update(key)
+        key = long.digest()
     block = key.ljust(_BLOCK_BYTES, b"\0")
-    return _digest(blank, block.translate(_OUTER) + _digest(blank, block.translate(_INNER) + data))
-
-
-def _digest(blank: "hashlib._Hash", data: bytes) -> bytes:
-    state = blank.copy()
-    state.update(data)
-    return state.digest()
+    inner = blank.copy()
+    inner.update(block.translate(_INNER) + data)
+    outer = blank.copy()
+    outer.update(block.translate(_OUTER) + inner.digest())
+    return outer.digest()
 
 
 def is_same(one: bytes, other: bytes) -> bool:

@@ -84,10 +84,9 @@ _COOKIE_BYTES = COOKIE.to_bytes(4)
 _FINGERPRINT_MASK = 0x5354554E
 _HEADER = struct.Struct("!HHI12s")
 _ATTRIBUTE = struct.Struct("!HH")
-_INTEGRITY_BYTES = 4 + 20
-_INTEGRITY_SHA256_BYTES = 4 + 32
 _FINGERPRINT_BYTES = 4 + 4
-_INTEGRITIES = frozenset((MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256))
+_PROOFS = frozenset((MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256, FINGERPRINT))
+_SIGNATURES = ((MESSAGE_INTEGRITY, 20, mac.sha1), (MESSAGE_INTEGRITY_SHA256, 32, mac.sha256))
 _PADDING = (b"", bytes(3), bytes(2), bytes(1))
 
 MD5, SHA256 = 1, 2
@@ -168,25 +167,32 @@ def decode(datagram: bytes) -> Message:
 
 
 def _decode_attributes(message: Message, datagram: bytes) -> None:
-    at, end, count = HEADER_BYTES, len(datagram), 0
+    at, end, count, is_signed = HEADER_BYTES, len(datagram), 0, False
+    attributes = message.attributes
     while at < end:
         key, length = _ATTRIBUTE.unpack_from(datagram, at)
         next_at = at + 4 + (length + 3 & ~3)
         count += 1
         if next_at > end or count > MOST_ATTRIBUTES:
             raise StunError("attributes exceed the message")
-        if key == FINGERPRINT:
-            # RFC 8489, 14.7: the last attribute of the message
-            if length != 4 or next_at != end:
-                raise StunError("misplaced FINGERPRINT")
-            _check_fingerprint(datagram, at)
-            message.has_fingerprint = True
-        elif key in _INTEGRITIES:
-            _note_integrity(message, key, at, length)
-        elif message.integrity_at < 0 and message.integrity_sha256_at < 0:
+        if key in _PROOFS:
+            _note_proof(message, key, at, length)
+            is_signed = message.is_signed
+        elif not is_signed:
             # RFC 8489, 9: what follows an integrity attribute is ignored
-            message.attributes.append((key, datagram[at + 4 : at + 4 + length]))
+            attributes.append((key, datagram[at + 4 : at + 4 + length]))
         at = next_at
+
+
+def _note_proof(message: Message, key: int, at: int, length: int) -> None:
+    if key != FINGERPRINT:
+        _note_integrity(message, key, at, length)
+        return
+    # RFC 8489, 14.7: the last attribute of the message
+    if length != 4 or at + _FINGERPRINT_BYTES != len(message.raw):
+        raise StunError("misplaced FINGERPRINT")
+    _check_fingerprint(message.raw, at)
+    message.has_fingerprint = True
 
 
 def _note_integrity(message: Message, key: int, at: int, length: int) -> None:
@@ -249,35 +255,28 @@ def encode(message: Message, key: bytes | None = None, *, is_sha256: bool = Fals
 
     Padding is always zero. `raw` and the offsets of the message are not read.
     """
-    pieces = [_attribute(attribute, value) for attribute, value in message.attributes]
-    body = b"".join(pieces)
-    if key is not None:
-        body += _signature(message, body, key, is_sha256)
-    if message.has_fingerprint:
-        head = _header(message, len(body) + _FINGERPRINT_BYTES)
-        crc = binascii.crc32(head + body) ^ _FINGERPRINT_MASK
-        body += _attribute(FINGERPRINT, crc.to_bytes(4))
-    return _header(message, len(body)) + body
-
-
-def _attribute(attribute: int, value: bytes) -> bytes:
-    return _ATTRIBUTE.pack(attribute, len(value)) + value + _PADDING[len(value) & 3]
-
-
-def _signature(message: Message, body: bytes, key: bytes, is_sha256: bool) -> bytes:
-    if is_sha256:
-        head = _header(message, len(body) + _INTEGRITY_SHA256_BYTES)
-        return _attribute(MESSAGE_INTEGRITY_SHA256, mac.sha256(key, head + body))
-    head = _header(message, len(body) + _INTEGRITY_BYTES)
-    return _attribute(MESSAGE_INTEGRITY, mac.sha1(key, head + body))
-
-
-def _header(message: Message, length: int) -> bytes:
-    method, kind = message.method, message.kind
-    kind_and_method = (
-        method & 0x000F | (method & 0x0070) << 1 | (method & 0x0F80) << 2 | (kind & 1) << 4 | (kind & 2) << 7
+    start, transaction_id = _start(message), message.transaction_id
+    body = b"".join(
+        [
+            _ATTRIBUTE.pack(attribute, len(value)) + value + _PADDING[len(value) & 3]
+            for attribute, value in message.attributes
+        ]
     )
-    return _HEADER.pack(kind_and_method, length, COOKIE, message.transaction_id)
+    if key is not None:
+        attribute, size, sign = _SIGNATURES[is_sha256]
+        covered = _HEADER.pack(start, len(body) + 4 + size, COOKIE, transaction_id) + body
+        body += _ATTRIBUTE.pack(attribute, size) + sign(key, covered)
+    if message.has_fingerprint:
+        covered = _HEADER.pack(start, len(body) + _FINGERPRINT_BYTES, COOKIE, transaction_id) + body
+        crc = binascii.crc32(covered) ^ _FINGERPRINT_MASK
+        body += _ATTRIBUTE.pack(FINGERPRINT, 4) + crc.to_bytes(4)
+    return _HEADER.pack(start, len(body), COOKIE, transaction_id) + body
+
+
+def _start(message: Message) -> int:
+    """Return the first two bytes of a message as a number: class and method (RFC 8489, 5)."""
+    method, kind = message.method, message.kind
+    return method & 0x000F | (method & 0x0070) << 1 | (method & 0x0F80) << 2 | (kind & 1) << 4 | (kind & 2) << 7
 
 
 def xor_address(ip: bytes, port: int, transaction_id: bytes) -> bytes:
