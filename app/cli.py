@@ -20,7 +20,13 @@ from channels.errors import ServiceError
 
 _ADDRESSES = ("host", "http_port", "turn_port", "ops_host", "ops_port")
 _TLS = ("tls", "https_port", "tls_certificate", "tls_key", "tls_names")
-_RELAY = ("turn_min_port", "turn_max_port", "turn_advertised_address", "turn_realm", "allow_peer_cidrs")
+_TURN = (
+    "turn_host", "turn_more_ports", "turn_udp_443", "turn_tcp", "turn_min_port", "turn_max_port",
+    "turn_advertised_address", "turn_realm", "turn_workers", "turn_allocations_per_channel",
+    "turn_allocations_per_source", "turn_bitrate_bps", "turn_total_bitrate_bps", "turn_drain_s",
+    "turn_alternate_server", "turn_legacy_channel_numbers", "allow_peer_cidrs",
+)  # fmt: skip
+_TURN_TLS = ("turn_tls_certificate", "turn_tls_key", "turn_host_name")
 _NAMING = ("region", "account", "partition")
 _ENDPOINTS = ("public_host", "public_scheme", "endpoint_wildcard")
 _LOGS = ("log_level", "log_format")
@@ -29,14 +35,21 @@ _CLIENT = (
     "endpoint", "token", "access_key_id", "secret_access_key", "session_token", "region", "ca_file", *_LOGS,
 )  # fmt: skip
 _SERVE = (
-    *_ADDRESSES, *_TLS, *_RELAY, *_ENDPOINTS, "allowed_origins", "trusted_proxies", *_NAMING, "signing_regions",
-    "account_channel_limit", "data_dir", "limits_profile", "control_messages", "drain_s", *_LOGS, "audit_log",
+    *_ADDRESSES, *_TLS, *_TURN, *_TURN_TLS, *_ENDPOINTS, "allowed_origins", "trusted_proxies", *_NAMING,
+    "signing_regions", "account_channel_limit", "data_dir", "limits_profile", "control_messages", "drain_s",
+    *_LOGS, "audit_log",
+)  # fmt: skip
+_NOT_OF_DEMO = (
+    "host", "turn_host", "data_dir", *_TLS, *_TURN_TLS, "public_scheme", "endpoint_wildcard", "trusted_proxies",
+)  # fmt: skip
+_TURN_ALONE = (
+    "host", "turn_port", *_TURN, *_TURN_TLS, "tls", "tls_certificate", "tls_key", "tls_names", "data_dir",
+    "limits_profile", *_LOGS,
 )  # fmt: skip
 _CHECK = (
     "host", "turn_port", "turn_advertised_address", "turn_realm", "data_dir", *_NAMING, "endpoint", "token",
     "access_key_id", "secret_access_key", "session_token", "ca_file", *_LOGS,
 )  # fmt: skip
-_NOT_OF_DEMO = ("host", "data_dir", *_TLS, "public_scheme", "endpoint_wildcard", "trusted_proxies")
 _DEMO = tuple(name for name in _SERVE if name not in _NOT_OF_DEMO)
 
 
@@ -214,7 +227,7 @@ COMMANDS = (
             _serve),
     Command("turn", "STUN/TURN alone, with the secret of --data-dir",
             "heliograph turn --host 0.0.0.0 --turn-advertised-address 203.0.113.7",
-            ("host", "turn_port", *_RELAY, "data_dir", "limits_profile", *_LOGS), "app.cli_turn:run", _turn),
+            _TURN_ALONE, "app.cli_turn:run", _turn),
     Command("master", "send a picture into a channel", "heliograph master --channel front-door --source test",
             _CLIENT, "app.cli_master:run", _master),
     Command("viewer", "watch a channel without a screen", "heliograph viewer --channel demo --frames 30 --json",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from app.tls import TlsListener
 
 _DRAIN_S = 0.2
-_PLACES = ("host", "public_host", "endpoint_wildcard", "turn_advertised_address")
+_PLACES = ("host", "public_host", "endpoint_wildcard", "turn_host", "turn_advertised_address")
 _PAGE = """\
 The emulator of Kinesis Video Streams is ready after {ready_ms} ms; Ctrl-C ends it and nothing stays behind.
 Its keys are public, so it answers this machine only: {places}
@@ -71,11 +71,12 @@ def settings(loaded: Loaded) -> Settings:
     """
     for name in _PLACES:
         value = getattr(loaded.settings, name)
-        if value and not is_loopback(value.removeprefix("*.")):
-            raise SettingsError(
-                f"{BY_NAME[name].key}: {value} is not this machine alone, and the emulator's keys are public: "
-                "use 127.0.0.1, or `heliograph serve` without --emulator"
-            )
+        for place in value if isinstance(value, tuple) else (value,):
+            if place and not is_loopback(place.removeprefix("*.")):
+                raise SettingsError(
+                    f"{BY_NAME[name].key}: {place} is not this machine alone, and the emulator's keys are public: "
+                    "use 127.0.0.1, or `heliograph serve` without --emulator"
+                )
     if loaded.origins["data_dir"] is Origin.FLAG:
         raise SettingsError("DATA_DIR: the emulator keeps everything in memory; leave --data-dir out")
     return loaded.preferring(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from app import cli_emulator
-from app.data_folder import load_or_create_turn_secret, open_data_folder, served_alone
+from app.data_folder import open_data_folder, served_alone
 from app.exits import Exit
 from app.listen import listen
 from app.processes import Child, since_start_ms
@@ -49,11 +49,10 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     ):
         if tls is not None:
             values = msgspec.structs.replace(values, https_port=tls.port)
-        secret = load_or_create_turn_secret(folder)
         turn = Child("turn")  # loads its code while we load ours
         try:
             serve = importlib.import_module("app.wiring.serve")
-            order = serve.order(values, folder, secret)
+            order = serve.order(values, folder)
             serve.start(order, serve.Listeners(http, ops, tls), turn, lambda where: _announce(arguments, tls, where))
         finally:
             turn.abandon()

@@ -4,18 +4,17 @@ import argparse
 import asyncio
 import importlib
 import json
-from collections.abc import Callable
 
 import msgspec
 
 from app import logs
-from app.data_folder import load_or_create_turn_secret, open_data_folder
+from app.data_folder import load_or_create_turn_secrets, open_data_folder
 from app.exits import Exit
 from app.parent import ParentLink, report_stats, run_for_parent
 from app.processes import Ending, Report
-from app.settings import Loaded
+from app.settings import Loaded, Settings
 from app.wiring import turn
-from app.wiring.orders import TurnOrder
+from app.wiring.orders import TurnOrder, own_certificate
 
 _VERBS = {"check": "app.cli_turn_check"}
 
@@ -31,9 +30,18 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         server = turn.TurnServer(order)
         return run_for_parent(link, lambda stopping: _for_parent(server, link, stopping), server.take)
     logs.configure(loaded.settings.log_level, loaded.settings.log_format)
-    secret = load_or_create_turn_secret(open_data_folder(loaded.settings))
-    asyncio.run(_alone(TurnOrder(loaded.settings, (secret.decode(),)), is_json=arguments.json))
+    asyncio.run(_alone(_order(loaded.settings), is_json=arguments.json))
     return Exit.OK
+
+
+def _order(settings: Settings) -> TurnOrder:
+    folder = open_data_folder(settings)
+    secrets = tuple(secret.decode() for secret in reversed(load_or_create_turn_secrets(folder)))
+    certificate = own_certificate(settings)
+    if certificate is None and settings.tls:
+        pair, _ = importlib.import_module("app.tls").files(settings, folder)
+        certificate = (str(pair.certificate), str(pair.key))
+    return TurnOrder(settings, secrets, certificate=certificate)
 
 
 async def _for_parent(server: turn.TurnServer, link: ParentLink, stopping: asyncio.Event) -> None:
@@ -43,19 +51,21 @@ async def _for_parent(server: turn.TurnServer, link: ParentLink, stopping: async
         reporting.cancel()
 
 
-def _announce(server: turn.TurnServer, link: ParentLink) -> Callable[[str], None]:
-    def ready(uri: str) -> None:
+def _announce(server: turn.TurnServer, link: ParentLink) -> turn.OnReady:
+    def ready(uris: tuple[str, ...]) -> None:
         if server.moved:
             link.report(Report(notice=server.moved))
-        link.report(Report(ready={"uri": uri}))
+        link.report(Report(ready={"uris": uris}))
 
     return ready
 
 
 async def _alone(order: TurnOrder, *, is_json: bool) -> None:
-    def announce(uri: str) -> None:
-        print(json.dumps({"turn": uri}) if is_json else f"STUN/TURN on {uri}", flush=True)
+    def announce(uris: tuple[str, ...]) -> None:
+        line = json.dumps({"turn": uris[0], "uris": uris}) if is_json else f"STUN/TURN on {', '.join(uris)}"
+        print(line, flush=True)
 
     ending = Ending()
-    async with ending.by_signal():
-        await turn.TurnServer(order).run(announce, ending.event)
+    async with ending.by_signal(), asyncio.TaskGroup() as group:
+        serving = group.create_task(turn.TurnServer(order).run(announce, ending.event))
+        ending.on_hurry.append(serving.cancel)

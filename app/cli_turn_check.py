@@ -15,10 +15,10 @@ from cryptography.x509.oid import NameOID
 
 from app import logs
 from app.access import access_of
-from app.data_folder import read_turn_secret
+from app.data_folder import read_turn_secrets
 from app.exits import CommandError, Exit, unreachable
 from app.settings import Loaded, Settings, SettingsError
-from app.wiring.turn import turn_uri
+from app.wiring.turn_uris import Served, turn_uris
 from channels import ice
 from channels.names import ChannelArn, Role
 from channels.service import EndpointUnreachableError
@@ -27,6 +27,7 @@ from media.turn.check import Certificate, CheckOrder, check
 from media.turn.client import Credential
 from media.turn.interfaces import detect
 from media.turn.placement import WILDCARDS
+from media.turn.relay import RelayAddress
 from media.turn.steps import Attempt, Step
 from media.turn.uri import TurnUri, UriError
 
@@ -116,9 +117,10 @@ def _own(settings: Settings, given: Credential | None) -> Target:
         raise SettingsError("TURN_PORT: 0 is any free port: give the URI that the server told when it was ready")
     if given is None:
         arn = ChannelArn(settings.partition, settings.region, settings.account, OWN_CHANNEL, 0)
-        secret = read_turn_secret(settings.data_path)
+        secret = read_turn_secrets(settings.data_path)[-1]
         given = Credential(*ice.mint(secret, arn, None, time.time()))
-    return Target((TurnUri.parse(turn_uri(settings, _host(settings.host), settings.turn_port)),), given)
+    served = Served(RelayAddress(_host(settings.turn_place), settings.turn_port))
+    return Target(_parsed(list(turn_uris(settings, served))), given)
 
 
 def _host(host: str) -> str:

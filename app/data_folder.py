@@ -71,11 +71,11 @@ def served_alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def load_or_create_turn_secret(folder: Path) -> bytes:
-    """Return the TURN secret of the data folder, made at first start with mode 0600.
+def load_or_create_turn_secrets(folder: Path) -> tuple[bytes, ...]:
+    """Return the TURN secrets of the data folder, made at first start with mode 0600.
 
-    The key is the text of the file itself, as coturn's `static-auth-secret` takes it. Of processes that start at once
-    one makes it; all get the same. Raises: SettingsError.
+    Each line of the file is one, the key its text itself, as coturn's `static-auth-secret` takes it; the last signs,
+    all are accepted. Of processes that start at once one makes the file; all get the same. Raises: SettingsError.
     """
     path = folder / _TURN_SECRET
     try:
@@ -83,21 +83,21 @@ def load_or_create_turn_secret(folder: Path) -> bytes:
             _create(path)
     except OSError as error:
         raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
-    return read_turn_secret(folder)
+    return read_turn_secrets(folder)
 
 
-def read_turn_secret(folder: Path) -> bytes:
-    """Return the TURN secret of a data folder that was served before. Raises: SettingsError."""
+def read_turn_secrets(folder: Path) -> tuple[bytes, ...]:
+    """Return the TURN secrets of a data folder that was served before, the newest last. Raises: SettingsError."""
     path = folder / _TURN_SECRET
     try:
-        secret = path.read_bytes().strip()
+        found = tuple(line.strip() for line in path.read_bytes().splitlines() if line.strip())
     except FileNotFoundError:
         raise SettingsError(f"DATA_DIR: {folder} holds no TURN secret: no server was started on it yet") from None
     except OSError as error:
         raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
-    if len(secret) < _TURN_SECRET_BYTES:
-        raise SettingsError(f"DATA_DIR: {path} is shorter than {_TURN_SECRET_BYTES} characters; remove it")
-    return secret
+    if not found or any(len(secret) < _TURN_SECRET_BYTES for secret in found):
+        raise SettingsError(f"DATA_DIR: {path} has a line shorter than {_TURN_SECRET_BYTES} characters; remove it")
+    return found
 
 
 def load_or_create_seal_keys(folder: Path) -> tuple[bytes, ...]:

@@ -9,6 +9,7 @@ from app.settings import BY_NAME, SettingsError
 _BACKLOG = 2048
 _DEAD_MS = 20_000  # what a peer leaves unacknowledged this long ends its connection, closed or not
 BIND_ERRORS = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL)
+_HOSTS = {"ops_port": "ops_host", "turn_port": "turn_host", "turn_more_ports": "turn_host"}
 _REASONS = {
     errno.EADDRINUSE: "is taken",
     errno.EACCES: "needs the right to bind ports under 1024",
@@ -42,7 +43,7 @@ def refuse_port(host: str, port: int, name: str, error: OSError) -> NoReturn:
     """Raise SettingsError: which setting holds the port that could not be bound, and how to choose another."""
     field = BY_NAME[name]
     if error.errno == errno.EADDRNOTAVAIL:
-        own = BY_NAME["ops_host" if name == "ops_port" else "host"]
+        own = BY_NAME[_HOSTS.get(name, "host")]
         raise SettingsError(
             f"{own.key}: {host} is no address of this machine; choose another with {own.flag} or {own.variable}"
         ) from None

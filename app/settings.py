@@ -6,8 +6,6 @@ Each field of Settings is one setting: its name, type, bounds and help stand in 
 
 import difflib
 import enum
-import ipaddress
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from app import conflicts
 from app.setting import PREFIX, Field
 from app.setting import SettingsError as SettingsError
 
@@ -25,13 +24,9 @@ _TYPO_LIKENESS = 0.85
 _HOST = r"^(|([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?)\Z"  # with or without a port, or empty
 
 _REALM = r"^[ -~]{1,36}\Z"  # a longer one makes the 401 too large for the shortest Allocate, media/turn/gate.py
-
-_DNS_NAME = re.compile(
-    r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z"
-)
+_NAME = r"^([A-Za-z0-9._-]{1,253})?\Z"
+_WORKERS = r"^(auto|[1-9][0-9]?)\Z"
 _WILDCARD = r"^(|\*\.[A-Za-z0-9.-]{1,240}(:[0-9]{1,5})?)\Z"
-_REGION = re.compile(r"\*|[a-z0-9-]+", re.ASCII)
-_ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+/?")
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 RelayPort = Annotated[int, Meta(ge=1024, le=65535)]
@@ -60,17 +55,57 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_names: Annotated[
         tuple[str, ...], Meta(description="more names and addresses for the made certificate, separated by commas")
     ] = ()
-    turn_port: Annotated[Port, Meta(description="STUN/TURN port over UDP; 0 takes any free one")] = 3478
+    turn_host: Annotated[str, Meta(description="address to bind for STUN/TURN; empty: that of `host`")] = ""
+    turn_port: Annotated[Port, Meta(description="STUN/TURN port, UDP and TCP; 0 takes any free one")] = 3478
+    turn_more_ports: Annotated[
+        tuple[str, ...], Meta(description="more ports for STUN/TURN, such as 443/udp, 5349/tcp or 5349 for both")
+    ] = ()
+    turn_udp_443: Annotated[
+        bool, Meta(description="STUN/TURN on UDP 443 too, where it can be bound and is not on loopback")
+    ] = True
+    turn_tcp: Annotated[bool, Meta(description="STUN/TURN over TCP, and over TLS where there is a certificate")] = True
+    turn_tls_certificate: Annotated[
+        str, Meta(description="PEM file of TURN's own certificate and its chain; empty: that of HTTPS, with `tls`")
+    ] = ""
+    turn_tls_key: Annotated[str, Meta(description="PEM file of its key; both are read again when they change")] = ""
+    turn_host_name: Annotated[
+        str, Meta(pattern=_NAME, description="name in `turns:` URIs, one of the certificate; empty: the IP address")
+    ] = ""
     ops_host: Annotated[str, Meta(description="address of the operations port; do not publish it")] = "127.0.0.1"
     ops_port: Annotated[Port, Meta(description="port of /livez, /readyz and /metrics; 0 takes any free one")] = 9090
     turn_min_port: Annotated[RelayPort, Meta(description="lowest relay port")] = 49160
     turn_max_port: Annotated[RelayPort, Meta(description="highest relay port")] = 49559
     turn_advertised_address: Annotated[
-        str, Meta(description="IP address that clients reach relays at; empty: the bound one")
-    ] = ""
+        tuple[str, ...],
+        Meta(description="IP address that clients reach TURN at, or one IPv4 and one IPv6; empty: the bound one"),
+    ] = ()
     turn_realm: Annotated[
         str, Meta(pattern=_REALM, description="realm of TURN credentials, 1 to 36 characters of ASCII")
     ] = "heliograph"
+    turn_workers: Annotated[
+        str, Meta(pattern=_WORKERS, description="processes that share the TURN ports; auto: one for each core")
+    ] = "1"
+    turn_allocations_per_channel: Annotated[
+        int, Meta(ge=0, le=100_000, description="allocations of one channel at a time; 0: no limit but the ports")
+    ] = 50
+    turn_allocations_per_source: Annotated[
+        int, Meta(ge=0, le=100_000, description="allocations of one client address at a time; 0: no limit")
+    ] = 100
+    turn_bitrate_bps: Annotated[
+        int, Meta(ge=0, le=10**12, description="bit/s of one allocation in each direction; 0: no limit")
+    ] = 5_000_000
+    turn_total_bitrate_bps: Annotated[
+        int, Meta(ge=0, le=10**12, description="bit/s of all that is relayed; 0: no limit")
+    ] = 0
+    turn_drain_s: Annotated[
+        float, Meta(ge=0, le=86_400, description="seconds that open TURN allocations may go on after a stop")
+    ] = 0.0
+    turn_alternate_server: Annotated[
+        str, Meta(description="ADDRESS:PORT of another TURN server, to which a stop sends new clients")
+    ] = ""
+    turn_legacy_channel_numbers: Annotated[
+        bool, Meta(description="take channel numbers of RFC 5766 over 0x4FFF, for old TURN clients")
+    ] = False
     allow_peer_cidrs: Annotated[
         tuple[str, ...], Meta(description="private networks that relays may reach, separated by commas")
     ] = ()
@@ -146,6 +181,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"Settings({', '.join(f'{f.name}={f.shown(getattr(self, f.name))!r}' for f in FIELDS)})"
 
     @property
+    def turn_place(self) -> str:
+        """The address that STUN/TURN binds."""
+        return self.turn_host or self.host
+
+    @property
     def data_path(self) -> Path:
         """The data folder with `~` replaced."""
         return Path(self.data_dir).expanduser()
@@ -202,12 +242,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], config: st
     if origins["data_dir"] is Origin.DEFAULT and environment.get("XDG_STATE_HOME"):
         values["data_dir"] = str(Path(environment["XDG_STATE_HOME"]) / "heliograph")
     settings = msgspec.convert(values, Settings)
-    _check_together(settings)
-    _check_credentials(settings)
-    _check_origins(settings)
-    _check_regions(settings)
-    for name in ("allow_peer_cidrs", "trusted_proxies", "host", "ops_host", "turn_advertised_address"):
-        _check_addresses(BY_NAME[name], settings, _source(BY_NAME[name], origins[name], path))
+    conflicts.check(settings, lambda name: _source(BY_NAME[name], origins[name], path))
     return Loaded(settings, origins, tuple(_misspelled(environment)), path)
 
 
@@ -264,70 +299,3 @@ def _misspelled(environment: Mapping[str, str]) -> list[str]:
             near = difflib.get_close_matches(name, known, n=1, cutoff=_TYPO_LIKENESS)
             warnings += [f"{variable} is no setting; did you mean {PREFIX}{guess}?" for guess in near]
     return warnings
-
-
-def _check_together(settings: Settings) -> None:
-    _check_tls(settings)
-    low, high = settings.turn_min_port, settings.turn_max_port
-    if low > high:
-        raise SettingsError(f"TURN_MIN_PORT: {low} is over TURN_MAX_PORT {high}")
-    if low <= settings.turn_port <= high:
-        raise SettingsError(f"TURN_PORT: {settings.turn_port} lies inside the relay ports {low}-{high}")
-    if settings.http_port and settings.http_port == settings.ops_port:
-        raise SettingsError(f"OPS_PORT: {settings.ops_port} is HTTP_PORT too; choose another")
-
-
-def _check_tls(settings: Settings) -> None:
-    given = [BY_NAME[name].key for name in ("tls_certificate", "tls_key") if getattr(settings, name)]
-    if len(given) == 1:
-        raise SettingsError(f"{given[0]}: give TLS_CERTIFICATE and TLS_KEY, or neither")
-    if given and not settings.tls:
-        raise SettingsError(f"{given[0]}: without TLS it has no use; add --tls or HELIOGRAPH_TLS=true")
-    for name in settings.tls_names:
-        if not _DNS_NAME.match(name) and not _is_address(name):
-            raise SettingsError(f"TLS_NAMES: {name} is neither a host name nor an IP address")
-    for name in ("http_port", "ops_port"):
-        if settings.tls and settings.https_port and settings.https_port == getattr(settings, name):
-            raise SettingsError(f"HTTPS_PORT: {settings.https_port} is {name.upper()} too; choose another")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _check_credentials(settings: Settings) -> None:
-    if bool(settings.access_key_id) != bool(settings.secret_access_key):
-        raise SettingsError("ACCESS_KEY_ID: give ACCESS_KEY_ID and SECRET_ACCESS_KEY, or neither")
-    if settings.session_token and not settings.access_key_id:
-        raise SettingsError("SESSION_TOKEN: it goes with the ACCESS_KEY_ID and SECRET_ACCESS_KEY of its session")
-    if settings.token and settings.access_key_id:
-        raise SettingsError("TOKEN: give a token or an ACCESS_KEY_ID, not both")
-
-
-def _check_origins(settings: Settings) -> None:
-    for text in settings.allowed_origins:
-        if not _ORIGIN.fullmatch(text):
-            raise SettingsError(f"ALLOWED_ORIGINS: {text} is no origin; one looks like https://app.example.org")
-
-
-def _check_regions(settings: Settings) -> None:
-    for text in settings.signing_regions:
-        if not _REGION.fullmatch(text):
-            raise SettingsError(f"SIGNING_REGIONS: {text} is no region; one looks like eu-west-1")
-
-
-def _check_addresses(field: Field, settings: Settings, source: str) -> None:
-    value = getattr(settings, field.name)
-    try:
-        if isinstance(value, tuple):
-            for text in value:
-                ipaddress.ip_network(text)
-        elif value not in ("", "localhost"):
-            ipaddress.ip_address(value)
-    except ValueError as error:
-        reason = str(error) if isinstance(value, tuple) else f"{value} is not an IP address"
-        raise SettingsError(f"{field.key}: {reason} (from {source})") from None

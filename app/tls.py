@@ -5,7 +5,7 @@ import logging
 import socket
 import ssl
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,15 +79,19 @@ class TlsContext:
     """TLS 1.2 and later with the certificate of `pair`; `refresh` looks whether its files changed.
 
     `context` is the one to listen with, for good: each handshake takes the certificate that is the newest then.
+    `protocols` are those of ALPN (RFC 7301).
 
     Raises: CertificateError when the pair cannot be served.
     """
 
-    def __init__(self, pair: Pair, now: Callable[[], datetime.datetime] = utc_now) -> None:
+    def __init__(
+        self, pair: Pair, now: Callable[[], datetime.datetime] = utc_now, protocols: Sequence[str] = ("http/1.1",)
+    ) -> None:
         self.handshakes = HandshakeStats()
         self.reloads = ReloadStats()
-        self._pair = pair
+        self.pair = pair
         self._now = now
+        self._protocols = list(protocols)
         self._stamp = self._seen = _stamp(pair)
         self.certificate, self._newest = self._load()
         self.context = self._newest
@@ -98,7 +102,7 @@ class TlsContext:
 
         A pair that cannot be served is told in the log once, and the one before goes on.
         """
-        stamp = _stamp(self._pair)
+        stamp = _stamp(self.pair)
         is_settled, self._seen = stamp == self._seen, stamp
         if stamp == self._stamp or not is_settled:
             return
@@ -119,15 +123,15 @@ class TlsContext:
         return certificates.public_key_digest(self.certificate)
 
     def _load(self) -> tuple[x509.Certificate, ssl.SSLContext]:
-        certificate = certificates.read_pair(self._pair, self._now())
+        certificate = certificates.read_pair(self.pair, self._now())
         context = _Context.counted(self.handshakes)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_RENEGOTIATION  # a client could have us work without end
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols(self._protocols)
         try:
-            context.load_cert_chain(self._pair.certificate, self._pair.key, password="")  # never ask at a terminal
+            context.load_cert_chain(self.pair.certificate, self.pair.key, password="")  # never ask at a terminal
         except (ssl.SSLError, OSError) as error:
-            raise CertificateError(f"{self._pair.certificate} is refused by OpenSSL: {error}") from None
+            raise CertificateError(f"{self.pair.certificate} is refused by OpenSSL: {error}") from None
         return certificate, context
 
     def _choose(self, handshake: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
@@ -166,7 +170,7 @@ def listening(settings: Settings, data_folder: Path) -> Iterator[TlsListener]:
 
     Raises: SettingsError with the setting that is wrong.
     """
-    pair, ca = _files(settings, data_folder)
+    pair, ca = files(settings, data_folder)
     try:
         tls = TlsContext(pair)
     except CertificateError as error:
@@ -176,21 +180,32 @@ def listening(settings: Settings, data_folder: Path) -> Iterator[TlsListener]:
         yield TlsListener(listener, tls, ca)
 
 
-def _files(settings: Settings, data_folder: Path) -> tuple[Pair, Path | None]:
+def files(settings: Settings, data_folder: Path) -> tuple[Pair, Path | None]:
+    """Return the files to serve with, and the certificate of the development CA where it made them.
+
+    Raises: SettingsError.
+    """
     if settings.tls_certificate:
         return Pair(Path(settings.tls_certificate).expanduser(), Path(settings.tls_key).expanduser()), None
     folder = data_folder / certificates.FOLDER
     public = settings.public_host.rpartition(":")[0] if _has_port(settings.public_host) else settings.public_host
     wildcard = settings.endpoint_wildcard.partition(":")[0]
-    more = (settings.host, public.strip("[]"), settings.turn_advertised_address, wildcard, *settings.tls_names)
-    names = certificates.development_names(settings.region, more)
+    more = (
+        settings.host,
+        public.strip("[]"),
+        settings.turn_host,
+        *settings.turn_advertised_address,
+        settings.turn_host_name,
+        wildcard,
+    )
+    names = certificates.development_names(settings.region, (*more, *settings.tls_names))
     try:
-        files = certificates.make_development_files(data_folder, names, utc_now())
+        made = certificates.make_development_files(data_folder, names, utc_now())
     except CertificateError as error:
         raise SettingsError(f"DATA_DIR: {error}; remove the folder {folder} to have a new CA") from None
     except OSError as error:
         raise SettingsError(f"DATA_DIR: {folder} cannot be used: {error.strerror}") from None
-    return files.pair, files.ca
+    return made.pair, made.ca
 
 
 def _has_port(host: str) -> bool:

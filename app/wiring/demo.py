@@ -11,7 +11,7 @@ from app.settings import Settings
 from app.wiring import loop
 from app.wiring.memory import in_memory
 from app.wiring.node import Listeners, Node
-from app.wiring.orders import MasterOrder, TurnOrder
+from app.wiring.orders import MasterOrder
 
 CHANNEL = "demo"
 CAMERA_CHANNEL = "camera"
@@ -52,8 +52,7 @@ async def _run(order: DemoOrder, parts: DemoParts, on_ready: Announce, on_notice
     async with ending.by_signal():
         memory = in_memory(order.settings, "heliograph-demo")
         parts.turn.on_notice = on_notice
-        secret = memory.order.turn_secret.decode()
-        parts.turn.configure(TurnOrder(order.settings, (secret,), may_move=order.may_turn_move))
+        parts.turn.configure(memory.order.for_turn(may_move=order.may_turn_move))
         node = Node(memory.order, parts.turn)
         account = order.settings.account
         channel = await node.control.create(account, CHANNEL)

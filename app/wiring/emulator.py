@@ -21,7 +21,6 @@ from app.virtual_clock import VirtualClock
 from app.wiring import loop
 from app.wiring.memory import InMemory, in_memory
 from app.wiring.node import Node, Twists, serving, url_of
-from app.wiring.orders import TurnOrder
 from channels.auth.grant import Statement
 from channels.auth.key_ring import AccessKey
 from channels.names import ChannelArn
@@ -68,11 +67,11 @@ async def _run(settings: Settings, parts: EmulatorParts, on_ready: Announce) -> 
         if parts.tls is not None:
             settings = msgspec.structs.replace(settings, https_port=parts.tls.port)
         memory = in_memory(settings, "heliograph-emulator")
-        parts.turn.configure(TurnOrder(settings, (memory.order.turn_secret.decode(),)))
+        parts.turn.configure(memory.order.for_turn())
         emulator = Emulator(memory, parts.turn)
         async with emulator.running(parts, ending):
-            if emulator.turn_uri:
-                on_ready(_ready_line(settings, parts, emulator.turn_uri, memory.token))
+            if emulator.turn_uris:
+                on_ready(_ready_line(settings, parts, emulator.turn_uris[0], memory.token))
             await ending.event.wait()
 
 
@@ -96,7 +95,7 @@ class Emulator:
     def __init__(self, memory: InMemory, turn: Child) -> None:
         self.clock = VirtualClock(time.monotonic)
         self.faults = Faults()
-        self.turn_uri = ""
+        self.turn_uris: tuple[str, ...] = ()
         self.ports: tuple[int, ...] = ()
         self._memory = memory
         self._turn = turn
@@ -114,8 +113,8 @@ class Emulator:
         self.ports = self.node.ports = parts.ports
         http = HttpServer(self.application, parts.http, self._drain, parts.tls)
         try:
-            async with serving(http, self._turn, ending, self._work()) as uri:
-                self.turn_uri = self.node.turn_uri = uri
+            async with serving(http, self._turn, ending, self._work()) as uris:
+                self.turn_uris = self.node.turn_uris = uris
                 yield
         finally:
             self.node.close()
@@ -165,7 +164,7 @@ class Emulator:
 
     def _make_node(self) -> Node:
         node = Node(self._memory.order, self._turn, Twists(now=self.clock.now, parts=self.faults.around))
-        node.turn_uri, node.ports = self.turn_uri, self.ports
+        node.turn_uris, node.ports = self.turn_uris, self.ports
         node.key_ring.add(
             AccessKey(ACCESS_KEY_ID, self._memory.order.settings.account, SECRET_ACCESS_KEY, (_EVERYTHING,))
         )

@@ -36,4 +36,4 @@ def in_memory(settings: Settings, subject: str) -> InMemory:
         now_wall=time.time(),
         lifetime_s=TOKEN_LIFETIME_S,
     )
-    return InMemory(NodeOrder(settings, store.MEMORY, (key,), secrets.token_hex(32).encode()), text)
+    return InMemory(NodeOrder(settings, store.MEMORY, (key,), (secrets.token_hex(32).encode(),)), text)

@@ -27,7 +27,7 @@ from app.serving import HttpServer
 from app.settings import Settings, SettingsError
 from app.tls import TlsListener
 from app.wiring.access import AccessKeys, AccessOrder
-from app.wiring.orders import Revoked
+from app.wiring.orders import Revoked, TurnOrder
 from app.ws.channel import ChannelSockets, SocketSettings
 from channels import ice
 from channels.auth.signature import SignatureVerifier
@@ -50,7 +50,7 @@ STATIC = Path(__file__).parent.parent / "static"
 
 
 class NodeOrder(msgspec.Struct, frozen=True):
-    """What a node is made of: the catalog's path (or `:memory:`), signing keys, TURN secret; newest key last.
+    """What a node is made of: the catalog's path (or `:memory:`), signing keys, TURN secrets; the newest last.
 
     Without `access` it has no access key but those that are added to its ring.
     """
@@ -58,8 +58,13 @@ class NodeOrder(msgspec.Struct, frozen=True):
     settings: Settings
     catalog: str
     keys: tuple[TokenKey, ...]
-    turn_secret: bytes
+    turn_secrets: tuple[bytes, ...]
     access: AccessOrder | None = None
+
+    def for_turn(self, certificate: tuple[str, str] | None = None, *, may_move: bool = False) -> TurnOrder:
+        """Return the order for the TURN process of this node."""
+        secrets_newest_first = tuple(secret.decode() for secret in reversed(self.turn_secrets))
+        return TurnOrder(self.settings, secrets_newest_first, may_move, certificate)
 
     def __repr__(self) -> str:
         return f"NodeOrder({self.settings!r}, {self.catalog!r})"
@@ -135,7 +140,7 @@ class Node:
         self._settings = settings
         self._turn = turn
         self._twists = twists or Twists()
-        self.turn_uri = ""
+        self.turn_uris: tuple[str, ...] = ()
         self.ports: tuple[int, ...] = ()  # at which it serves pages
         try:
             self.store = SqliteStore(order.catalog)
@@ -168,6 +173,11 @@ class Node:
         self.control.on_updated.append(self.hub.update_channel)
         self.application = self._build(order)
 
+    @property
+    def turn_uri(self) -> str:
+        """The first URI of the relay, empty while it is not ready."""
+        return next(iter(self.turn_uris), "")
+
     def _limits(self) -> Limits:
         limits = Limits.relaxed() if self._settings.limits_profile == "relaxed" else Limits.aws()
         if self._settings.control_messages:
@@ -192,7 +202,7 @@ class Node:
         tickets = Tickets()
         authenticator = self._authenticator(order, tickets)
         endpoints = _endpoints(self._settings)
-        relays = IceSettings(uris=lambda: (self.turn_uri,) if self.turn_uri else (), secret=order.turn_secret)
+        relays = IceSettings(uris=lambda: self.turn_uris, secret=order.turn_secrets[-1])
         apis = (
             ChannelsApi(self.control, endpoints),
             IceApi(self.control, relays, time.time),
@@ -288,8 +298,8 @@ class Node:
         proxies = self._settings.trusted_proxies
         http = HttpServer(self.application, listeners.http, self._drain, listeners.tls, proxies)
         try:
-            async with operations.serve(ops, listeners.ops), serving(http, self._turn, ending, self.work()) as uri:
-                self.turn_uri = uri
+            async with operations.serve(ops, listeners.ops), serving(http, self._turn, ending, self.work()) as uris:
+                self.turn_uris = uris
                 yield
                 ops.is_draining = True
         finally:
@@ -315,17 +325,17 @@ class Node:
 @contextlib.asynccontextmanager
 async def serving(
     http: HttpServer, turn: Child, ending: Ending, work: Coroutine[object, object, None]
-) -> AsyncIterator[str]:
+) -> AsyncIterator[tuple[str, ...]]:
     """Serve and work while the block runs, beside the relay's process; then drain. The end of the relay sets `ending`.
 
-    The port answers and the relay is ready when the block begins, with the relay's URI; with "" if `ending` came first.
+    The port answers and the relay is ready when the block begins, with its URIs; with none if `ending` came first.
     """
     async with asyncio.TaskGroup() as group:
         others = [group.create_task(ending.follow(turn)), group.create_task(work)]
         answering = group.create_task(http.run_until_exit())
         await http.is_up.wait()
         is_ready = await ending.comes_after(turn.ready())
-        yield str((await turn.ready())["uri"]) if is_ready else ""
+        yield msgspec.convert((await turn.ready())["uris"], tuple[str, ...]) if is_ready else ()
         http.should_exit = True
         await answering
         for task in others:

@@ -1,19 +1,33 @@
 """What a parent tells its children: one JSON line each, with settings and secrets, and news. Light to import."""
 
+from pathlib import Path
+
 import msgspec
 
 from app.settings import Settings
 
 
 class TurnOrder(msgspec.Struct, frozen=True):
-    """Work for the TURN process; with `may_move` a taken port gives way to any free one."""
+    """Work for the TURN process; with `may_move` a taken port gives way to any free one.
+
+    Of `secrets` the newest comes first. `certificate` are the paths of the certificate and its key for TLS and DTLS.
+    """
 
     settings: Settings
     secrets: tuple[str, ...]
     may_move: bool = False
+    certificate: tuple[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"TurnOrder({self.settings!r}, {len(self.secrets)} secrets, may_move={self.may_move})"
+
+
+def own_certificate(settings: Settings) -> tuple[str, str] | None:
+    """Return certificate and key that TURN has of its own, if it has."""
+    if not settings.turn_tls_certificate:
+        return None
+    certificate, key = (Path(text).expanduser() for text in (settings.turn_tls_certificate, settings.turn_tls_key))
+    return str(certificate), str(key)
 
 
 class Revoked(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.cli_token import load_keys
+from app.data_folder import load_or_create_turn_secrets
 from app.processes import Child, Ending
 from app.settings import Settings
+from app.tls import TlsListener
 from app.wiring import loop
 from app.wiring.access import AccessOrder
 from app.wiring.node import Listeners, Node, NodeOrder
-from app.wiring.orders import TurnOrder
+from app.wiring.orders import own_certificate
 
 Announce = Callable[[dict[str, object]], None]
 """Takes where the service answers: `http`, `https`, `turn`, `ops`."""
@@ -23,16 +25,17 @@ def start(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announc
     loop.run(order.settings, _run(order, listeners, turn, on_ready))
 
 
-def order(settings: Settings, folder: Path, secret: bytes) -> NodeOrder:
+def order(settings: Settings, folder: Path) -> NodeOrder:
     """Return what a node of this data folder is made of; its keys are made at first start."""
     access = AccessOrder.in_folder(folder)
-    return NodeOrder(settings, str(folder / "catalog.sqlite"), load_keys(folder), secret, access)
+    secrets = load_or_create_turn_secrets(folder)
+    return NodeOrder(settings, str(folder / "catalog.sqlite"), load_keys(folder), secrets, access)
 
 
 async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announce) -> None:
     ending = Ending()
     async with ending.by_signal():
-        turn.configure(TurnOrder(order.settings, (order.turn_secret.decode(),)))
+        turn.configure(order.for_turn(_certificate(order.settings, listeners.tls)))
         node = Node(order, turn)
         async with node.running(listeners, ending):
             if node.turn_uri:
@@ -45,3 +48,11 @@ async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: An
                     }
                 )
             await ending.event.wait()
+
+
+def _certificate(settings: Settings, tls: TlsListener | None) -> tuple[str, str] | None:
+    """The files that TURN serves TLS with: its own, else those of HTTPS."""
+    own = own_certificate(settings)
+    if own is None and tls is not None:
+        own = (str(tls.tls.pair.certificate), str(tls.tls.pair.key))
+    return own

@@ -4,48 +4,103 @@ import asyncio
 import errno
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from app import turn_places
 from app.listen import BIND_ERRORS, refuse_port
+from app.loopback import is_loopback
 from app.processes import flatten
 from app.settings import Settings, SettingsError
 from app.wiring.orders import Revoked, TurnOrder
+from app.wiring.turn_uris import Served, turn_uris
 from channels import ice
+from media.turn.certificate import ALPN, CertificatePair
 from media.turn.credential import Keys
+from media.turn.interfaces import read_interfaces
+from media.turn.listeners import ListenError, Ports, probe
 from media.turn.placement import PlacementError
 from media.turn.relay import Relay, RelayAddress, RelaySettings
 
+if TYPE_CHECKING:
+    from app.tls import TlsContext
+
 _REVOKED = msgspec.json.Decoder(Revoked)
+_HTTPS = 443
+CERTIFICATE_S = 1.0
+OnReady = Callable[[tuple[str, ...]], None]
+"""Takes the URIs of what is served."""
 
 
 def relay_settings(settings: Settings) -> RelaySettings:
-    """Return what the relay takes of the settings; relaxed, only the number of relay ports bounds a channel."""
-    is_relaxed = settings.limits_profile == "relaxed"
-    rules = RelaySettings()
-    ports = settings.turn_max_port - settings.turn_min_port + 1
+    """Return what the relay takes of the settings; relaxed, its bounds are lifted unless they were changed."""
+    rules, own = RelaySettings(), settings
+    ports = own.turn_max_port - own.turn_min_port + 1
+    if own.limits_profile == "relaxed":
+        own = _lifted(own)
     return RelaySettings(
-        host=settings.host,
-        port=settings.turn_port,
-        realm=settings.turn_realm,
-        min_port=settings.turn_min_port,
-        max_port=settings.turn_max_port,
-        advertised_address=settings.turn_advertised_address or None,
-        allow_peer_cidrs=settings.allow_peer_cidrs,
-        allocations_per_channel=ports if is_relaxed else rules.allocations_per_channel,
-        bitrate_bps=0 if is_relaxed else rules.bitrate_bps,
+        host=own.turn_place,
+        port=own.turn_port,
+        realm=own.turn_realm,
+        min_port=own.turn_min_port,
+        max_port=own.turn_max_port,
+        advertised_address=next(iter(own.turn_advertised_address), None),
+        advertised_address_v6=next(iter(own.turn_advertised_address[1:]), None),
+        allow_peer_cidrs=own.allow_peer_cidrs,
+        allocations_per_channel=own.turn_allocations_per_channel or ports,
+        allocations_per_source=own.turn_allocations_per_source,
+        bitrate_bps=own.turn_bitrate_bps,
+        total_bitrate_bps=own.turn_total_bitrate_bps,
+        has_legacy_channel_numbers=own.turn_legacy_channel_numbers,
+        drain_s=own.turn_drain_s,
+        alternate_server=turn_places.alternate_server(own.turn_alternate_server),
+        more_ports=turn_places.more_ports(own.turn_more_ports),
+        has_tcp=own.turn_tcp,
+        max_lifetime_s=rules.max_lifetime_s,
     )
 
 
+def _lifted(settings: Settings) -> Settings:
+    bounds = ("turn_allocations_per_channel", "turn_allocations_per_source", "turn_bitrate_bps")
+    plain = Settings()
+    lifted = {name: 0 for name in bounds if getattr(settings, name) == getattr(plain, name)}
+    return msgspec.structs.replace(settings, **lifted)
+
+
+def with_port_443(settings: Settings) -> Settings:
+    """Return the settings with UDP 443 among the ports where it is wanted, can be bound, and others can reach it."""
+    place = settings.turn_place
+    taken = {settings.turn_port, *(port for port, _ in turn_places.more_ports(settings.turn_more_ports))}
+    if not settings.turn_udp_443 or is_loopback(place) or _HTTPS in taken:
+        return settings
+    hosts = ("0.0.0.0", "::") if place == "::" else (place,)  # as the place says
+    try:
+        probe(Ports(hosts, _HTTPS, has_tcp=False), read_interfaces())
+    except OSError:
+        return settings
+    return msgspec.structs.replace(settings, turn_more_ports=(*settings.turn_more_ports, f"{_HTTPS}/udp"))
+
+
 class TurnServer:
-    """The relay with the keys that GetIceServerConfig mints for."""
+    """The relay with the keys that GetIceServerConfig mints for. Raises: SettingsError for a certificate of no use."""
 
     def __init__(self, order: TurnOrder) -> None:
         self._order = order
         self._secrets = tuple(secret.encode() for secret in order.secrets)
-        self._relay = Relay(relay_settings(order.settings), self._key_for)
+        self._tls = None if order.certificate is None else _tls_context(order.certificate)
+        self._relay = self._make_relay(order.settings)
         self._revoked: list[Revoked] | None = []  # what came before the relay could take it
+        self._looking: asyncio.TimerHandle | None = None
         self.moved = ""  # a sentence, when the port was taken
+
+    def _make_relay(self, settings: Settings) -> Relay:
+        rules = relay_settings(settings)
+        if self._tls is not None and self._order.certificate is not None:
+            pair = CertificatePair(*map(Path, self._order.certificate))
+            rules = msgspec.structs.replace(rules, tls=self._tls.context, certificate=pair)
+        return Relay(rules, self._key_for)
 
     def _key_for(self, username: str) -> Keys | None:
         keys = ice.turn_keys(username, self._secrets)
@@ -57,7 +112,8 @@ class TurnServer:
 
     def counters(self) -> dict[str, float]:
         """Return the plain counters by name."""
-        return flatten(self._relay.stats)
+        certificates = {} if self._tls is None else flatten(self._tls.reloads, "certificates")
+        return flatten(self._relay.stats) | certificates
 
     def take(self, line: bytes) -> None:
         """Take a line of the parent: end what was revoked, at once or as soon as there is a relay."""
@@ -73,39 +129,60 @@ class TurnServer:
         for holder in revoked.holders:
             self._relay.revoke_holder(bytes.fromhex(holder))
 
-    async def run(self, on_ready: Callable[[str], None], stopping: asyncio.Event) -> None:
-        """Relay until `stopping`; `on_ready` gets the `turn:` URI.
+    async def run(self, on_ready: OnReady, stopping: asyncio.Event) -> None:
+        """Relay until `stopping`; `on_ready` gets the URIs.
 
-        Raises: SettingsError when the port is taken and may not move.
+        Raises: SettingsError when a port is taken and may not move.
         """
-
         settings = self._order.settings
         try:
             await self._relay_on(settings, on_ready, stopping)
         except PlacementError as error:
             raise SettingsError(f"TURN: {error}") from None
-        except OSError as error:
+        except ListenError as error:
+            is_first = error.port == settings.turn_port
             if error.errno not in BIND_ERRORS:
                 raise
-            if not (self._order.may_move and error.errno == errno.EADDRINUSE):
-                refuse_port(settings.host, settings.turn_port, "turn_port", error)
+            if not (self._order.may_move and is_first and error.errno == errno.EADDRINUSE):
+                name = "turn_port" if is_first else "turn_more_ports"
+                refuse_port(settings.turn_place, error.port, name, error)
             free = msgspec.structs.replace(settings, turn_port=0)
-            self._relay = Relay(relay_settings(free), self._key_for)
+            self._relay = self._make_relay(free)
             await self._relay_on(free, on_ready, stopping)
 
-    async def _relay_on(self, settings: Settings, on_ready: Callable[[str], None], stopping: asyncio.Event) -> None:
+    async def _relay_on(self, settings: Settings, on_ready: OnReady, stopping: asyncio.Event) -> None:
         def ready(address: RelayAddress) -> None:
             if settings.turn_port != self._order.settings.turn_port:
                 self.moved = f"TURN_PORT: {self._order.settings.turn_port} is taken, using {address.port}"
             waiting, self._revoked = self._revoked or [], None
             for revoked in waiting:
                 self._revoke(revoked)
-            on_ready(turn_uri(settings, address.host, address.port))
+            on_ready(
+                turn_uris(settings, Served(address, has_tls=self._tls is not None, has_dtls=self._tls is not None))
+            )
 
-        await self._relay.run(ready, stopping)
+        self._look_at_certificate()
+        try:
+            await self._relay.run(ready, stopping)
+        finally:
+            if self._looking is not None:
+                self._looking.cancel()
+
+    def _look_at_certificate(self) -> None:
+        """Take up another certificate within two seconds; connections that are open go on with theirs."""
+        if self._tls is not None:
+            before = self._tls.reloads.loaded
+            self._tls.refresh()
+            if self._tls.reloads.loaded != before:
+                self._relay.reload_certificate()
+            self._looking = asyncio.get_running_loop().call_later(CERTIFICATE_S, self._look_at_certificate)
 
 
-def turn_uri(settings: Settings, host: str, port: int) -> str:
-    """Return the URI under which clients reach the relay (RFC 7065)."""
-    shown = settings.turn_advertised_address or host
-    return f"turn:[{shown}]:{port}?transport=udp" if ":" in shown else f"turn:{shown}:{port}?transport=udp"
+def _tls_context(files: tuple[str, str]) -> "TlsContext":
+    from app.certificates import CertificateError, Pair  # what only TLS needs: without, it starts sooner
+    from app.tls import TlsContext
+
+    try:
+        return TlsContext(Pair(*map(Path, files)), protocols=ALPN)
+    except CertificateError as error:
+        raise SettingsError(f"TURN_TLS_CERTIFICATE: {error}") from None

@@ -54,6 +54,12 @@ class Listeners:
         """Every port that is listened on."""
         return frozenset(handle.getsockname()[1] for handle in self._handles())
 
+    @property
+    def served(self) -> tuple[tuple[int, str], ...]:
+        """Every port with each transport that it is listened on for, in the order they were bound."""
+        bound = [(each.handle, "udp") for each in self.udp] + [(handle, "tcp") for handle in self.tcp]
+        return tuple(dict.fromkeys((int(handle.getsockname()[1]), transport) for handle, transport in bound))
+
     def close(self) -> None:
         """Close them all."""
         for handle in self._handles():

@@ -75,10 +75,14 @@ class RelaySettings(msgspec.Struct, frozen=True):
 
 
 class RelayAddress(msgspec.Struct, frozen=True):
-    """Where clients reach the relay: for a wildcard host the advertised address."""
+    """Where clients reach the relay: for a wildcard host the advertised address.
+
+    `served` is every port with its transport, "udp" or "tcp".
+    """
 
     host: str
     port: int
+    served: tuple[tuple[int, str], ...] = ()
 
 
 class Relay:
@@ -308,7 +312,7 @@ class Relay:
         if host in WILDCARDS:
             advertised = self._placement.advertised
             host = address.host_text(advertised.get(IPV4) or next(iter(advertised.values())))
-        return RelayAddress(host, self._listeners.port)
+        return RelayAddress(host, self._listeners.port, self._listeners.served)
 
     def _listener_ips(self) -> frozenset[bytes]:
         hosts = (host for host in self._placement.listener_hosts if host not in WILDCARDS)

@@ -58,5 +58,6 @@ def test_for_people_it_says_where(tmp_path: Path) -> None:
 
 def test_the_ready_line_is_json(tmp_path: Path) -> None:
     with started("turn", "--data-dir", str(tmp_path / "data"), ports=("--turn-port", "0")) as relay:
-        assert list(relay.ready) == ["turn"]
+        assert list(relay.ready) == ["turn", "uris"]
+        assert relay.ready["uris"][0] == relay.ready["turn"]
         assert json.dumps(relay.ready)

@@ -8,9 +8,9 @@ import pytest
 
 from app.data_folder import (
     load_or_create_seal_keys,
-    load_or_create_turn_secret,
+    load_or_create_turn_secrets,
     open_data_folder,
-    read_turn_secret,
+    read_turn_secrets,
     served_alone,
 )
 from app.settings import Settings, SettingsError
@@ -45,17 +45,24 @@ def test_a_data_folder_that_cannot_be_made_is_told() -> None:
 
 
 def test_the_turn_secret_is_made_once_and_private(tmp_path: Path) -> None:
-    first = load_or_create_turn_secret(tmp_path)
-    assert len(first) == 64
-    assert load_or_create_turn_secret(tmp_path) == first
+    first = load_or_create_turn_secrets(tmp_path)
+    assert [len(secret) for secret in first] == [64]
+    assert load_or_create_turn_secrets(tmp_path) == first
     assert (tmp_path / "turn.secret").stat().st_mode & 0o777 == 0o600
     assert os.listdir(tmp_path) == ["turn.secret"]  # noqa: PTH208
 
 
+def test_each_line_is_a_turn_secret_and_the_last_is_the_newest(tmp_path: Path) -> None:
+    old = load_or_create_turn_secrets(tmp_path)
+    with (tmp_path / "turn.secret").open("a") as file:
+        file.write("n" * 32 + "\n")
+    assert load_or_create_turn_secrets(tmp_path) == (*old, b"n" * 32)
+
+
 def test_a_short_turn_secret_is_refused(tmp_path: Path) -> None:
     (tmp_path / "turn.secret").write_text("hush")
-    with pytest.raises(SettingsError, match="shorter than 32"):
-        load_or_create_turn_secret(tmp_path)
+    with pytest.raises(SettingsError, match="has a line shorter than 32"):
+        load_or_create_turn_secrets(tmp_path)
 
 
 def test_processes_that_start_at_once_get_one_turn_secret(tmp_path: Path) -> None:
@@ -64,7 +71,7 @@ def test_processes_that_start_at_once_get_one_turn_secret(tmp_path: Path) -> Non
 
     def start() -> None:
         barrier.wait()
-        found.append(load_or_create_turn_secret(tmp_path))
+        found.append(load_or_create_turn_secrets(tmp_path))
 
     threads = [threading.Thread(target=start) for _ in range(8)]
     for thread in threads:
@@ -72,7 +79,7 @@ def test_processes_that_start_at_once_get_one_turn_secret(tmp_path: Path) -> Non
     for thread in threads:
         thread.join()
     assert len(found) == 8
-    assert set(found) == {load_or_create_turn_secret(tmp_path)}
+    assert set(found) == {load_or_create_turn_secrets(tmp_path)}
     assert os.listdir(tmp_path) == ["turn.secret"]  # noqa: PTH208
 
 
@@ -133,5 +140,5 @@ def test_a_lock_that_cannot_be_made_is_told_by_its_setting(tmp_path: Path) -> No
 
 def test_a_turn_secret_is_read_only_where_there_is_one(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="holds no TURN secret: no server was started on it yet"):
-        read_turn_secret(tmp_path)
-    assert load_or_create_turn_secret(tmp_path) == read_turn_secret(tmp_path)
+        read_turn_secrets(tmp_path)
+    assert load_or_create_turn_secrets(tmp_path) == read_turn_secrets(tmp_path)

@@ -168,7 +168,7 @@ def test_the_made_certificate_is_for_the_names_in_the_settings(tmp_path: Path) -
     own.add("*.kinesisvideo.us-west-2.amazonaws.com")
     assert names_of(tmp_path) == own
     more = names_of(
-        tmp_path, public_host="kvs.test:8443", turn_advertised_address="192.0.2.1", tls_names=("a.test", "192.0.2.2")
+        tmp_path, public_host="kvs.test:8443", turn_advertised_address=("192.0.2.1",), tls_names=("a.test", "192.0.2.2")
     )
     assert more - own == {"kvs.test", "192.0.2.1", "192.0.2.2", "a.test"}
     assert names_of(tmp_path, endpoint_wildcard="*.kvs.test:443") - own == {"*.kvs.test"}

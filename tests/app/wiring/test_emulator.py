@@ -46,7 +46,7 @@ async def join(emulator: Emulator, channel: Channel, role: Role, client_id: str 
 
 async def test_a_reset_puts_an_empty_node_in_the_place_of_the_old_one() -> None:
     async with working() as emulator:
-        emulator.turn_uri = "turn:127.0.0.1:3478?transport=udp"
+        emulator.turn_uris = ("turn:127.0.0.1:3478?transport=udp",)
         old = emulator.node
         channel = await old.control.create(ACCOUNT, "demo")
         master = await join(emulator, channel, Role.MASTER)
@@ -59,7 +59,7 @@ async def test_a_reset_puts_an_empty_node_in_the_place_of_the_old_one() -> None:
         assert emulator.node is not old
         assert (await emulator.node.control.list(ACCOUNT)).channels == ()
         assert (emulator.clock.offset_s, emulator.faults.take("CreateSignalingChannel")) == (0.0, None)
-        assert emulator.node.turn_uri == emulator.turn_uri
+        assert emulator.node.turn_uris == emulator.turn_uris
         again = await emulator.node.control.create(ACCOUNT, "demo")
         await join(emulator, again, Role.MASTER)
         await emulator.advance(3600.0)

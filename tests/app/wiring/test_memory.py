@@ -23,10 +23,10 @@ def test_nothing_is_written_and_no_secret_shows() -> None:
     memory = in_memory(Settings(), "test")
     assert memory.order.catalog == MEMORY
     assert memory.token not in repr(memory)
-    assert memory.order.turn_secret.decode() not in repr(memory)
+    assert memory.order.turn_secrets[-1].decode() not in repr(memory)
 
 
 def test_two_of_them_share_no_secret() -> None:
     one, other = in_memory(Settings(), "test"), in_memory(Settings(), "test")
-    assert one.order.turn_secret != other.order.turn_secret
+    assert one.order.turn_secrets != other.order.turn_secrets
     assert one.order.keys != other.order.keys

@@ -40,7 +40,7 @@ async def running(ending: Ending) -> AsyncIterator[tuple[Node, SignalingClient, 
     """Run a node with its relay, and make a client for the master of its channel."""
     turn = Child("turn")
     with listen("127.0.0.1", 0, "http_port") as http, listen("127.0.0.1", 0, "ops_port") as ops:
-        node = Node(NodeOrder(SETTINGS, MEMORY, (KEY,), SECRET), turn)
+        node = Node(NodeOrder(SETTINGS, MEMORY, (KEY,), (SECRET,)), turn)
         await node.control.create(SETTINGS.account, "demo")
         turn.configure(TurnOrder(SETTINGS, (SECRET.decode(),)))
         async with node.running(Listeners(http, ops), ending):
@@ -66,7 +66,7 @@ def test_a_catalog_that_is_no_database_is_told_once(tmp_path: Path) -> None:
     child = Child("turn")
     try:
         with pytest.raises(SettingsError, match=r"DATA_DIR: .*is not a database; --data-dir") as caught:
-            Node(NodeOrder(SETTINGS, str(file), (KEY,), SECRET), child)
+            Node(NodeOrder(SETTINGS, str(file), (KEY,), (SECRET,)), child)
     finally:
         child.abandon()
     assert str(caught.value).count(str(file)) == 1
@@ -75,7 +75,7 @@ def test_a_catalog_that_is_no_database_is_told_once(tmp_path: Path) -> None:
 async def test_the_ice_answer_names_the_relay_of_this_node() -> None:
     async with running(Ending()) as (node, client, _):
         servers = await client.ice_servers()
-    assert [server.uris for server in servers] == [(node.turn_uri,)]
+    assert [server.uris for server in servers] == [node.turn_uris]
 
 
 async def test_a_drain_tells_the_clients_to_come_back() -> None:
@@ -128,7 +128,7 @@ async def test_an_end_before_the_relay_is_ready_is_not_held_up() -> None:
     turn = Child("turn", (sys.executable, "-c", "import time; time.sleep(60)"))
     ending = Ending()
     with listen("127.0.0.1", 0, "http_port") as http, listen("127.0.0.1", 0, "ops_port") as ops:
-        node = Node(NodeOrder(SETTINGS, MEMORY, (KEY,), SECRET), turn)
+        node = Node(NodeOrder(SETTINGS, MEMORY, (KEY,), (SECRET,)), turn)
         turn.configure(TurnOrder(SETTINGS, (SECRET.decode(),)))
         asyncio.get_running_loop().call_later(0.1, ending.event.set)
         async with asyncio.timeout(5), node.running(Listeners(http, ops), ending):
@@ -142,7 +142,7 @@ def test_a_key_store_that_cannot_be_opened_is_told_by_its_setting(tmp_path: Path
     access = msgspec.structs.replace(AccessOrder.in_memory(), store=str(tmp_path / "nowhere" / "keys.sqlite"))
     try:
         with pytest.raises(SettingsError, match=r"DATA_DIR: the key store .*keys\.sqlite cannot be used"):
-            Node(NodeOrder(SETTINGS, MEMORY, (KEY,), SECRET, access), turn)
+            Node(NodeOrder(SETTINGS, MEMORY, (KEY,), (SECRET,), access), turn)
     finally:
         turn.abandon()
 
@@ -151,13 +151,13 @@ async def test_a_catalog_that_cannot_be_opened_is_told_by_its_setting(tmp_path: 
     turn = Child("turn")
     try:
         with pytest.raises(SettingsError, match="DATA_DIR: the catalog"):
-            Node(NodeOrder(SETTINGS, str(tmp_path / "nowhere" / "catalog.sqlite"), (KEY,), SECRET), turn)
+            Node(NodeOrder(SETTINGS, str(tmp_path / "nowhere" / "catalog.sqlite"), (KEY,), (SECRET,)), turn)
     finally:
         await asyncio.to_thread(turn.abandon)
 
 
 def test_secrets_do_not_show() -> None:
-    assert SECRET.decode() not in repr(NodeOrder(SETTINGS, MEMORY, (KEY,), SECRET))
+    assert SECRET.decode() not in repr(NodeOrder(SETTINGS, MEMORY, (KEY,), (SECRET,)))
 
 
 async def test_what_happens_to_a_channel_reaches_its_open_sockets() -> None:
@@ -184,7 +184,7 @@ async def test_a_twist_gets_the_parts_and_sets_the_time_of_the_hub() -> None:
         return parts
 
     try:
-        node = Node(NodeOrder(SETTINGS, MEMORY, (KEY,), SECRET), turn, Twists(now=lambda: 5.0, parts=note))
+        node = Node(NodeOrder(SETTINGS, MEMORY, (KEY,), (SECRET,)), turn, Twists(now=lambda: 5.0, parts=note))
         node.store.close()
     finally:
         await asyncio.to_thread(turn.abandon)
@@ -204,7 +204,7 @@ async def test_a_twist_gets_the_parts_and_sets_the_time_of_the_hub() -> None:
 async def test_the_limits_are_those_of_the_settings(settings: Settings, limits: Limits) -> None:
     turn = Child("turn", (sys.executable, "-c", ""))
     try:
-        node = Node(NodeOrder(settings, MEMORY, (KEY,), SECRET), turn)
+        node = Node(NodeOrder(settings, MEMORY, (KEY,), (SECRET,)), turn)
         node.store.close()
     finally:
         await asyncio.to_thread(turn.abandon)
@@ -220,7 +220,7 @@ async def test_signatures_may_name_the_region_and_those_that_are_listed(
 ) -> None:
     settings = msgspec.structs.replace(SETTINGS, signing_regions=further)
     turn = Child("turn")
-    node = Node(NodeOrder(settings, MEMORY, (KEY,), SECRET), turn)
+    node = Node(NodeOrder(settings, MEMORY, (KEY,), (SECRET,)), turn)
     key = AccessKey(signer.KEY_ID, settings.account, signer.SECRET, (Statement(("*",), ("*",)),))
     node.key_ring.add(key)
     statuses = {}

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from app.data_folder import load_or_create_turn_secret
 from app.settings import Settings, SettingsError
 from app.wiring import serve
 
@@ -10,8 +9,8 @@ from app.wiring import serve
 def test_a_data_folder_gives_the_same_keys_every_time(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     settings = Settings(data_dir=str(tmp_path))
-    secret = load_or_create_turn_secret(tmp_path)
-    first, second = (serve.order(settings, tmp_path, secret) for _ in range(2))
+    first, second = (serve.order(settings, tmp_path) for _ in range(2))
+    assert first.turn_secrets == second.turn_secrets
     assert first.keys == second.keys
     assert len(first.keys) == 1
     assert first.keys[0].algorithm == "ES256"
@@ -27,4 +26,4 @@ def test_a_broken_key_is_told_by_its_setting(tmp_path: Path) -> None:
     (folder / "2026.pem").write_text("nonsense")
     (folder / "2026.pem").chmod(0o600)
     with pytest.raises(SettingsError, match="DATA_DIR: the token keys cannot be used"):
-        serve.order(Settings(data_dir=str(tmp_path)), tmp_path, b"s" * 64)
+        serve.order(Settings(data_dir=str(tmp_path)), tmp_path)

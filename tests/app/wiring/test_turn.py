@@ -8,7 +8,7 @@ import pytest
 
 from app.settings import Settings, SettingsError
 from app.wiring.orders import Revoked, TurnOrder
-from app.wiring.turn import TurnServer, relay_settings, turn_uri
+from app.wiring.turn import TurnServer, relay_settings
 from channels import ice
 from channels.names import ChannelArn
 from media.turn import stun
@@ -22,26 +22,21 @@ def test_the_relay_gets_its_settings() -> None:
     settings = relay_settings(Settings(turn_min_port=50000, turn_max_port=50001, allow_peer_cidrs=("10.0.0.0/8",)))
     assert (settings.min_port, settings.max_port, settings.allow_peer_cidrs) == (50000, 50001, ("10.0.0.0/8",))
     assert settings.advertised_address is None
-    assert relay_settings(Settings(turn_advertised_address="203.0.113.7")).advertised_address == "203.0.113.7"
+    both = relay_settings(Settings(turn_advertised_address=("203.0.113.7", "2001:db8::7"), turn_host="::"))
+    assert (both.advertised_address, both.advertised_address_v6, both.host) == ("203.0.113.7", "2001:db8::7", "::")
+    ports = relay_settings(Settings(turn_more_ports=("443/udp", "5349"), turn_tcp=False))
+    assert (ports.more_ports, ports.has_tcp) == (((443, "udp"), (5349, "both")), False)
+    drained = relay_settings(Settings(turn_drain_s=9.0, turn_alternate_server="[2001:db8::8]:3478"))
+    assert (drained.drain_s, drained.alternate_server) == (9.0, ("2001:db8::8", 3478))
 
 
 def test_a_relaxed_profile_lifts_the_limits_of_the_relay_too() -> None:
     like_aws = relay_settings(Settings())
     assert (like_aws.bitrate_bps, like_aws.allocations_per_channel) == (5_000_000, 50)
     relaxed = relay_settings(Settings(limits_profile="relaxed"))
-    assert (relaxed.bitrate_bps, relaxed.allocations_per_channel) == (0, 400)
-
-
-@pytest.mark.parametrize(
-    ("settings", "host", "uri"),
-    [
-        (Settings(), "127.0.0.1", "turn:127.0.0.1:3478?transport=udp"),
-        (Settings(), "::1", "turn:[::1]:3478?transport=udp"),
-        (Settings(turn_advertised_address="203.0.113.7"), "10.0.0.1", "turn:203.0.113.7:3478?transport=udp"),
-    ],
-)
-def test_the_uri_is_what_clients_can_reach(settings: Settings, host: str, uri: str) -> None:
-    assert turn_uri(settings, host, 3478) == uri
+    assert (relaxed.bitrate_bps, relaxed.allocations_per_channel, relaxed.allocations_per_source) == (0, 400, 0)
+    own = relay_settings(Settings(limits_profile="relaxed", turn_bitrate_bps=1_000, turn_allocations_per_channel=7))
+    assert (own.bitrate_bps, own.allocations_per_channel) == (1_000, 7)
 
 
 async def test_a_taken_port_moves_only_where_it_may() -> None:
@@ -52,14 +47,14 @@ async def test_a_taken_port_moves_only_where_it_may() -> None:
             await TurnServer(TurnOrder(settings, ("s" * 64,))).run(print, asyncio.Event())
         server = TurnServer(TurnOrder(settings, ("s" * 64,), may_move=True))
         stopping = asyncio.Event()
-        uris: list[str] = []
+        uris: list[tuple[str, ...]] = []
 
-        def ready(uri: str) -> None:
-            uris.append(uri)
+        def ready(served: tuple[str, ...]) -> None:
+            uris.append(served)
             stopping.set()
 
         await server.run(ready, stopping)
-    assert str(settings.turn_port) not in uris[0]
+    assert str(settings.turn_port) not in uris[0][0]
     assert server.moved.startswith(f"TURN_PORT: {settings.turn_port} is taken, using ")
 
 
@@ -83,10 +78,10 @@ async def test_a_revocation_that_comes_before_the_relay_is_kept() -> None:
     secret = "s" * 64
     server, stopping = TurnServer(TurnOrder(Settings(turn_port=0), (secret,))), asyncio.Event()
     server.take(msgspec.json.encode(Revoked(channels=(ice.channel_digest(ARN).hex(),))))
-    uris: asyncio.Queue[str] = asyncio.Queue(1)
+    uris: asyncio.Queue[tuple[str, ...]] = asyncio.Queue(1)
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         group.create_task(server.run(uris.put_nowait, stopping))
-        port = int((await uris.get()).split(":")[2].partition("?")[0])
+        port = int((await uris.get())[0].split(":")[2].partition("?")[0])
         for arn, code in ((ARN, 401), (msgspec.structs.replace(ARN, created_ms=2), 0)):
             username, password = ice.mint(secret.encode(), arn, None, time.time())
             with Client(("127.0.0.1", port), username=username) as client:

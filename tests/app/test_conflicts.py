@@ -1,0 +1,52 @@
+"""Settings of TURN that contradict each other are told by name at the start."""
+
+import pytest
+
+from app.settings import SettingsError, load
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"turn_port": "8080"}, "TURN_PORT: 8080 is HTTP_PORT too; choose another, take UDP alone, or give TURN"),
+        ({"turn_more_ports": "9090/tcp"}, "TURN_MORE_PORTS: 9090 is OPS_PORT too"),
+        ({"turn_more_ports": "8443", "tls": "1"}, "TURN_MORE_PORTS: 8443 is HTTPS_PORT too"),
+        ({"turn_more_ports": "3478/udp"}, "TURN_MORE_PORTS: 3478 over UDP is there twice"),
+        ({"turn_more_ports": "49200/udp"}, "TURN_MORE_PORTS: 49200 lies inside the relay ports 49160-49559"),
+        ({"turn_more_ports": "x"}, "TURN_MORE_PORTS: x is no port"),
+        ({"turn_host": "turn.test"}, "TURN_HOST: turn.test is not an IP address"),
+        ({"turn_advertised_address": "203.0.113.7,203.0.113.8"}, "TURN_ADVERTISED_ADDRESS: give one IPv4 and one IPv6"),
+        ({"turn_advertised_address": "turn.test"}, "TURN_ADVERTISED_ADDRESS: turn.test is not an IP address"),
+        ({"turn_tls_key": "k.pem"}, "TURN_TLS_KEY: give TURN_TLS_CERTIFICATE and TURN_TLS_KEY, or neither"),
+        ({"turn_host_name": "turn.test"}, "TURN_HOST_NAME: without TLS it has no use; add --tls, or"),
+        ({"turn_alternate_server": "here"}, "TURN_ALTERNATE_SERVER: here is no address with a port"),
+        ({"turn_alternate_server": "192.0.2.1:1"}, "TURN_ALTERNATE_SERVER: without TURN_DRAIN_S a stop sends nobody"),
+        ({"turn_workers": "many"}, "TURN_WORKERS: 'many' is not allowed"),
+        ({"turn_workers": "0"}, "TURN_WORKERS: '0' is not allowed"),
+        (
+            {"turn_workers": "3", "turn_min_port": "50000", "turn_max_port": "50004"},
+            "TURN_WORKERS: 3 cannot share 5 relay ports; widen TURN_MAX_PORT",
+        ),
+    ],
+)
+def test_settings_of_turn_that_do_not_fit_are_told(given: dict[str, str], sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(given, {})
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"turn_port": "8080", "turn_tcp": "false"},
+        {"turn_port": "8080", "turn_host": "127.0.0.2"},
+        {"turn_more_ports": "8080/udp,443/udp,443/tcp"},
+        {"turn_port": "0", "turn_more_ports": "5349"},
+        {"turn_advertised_address": "203.0.113.7,2001:db8::7"},
+        {"turn_host_name": "turn.test", "turn_tls_certificate": "c.pem", "turn_tls_key": "k.pem"},
+        {"turn_alternate_server": "192.0.2.1:3478", "turn_drain_s": "60"},
+        {"turn_workers": "auto"},
+    ],
+)
+def test_what_only_looks_like_a_conflict_is_taken(given: dict[str, str]) -> None:
+    load(given, {})
