@@ -102,8 +102,10 @@ def test_an_unreachable_peer_costs_a_packet_not_the_allocation(tmp_path: Path) -
             relayed = bound(client, peer)
             assert client.bind(OTHER_CHANNEL, ("10.0.2.2", 5000)) == 0
             for _ in range(3):
-                client.send_channel(OTHER_CHANNEL, b"to nowhere")
-                client.indicate(("10.0.2.2", 5000), b"to nowhere")
+                client.send_channel(OTHER_CHANNEL, b"alone")
+                assert_passes(client, peer, relayed)
+                for _ in range(10):  # leave as one, in segments
+                    client.indicate(("10.0.2.2", 5000), b"in a row")
                 assert_passes(client, peer, relayed)
             assert client.bind(CHANNEL + 2, ("10.0.2.2", 5001)) == 0
             assert client.permit("10.0.2.2") == 0
