@@ -18,7 +18,7 @@ Client = tuple[int, SocketAddress]
 """The 5-tuple: number of the listener (it stands for our address and the transport) and the client's address."""
 
 
-class ChannelBind(msgspec.Struct):
+class ChannelBind(msgspec.Struct, gc=False):
     """A channel number and the peer address that it stands for."""
 
     number: int
@@ -27,19 +27,24 @@ class ChannelBind(msgspec.Struct):
 
 
 class Relayed(msgspec.Struct, gc=False):
-    """One relayed address of an allocation: the number of its socket, and when it ends unless refreshed."""
+    """One relayed address of an allocation: the number of its socket, and when it ends unless refreshed.
+
+    `noted_end` is the end under which the table has it.
+    """
 
     relay: int
     family: int
     port: int
     address: SocketAddress
     expires_at: float
+    noted_end: float = 0.0
 
 
 class Allocation(msgspec.Struct):
     """What one client has: one relayed address, or one of each family (RFC 8656, 7.2).
 
-    Permissions are kept by the peer's host in text (RFC 8656, 9).
+    Permissions are kept by the peer's host in text (RFC 8656, 9), binds by channel number and by peer address in one
+    dict. Most allocations have few of them and some none: what is empty takes no room.
     """
 
     client: Client
@@ -51,10 +56,9 @@ class Allocation(msgspec.Struct):
     upward: Rate
     downward: Rate
     most_entries: int = 256
-    permissions: dict[str, float] = {}
-    binds: dict[int, ChannelBind] = {}
-    binds_by_peer: dict[SocketAddress, ChannelBind] = {}
-    refusals: set[str] = set()
+    permissions: dict[str, float] | None = None
+    binds: dict[int | SocketAddress, ChannelBind] | None = None
+    refusals: tuple[str, ...] = ()
 
     @property
     def relay(self) -> int:
@@ -77,58 +81,66 @@ class Allocation(msgspec.Struct):
 
     def is_new_refusal(self, reason: str) -> bool:
         """Tell whether no peer was refused for this reason before, and remember it."""
-        is_new = reason not in self.refusals
-        self.refusals.add(reason)
-        return is_new
+        if reason in self.refusals:
+            return False
+        self.refusals += (reason,)
+        return True
 
     def has_permission(self, host: str, now: float) -> bool:
         """Tell whether packets of this host may pass now."""
-        return self.permissions.get(host, now) > now
+        return self.permissions is not None and self.permissions.get(host, now) > now
+
+    def bind_of(self, key: int | SocketAddress) -> ChannelBind | None:
+        """Return the bind with this channel number or peer address; it may be over."""
+        return None if self.binds is None else self.binds.get(key)
 
     def permit(self, hosts: list[str], now: float) -> bool:
         """Give or renew permissions for 300 s; False, and nothing changed, when there are too many."""
-        if len(self.permissions.keys() | hosts) > self.most_entries:
-            self.permissions = {host: end for host, end in self.permissions.items() if end > now}
-            if len(self.permissions.keys() | hosts) > self.most_entries:
+        known = {} if self.permissions is None else self.permissions
+        if len(known.keys() | hosts) > self.most_entries:
+            known = {host: end for host, end in known.items() if end > now}
+            if len(known.keys() | hosts) > self.most_entries:
                 return False
-        self.permissions.update(dict.fromkeys(hosts, now + PERMISSION_S))
+        end = now + PERMISSION_S
+        for host in hosts:
+            known[host] = end
+        self.permissions = known
         return True
 
     def keep_peers(self, is_allowed: Callable[[str], bool]) -> None:
         """Forget the permissions and binds of hosts that are not allowed any more."""
-        self.permissions = {host: end for host, end in self.permissions.items() if is_allowed(host)}
-        for bind in [bind for bind in self.binds.values() if not is_allowed(bind.peer_address[0])]:
-            self._forget(bind)
+        if self.permissions is not None:
+            self.permissions = {host: end for host, end in self.permissions.items() if is_allowed(host)}
+        self._forget_binds(lambda bind: not is_allowed(bind.peer_address[0]))
 
     def can_bind(self, number: int, peer_address: SocketAddress, now: float) -> bool:
         """Tell whether number and peer are free, or bound to each other (RFC 8656, 12.1).
 
         Both stay taken for 5 minutes after the bind has ended.
         """
-        self._forget_cooled(now)
-        by_number, by_peer = self.binds.get(number), self.binds_by_peer.get(peer_address)
-        return by_number is by_peer
+        self._forget_binds(lambda bind: bind.expires_at + CHANNEL_COOLING_S <= now)
+        return self.bind_of(number) is self.bind_of(peer_address)
 
     def bind(self, number: int, peer_address: SocketAddress, now: float) -> bool:
         """Bind or renew for 600 s, with a permission; False when there are too many."""
-        bind = self.binds.get(number)
-        if bind is None and len(self.binds) >= self.most_entries:
+        bind = self.bind_of(number)
+        if bind is None and self.binds is not None and len(self.binds) >= 2 * self.most_entries:
             return False
         if not self.permit([peer_address[0]], now):
             return False
         if bind is None:
             bind = ChannelBind(number, peer_address, 0.0)
-            self.binds[number] = self.binds_by_peer[peer_address] = bind
+            if self.binds is None:
+                self.binds = {}
+            self.binds[number] = self.binds[peer_address] = bind
         bind.expires_at = now + CHANNEL_BIND_S
         return True
 
-    def _forget_cooled(self, now: float) -> None:
-        for bind in [bind for bind in self.binds.values() if bind.expires_at + CHANNEL_COOLING_S <= now]:
-            self._forget(bind)
-
-    def _forget(self, bind: ChannelBind) -> None:
-        del self.binds[bind.number]
-        del self.binds_by_peer[bind.peer_address]
+    def _forget_binds(self, is_over: Callable[[ChannelBind], bool]) -> None:
+        if self.binds is None:
+            return
+        for bind in [bind for key, bind in self.binds.items() if type(key) is int and is_over(bind)]:
+            del self.binds[bind.number], self.binds[bind.peer_address]
 
 
 def family_of(host: str) -> int:

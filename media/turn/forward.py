@@ -38,7 +38,7 @@ class Forward:
             number, data = channel_data.decode(datagram)
         except channel_data.ChannelDataError:
             return self._drop("malformed")
-        bind = allocation.binds.get(number)
+        bind = allocation.bind_of(number)
         if bind is None or bind.expires_at <= now:
             return self._drop("no-channel-bind")
         return self._to_peer(allocation, bind.peer_address, data, now)
@@ -69,7 +69,7 @@ class Forward:
         allocation = self._table.by_relay.get(relay)
         if allocation is None:
             return self._drop("no-allocation")
-        bind = allocation.binds_by_peer.get(peer_address)
+        bind = allocation.bind_of(peer_address)
         if bind is not None and bind.expires_at > now:
             head = channel_data.header(bind.number, len(data))
             tail = data

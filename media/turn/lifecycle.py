@@ -77,8 +77,8 @@ class Lifecycle:
 
     def next_deadline(self) -> float | None:
         """Instant at which `expire` has something to do, None when it never will."""
-        ends = [end for end in (self._table.next_end(), self._ports.next_deadline()) if end is not None]
-        return min(ends, default=None)
+        self._note_deadline()
+        return None if self.due_at == math.inf else self.due_at
 
     def changed(self, allocation: Allocation, now: float) -> Sequence[Effect]:
         """Take note of other ends of an allocation, and close what is over."""
@@ -181,5 +181,4 @@ class Lifecycle:
         return CloseRelay(relayed.relay)
 
     def _note_deadline(self) -> None:
-        deadline = self.next_deadline()
-        self.due_at = math.inf if deadline is None else deadline
+        self.due_at = min(self._table.next_end(), self._ports.next_deadline())

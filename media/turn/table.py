@@ -1,6 +1,7 @@
 """All live allocations, found by client, by relay socket and by relayed address. No I/O, no clock."""
 
 import heapq
+import math
 
 from media.turn.address import SocketAddress
 from media.turn.allocation import Allocation, Client, Relayed
@@ -17,7 +18,6 @@ class Table:
         self.by_relay: dict[int, Allocation] = {}
         self.by_relayed_address: dict[SocketAddress, int] = {}
         self._ends: list[tuple[float, int]] = []
-        self._noted: dict[int, float] = {}  # the one valid entry in _ends of each relay socket
 
     def __len__(self) -> int:
         return len(self.by_client)
@@ -33,7 +33,7 @@ class Table:
     def moved(self, allocation: Allocation) -> None:
         """Take note that relayed addresses of the allocation end at another time now."""
         for relayed in allocation.relayed:
-            if relayed.expires_at < self._noted[relayed.relay]:
+            if relayed.expires_at < relayed.noted_end:
                 self._note(relayed)  # a later end is seen when the earlier one comes
 
     def remove(self, allocation: Allocation, relayed: Relayed) -> None:
@@ -43,31 +43,32 @@ class Table:
         """
         del self.by_relay[relayed.relay]
         del self.by_relayed_address[relayed.address]
-        self._noted.pop(relayed.relay, None)
         allocation.lose(relayed)
         if not allocation.relayed:
             del self.by_client[allocation.client]
 
-    def next_end(self) -> float | None:
-        """Instant at which `ended` may find something, None when it never will."""
-        return self._ends[0][0] if self._ends else None
+    def next_end(self) -> float:
+        """Instant at which `ended` may find something, infinite when it never will."""
+        return self._ends[0][0] if self._ends else math.inf
 
     def ended(self, now: float) -> list[tuple[Allocation, Relayed]]:
         """Return the relayed addresses whose lifetime is over; refreshed ones are put back in order."""
         found: list[tuple[Allocation, Relayed]] = []
         while self._ends and self._ends[0][0] <= now:
             end, relay = heapq.heappop(self._ends)
-            if self._noted.get(relay) != end:
+            allocation = self.by_relay.get(relay)
+            if allocation is None:
                 continue
-            allocation = self.by_relay[relay]
             relayed = allocation.of_relay(relay)
+            if relayed.noted_end != end:
+                continue  # a later entry for an earlier end counts
             if relayed.expires_at <= now:
-                del self._noted[relay]  # another entry may name the same instant
+                relayed.noted_end = math.nan  # another entry may name the same instant
                 found.append((allocation, relayed))
             else:
                 self._note(relayed)
         return found
 
     def _note(self, relayed: Relayed) -> None:
-        self._noted[relayed.relay] = relayed.expires_at
+        relayed.noted_end = relayed.expires_at
         heapq.heappush(self._ends, (relayed.expires_at, relayed.relay))

@@ -1,5 +1,7 @@
 """Relay ports: order, pairs, reservations."""
 
+import math
+
 from media.turn.ports import RESERVATION_S, Ports
 
 SEED = b"seed"
@@ -62,7 +64,7 @@ def test_reservation_ends_after_30_seconds() -> None:
     assert ports.redeem(token, OWNER, now=30.0) is None
     ports.expire(30.0)
     assert ports.take() == 101
-    assert ports.next_deadline() is None
+    assert ports.next_deadline() == math.inf
 
 
 def test_taken_port_cannot_be_reserved() -> None:
@@ -86,3 +88,35 @@ def test_token_names_the_worker_that_made_it() -> None:
     assert token[0] == 3
     assert not ours.is_foreign(token)
     assert theirs.is_foreign(token)
+
+
+def test_pairs_are_whole_again_when_both_ports_are_back() -> None:
+    ports = Ports(100, 103, SEED)
+    taken = [ports.take() for _ in range(4)]
+    for port in (101, 102):
+        assert port in taken
+        ports.give_back(port)
+    assert ports.take_even(with_next=True) is None
+    for port in (103, 100):
+        ports.give_back(port)
+    assert ports.take_even(with_next=True) == 102
+    assert ports.take_even(with_next=True) == 100
+    assert sorted([ports.take(), ports.take()], key=str) == [101, 103]
+
+
+def test_reserved_ports_are_counted_per_owner_until_redeemed_ended_or_cancelled() -> None:
+    ports = Ports(100, 105, SEED)
+    tokens = [ports.reserve(port, 1, OWNER, now=float(port)) for port in (100, 101, 102)]
+    assert ports.reserved(OWNER) == 3
+    assert ports.reserved(b"another") == 0
+    for token in tokens[:2]:
+        assert token is not None
+    assert tokens[0] is not None
+    assert tokens[1] is not None
+    ports.redeem(tokens[0], OWNER, now=103.0)
+    ports.cancel(tokens[1])
+    ports.cancel(tokens[1])
+    assert ports.reserved(OWNER) == 1
+    ports.expire(132.0)
+    assert ports.reserved(OWNER) == 0
+    assert ports.free_count == 5

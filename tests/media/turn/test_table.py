@@ -1,5 +1,7 @@
 """The table of allocations and the order of their ends."""
 
+import math
+
 import msgspec
 
 from media.turn.address import IPV4, IPV6, SocketAddress
@@ -57,7 +59,7 @@ def test_ended_ones_come_when_their_time_is_over_and_refreshed_ones_later() -> N
     table.remove(subjects[2], subjects[2].relayed[0])
     assert table.ended(899.0) == []
     assert table.ended(900.0) == [(subjects[0], subjects[0].relayed[0])]
-    assert table.next_end() is None
+    assert table.next_end() == math.inf
 
 
 def test_allocation_that_is_shortened_ends_at_its_new_time() -> None:
@@ -83,4 +85,4 @@ def test_allocation_that_was_long_is_shortened_once_and_lengthened_again() -> No
     assert [table.ended(now) for now in (600.0, 700.0, 3599.0)] == [[], [], []]
     assert table.ended(3600.0) == [(subject, relayed)]
     table.remove(subject, relayed)
-    assert table.next_end() is None
+    assert table.next_end() == math.inf
