@@ -22,7 +22,7 @@ _ADDRESSES = ("host", "http_port", "turn_port", "ops_host", "ops_port")
 _TLS = ("tls", "https_port", "tls_certificate", "tls_key", "tls_names")
 _TURN = (
     "turn_host", "turn_more_ports", "turn_udp_443", "turn_tcp", "turn_min_port", "turn_max_port",
-    "turn_advertised_address", "turn_realm", "turn_workers", "turn_allocations_per_channel",
+    "turn_advertised_address", "turn_self_check", "turn_realm", "turn_workers", "turn_allocations_per_channel",
     "turn_allocations_per_source", "turn_bitrate_bps", "turn_total_bitrate_bps", "turn_drain_s",
     "turn_alternate_server", "turn_legacy_channel_numbers", "allow_peer_cidrs",
 )  # fmt: skip
@@ -46,10 +46,7 @@ _TURN_ALONE = (
     "host", "turn_port", *_TURN, *_TURN_TLS, "tls", "tls_certificate", "tls_key", "tls_names", "data_dir",
     "limits_profile", *_LOGS,
 )  # fmt: skip
-_CHECK = (
-    "host", "turn_port", "turn_advertised_address", "turn_realm", "data_dir", *_NAMING, "endpoint", "token",
-    "access_key_id", "secret_access_key", "session_token", "ca_file", *_LOGS,
-)  # fmt: skip
+_CHECK = tuple(dict.fromkeys((*_TURN_ALONE, *_NAMING, *_CLIENT)))  # our own server, or that of an endpoint
 _DEMO = tuple(name for name in _SERVE if name not in _NOT_OF_DEMO)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         if tls is not None:
             values = msgspec.structs.replace(values, https_port=tls.port)
         turn = Child("turn")  # loads its code while we load ours
+        turn.on_notice = _notice
         try:
             serve = importlib.import_module("app.wiring.serve")
             order = serve.order(values, folder)
@@ -57,6 +59,10 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         finally:
             turn.abandon()
     return Exit.OK
+
+
+def _notice(sentence: str) -> None:
+    print(f"heliograph: {sentence}", file=sys.stderr, flush=True)
 
 
 def _tls(values: Settings, folder: Path) -> "contextlib.AbstractContextManager[TlsListener | None]":

@@ -4,6 +4,8 @@ import argparse
 import asyncio
 import importlib
 import json
+import sys
+from collections.abc import Callable
 
 import msgspec
 
@@ -15,6 +17,7 @@ from app.processes import Ending, Report
 from app.settings import Loaded, Settings
 from app.wiring import turn
 from app.wiring.orders import TurnOrder, own_certificate
+from app.wiring.turn_self_check import tell
 
 _VERBS = {"check": "app.cli_turn_check"}
 
@@ -45,27 +48,43 @@ def _order(settings: Settings) -> TurnOrder:
 
 
 async def _for_parent(server: turn.TurnServer, link: ParentLink, stopping: asyncio.Event) -> None:
-    async with asyncio.TaskGroup() as group:
-        reporting = group.create_task(report_stats(link, server.counters))
-        await server.run(_announce(server, link), stopping)
-        reporting.cancel()
-
-
-def _announce(server: turn.TurnServer, link: ParentLink) -> turn.OnReady:
     def ready(uris: tuple[str, ...]) -> None:
         if server.moved:
             link.report(Report(notice=server.moved))
         link.report(Report(ready={"uris": uris}))
+        beside.append(group.create_task(_check_self(server, lambda sentence: link.report(Report(notice=sentence)))))
 
-    return ready
+    async with asyncio.TaskGroup() as group:
+        beside = [group.create_task(report_stats(link, server.counters))]
+        await server.run(ready, stopping)
+        for task in beside:
+            task.cancel()
 
 
 async def _alone(order: TurnOrder, *, is_json: bool) -> None:
-    def announce(uris: tuple[str, ...]) -> None:
+    server, ending = turn.TurnServer(order), Ending()
+
+    def ready(uris: tuple[str, ...]) -> None:
         line = json.dumps({"turn": uris[0], "uris": uris}) if is_json else f"STUN/TURN on {', '.join(uris)}"
         print(line, flush=True)
+        beside.append(group.create_task(_check_self(server, _notice)))
 
-    ending = Ending()
+    async def serve() -> None:
+        await server.run(ready, ending.event)
+        for task in beside:
+            task.cancel()
+
+    beside: list[asyncio.Task[None]] = []
     async with ending.by_signal(), asyncio.TaskGroup() as group:
-        serving = group.create_task(turn.TurnServer(order).run(announce, ending.event))
+        serving = group.create_task(serve())
         ending.on_hurry.append(serving.cancel)
+
+
+async def _check_self(server: turn.TurnServer, notice: Callable[[str], None]) -> None:
+    finding = await server.check_self()
+    if finding is not None:
+        tell(finding, notice)
+
+
+def _notice(sentence: str) -> None:
+    print(f"heliograph: {sentence}", file=sys.stderr, flush=True)

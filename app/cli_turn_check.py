@@ -6,21 +6,20 @@ import json
 import secrets
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import msgspec
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from app import logs
+from app import certificates, logs
 from app.access import access_of
 from app.data_folder import read_turn_secrets
 from app.exits import CommandError, Exit, unreachable
 from app.settings import Loaded, Settings, SettingsError
+from app.wiring.turn_self_check import credential
 from app.wiring.turn_uris import Served, turn_uris
-from channels import ice
-from channels.names import ChannelArn, Role
+from channels.names import Role
 from channels.service import EndpointUnreachableError
 from channels.signaling.client import ClientSettings, SignalingClient
 from media.turn.check import Certificate, CheckOrder, check
@@ -31,7 +30,6 @@ from media.turn.relay import RelayAddress
 from media.turn.steps import Attempt, Step
 from media.turn.uri import TurnUri, UriError
 
-OWN_CHANNEL = "turn-check"
 _NAME_WIDTH = 14
 
 
@@ -47,6 +45,8 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     settings = loaded.preferring(log_level="warning", log_format="text")
     logs.configure(settings.log_level, settings.log_format)
     targets = _targets(arguments, settings)
+    if not arguments.uris and not arguments.channel:
+        settings = _trusting_our_own(settings)
     shown: list[Attempt] = []
 
     def show(attempt: Attempt) -> None:
@@ -115,12 +115,25 @@ def _own(settings: Settings, given: Credential | None) -> Target:
     """Our own server, with a credential as GetIceServerConfig makes them."""
     if settings.turn_port == 0:
         raise SettingsError("TURN_PORT: 0 is any free port: give the URI that the server told when it was ready")
-    if given is None:
-        arn = ChannelArn(settings.partition, settings.region, settings.account, OWN_CHANNEL, 0)
-        secret = read_turn_secrets(settings.data_path)[-1]
-        given = Credential(*ice.mint(secret, arn, None, time.time()))
-    served = Served(RelayAddress(_host(settings.turn_place), settings.turn_port))
+    given = given or credential(settings, read_turn_secrets(settings.data_path)[-1])
+    ports = [(settings.turn_port, "udp"), *([(settings.turn_port, "tcp")] if settings.turn_tcp else [])]
+    served = Served(
+        RelayAddress(_host(settings.turn_place), settings.turn_port, tuple(ports)),
+        has_tls=_has_certificate(settings),
+        has_dtls=_has_certificate(settings),
+    )
     return Target(_parsed(list(turn_uris(settings, served))), given)
+
+
+def _has_certificate(settings: Settings) -> bool:
+    return settings.tls or bool(settings.turn_tls_certificate)
+
+
+def _trusting_our_own(settings: Settings) -> Settings:
+    """Settings that trust the CA of the data folder, when our own server's certificate is one of it."""
+    ca = settings.data_path / certificates.FOLDER / "ca.pem"
+    is_ours = settings.tls and not settings.tls_certificate and not settings.turn_tls_certificate
+    return msgspec.structs.replace(settings, ca_file=str(ca)) if is_ours and not settings.ca_file else settings
 
 
 def _host(host: str) -> str:

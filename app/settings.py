@@ -79,6 +79,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="IP address that clients reach TURN at, or one IPv4 and one IPv6; empty: the bound one"),
     ] = ()
+    turn_self_check: Annotated[
+        bool, Meta(description="at the start, try whether the advertised address leads here; never on loopback")
+    ] = True
     turn_realm: Annotated[
         str, Meta(pattern=_REALM, description="realm of TURN credentials, 1 to 36 characters of ASCII")
     ] = "heliograph"

@@ -15,6 +15,7 @@ from app.loopback import is_loopback
 from app.processes import flatten
 from app.settings import Settings, SettingsError
 from app.wiring.orders import Revoked, TurnOrder
+from app.wiring.turn_self_check import credential, find_out
 from app.wiring.turn_uris import Served, turn_uris
 from channels import ice
 from media.turn.certificate import ALPN, CertificatePair
@@ -23,6 +24,7 @@ from media.turn.interfaces import read_interfaces
 from media.turn.listeners import ListenError, Ports, probe
 from media.turn.placement import PlacementError
 from media.turn.relay import Relay, RelayAddress, RelaySettings
+from media.turn.self_check import Finding
 
 if TYPE_CHECKING:
     from app.tls import TlsContext
@@ -93,6 +95,7 @@ class TurnServer:
         self._relay = self._make_relay(order.settings)
         self._revoked: list[Revoked] | None = []  # what came before the relay could take it
         self._looking: asyncio.TimerHandle | None = None
+        self._port = order.settings.turn_port
         self.moved = ""  # a sentence, when the port was taken
 
     def _make_relay(self, settings: Settings) -> Relay:
@@ -109,6 +112,11 @@ class TurnServer:
         # credentials carry wall time, the relay's core lives in monotonic time
         expires_at = keys.expires_at - time.time() + time.monotonic()
         return Keys(passwords=keys.passwords, quota_key=keys.channel, expires_at=expires_at, holders=keys.holders)
+
+    async def check_self(self) -> Finding | None:
+        """Try the advertised address, once the relay is ready."""
+        settings = self._order.settings
+        return await find_out(settings, self._port, credential(settings, self._secrets[0]))
 
     def counters(self) -> dict[str, float]:
         """Return the plain counters by name."""
@@ -154,6 +162,7 @@ class TurnServer:
         def ready(address: RelayAddress) -> None:
             if settings.turn_port != self._order.settings.turn_port:
                 self.moved = f"TURN_PORT: {self._order.settings.turn_port} is taken, using {address.port}"
+            self._port = address.port
             waiting, self._revoked = self._revoked or [], None
             for revoked in waiting:
                 self._revoke(revoked)

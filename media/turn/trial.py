@@ -9,7 +9,7 @@ import msgspec
 
 from media.turn import address, channel_data, stun, verdict
 from media.turn.address import SocketAddress, host_text
-from media.turn.client import Answer, Credential
+from media.turn.client import Answer, Credential, TurnClient
 from media.turn.dialog import WANTED, Dialog, within
 from media.turn.link import UdpLink
 from media.turn.steps import Seen, StepError, Steps, StepSkipped
@@ -160,28 +160,47 @@ class Trial:
     async def _ports(self) -> Seen:
         host, port = _relayed(self._one)[:2]
         outside, peer_host = _outside(host, port, self._order.mapped)
+        is_local = peer_host == host
         try:
             peer = (peer_host, outside.socket.getsockname()[1])
             answer = await self._one.ask(stun.CREATE_PERMISSION, (), peer)
             if answer.code:
                 raise StepSkipped(f"the server refuses {peer_host} as a peer ({answer.code}): not to be seen from here")
-            return await self._through(outside, port)
+            return await self._through(outside, port, is_local=is_local)
         finally:
             outside.close()
 
-    async def _through(self, outside: UdpLink, port: int) -> Seen:
+    async def _through(self, outside: UdpLink, port: int, *, is_local: bool) -> Seen:
         inward, outward = secrets.token_bytes(_TOKEN_BYTES), secrets.token_bytes(_TOKEN_BYTES)
         try:
             arrived = await self._one.hear(inward, lambda: outside.send(inward))
         except LinkError as error:
+            if self._asked.way.is_stream and not await self._has_udp():
+                raise StepSkipped("no UDP reaches the server from here: this network may let none out") from error
             raise self._closed(error, port) from error
         peer = arrived.peer_address or ("", 0)
+        if is_local:  # we are on the server's machine: a good server lets nothing out to it but to other relays
+            return Seen(f"one datagram from {verdict.shown(peer)} in")
         message = self._one.client.send_indication(peer, outward)
         try:
             await within(_received(outside, outward, lambda: self._one.send(message)), self._one.timeout_s)
         except LinkError as error:
             raise StepError(f"{error} to port {port}", verdict.LOST_OUTWARD) from error
         return Seen(f"one datagram from {verdict.shown(peer)} in and one out")
+
+    async def _has_udp(self) -> bool:
+        """Tell whether the server's port answers over UDP, too; a client over TCP may be where UDP is blocked."""
+        try:
+            plain = UdpLink(self._asked.ip, self._asked.port)
+        except LinkError:
+            return False
+        dialog = Dialog(plain, TurnClient(None, lambda: secrets.token_bytes(12)), self._one.timeout_s)
+        try:
+            return (await dialog.ask_once(stun.BINDING)).code == 0
+        except LinkError:
+            return False
+        finally:
+            dialog.leave()
 
     def _closed(self, error: LinkError, port: int) -> StepError | StepSkipped:
         is_from_inside = verdict.is_from_inside(address.pack(_relayed(self._one)[0]), address.pack(self._asked.ip))
