@@ -1,6 +1,7 @@
 """Debian's chromium for tests: one browser with a private HOME, and pages that watch what they must never do."""
 
 import json
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,14 @@ def chromium(home: Path, program: str = "", flags: Sequence[str] = ()) -> Iterat
             yield browser
         finally:
             browser.close()
+
+
+def trust(home: Path, ca_file: Path | str) -> None:
+    """Import a CA as a user of this HOME would."""
+    certutil, store = require("certutil"), home / ".pki" / "nssdb"
+    store.mkdir(parents=True)
+    for words in (("-N", "--empty-password"), ("-A", "-n", "heliograph", "-t", "C,,", "-i", ca_file)):
+        subprocess.run([certutil, "-d", f"sql:{store}", *words], check=True, capture_output=True, timeout=30)
 
 
 class Visit:

@@ -4,7 +4,6 @@ The page is bundled from node_modules; the browser trusts the service's CA as a 
 Numbers in brackets are those of the conformance checklist.
 """
 
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,11 +14,10 @@ from typing import Any, ClassVar
 import pytest
 from playwright.sync_api import Browser
 
-from tests.chromium import Visit, chromium
+from tests.chromium import Visit, chromium, trust
 from tests.interop import node
 from tests.interop.conftest import Note
 from tests.interop.kvs import Kvs, channel_name
-from tests.programs import require
 
 pytestmark = [pytest.mark.browser, pytest.mark.interop, pytest.mark.timeout(240)]
 
@@ -66,14 +64,6 @@ def browser(kvs: Kvs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brow
     trust(home, kvs.ca_file)
     with chromium(home) as started:
         yield started
-
-
-def trust(home: Path, ca_file: str) -> None:
-    """Import a CA as a user of this HOME would."""
-    certutil, store = require("certutil"), home / ".pki" / "nssdb"
-    store.mkdir(parents=True)
-    for words in (("-N", "--empty-password"), ("-A", "-n", "heliograph", "-t", "C,,", "-i", ca_file)):
-        subprocess.run([certutil, "-d", f"sql:{store}", *words], check=True, capture_output=True, timeout=30)
 
 
 @pytest.fixture
