@@ -32,8 +32,7 @@ async def gather(connection: aioice.Connection) -> None:
     )
 
 
-async def connect(connection: aioice.Connection, limit_s: float) -> bool:
-    other = await hear()
+async def connect(connection: aioice.Connection, other: dict[str, Any], limit_s: float) -> bool:
     connection.remote_username, connection.remote_password = other["username"], other["password"]
     for candidate in other["candidates"]:
         await connection.add_remote_candidate(aioice.Candidate.from_sdp(candidate))
@@ -67,8 +66,9 @@ async def main() -> None:
     connection = aioice.Connection(**options)
     try:
         await gather(connection)
+        other = await hear()
         started = time.monotonic()
-        if await connect(connection, limit_s):
+        if await connect(connection, other, limit_s):
             connect_s = time.monotonic() - started
             pair = connection._nominated[1]
             async with asyncio.timeout(5):

@@ -10,7 +10,8 @@ import msgspec
 
 from channels import ice
 from channels.names import ChannelArn
-from tests.netns.lab import PUB, Lab
+from tests.certificates import made
+from tests.netns.lab import PUB, PUBLIC, PUBLIC_V6, Lab
 from tests.running import started
 
 PORT, REALM = 3478, "heliograph"
@@ -25,6 +26,7 @@ class Served(msgspec.Struct):
     pid: int
     secret: bytes
     log: Path
+    ca_file: Path
 
     def credential(self) -> tuple[str, str]:
         """Mint user name and password, good for 5 min."""
@@ -42,14 +44,16 @@ def serving(lab: Lab, home: Path, *words: str, cidrs: str = LAB_CIDRS, port: int
     """Run `heliograph turn` on every address of pub until the block ends."""
     home.mkdir(parents=True, exist_ok=True)
     allowed = ("--allow-peer-cidrs", cidrs) if cidrs else ()
+    files = made(home / "certificates", (PUBLIC, PUBLIC_V6))
+    certificate = ("--turn-tls-certificate", str(files.pair.certificate), "--turn-tls-key", str(files.pair.key))
     log = home / "turn.log"
-    command = ("turn", "--data-dir", str(home / "data"), "--host", "::", *allowed, *words)
+    command = ("turn", "--data-dir", str(home / "data"), "--host", "::", *allowed, *certificate, *words)
     ports = ("--turn-port", str(port))
     with (
         log.open("wb") as errors,
         started(*command, ports=ports, home=home, stderr=errors, within=lab.within(PUB)) as relay,
     ):
-        served = Served(relay.process.pid, (home / "data" / "turn.secret").read_bytes().strip(), log)
+        served = Served(relay.process.pid, (home / "data" / "turn.secret").read_bytes().strip(), log, files.ca)
         yield served
         with contextlib.suppress(subprocess.TimeoutExpired):
             relay.stop()

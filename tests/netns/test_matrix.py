@@ -14,7 +14,7 @@ from tests.netns.table import Line, note
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
 
-LIMIT_S = 5.0  # ICE itself takes 12 s to give up
+LIMIT_S = 5.0  # ICE itself takes 12 s to give up; gathering, 5 s more without an answer to UDP, is not counted
 
 
 class Pair(enum.Enum):
@@ -36,6 +36,8 @@ class Offer(enum.Enum):
     TURN_UDP_ALONE = "TURN over UDP, relay only"
     TURN_UDP_REFRESHED = "TURN over UDP, relay only, refreshed"
     TURN_UDP_V6 = "TURN over UDP by IPv6, relay only"
+    TURN_TCP = "TURN over TCP"
+    TURN_TLS = "TURN over TLS"
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -64,13 +66,16 @@ ROWS = (
     Row(Nat.PORT_RESTRICTED, Nat.SYMMETRIC, Offer.TURN_UDP, BY_RELAY),
     Row(Nat.SYMMETRIC, Nat.SYMMETRIC, Offer.TURN_UDP_REFRESHED, (Pair.RELAY_TO_RELAY,)),
     Row(Nat.SYMMETRIC, Nat.SYMMETRIC, Offer.TURN_UDP_V6, (Pair.RELAY_TO_RELAY,)),
+    Row(Nat.UDP_BLOCKED, Nat.PORT_RESTRICTED, Offer.TURN_TCP, BY_RELAY),
+    Row(Nat.UDP_BLOCKED, Nat.UDP_BLOCKED, Offer.TURN_TCP, (Pair.RELAY_TO_RELAY,)),
+    Row(Nat.UDP_BLOCKED, Nat.SYMMETRIC, Offer.TURN_TLS, BY_RELAY),
 )
 
 
 def servers(offer: Offer, served: Served) -> Servers:
     """Agents are given STUN beside TURN, as GetIceServerConfig does."""
     at = (PUBLIC, PORT)
-    turn = Servers(stun=at, turn=at, credential=served.credential())
+    turn = Servers(stun=at, turn=at, credential=served.credential(), ca_file=str(served.ca_file))
     match offer:
         case Offer.NONE:
             return Servers()
@@ -84,6 +89,10 @@ def servers(offer: Offer, served: Served) -> Servers:
             return replace(turn, is_relay_only=True, is_refreshed=True)
         case Offer.TURN_UDP_V6:
             return replace(turn, is_relay_only=True, turn=(PUBLIC_V6, PORT))
+        case Offer.TURN_TCP:
+            return replace(turn, transport="tcp")
+        case Offer.TURN_TLS:
+            return replace(turn, transport="tcp", has_tls=True)
 
 
 def kind_of(one: Selected, two: Selected) -> Pair:
