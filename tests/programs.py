@@ -8,6 +8,7 @@ import pytest
 PACKAGE_OF = {
     "chromium": "chromium",
     "redis-server": "redis-server",
+    "turnserver": "coturn",
     "turnutils_uclient": "coturn",
     "turnutils_stunclient": "coturn",
     "turnutils_peer": "coturn",

@@ -7,7 +7,7 @@ import hmac
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import aioice
 import msgspec
@@ -42,10 +42,12 @@ def key_for(username: str) -> Keys | None:
 
 
 class Served(msgspec.Struct):
-    """A relay that runs in a thread of its own."""
+    """A relay that runs in a thread of its own; `call` has a function called there, `drain` begins the end."""
 
     relay: Relay
     port: int
+    call: Callable[..., object]
+    drain: Callable[[], object]
 
 
 @contextlib.contextmanager
@@ -63,9 +65,10 @@ def relay_in_a_thread(files: certificates.DevelopmentFiles | None = None, **chan
     if files is not None:
         pair = CertificatePair(files.pair.certificate, files.pair.key)
         settings = msgspec.structs.replace(settings, tls=tls_context(pair), certificate=pair)
-    served, is_ready = Served(Relay(msgspec.structs.replace(settings, **changes), key_for), 0), threading.Event()
     loop = asyncio.new_event_loop()
-    stopping = asyncio.Event()
+    stopping, is_ready = asyncio.Event(), threading.Event()
+    relay = Relay(msgspec.structs.replace(settings, **changes), key_for)
+    served = Served(relay, 0, loop.call_soon_threadsafe, lambda: loop.call_soon_threadsafe(stopping.set))
 
     def ready(address: RelayAddress) -> None:
         served.port = address.port

@@ -66,7 +66,7 @@ class Session:
     def succeed(self, method: int, *attributes: tuple[int, bytes | Peer]) -> None:
         row = Row("set-up", "", 0, method, attributes)
         outcome = request(self, row)
-        assert not outcome.objections, (method, outcome.objections)
+        assert outcome.code == 0, f"{outcome.code} for the set-up by {method}"
 
     def values(self, row: Row, transaction_id: bytes) -> Attributes:
         """Return the attributes of a row with the addresses of this place."""

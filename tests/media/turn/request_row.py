@@ -71,7 +71,7 @@ class Row(msgspec.Struct, frozen=True):
     """`code` 0 is success and None no answer. `values` must be in the answer as they are, `needs` in any form.
 
     `after` are attributes behind the integrity; `mangle` changes the datagram; `is_core_only`: it takes a clock by
-    hand or another set-up that a server over UDP does not have.
+    hand.
     """
 
     name: str

@@ -205,10 +205,9 @@ ALLOCATE_ROWS = [
         UDP,
         state=State.REDIRECTING,
         needs=(stun.ALTERNATE_SERVER,),
-        is_core_only=True,
     ),
-    allocate("quota reached", "8656, 7.2 (10)", 486, UDP, state=State.QUOTA, is_core_only=True),
-    allocate("no port free", "8656, 7.2 (8)", 508, UDP, state=State.FULL, is_core_only=True),
+    allocate("quota reached", "8656, 7.2 (10)", 486, UDP, state=State.QUOTA),
+    allocate("no port free", "8656, 7.2 (8)", 508, UDP, state=State.FULL),
 ]
 
 REFRESH_ROWS = [
