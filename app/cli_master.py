@@ -32,10 +32,13 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
 
 
 async def _for_parent(order: MasterOrder, link: ParentLink, stopping: asyncio.Event) -> None:
+    def ready() -> None:
+        link.report(Report(ready={}))
+
     master = MasterPart(order)
     async with asyncio.TaskGroup() as group:
         reporting = group.create_task(report_stats(link, master.counters))
-        await master.run(lambda: link.report(Report(ready={})), stopping)
+        await master.run(ready, stopping)
         reporting.cancel()
 
 

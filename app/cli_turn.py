@@ -15,10 +15,13 @@ from app.exits import Exit
 from app.parent import ParentLink, report_stats, run_for_parent
 from app.processes import Ending, Report
 from app.settings import Loaded, Settings
-from app.wiring import turn
 from app.wiring.orders import TurnOrder, own_certificate
+from app.wiring.turn import TurnServer
 from app.wiring.turn_self_check import tell
+from app.wiring.turn_usage import UsageReports
+from app.wiring.turn_workers import Workers, make_server
 
+USAGE_S = 1.0
 _VERBS = {"check": "app.cli_turn_check"}
 
 
@@ -30,7 +33,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         link = ParentLink(arguments.inherited_fd)
         order = msgspec.json.decode(link.configuration(), type=TurnOrder)
         logs.configure(order.settings.log_level, order.settings.log_format)
-        server = turn.TurnServer(order)
+        server = make_server(order, lambda sentence: _report_notice(link, sentence))
         return run_for_parent(link, lambda stopping: _for_parent(server, link, stopping), server.take)
     logs.configure(loaded.settings.log_level, loaded.settings.log_format)
     asyncio.run(_alone(_order(loaded.settings), is_json=arguments.json))
@@ -47,22 +50,41 @@ def _order(settings: Settings) -> TurnOrder:
     return TurnOrder(settings, secrets, certificate=certificate)
 
 
-async def _for_parent(server: turn.TurnServer, link: ParentLink, stopping: asyncio.Event) -> None:
+async def _for_parent(server: TurnServer | Workers, link: ParentLink, stopping: asyncio.Event) -> None:
+    def notice(sentence: str) -> None:
+        _report_notice(link, sentence)
+
     def ready(uris: tuple[str, ...]) -> None:
         if server.moved:
-            link.report(Report(notice=server.moved))
+            notice(server.moved)
         link.report(Report(ready={"uris": uris}))
-        beside.append(group.create_task(_check_self(server, lambda sentence: link.report(Report(notice=sentence)))))
+        beside.append(group.create_task(_check_self(server, notice)))
 
     async with asyncio.TaskGroup() as group:
-        beside = [group.create_task(report_stats(link, server.counters))]
+        beside = [
+            group.create_task(report_stats(link, server.counters)),
+            group.create_task(_report_usage(link, server)),
+        ]
         await server.run(ready, stopping)
         for task in beside:
             task.cancel()
 
 
+def _report_notice(link: ParentLink, sentence: str) -> None:
+    link.report(Report(notice=sentence))
+
+
+async def _report_usage(link: ParentLink, server: TurnServer | Workers) -> None:
+    reports = UsageReports()
+    while True:
+        await asyncio.sleep(USAGE_S)
+        changes = reports.changes(server.usage())
+        if changes and link.report(Report(usage=changes)):
+            reports.told(changes)
+
+
 async def _alone(order: TurnOrder, *, is_json: bool) -> None:
-    server, ending = turn.TurnServer(order), Ending()
+    server, ending = make_server(order, _notice), Ending()
 
     def ready(uris: tuple[str, ...]) -> None:
         line = json.dumps({"turn": uris[0], "uris": uris}) if is_json else f"STUN/TURN on {', '.join(uris)}"
@@ -70,17 +92,19 @@ async def _alone(order: TurnOrder, *, is_json: bool) -> None:
         beside.append(group.create_task(_check_self(server, _notice)))
 
     async def serve() -> None:
-        await server.run(ready, ending.event)
-        for task in beside:
-            task.cancel()
+        try:
+            await server.run(ready, ending.event)
+        finally:
+            for task in beside:
+                task.cancel()
 
     beside: list[asyncio.Task[None]] = []
     async with ending.by_signal(), asyncio.TaskGroup() as group:
-        serving = group.create_task(serve())
-        ending.on_hurry.append(serving.cancel)
+        group.create_task(serve())
+        ending.on_hurry.append(server.hurry)
 
 
-async def _check_self(server: turn.TurnServer, notice: Callable[[str], None]) -> None:
+async def _check_self(server: TurnServer | Workers, notice: Callable[[str], None]) -> None:
     finding = await server.check_self()
     if finding is not None:
         tell(finding, notice)

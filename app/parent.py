@@ -40,10 +40,12 @@ class ParentLink:
         self._lines.close()
         self._socket.close()
 
-    def report(self, report: Report) -> None:
-        """Send one line; a parent that does not read loses it."""
+    def report(self, report: Report) -> bool:
+        """Send one line; a parent that does not read loses it, or part of it: then the answer is False."""
+        line = _ENCODER.encode(report) + b"\n"
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            self._socket.send(_ENCODER.encode(report) + b"\n", socket.MSG_DONTWAIT)
+            return self._socket.send(line, socket.MSG_DONTWAIT) == len(line)
+        return False
 
     def watch(self, stop: Callable[[], None], take: Take | None = None) -> None:
         """Call `stop` on the running loop when the parent is gone; leave hard when that takes over a second.

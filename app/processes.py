@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 READY_S = 30.0
 STOP_S = 1.0
 LINE_BYTES = 1 << 20
+USAGES = 16_384  # names under which a child's numbers are kept
 UNREAD_BYTES = 1 << 22  # what a child may leave unread of what it is told
 _GONE_S = 2.0
 
@@ -46,10 +47,14 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a child: exactly one of these is set; a notice is a sentence for the person who started it all."""
+    """One line of a child: exactly one of these is set; a notice is a sentence for the person who started it all.
+
+    `usage` is what has changed of the numbers that it keeps by name.
+    """
 
     ready: dict[str, object] | None = None
     stats: dict[str, float] | None = None
+    usage: dict[str, tuple[int, int, int]] | None = None
     notice: str | None = None
     refused: Refusal | None = None
 
@@ -69,6 +74,7 @@ class Child:
     def __init__(self, name: str, command: Sequence[str] = ()) -> None:
         self.name = name
         self.stats: dict[str, float] = {}
+        self.usage: dict[str, tuple[int, int, int]] = {}  # what was told last comes last
         self.on_notice: Callable[[str], None] = lambda _: None
         self._socket, theirs = socket.socketpair()
         with theirs:
@@ -184,6 +190,11 @@ class Child:
         self._heard_at = time.monotonic()
         if report.stats is not None:
             self.stats = report.stats
+        for name, numbers in (report.usage or {}).items():
+            self.usage.pop(name, None)
+            self.usage[name] = numbers
+            if len(self.usage) > USAGES:
+                del self.usage[next(iter(self.usage))]
         if report.notice is not None:
             self.on_notice(report.notice)
         if report.refused is not None:

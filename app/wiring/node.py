@@ -21,7 +21,7 @@ from app.authenticate import Authenticator
 from app.cli_token import token_settings
 from app.endpoints import EndpointSettings
 from app.origins import Origins
-from app.processes import Child, Ending
+from app.processes import STOP_S, Child, Ending
 from app.request_counter import RequestCounter
 from app.serving import HttpServer
 from app.settings import Settings, SettingsError
@@ -139,6 +139,7 @@ class Node:
         is_relaxed = settings.limits_profile == "relaxed"
         self._settings = settings
         self._turn = turn
+        turn.stop_s = 2 * STOP_S + settings.turn_drain_s  # it may have children of its own to wait for
         self._twists = twists or Twists()
         self.turn_uris: tuple[str, ...] = ()
         self.ports: tuple[int, ...] = ()  # at which it serves pages

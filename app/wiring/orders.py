@@ -11,12 +11,15 @@ class TurnOrder(msgspec.Struct, frozen=True):
     """Work for the TURN process; with `may_move` a taken port gives way to any free one.
 
     Of `secrets` the newest comes first. `certificate` are the paths of the certificate and its key for TLS and DTLS.
+    `worker` of `workers` processes shares the ports with the others.
     """
 
     settings: Settings
     secrets: tuple[str, ...]
     may_move: bool = False
     certificate: tuple[str, str] | None = None
+    worker: int = 0
+    workers: int = 1
 
     def __repr__(self) -> str:
         return f"TurnOrder({self.settings!r}, {len(self.secrets)} secrets, may_move={self.may_move})"

@@ -17,6 +17,7 @@ from app.settings import Settings, SettingsError
 from app.wiring.orders import Revoked, TurnOrder
 from app.wiring.turn_self_check import credential, find_out
 from app.wiring.turn_uris import Served, turn_uris
+from app.wiring.turn_usage import Totals
 from channels import ice
 from media.turn.certificate import ALPN, CertificatePair
 from media.turn.credential import Keys
@@ -36,9 +37,12 @@ OnReady = Callable[[tuple[str, ...]], None]
 """Takes the URIs of what is served."""
 
 
-def relay_settings(settings: Settings) -> RelaySettings:
-    """Return what the relay takes of the settings; relaxed, its bounds are lifted unless they were changed."""
-    rules, own = RelaySettings(), settings
+def relay_settings(settings: Settings, worker: int = 0, workers: int = 1) -> RelaySettings:
+    """Return what the relay takes of the settings; relaxed, its bounds are lifted unless they were changed.
+
+    A worker of several has an even share of what is bounded for all: they don't know of each other's.
+    """
+    own = settings
     ports = own.turn_max_port - own.turn_min_port + 1
     if own.limits_profile == "relaxed":
         own = _lifted(own)
@@ -51,17 +55,22 @@ def relay_settings(settings: Settings) -> RelaySettings:
         advertised_address=next(iter(own.turn_advertised_address), None),
         advertised_address_v6=next(iter(own.turn_advertised_address[1:]), None),
         allow_peer_cidrs=own.allow_peer_cidrs,
-        allocations_per_channel=own.turn_allocations_per_channel or ports,
-        allocations_per_source=own.turn_allocations_per_source,
+        allocations_per_channel=_share(own.turn_allocations_per_channel or ports, workers),
+        allocations_per_source=_share(own.turn_allocations_per_source, workers),
         bitrate_bps=own.turn_bitrate_bps,
-        total_bitrate_bps=own.turn_total_bitrate_bps,
+        total_bitrate_bps=_share(own.turn_total_bitrate_bps, workers),
         has_legacy_channel_numbers=own.turn_legacy_channel_numbers,
         drain_s=own.turn_drain_s,
         alternate_server=turn_places.alternate_server(own.turn_alternate_server),
         more_ports=turn_places.more_ports(own.turn_more_ports),
         has_tcp=own.turn_tcp,
-        max_lifetime_s=rules.max_lifetime_s,
+        worker=worker,
+        workers=workers,
     )
+
+
+def _share(bound: int, workers: int) -> int:
+    return -(-bound // workers)  # rounded up: what is bounded never becomes what has no bound
 
 
 def _lifted(settings: Settings) -> Settings:
@@ -85,6 +94,19 @@ def with_port_443(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, turn_more_ports=(*settings.turn_more_ports, f"{_HTTPS}/udp"))
 
 
+def any_port(order: TurnOrder, settings: Settings, error: ListenError) -> Settings:
+    """Return the settings with any free port in the place of the one that could not be bound.
+
+    Raises: SettingsError where it may not move; `error` when that is of another kind.
+    """
+    is_first = error.port == settings.turn_port
+    if error.errno not in BIND_ERRORS:
+        raise error
+    if not (order.may_move and is_first and error.errno == errno.EADDRINUSE):
+        refuse_port(settings.turn_place, error.port, "turn_port" if is_first else "turn_more_ports", error)
+    return msgspec.structs.replace(settings, turn_port=0)
+
+
 class TurnServer:
     """The relay with the keys that GetIceServerConfig mints for. Raises: SettingsError for a certificate of no use."""
 
@@ -92,14 +114,16 @@ class TurnServer:
         self._order = order
         self._secrets = tuple(secret.encode() for secret in order.secrets)
         self._tls = None if order.certificate is None else _tls_context(order.certificate)
-        self._relay = self._make_relay(order.settings)
+        self._settings = with_port_443(order.settings)
+        self._relay = self._make_relay(self._settings)
         self._revoked: list[Revoked] | None = []  # what came before the relay could take it
+        self._running: asyncio.Task[None] | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._port = order.settings.turn_port
         self.moved = ""  # a sentence, when the port was taken
 
     def _make_relay(self, settings: Settings) -> Relay:
-        rules = relay_settings(settings)
+        rules = relay_settings(settings, self._order.worker, self._order.workers)
         if self._tls is not None and self._order.certificate is not None:
             pair = CertificatePair(*map(Path, self._order.certificate))
             rules = msgspec.structs.replace(rules, tls=self._tls.context, certificate=pair)
@@ -114,7 +138,9 @@ class TurnServer:
         return Keys(passwords=keys.passwords, quota_key=keys.channel, expires_at=expires_at, holders=keys.holders)
 
     async def check_self(self) -> Finding | None:
-        """Try the advertised address, once the relay is ready."""
+        """Try the advertised address, once the relay is ready; of several workers the first does."""
+        if self._order.worker > 0:
+            return None
         settings = self._order.settings
         return await find_out(settings, self._port, credential(settings, self._secrets[0]))
 
@@ -122,6 +148,11 @@ class TurnServer:
         """Return the plain counters by name."""
         certificates = {} if self._tls is None else flatten(self._tls.reloads, "certificates")
         return flatten(self._relay.stats) | certificates
+
+    def usage(self) -> dict[str, Totals]:
+        """Return what each channel used, by its digest in hexadecimal."""
+        used = {} if self._revoked is not None else self._relay.usage()
+        return {key.hex(): (one.allocations, one.bytes_to_peers, one.bytes_to_clients) for key, one in used.items()}
 
     def take(self, line: bytes) -> None:
         """Take a line of the parent: end what was revoked, at once or as soon as there is a relay."""
@@ -142,21 +173,20 @@ class TurnServer:
 
         Raises: SettingsError when a port is taken and may not move.
         """
-        settings = self._order.settings
+        settings, self._running = self._settings, asyncio.current_task()
         try:
             await self._relay_on(settings, on_ready, stopping)
         except PlacementError as error:
             raise SettingsError(f"TURN: {error}") from None
         except ListenError as error:
-            is_first = error.port == settings.turn_port
-            if error.errno not in BIND_ERRORS:
-                raise
-            if not (self._order.may_move and is_first and error.errno == errno.EADDRINUSE):
-                name = "turn_port" if is_first else "turn_more_ports"
-                refuse_port(settings.turn_place, error.port, name, error)
-            free = msgspec.structs.replace(settings, turn_port=0)
+            free = any_port(self._order, settings, error)
             self._relay = self._make_relay(free)
             await self._relay_on(free, on_ready, stopping)
+
+    def hurry(self) -> None:
+        """End the task of `run` at once, whatever is still relayed."""
+        if self._running is not None:
+            self._running.cancel()
 
     async def _relay_on(self, settings: Settings, on_ready: OnReady, stopping: asyncio.Event) -> None:
         def ready(address: RelayAddress) -> None:

@@ -39,7 +39,7 @@ def place(
     keep the network out.
     Raises: PlacementError when nothing can be advertised or a setting contradicts another.
     """
-    hosts = _expand(hosts)
+    hosts = every_host(hosts)
     is_loopback_only = all(address.is_loopback(_pack(host)) for host in hosts)
     relay_hosts = _hosts(tuple(WILDCARDS) if is_loopback_only else hosts, interfaces, detect)
     if is_loopback_only:
@@ -62,7 +62,8 @@ def place(
     return Placement(hosts, relay_hosts, advertised, is_loopback_only)
 
 
-def _expand(hosts: tuple[str, ...]) -> tuple[str, ...]:
+def every_host(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the hosts to listen on: `::` means both families, a name of loopback its address."""
     found: list[str] = []
     for host in hosts:
         if host == "localhost":

@@ -17,7 +17,8 @@ class PeerRules(msgspec.Struct, frozen=True):
     """The addresses of this machine and what the operator allows. All addresses are packed.
 
     `own` are the interface addresses, `broadcasts` their subnets' broadcast addresses, `advertised` the relay
-    addresses told to clients. `is_loopback_only`: every listener is bound to loopback.
+    addresses told to clients. `is_loopback_only`: every listener is bound to loopback. `sibling_ports` are the relay
+    ports of the other processes that share our listeners.
     """
 
     own: frozenset[bytes] = frozenset()
@@ -26,6 +27,7 @@ class PeerRules(msgspec.Struct, frozen=True):
     allowed: tuple[Range, ...] = ()
     is_loopback_only: bool = False
     listener_ports: frozenset[int] = frozenset()
+    sibling_ports: frozenset[int] = frozenset()
 
     def is_own(self, ip: bytes) -> bool:
         """Tell whether packets to this address stay on this machine."""
@@ -56,6 +58,8 @@ class PeerRules(msgspec.Struct, frozen=True):
 
     def own_port_refusal(self, port: int) -> str | None:
         """Return why this port of an own address, no live relay, must not be reached."""
+        if port in self.sibling_ports:
+            return None  # which of them are live relays, only the sibling knows
         return None if self.is_loopback_only and port not in self.listener_ports else "own-port"
 
     def _loopback_refusal(self, ip: bytes) -> str | None:

@@ -29,6 +29,7 @@ from media.turn.rules import ServerRules
 from media.turn.server import Server
 from media.turn.stream import Hall
 from media.turn.udp import Inbox, Judge, Outbox, UdpSocket, open_socket
+from media.turn.usage import Usage
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +126,10 @@ class Relay:
             await self._serve(stopping)
         finally:
             self._close_all()
+
+    def usage(self) -> dict[bytes, Usage]:
+        """Return what each quota key used."""
+        return self._server.usage()
 
     def revoke(self, quota_key: bytes) -> None:
         """End all allocations of a quota key now and accept none of its credentials any more."""
@@ -326,6 +331,7 @@ class Relay:
             allowed=tuple(parse_range(text, is_openable=True) for text in self._settings.allow_peer_cidrs),
             is_loopback_only=self._placement.is_loopback_only,
             listener_ports=self._listeners.ports,
+            sibling_ports=frozenset(every_port(self._settings)) - frozenset(ports_of_worker(self._settings)),
         )
 
 
@@ -343,11 +349,12 @@ def _place(settings: RelaySettings, interfaces: Interfaces) -> Placement:
 def _server_rules(settings: RelaySettings, placement: Placement) -> ServerRules:
     # Nobody outside can send to loopback: without spoofed sources there is nothing to reflect, and one source is all.
     is_limited = not placement.is_loopback_only
+    ports = ports_of_worker(settings)
     return ServerRules(
         realm=settings.realm,
         relay_ips=placement.advertised,
-        first_port=settings.min_port,
-        last_port=settings.max_port,
+        first_port=ports[0],
+        last_port=ports[-1],
         allocations_per_key=settings.allocations_per_channel,
         allocations_per_source=settings.allocations_per_source if is_limited else 0,
         allocations_in_all=settings.allocations_in_all,
@@ -359,6 +366,17 @@ def _server_rules(settings: RelaySettings, placement: Placement) -> ServerRules:
         replies_burst=settings.replies_burst if is_limited else 1e9,
         last_channel_number=_last_channel_number(settings),
     )
+
+
+def every_port(settings: RelaySettings) -> range:
+    """Return the relay ports of all workers."""
+    return range(settings.min_port, settings.max_port + 1)
+
+
+def ports_of_worker(settings: RelaySettings) -> range:
+    """Return the relay ports of this worker: an even share, so that none opens the port of another."""
+    every, worker, workers = every_port(settings), settings.worker, settings.workers
+    return every[len(every) * worker // workers : len(every) * (worker + 1) // workers]
 
 
 def _last_channel_number(settings: RelaySettings) -> int:

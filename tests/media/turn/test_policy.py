@@ -242,3 +242,9 @@ def test_rate_holds_one_second() -> None:
 
 def test_rate_of_zero_is_no_limit() -> None:
     assert all(Rate(s_per_byte=0.0).take(65535, now) for now in (0.0, 0.0, 9.0))
+
+
+def test_relay_ports_of_another_worker_are_reached() -> None:
+    own, shared = pack("198.51.100.7"), msgspec.structs.replace(PUBLIC, sibling_ports=frozenset(range(49200, 49240)))
+    assert shared.port_refusal(own, 49200, is_live_relay=False) is None
+    assert shared.port_refusal(own, 49199, is_live_relay=False) == "own-port"
