@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 CORES := channels/*,media/control/*,media/rtp/*,media/turn/*
 UNIT := not browser and not interop and not netns and not faults and not slow
 
-.PHONY: help demo install check test programs format types lint contracts dependencies unit bench constraints clean
+.PHONY: help demo install check test programs format types lint contracts dependencies unit fuzz bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ test: .venv/test programs ## every test; as root on Debian it installs the progr
 
 programs: .venv/test ## the Debian packages and Node that tests use
 	@tests/programs.sh $(BIN)
+
+COUNT ?= 10000000
+fuzz: .venv/test ## the TURN server under 10 million mutated datagrams and a million streams; COUNT= and SEED= are free
+	@$(BIN)/python -m tests.fuzz.run --count $(COUNT) $(if $(SEED),--seed $(SEED))
 
 bench: .venv/test ## every benchmark as a table
 	@$(BIN)/heliograph bench first-frame
