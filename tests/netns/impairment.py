@@ -47,6 +47,13 @@ def first_bytes_lost(lab: Lab, part: str, match: str, count: int) -> Iterator[Dr
 
 
 @contextlib.contextmanager
+def blocked(lab: Lab, part: str, match: str) -> Iterator[Dropped]:
+    """Let nothing pass that matches."""
+    with _dropping(lab, part, f"{match} counter drop") as dropped:
+        yield dropped
+
+
+@contextlib.contextmanager
 def _dropping(lab: Lab, part: str, rule: str) -> Iterator[Dropped]:
     lab.filter(part, _TABLE.format(rule=rule))
     try:

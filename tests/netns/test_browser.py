@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.chromium import Visit, chromium
+from tests.netns.impairment import blocked
 from tests.netns.lab import HOST_A, HOST_B, NAT_A, NAT_B, PUB, PUBLIC, Lab, laboratory
 from tests.netns.nat import Nat
 from tests.netns.serving import LAB_CIDRS, PORT
@@ -23,24 +24,26 @@ ENDPOINT = f"http://{PUBLIC}:8080"
 CHANNEL = "lab"
 
 
-DIRECT, RELAY_UDP = "direct", "relay udp"
+DIRECT, RELAY_UDP, RELAY_TCP = "direct", "relay udp", "relay tcp"
 
 
 class Row(msgspec.Struct, frozen=True):
-    """Master behind NAT A, viewer behind NAT B; `expected` is the viewer's end of the selected pair."""
+    """Master behind NAT A, viewer behind NAT B, what is blocked besides, and the viewer's end of the selected pair."""
 
     a: Nat
     b: Nat
-    is_relay_only: bool
+    blocked: str
     expected: str
 
     def __str__(self) -> str:
         return f"{self.a.value} - {self.b.value} - {self.expected}"
 
 
+NO_TURN_TCP = f"tcp dport {PORT}"
 ROWS = (
-    Row(Nat.PORT_RESTRICTED, Nat.PORT_RESTRICTED, False, DIRECT),
-    Row(Nat.SYMMETRIC, Nat.SYMMETRIC, True, RELAY_UDP),
+    Row(Nat.PORT_RESTRICTED, Nat.PORT_RESTRICTED, NO_TURN_TCP, DIRECT),
+    Row(Nat.SYMMETRIC, Nat.SYMMETRIC, NO_TURN_TCP, RELAY_UDP),
+    Row(Nat.SYMMETRIC, Nat.UDP_BLOCKED, "meta l4proto udp", RELAY_TCP),
 )
 FIRST_PLACE = 100  # in the table, behind the agents
 
@@ -103,11 +106,11 @@ def test_the_picture_comes_by_the_expected_path(
 ) -> None:
     own_lab.set_nat(NAT_A, row.a)
     own_lab.set_nat(NAT_B, row.b)
-    with sending(own_lab, access):
+    with sending(own_lab, access), blocked(own_lab, NAT_B, row.blocked):
         begun = time.monotonic()
         visit = Visit(browser, ENDPOINT)
         try:
-            relay = "&relay=1" if row.is_relay_only else ""
+            relay = "" if row.expected == DIRECT else "&relay=1"
             visit.page.goto(f"{ENDPOINT}/viewer#channel={CHANNEL}{relay}&token={access['HELIOGRAPH_TOKEN']}")
             visit.wait("playing")
             seconds = time.monotonic() - begun
@@ -118,7 +121,7 @@ def test_the_picture_comes_by_the_expected_path(
             visit.context.close()
     seen = f"relay {pair['relayProtocol']}" if pair["local"] == "relay" else "direct"
     both = f"{seen}: {pair['local']}-{pair['remote']}"
-    servers = "STUN and TURN, Chromium" + (" relay only" if row.is_relay_only else "")
+    servers = f"STUN and TURN, Chromium, {'any way' if row.expected == DIRECT else 'relay only'}, no {row.blocked}"
     place = FIRST_PLACE + ROWS.index(row)
     note(request, Line(place, row.a.value, row.b.value, servers, row.expected, both, seconds))
     assert seen == row.expected
