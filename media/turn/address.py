@@ -49,6 +49,12 @@ def pack(host: str) -> bytes:
 
     Raises: ValueError when it is no address.
     """
+    try:
+        ip = bytes(map(int, host.split(".")))
+    except ValueError:
+        ip = b""
+    if len(ip) == 4 and host_text(ip) == host:
+        return ip  # IPv4 as the kernel writes it, a third of the time
     return ipaddress.ip_address(host.partition("%")[0]).packed
 
 

@@ -12,6 +12,18 @@ from media.turn.ports import Ports
 UDP = 17
 OPEN_ATTEMPTS = 8
 _RESERVE_NEXT = 0x80
+_LENGTHS = {
+    stun.REQUESTED_TRANSPORT: 4,
+    stun.DONT_FRAGMENT: 0,
+    stun.RESERVATION_TOKEN: 8,
+    stun.EVEN_PORT: 1,
+    stun.REQUESTED_ADDRESS_FAMILY: 4,
+    stun.ADDITIONAL_ADDRESS_FAMILY: 4,
+    stun.LIFETIME: 4,
+}
+
+Values = dict[int, bytes]
+"""The first value of each attribute of a request."""
 
 
 class RequestError(Exception):
@@ -86,13 +98,12 @@ class Desk:
 
         Raises: RequestError (400, 440, 442, 486, 508); StunError for a malformed attribute, which is a 400.
         """
-        self._check_transport(request)
-        fixed(request, stun.DONT_FRAGMENT, 0)
-        token = fixed(request, stun.RESERVATION_TOKEN, 8)
-        even = fixed(request, stun.EVEN_PORT, 1)
-        self._check_exclusions(request, token, even)
-        families, failed = self._families(request)
-        lifetime_s = requested_lifetime(request, self._rules.max_lifetime_s)
+        values = first_values(request, _LENGTHS)
+        _check_transport(values)
+        token, even = values.get(stun.RESERVATION_TOKEN), values.get(stun.EVEN_PORT)
+        _check_exclusions(values)
+        families, failed = self._families(values)
+        lifetime_s = requested_lifetime(values, self._rules.max_lifetime_s)
         besides = self._besides(account.quota_key, token, even)
         refusal = self._quotas.take(account.quota_key, address.pack(client[1][0]), besides)
         if refusal is not None:
@@ -148,34 +159,14 @@ class Desk:
             self._ports.cancel(plan.token)
             plan.token = None
 
-    def _check_transport(self, request: stun.Message) -> None:
-        # RFC 8656, 7.2 (3): missing or malformed -> 400, not UDP -> 442
-        transport = fixed(request, stun.REQUESTED_TRANSPORT, 4)
-        if transport is None:
-            raise RequestError(400)
-        if transport[0] != UDP:
-            raise RequestError(442)
-
-    def _check_exclusions(self, request: stun.Message, token: bytes | None, even: bytes | None) -> None:
-        family = request.first(stun.REQUESTED_ADDRESS_FAMILY)
-        additional = fixed(request, stun.ADDITIONAL_ADDRESS_FAMILY, 4)
-        # RFC 8656, 7.2 (5): a token says port and family already
-        if token is not None and (even is not None or family is not None or additional is not None):
-            raise RequestError(400)
-        if additional is None:
-            return
-        # RFC 8656, 7.2 (6), (8) and (9): both families are asked for by the one value alone, and without a pair
-        if family is not None or _is_pair(even) or additional[0] != IPV6:
-            raise RequestError(400)
-
-    def _families(self, request: stun.Message) -> tuple[list[int], tuple[int, int] | None]:
+    def _families(self, values: Values) -> tuple[list[int], tuple[int, int] | None]:
         """Return the families to open, and the one that was asked for in vain with its code."""
         served = self._rules.families
-        if request.first(stun.ADDITIONAL_ADDRESS_FAMILY) is not None:
+        if stun.ADDITIONAL_ADDRESS_FAMILY in values:
             lacking = [family for family in (IPV4, IPV6) if family not in served]
             # RFC 8656, 7.2 (9): what can be given is given
             return sorted(served), ((lacking[0], 440) if lacking else None)
-        value = fixed(request, stun.REQUESTED_ADDRESS_FAMILY, 4)
+        value = values.get(stun.REQUESTED_ADDRESS_FAMILY)
         family = IPV4 if value is None else value[0]
         # RFC 8656, 7.2 (7)
         if family not in served:
@@ -211,27 +202,48 @@ class Desk:
         return None
 
 
+def _check_transport(values: Values) -> None:
+    # RFC 8656, 7.2 (3): missing or malformed -> 400, not UDP -> 442
+    transport = values.get(stun.REQUESTED_TRANSPORT)
+    if transport is None:
+        raise RequestError(400)
+    if transport[0] != UDP:
+        raise RequestError(442)
+
+
+def _check_exclusions(values: Values) -> None:
+    has_family = stun.REQUESTED_ADDRESS_FAMILY in values
+    even, additional = values.get(stun.EVEN_PORT), values.get(stun.ADDITIONAL_ADDRESS_FAMILY)
+    # RFC 8656, 7.2 (5): a token says port and family already
+    if stun.RESERVATION_TOKEN in values and (even is not None or has_family or additional is not None):
+        raise RequestError(400)
+    # RFC 8656, 7.2 (6), (8) and (9): both families are asked for by the one value alone, and without a pair
+    if additional is not None and (has_family or _is_pair(even) or additional[0] != IPV6):
+        raise RequestError(400)
+
+
 def _is_pair(even: bytes | None) -> bool:
     return even is not None and bool(even[0] & _RESERVE_NEXT)
 
 
-def fixed(message: stun.Message, attribute: int, length: int) -> bytes | None:
-    """Return the value of an attribute that has one length only, None when it is absent.
+def first_values(message: stun.Message, lengths: dict[int, int]) -> Values:
+    """Return the first value of each attribute; `lengths` are those of attributes that have one length only.
 
     Raises: StunError for another length.
     """
-    value = message.first(attribute)
-    if value is not None and len(value) != length:
-        raise stun.StunError(f"attribute {attribute:#06x} is not {length} bytes")
-    return value
+    values = dict(reversed(message.attributes))  # RFC 8489, 14: later ones of the same type do not count
+    for attribute, value in values.items():
+        if lengths.get(attribute, len(value)) != len(value):
+            raise stun.StunError(f"attribute {attribute:#06x} is not {lengths[attribute]} bytes")
+    return values
 
 
-def requested_lifetime(message: stun.Message, most_s: int) -> int:
+def requested_lifetime(values: Values, most_s: int) -> int:
     """Return the lifetime to grant in seconds: at least 600, at most `most_s`; 0 when 0 was asked for.
 
-    RFC 8656, 7.2 and 8.2. Raises: StunError for a malformed LIFETIME.
+    RFC 8656, 7.2 and 8.2.
     """
-    value = fixed(message, stun.LIFETIME, 4)
+    value = values.get(stun.LIFETIME)
     if value is None:
         return min(DEFAULT_LIFETIME_S, most_s)
     asked = int.from_bytes(value)

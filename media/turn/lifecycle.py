@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from media.turn import address, replies, stun
+from media.turn.address import IPV4, SocketAddress
 from media.turn.allocate import AllocateRules, Desk, Plan, RequestError
 from media.turn.allocation import Allocation, Client, Relayed
 from media.turn.credential import Account
@@ -19,7 +20,7 @@ class Lifecycle:
     """Begins and ends allocations. `due_at` is the instant from which on `expire` has something to do."""
 
     def __init__(self, rules: ServerRules, table: Table, secret: bytes, stats: TurnStats) -> None:
-        self.relay_ips = rules.relay_ips
+        self.replace_relay_ips(rules.relay_ips)
         self.usages = Usages()
         self.due_at = math.inf
         self._rules = rules
@@ -34,9 +35,15 @@ class Lifecycle:
         self._planned: dict[int, Plan] = {}  # by the relay socket that is being opened
         self._opening: dict[Client, Plan] = {}
         self._last_relay = 0
+        self._s_per_byte = Rate.of(rules.bitrate_bps).s_per_byte
 
     def __len__(self) -> int:
         return len(self._table) + len(self._planned)
+
+    def replace_relay_ips(self, relay_ips: dict[int, bytes]) -> None:
+        """Tell these packed addresses to clients from now on, one for each family."""
+        self._relay_ips = relay_ips
+        self._relay_hosts = {family: address.host_text(ip) for family, ip in relay_ips.items()}
 
     def is_opening(self, client: Client) -> bool:
         """Tell whether the sockets of an allocation of this client are being opened."""
@@ -59,7 +66,7 @@ class Lifecycle:
             effects = self._give_up(plan)
             return [CloseRelay(relay), *effects] if is_open else effects
         if is_open:
-            self._desk.opened(plan, relay, address.socket_address(self.relay_ips[plan.family], plan.port), now)
+            self._desk.opened(plan, relay, self._relayed_address(plan), now)
         elif self._desk.plan_again(plan, now):
             return (self._open(plan),)
         else:
@@ -108,6 +115,10 @@ class Lifecycle:
         is_unfragmented = plan.request.first(stun.DONT_FRAGMENT) is not None
         return OpenRelay(self._last_relay, plan.family, plan.port, is_unfragmented)
 
+    def _relayed_address(self, plan: Plan) -> SocketAddress:
+        host = self._relay_hosts[plan.family]
+        return (host, plan.port) if plan.family == IPV4 else (host, plan.port, 0, 0)
+
     def _next_family(self, plan: Plan, now: float) -> Sequence[Effect]:
         if self._desk.plan_family(plan, now):
             return (self._open(plan),)
@@ -129,7 +140,6 @@ class Lifecycle:
 
     def _admit(self, plan: Plan, now: float) -> Effect:
         reply = self._allocate_success(plan)
-        bitrate_bps = self._rules.bitrate_bps
         self._table.add(
             Allocation(
                 client=plan.client,
@@ -138,8 +148,8 @@ class Lifecycle:
                 transaction_id=plan.request.transaction_id,
                 reply=bytes(reply.data),
                 usage=self.usages.begin(plan.account.quota_key),
-                upward=Rate.of(bitrate_bps),
-                downward=Rate.of(bitrate_bps),
+                upward=Rate(self._s_per_byte),
+                downward=Rate(self._s_per_byte),
                 most_entries=self._rules.entries_per_allocation,
             )
         )
@@ -153,7 +163,7 @@ class Lifecycle:
         attributes = [
             (
                 stun.XOR_RELAYED_ADDRESS,
-                stun.xor_address(self.relay_ips[each.family], each.port, request.transaction_id),
+                stun.xor_address(self._relay_ips[each.family], each.port, request.transaction_id),
             )
             for each in plan.opened
         ]

@@ -3,13 +3,16 @@
 import msgspec
 
 from media.turn import address, stun
-from media.turn.allocate import RequestError, fixed, requested_lifetime
+from media.turn.allocate import RequestError, first_values, requested_lifetime
 from media.turn.allocation import Allocation
 from media.turn.channel_data import FIRST_NUMBER
 from media.turn.effects import TurnStats
 from media.turn.policy import PeerRules
 from media.turn.replies import Attributes
 from media.turn.table import Table
+
+_REFRESH_LENGTHS = {stun.REQUESTED_ADDRESS_FAMILY: 4, stun.LIFETIME: 4}
+_BIND_LENGTHS = {stun.CHANNEL_NUMBER: 4}
 
 
 class Bounds(msgspec.Struct, frozen=True, gc=False):
@@ -33,12 +36,13 @@ class Requests:
 
     def refresh(self, allocation: Allocation, request: stun.Message, now: float) -> Attributes:
         """Extend the allocation, or what it has of one family; a lifetime of 0 lets it end `now`."""
-        family = fixed(request, stun.REQUESTED_ADDRESS_FAMILY, 4)
+        values = first_values(request, _REFRESH_LENGTHS)
+        family = values.get(stun.REQUESTED_ADDRESS_FAMILY)
         # RFC 8656, 8.1: without the attribute the request is for all that the allocation has
         meant = [each for each in allocation.relayed if family is None or each.family == family[0]]
         if not meant:
             raise RequestError(443)  # RFC 8656, 8.2
-        lifetime_s = requested_lifetime(request, self._bounds.max_lifetime_s)
+        lifetime_s = requested_lifetime(values, self._bounds.max_lifetime_s)
         for relayed in meant:
             relayed.expires_at = now + lifetime_s
         return [(stun.LIFETIME, lifetime_s.to_bytes(4))]
@@ -57,7 +61,8 @@ class Requests:
 
     def bind_channel(self, allocation: Allocation, request: stun.Message, now: float) -> Attributes:
         """Bind a channel number to a peer address, or renew the bind."""
-        number, peer = fixed(request, stun.CHANNEL_NUMBER, 4), request.first(stun.XOR_PEER_ADDRESS)
+        values = first_values(request, _BIND_LENGTHS)
+        number, peer = values.get(stun.CHANNEL_NUMBER), values.get(stun.XOR_PEER_ADDRESS)
         if number is None or peer is None:
             raise RequestError(400)
         channel_number = int.from_bytes(number[:2])

@@ -129,7 +129,7 @@ class Server:
                 allocation.keep_peers(lambda host: peers.refusal(address.pack(host)) is None)
         self._requests.peers = peers
         self._forward.replace_peers(peers)
-        self._lifecycle.relay_ips = relay_ips
+        self._lifecycle.replace_relay_ips(relay_ips)
 
     def _receive_stun(self, client: Client, datagram: memoryview, now: float) -> Sequence[Effect]:
         try:

@@ -138,3 +138,10 @@ def test_range_is_read_with_its_width() -> None:
     assert found.width == 32
     with pytest.raises(ValueError, match="host bits"):
         address.parse_range("10.0.0.1/8")
+
+
+@pytest.mark.parametrize("text", ["1.2.3", "1.2.3.4.5", "01.2.3.4", "+1.2.3.4", "1_0.2.3.4", "256.1.1.1", "1.2.3.", ""])
+def test_ipv4_is_packed_in_one_spelling_only(text: str) -> None:
+    assert pack("1.2.3.255") == bytes((1, 2, 3, 255))
+    with pytest.raises(ValueError, match="not appear to be"):
+        pack(text)
