@@ -131,7 +131,10 @@ def _table(never: dict[str, str], openable: dict[str, str]) -> tuple[Range, ...]
 _IPV4_RANGES = _table(
     never={
         "169.254.169.254/32": "metadata",
+        "169.254.170.2/32": "metadata",
+        "169.254.170.23/32": "metadata",
         "100.100.100.200/32": "metadata",
+        "168.63.129.16/32": "metadata",
         "0.0.0.0/8": "this-network",
         "224.0.0.0/4": "multicast",
         "255.255.255.255/32": "broadcast",
@@ -155,6 +158,9 @@ _IPV4_RANGES = _table(
 _IPV6_RANGES = _table(
     never={
         "fd00:ec2::254/128": "metadata",
+        "fd00:ec2::23/128": "metadata",
+        "fd20:ce::254/128": "metadata",
+        "fd00:c1::a9fe:a9fe/128": "metadata",
         "::/128": "unspecified",
         "ff00::/8": "multicast",
         "::ffff:0:0/96": "ipv4-mapped",
