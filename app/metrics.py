@@ -94,7 +94,11 @@ def _control(stats: RequestStats) -> Iterator[Metric]:
 
 
 def _turn(flat: Flat) -> Iterator[Metric]:
-    yield _gauge("turn_allocations", "open TURN allocations", flat.get("allocations", 0.0))
+    for name, field, words in _TURN_NOW:
+        family = GaugeMetricFamily(f"heliograph_{name}", words, labels=["transport"])
+        for labels, value in _under(flat, field):
+            family.add_metric(list(labels), value)
+        yield family
     for unit in ("bytes", "packets"):
         directions = [((to,), flat.get(f"{unit}_to_{to}", 0.0)) for to in ("peers", "clients")]
         yield _counters(f"turn_relayed_{unit}", f"relayed {unit}", ["direction"], directions)
@@ -124,7 +128,17 @@ _TURN = (
     ("turn_auth_failures", "auth_failures", "reason", "requests without a valid credential"),
     ("turn_denied_peers", "refused_peers", "reason", "peers no relay may reach"),
     ("turn_refused_allocations", "refused_allocations", "reason", "allocations that were not given"),
-    ("turn_dropped", "dropped", "reason", "datagrams that went no further"),
+    ("turn_dropped", "dropped", "reason", "messages and data that went no further; silenced: strangers not answered"),
+    ("turn_connections_opened", "connections_total", "transport", "connections that clients opened"),
+    ("turn_connections_refused", "connections_refused", "reason", "connections that we closed"),
+    ("turn_handshake_failures", "handshake_failures", "reason", "TLS and DTLS handshakes that came to nothing"),
+    ("turn_send_errors", "send_errors", "", "packets that the system did not take"),
+    ("turn_receive_errors", "receive_errors", "", "errors of a socket, such as an unreachable peer told by ICMP"),
+    ("turn_certificate_changes", "certificates", "result", "changes of the certificate files by what came of them"),
+)
+_TURN_NOW = (
+    ("turn_allocations", "transports", "allocations now, by how their clients came"),
+    ("turn_connections", "connections", "connections that are open"),
 )
 _MEDIA = (
     ("media_offers", "master.offers", "", "offers of viewers"),

@@ -147,7 +147,9 @@ class TurnServer:
     def counters(self) -> dict[str, float]:
         """Return the plain counters by name."""
         certificates = {} if self._tls is None else flatten(self._tls.reloads, "certificates")
-        return flatten(self._relay.stats) | certificates
+        transports = {} if self._revoked is not None else self._relay.transports()
+        now = {f"transports.{name}": float(count) for name, count in transports.items()}
+        return flatten(self._relay.stats) | now | certificates
 
     def usage(self) -> dict[str, Totals]:
         """Return what each channel used, by its digest in hexadecimal."""

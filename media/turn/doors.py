@@ -12,9 +12,13 @@ from media.turn.effects import Buffer, TurnStats
 FIRST_DOOR = 1 << 20
 """Numbers of UDP listeners are smaller."""
 
+DOOR_TRANSPORTS = ("tcp", "tls", "dtls")
+
 
 class Door(typing.Protocol):
-    """The one client behind a stream or a DTLS session."""
+    """The one client behind a stream or a DTLS session; `transport` is one of DOOR_TRANSPORTS, or empty yet."""
+
+    transport: str
 
     def send(self, head: bytes, data: Buffer) -> None:
         """Take one whole message for the client; it is lost and counted when the way is full. Never blocks.
@@ -67,6 +71,11 @@ class Doors:
     def get(self, number: int) -> Door | None:
         """Return the door, None when it closed meanwhile."""
         return self._open.get(number)
+
+    def transport(self, number: int) -> str:
+        """Return how the client behind a door came; empty when it closed meanwhile."""
+        door = self._open.get(number)
+        return "" if door is None else door.transport
 
     def send(self, number: int, head: bytes, data: Buffer) -> None:
         """Send through a door; the packet is lost when it closed meanwhile."""

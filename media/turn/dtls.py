@@ -110,6 +110,8 @@ class Session:
 
     __slots__ = ("_sessions", "connection", "has_allocation", "is_open", "number", "random", "way")
 
+    transport = "dtls"
+
     def __init__(self, sessions: "Sessions", connection: SSL.Connection, way: Client, random: bytes) -> None:
         self._sessions = sessions
         self.connection = connection

@@ -17,7 +17,7 @@ from media.turn.admission import Admission, StreamBounds
 from media.turn.certificate import CertificatePair
 from media.turn.channel_data import LAST_LEGACY_NUMBER, LAST_NUMBER
 from media.turn.credential import KeyFor
-from media.turn.doors import FIRST_DOOR, Doors
+from media.turn.doors import DOOR_TRANSPORTS, FIRST_DOOR, Doors
 from media.turn.dtls import Parts, Sessions
 from media.turn.dtls_records import FIRST_BYTE, LAST_BYTE
 from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, ToPeer, TurnStats
@@ -126,6 +126,15 @@ class Relay:
             await self._serve(stopping)
         finally:
             self._close_all()
+
+    def transports(self) -> dict[str, int]:
+        """Return how many allocations there are now of clients that came by each transport."""
+        counts = dict.fromkeys(("udp", *DOOR_TRANSPORTS), 0)
+        for number, _ in self._server.clients():
+            transport = "udp" if number < FIRST_DOOR else self._doors.transport(number)
+            if transport in counts:
+                counts[transport] += 1
+        return counts
 
     def usage(self) -> dict[bytes, Usage]:
         """Return what each quota key used."""

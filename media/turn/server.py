@@ -1,6 +1,6 @@
 """The TURN server without sockets: datagrams and `now` in, effects out (RFC 8489, 8656)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from media.turn import address, replies, stun
 from media.turn.address import SocketAddress
@@ -63,6 +63,10 @@ class Server:
     def has_allocation(self, client: Client) -> bool:
         """Tell whether the client has an allocation, or is about to get one."""
         return client in self._table.by_client or self._lifecycle.is_opening(client)
+
+    def clients(self) -> Iterable[Client]:
+        """Return the clients that have an allocation."""
+        return self._table.by_client
 
     def usage(self) -> dict[bytes, Usage]:
         """Return what each quota key used, ended allocations counted in; the values go on counting."""

@@ -56,7 +56,7 @@ class Connection:
         self._hall = hall
         self._handle = handle
         self._tls: TlsPipe | None = None
-        self._transport = ""
+        self.transport = ""
         self._rest = b""
         self._parts: list[Buffer] = []
         self._backlog = bytearray()
@@ -101,7 +101,7 @@ class Connection:
         hall.admission.remove(self.number)
         hall.connections.pop(self.number, None)
         if self._is_counted:
-            hall.stats.connected(self._transport, -1)
+            hall.stats.connected(self.transport, -1)
 
     def refuse(self, reason: str) -> None:
         """Close for a reason of ours, and count it."""
@@ -159,7 +159,7 @@ class Connection:
             kept = len(rest)
             hall.room[:kept] = rest
             count = self._handle.recv_into(hall.room[kept : kept + READ_BYTES])
-            if count and (self._transport or self._is_plain(hall.room[:count], now)):
+            if count and (self.transport or self._is_plain(hall.room[:count], now)):
                 self._feed(hall.room[: kept + count], now)
         if not count and not self._is_ending:
             self._half_close(now)
@@ -167,7 +167,7 @@ class Connection:
     def _is_plain(self, data: memoryview, now: float) -> bool:
         first = data[0]
         if first <= LAST_OF_STUN:
-            self._transport = "tcp"
+            self.transport = "tcp"
             self._opened()
             return True
         if first != TLS_HANDSHAKE:
@@ -178,14 +178,14 @@ class Connection:
             tls = self._tls = TlsPipe(self._hall.tls)
         except ConnectionAbortedError as error:
             raise RefusedError("handshakes") from error
-        self._transport = "tls"
+        self.transport = "tls"
         tls.take(data)
         self._decrypt(tls, now)
         return False
 
     def _opened(self) -> None:
         self._hall.admission.open(self.number)
-        self._hall.stats.connected(self._transport, 1)
+        self._hall.stats.connected(self.transport, 1)
         self._is_counted = True
 
     def _decrypt(self, tls: TlsPipe, now: float) -> None:

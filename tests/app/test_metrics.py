@@ -7,6 +7,15 @@ from channels.signaling.stats import DELIVERY_BOUNDS_S, HubStats
 
 TURN = {
     "allocations": 2.0,
+    "transports.udp": 1.0,
+    "transports.tls": 1.0,
+    "connections.tls": 3.0,
+    "connections_total.tls": 8.0,
+    "connections_refused.full": 1.0,
+    "handshake_failures.protocol": 2.0,
+    "send_errors": 4.0,
+    "certificates.loaded": 1.0,
+    "dropped.silenced": 5.0,
     "allocations_total": 5.0,
     "bytes_to_peers": 100.0,
     "bytes_to_clients": 200.0,
@@ -68,7 +77,15 @@ def test_every_metric_of_the_manual_is_there() -> None:
         "heliograph_control_request_seconds_count{operation=CreateSignalingChannel}": 7,
         "heliograph_auth_tickets_total{result=issued}": 9,
         "heliograph_auth_tickets_total{result=expired}": 1,
-        "heliograph_turn_allocations{}": 2,
+        "heliograph_turn_allocations{transport=udp}": 1,
+        "heliograph_turn_allocations{transport=tls}": 1,
+        "heliograph_turn_connections{transport=tls}": 3,
+        "heliograph_turn_connections_opened_total{transport=tls}": 8,
+        "heliograph_turn_connections_refused_total{reason=full}": 1,
+        "heliograph_turn_handshake_failures_total{reason=protocol}": 2,
+        "heliograph_turn_send_errors_total{}": 4,
+        "heliograph_turn_certificate_changes_total{result=loaded}": 1,
+        "heliograph_turn_dropped_total{reason=silenced}": 5,
         "heliograph_turn_allocate_total{}": 5,
         "heliograph_turn_relayed_bytes_total{direction=peers}": 100,
         "heliograph_turn_relayed_bytes_total{direction=clients}": 200,
@@ -119,6 +136,7 @@ def test_no_label_could_hold_a_channel_or_a_client() -> None:
         "direction",
         "reason",
         "encoder",
+        "transport",
     }
 
 
