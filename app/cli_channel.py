@@ -11,6 +11,7 @@ from app.access import access_of
 from app.cli_table import print_table
 from app.exits import CommandError, Exit, unreachable
 from app.settings import Loaded
+from channels.errors import ServiceError
 from channels.service import EndpointUnreachableError, ServiceClient
 
 T = TypeVar("T")
@@ -56,8 +57,20 @@ async def _describe(client: ServiceClient, arguments: argparse.Namespace) -> Non
     if arguments.json:
         print(json.dumps(channel))
         return
-    for name, value in _row(channel).items():
+    for name, value in (_row(channel) | await _usage(client, channel)).items():
         print(f"{name:<18} {value}")
+
+
+async def _usage(client: ServiceClient, channel: dict[str, Any]) -> dict[str, str]:
+    """What it relays, where the service tells."""
+    try:
+        used = await client.call("/v1/relay-usage", {"channelArn": _part(channel, "ChannelARN", str)})
+    except ServiceError:
+        return {}
+    numbers = [used.get(name) for name in ("allocations", "bytesToPeers", "bytesToClients")]
+    if not all(isinstance(number, int) for number in numbers):
+        return {}
+    return {"Relay": "{} allocations, {:,} bytes to peers, {:,} to clients".format(*numbers)}
 
 
 async def _delete(client: ServiceClient, arguments: argparse.Namespace) -> None:

@@ -12,9 +12,9 @@ import msgspec
 from app import logs
 from app.data_folder import load_or_create_turn_secrets, open_data_folder
 from app.exits import Exit
-from app.parent import ParentLink, report_stats, run_for_parent
+from app.parent import ParentLink, refuse, report_stats, run_for_parent
 from app.processes import Ending, Report
-from app.settings import Loaded, Settings
+from app.settings import Loaded, Settings, SettingsError
 from app.wiring.orders import TurnOrder, own_certificate
 from app.wiring.turn import TurnServer
 from app.wiring.turn_self_check import tell
@@ -33,7 +33,10 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         link = ParentLink(arguments.inherited_fd)
         order = msgspec.json.decode(link.configuration(), type=TurnOrder)
         logs.configure(order.settings.log_level, order.settings.log_format)
-        server = make_server(order, lambda sentence: _report_notice(link, sentence))
+        try:
+            server = make_server(order, lambda sentence: _report_notice(link, sentence))
+        except SettingsError as error:
+            return refuse(link, error)
         return run_for_parent(link, lambda stopping: _for_parent(server, link, stopping), server.take)
     logs.configure(loaded.settings.log_level, loaded.settings.log_format)
     asyncio.run(_alone(_order(loaded.settings), is_json=arguments.json))

@@ -95,6 +95,11 @@ def run_for_parent(link: ParentLink, work: Work, take: Take | None = None) -> Ex
         reason = cause(error)
         if not isinstance(reason, CommandError):
             raise
-        link.report(Report(refused=Refusal(str(reason), reason.code)))
-        return reason.code
+        return refuse(link, reason)
     return Exit.OK
+
+
+def refuse(link: ParentLink, error: CommandError) -> Exit:
+    """Tell the parent why this child cannot work; the answer is the child's exit code."""
+    link.report(Report(refused=Refusal(str(error), error.code)))
+    return error.code

@@ -50,6 +50,7 @@ class Quotas(msgspec.Struct, frozen=True):
                 "JoinStorageSessionAsViewer": Rates(channel=5),
                 "GetIceServerConfig": Rates(channel=5),
                 "CreateCredentials": Rates(caller=5),
+                "DescribeRelayUsage": Rates(account=300, channel=5),
                 "SendAlexaOfferToMaster": Rates(account=100, channel=5),
             }
         )

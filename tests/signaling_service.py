@@ -14,6 +14,7 @@ from app import server
 from app.api.alexa import AlexaApi
 from app.api.channels import ChannelsApi
 from app.api.ice import IceApi, IceSettings
+from app.api.relay_usage import RelayUsageApi
 from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.authenticate import Authenticator
@@ -79,6 +80,7 @@ class Service:
             AlexaApi(self.control, Asks(self.hub)),
             StorageApi(self.control),
             TicketsApi(self.control, self.hub, tickets),
+            RelayUsageApi(self.control, lambda _: (0, 0, 0)),
         )
         sockets = ChannelSockets(self.hub, self.control, authenticator, SocketSettings(close_s=0.2))
         operations = tuple(operation for api in apis for operation in api.operations)

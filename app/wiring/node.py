@@ -15,6 +15,7 @@ from app.api.alexa import AlexaApi
 from app.api.channels import ChannelsApi
 from app.api.credentials import CredentialsApi
 from app.api.ice import IceApi, IceSettings
+from app.api.relay_usage import RelayUsageApi
 from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.authenticate import Authenticator
@@ -211,6 +212,7 @@ class Node:
             StorageApi(self.control),
             TicketsApi(self.control, self.hub, tickets),
             CredentialsApi(self.access.sessions, self.control),
+            RelayUsageApi(self.control, lambda digest: self._turn.usage.get(digest.hex(), (0, 0, 0))),
         )
         operations_of_all = tuple(operation for api in apis for operation in api.operations)
         parts = server.Parts(

@@ -27,6 +27,7 @@ class Service(BaseHTTPRequestHandler):
     """Answers as the API does, and remembers what it was asked."""
 
     asked: list[tuple[str, Any]]
+    usage: tuple[int, Any] = (404, {"__type": "UnknownOperationException", "message": "no such path"})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -46,6 +47,8 @@ class Service(BaseHTTPRequestHandler):
                 return 200, {"ChannelARN": INFO["ChannelARN"]}
             case "/describeSignalingChannel":
                 return 200, {"ChannelInfo": INFO}
+            case "/v1/relay-usage":
+                return self.usage
             case "/listSignalingChannels" if "NextToken" not in body:
                 return 200, {"ChannelInfoList": [INFO], "NextToken": "bW9yZQ=="}
             case "/listSignalingChannels":
@@ -95,6 +98,19 @@ def test_describe_shows_lines_or_json(service: HTTPServer, capsys: pytest.Captur
     assert lines["CreationTime"] == "2026-11-21T10:21:04+00:00"
     run(service, "describe", json=True)
     assert json.loads(capsys.readouterr().out) == INFO
+
+
+def test_describe_tells_what_is_relayed_where_the_service_does(
+    service: HTTPServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(service, "describe")
+    assert "Relay" not in capsys.readouterr().out
+    used = {"allocations": 2, "bytesToPeers": 1048576, "bytesToClients": 73400320}
+    monkeypatch.setattr(Service, "usage", (200, used))
+    run(service, "describe")
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.split(maxsplit=1) == ["Relay", "2 allocations, 1,048,576 bytes to peers, 73,400,320 to clients"]
+    assert Service.asked[-1] == ("/v1/relay-usage", {"channelArn": INFO["ChannelARN"]})
 
 
 def test_list_follows_the_pages(service: HTTPServer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from app.api.channels import ChannelsApi
 from app.api.credentials import CredentialsApi
 from app.api.emulator import CLOCK_PATH, EmulatorApi
 from app.api.ice import IceApi, IceSettings
+from app.api.relay_usage import RelayUsageApi
 from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.endpoints import EndpointSettings
@@ -76,6 +77,7 @@ def operations() -> tuple[Operation, ...]:
         TicketsApi(control, AnyoneMayEnter(), Tickets()),
         EmulatorApi(NoEmulator()),
         CredentialsApi(Sessions([new_secret_key()], new_es256_key(), TokenSettings()), control),
+        RelayUsageApi(control, lambda _: (0, 0, 0)),
     )
     store.close()
     return tuple(operation for api in apis for operation in api.operations)

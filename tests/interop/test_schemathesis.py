@@ -28,7 +28,7 @@ CHECKS = (
     "response_schema_conformance",
 )
 EXAMPLES = 25  # of each operation, beside those that schemathesis makes of the schema's own bounds
-OPERATIONS = 18
+OPERATIONS = 19
 LEAST_CASES = 1000
 EMULATOR = "^/_emulator/"  # paths that only an emulator has
 ANSWERED, SPARE, OTHERS = 2, 30, 20

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from app.api.alexa import AlexaApi
 from app.api.channels import ChannelsApi
 from app.api.ice import IceApi, IceSettings
+from app.api.relay_usage import RelayUsageApi
 from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.endpoints import EndpointSettings
@@ -41,6 +42,7 @@ class Service:
     def __init__(self, quotas: Quotas | None = None, endpoint: EndpointSettings | None = None) -> None:
         self.store = SqliteStore(MEMORY)
         self.grant = grant(ANY)
+        self.usage: dict[bytes, tuple[int, int, int]] = {}
         self.control = ControlPlane(
             self.store,
             ControlSettings(account_channel_limit=60, quotas=quotas or Quotas.relaxed()),
@@ -54,6 +56,7 @@ class Service:
             IceApi(self.control, IceSettings(("turn:127.0.0.1:3478?transport=udp",), b"s" * 32), lambda: 0.0),
             AlexaApi(self.control, Asks(hub)),
             TicketsApi(self.control, hub, Tickets()),
+            RelayUsageApi(self.control, lambda digest: self.usage.get(digest, (0, 0, 0))),
         )
         self.operations = tuple(operation for api in apis for operation in api.operations)
         routes = [

@@ -85,6 +85,7 @@ def bodies(arn: str) -> dict[str, Any]:
         "/joinStorageSession": {"channelArn": UNKNOWN},
         "/joinStorageSessionAsViewer": {"channelArn": UNKNOWN, "clientId": "v"},
         "/v1/connect-ticket": {"channelArn": arn, "role": "VIEWER", "clientId": "v"},
+        "/v1/relay-usage": {"channelArn": arn},
     }
 
 
@@ -145,6 +146,7 @@ ROWS: list[tuple[str, str, list[Any]]] = [
     ("/v1/connect-ticket", "channelArn", [*REQUIRED, *ARN]),
     ("/v1/connect-ticket", "role", [*REQUIRED, *enum("viewer", "OWNER")]),
     ("/v1/connect-ticket", "clientId", [*REQUIRED, *CLIENT_ID]),
+    ("/v1/relay-usage", "channelArn", [*REQUIRED, *ARN]),
 ]
 
 

@@ -85,6 +85,7 @@ FOREIGN: dict[str, tuple[Make, Harm]] = {
     "ListTagsForResource": operation("/ListTagsForResource", resource),
     "GetIceServerConfig": operation("/v1/get-ice-server-config", lambda arn: {"ChannelARN": arn}),
     "CreateConnectTicket": operation("/v1/connect-ticket", lambda arn: {"channelArn": arn, "role": "MASTER"}),
+    "DescribeRelayUsage": operation("/v1/relay-usage", lambda arn: {"channelArn": arn}),
     "//v1/get-ice-server-config": operation("//v1/get-ice-server-config", lambda arn: {"ChannelARN": arn}),
     "DeleteSignalingChannel": (
         call,
