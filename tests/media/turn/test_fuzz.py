@@ -1,18 +1,17 @@
 """Hostile datagrams against the core: no exception, no reply larger than allowed, no growth."""
 
-import hmac
 import random
 
 import pytest
 
-from media.turn import stun
+from media.turn import mac, stun
 from media.turn.credential import REMEMBERED_ACCOUNTS
+from media.turn.gate import MOST_AMPLIFIED
 from tests.media.turn.world import PEER, REALM, UDP, Caller, World
 
 DATAGRAMS = 20_000
 SOURCES = 16
-CHALLENGE_BYTES = 96
-"""A 401 with our longest realm of the tests, nonce and fingerprint."""
+BINDING_AT_MOST = 1.6
 
 
 def seeds(caller: Caller) -> list[tuple[int, list[tuple[int, bytes]]]]:
@@ -53,19 +52,20 @@ def framed(body: bytes, header: bytes) -> bytes:
     return header[:2] + len(body).to_bytes(2) + header[4:20] + body
 
 
-def signed(message: stun.Message, body: bytes, key: bytes) -> bytes:
+def signed(message: stun.Message, body: bytes, caller: Caller) -> bytes:
     """Sign a body that was mutated before, so that it gets past the credentials."""
     header = stun.encode(message)[:20]
     unsigned = framed(body, header)
-    length = len(unsigned) - 20 + 24
+    attribute, sign = ("001c0020", mac.sha256) if caller.is_sha256 else ("00080014", mac.sha1)
+    length = len(unsigned) - 20 + (36 if caller.is_sha256 else 24)
     covered = unsigned[:2] + length.to_bytes(2) + unsigned[4:]
-    return covered + bytes.fromhex("00080014") + hmac.digest(key, covered, "sha1")
+    return covered + bytes.fromhex(attribute) + sign(caller.key, covered)
 
 
 def hostile(caller: Caller, chance: random.Random) -> bytes:
     method, attributes = chance.choice(seeds(caller))
     kind = stun.INDICATION if method == stun.SEND else stun.REQUEST
-    companions = [(stun.USERNAME, b"user"), (stun.REALM, REALM.encode()), (stun.NONCE, caller.nonce)]
+    companions = [caller.identity, (stun.REALM, REALM.encode()), (stun.NONCE, caller.nonce), *caller.offer]
     message = stun.Message(method, kind, bytes(12), attributes, has_fingerprint=chance.random() < 0.2)
     match chance.randrange(5):
         case 0:
@@ -76,25 +76,31 @@ def hostile(caller: Caller, chance: random.Random) -> bytes:
             return mutated(stun.encode(message), chance)
         case 3:
             tail = stun.encode(stun.Message(method, kind, bytes(12), companions))[20:]
-            return signed(message, mutated(stun.encode(message)[20:], chance) + tail, caller.key)
+            return signed(message, mutated(stun.encode(message)[20:], chance) + tail, caller)
         case _:
             message.attributes += companions
-            return mutated(stun.encode(message, caller.key), chance)
+            return mutated(stun.encode(message, caller.key, is_sha256=caller.is_sha256), chance)
 
 
 def check_reply(request: bytes, reply: bytes) -> None:
-    if stun.has_integrity(stun.decode(reply), stun.integrity_key("user", REALM, "secret")):
-        return
-    assert len(reply) <= max(1.6 * len(request) + 12, CHALLENGE_BYTES)
+    """A signed reply was earned; all others must be small."""
+    decoded = stun.decode(reply)
+    keys = (stun.integrity_key("user", REALM, "secret", algorithm) for algorithm in (stun.MD5, stun.SHA256))
+    if not any(stun.has_integrity(decoded, key) for key in keys):
+        assert len(reply) <= (BINDING_AT_MOST if decoded.method == stun.BINDING else MOST_AMPLIFIED) * len(request)
 
 
 @pytest.mark.slow
 def test_twenty_thousand_hostile_datagrams_do_no_harm() -> None:
     chance = random.Random(2)
-    world = World()
+    world = World(username_for={stun.userhash("user", REALM): "user"}.get)
     callers = [Caller(world, port=40000 + number) for number in range(SOURCES)]
     for caller in callers:
         caller.challenge()
+    for caller in callers[::3]:
+        caller.use_sha256()
+    for caller in callers[::6]:
+        caller.use_sha256(is_hashed=True)
     for count in range(DATAGRAMS):
         caller = callers[count % SOURCES]
         request = hostile(caller, chance)
