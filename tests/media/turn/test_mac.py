@@ -14,6 +14,13 @@ def test_rfc_2202_and_4231_vectors() -> None:
     assert mac.sha256(key, data).hex() == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
 
 
+def test_key_longer_than_a_block_is_hashed() -> None:
+    # RFC 4231, 4.7
+    data = b"Test Using Larger Than Block-Size Key - Hash Key First"
+    expected = "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
+    assert mac.sha256(b"\xaa" * 131, data).hex() == expected
+
+
 @given(st.binary(max_size=200), st.binary(max_size=300))
 def test_any_key_and_data_give_what_the_standard_library_gives(key: bytes, data: bytes) -> None:
     assert mac.sha1(key, data) == hmac.digest(key, data, "sha1")

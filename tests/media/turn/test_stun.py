@@ -91,6 +91,13 @@ def test_sha_256_behind_sha_1_decides_alone(length: int) -> None:
     assert not stun.has_integrity(decoded, b"old")
 
 
+def test_first_of_two_equal_integrities_counts() -> None:
+    signed = stun.encode(message([(stun.USERNAME, b"one")]), b"key")
+    decoded = stun.decode(longer(signed, bytes.fromhex("00080014") + bytes(20)))
+    assert decoded.integrity_at == 28
+    assert stun.has_integrity(decoded, b"key")
+
+
 def test_sha_256_alone_is_signed_and_hides_what_follows() -> None:
     signed = stun.encode(message([(stun.USERNAME, b"one")]), b"key", is_sha256=True)
     assert len(signed) == 20 + 8 + 36
