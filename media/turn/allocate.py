@@ -129,10 +129,11 @@ class Desk:
         family = plan.families.pop(0)
         plan.opened.append(Relayed(relay, family, plan.port, relayed_address, now + plan.lifetime_s))
 
-    def plan_family(self, plan: Plan, now: float) -> bool:
-        """Plan the other family: on the same port where that is open, else on any; False when there is none."""
+    def plan_family(self, plan: Plan, now: float) -> None:
+        """Plan the other family: on the same port where that is open, else on any."""
         plan.attempts_left = OPEN_ATTEMPTS
-        return bool(plan.opened) or self._choose_port(plan, now) is None
+        if not plan.opened:
+            self._choose_port(plan, now)  # finds the one, if no other, that the first family gave back
 
     def plan_again(self, plan: Plan, now: float) -> bool:
         """Choose another port after one could not be opened; False, and none is held, when the family fails."""

@@ -72,7 +72,8 @@ class Lifecycle:
         else:
             plan.fail(508)
         if plan.families:
-            return self._next_family(plan, now)
+            self._desk.plan_family(plan, now)
+            return (self._open(plan),)
         return self._close_plan(plan, now)
 
     def expire(self, now: float) -> Sequence[Effect]:
@@ -118,12 +119,6 @@ class Lifecycle:
     def _relayed_address(self, plan: Plan) -> SocketAddress:
         host = self._relay_hosts[plan.family]
         return (host, plan.port) if plan.family == IPV4 else (host, plan.port, 0, 0)
-
-    def _next_family(self, plan: Plan, now: float) -> Sequence[Effect]:
-        if self._desk.plan_family(plan, now):
-            return (self._open(plan),)
-        plan.fail(508)
-        return self._close_plan(plan, now)
 
     def _close_plan(self, plan: Plan, now: float) -> Sequence[Effect]:
         del self._opening[plan.client]
