@@ -127,6 +127,7 @@ class Emulator:
             self.faults.clear()
             self.node = self._make_node()
             self._is_new.set()
+            await old.revoke_relays()
             await old.hub.drain(0.0)
             old.close()
 

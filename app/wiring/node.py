@@ -5,7 +5,7 @@ import contextlib
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 
 import msgspec
@@ -257,16 +257,31 @@ class Node:
 
     async def work(self) -> None:
         """Do what a node does by itself, beside answering; until cancelled."""
+        self._revoke_relays_of(self.key_ring.revoked(_TAGS_A_LINE))  # its credentials may be younger than a restart
         async with asyncio.TaskGroup() as group:
             group.create_task(self.hub.run())
             group.create_task(self.access.watch(self._revoke_credentials))
+
+    async def revoke_relays(self) -> None:
+        """End what the channels of this node relay."""
+        token = None
+        while True:
+            page = await self.control.list(self._settings.account, token=token)
+            for channel in page.channels:
+                self._revoke_channel(channel.arn)
+            token = page.next_token
+            if token is None:
+                return
 
     def _revoke_channel(self, arn: ChannelArn) -> None:
         self._turn.tell(Revoked(channels=(ice.channel_digest(arn).hex(),)))
 
     def _revoke_credentials(self, ids: frozenset[str]) -> None:
         self.hub.close_credentials(ids)
-        tags = [ice.holder_tag(each).hex() for each in sorted(ids)]
+        self._revoke_relays_of(sorted(ids))
+
+    def _revoke_relays_of(self, ids: Sequence[str]) -> None:
+        tags = [ice.holder_tag(each).hex() for each in ids]
         for start in range(0, len(tags), _TAGS_A_LINE):
             self._turn.tell(Revoked(holders=tuple(tags[start : start + _TAGS_A_LINE])))
 

@@ -112,7 +112,7 @@ class KeyRing:
         self._store = store
         self._seal = seal
         self._keys: dict[str, AccessKey] = {}
-        self._revoked: set[str] = set()
+        self._revoked: dict[str, None] = {}  # in the order in which they were read, the newest last
         self._untold: set[str] = set()
         self._cursor = Cursor()
         self._mark: object = None
@@ -131,6 +131,10 @@ class KeyRing:
         if found is None:
             self.stats.unknown += 1
         return found
+
+    def revoked(self, most: int) -> list[str]:
+        """The ids of what was revoked, the newest `most`."""
+        return list(self._revoked)[-most:]
 
     def is_revoked(self, credential_id: str) -> bool:
         """Whether this credential, by the id of a key, a session or a token, was revoked."""
@@ -211,7 +215,7 @@ class KeyRing:
 
     def _drop(self, credential_id: str) -> None:
         self.stats.revocations += 1
-        self._revoked.add(credential_id)
+        self._revoked[credential_id] = None
         self._untold.add(credential_id)
         if self._keys.pop(credential_id, None) is not None:
             for tell in self.on_removed:

@@ -10,6 +10,8 @@ from app.processes import Child
 from app.settings import Settings
 from app.wiring.emulator import ACCESS_KEY_ID, SECRET_ACCESS_KEY, Emulator
 from app.wiring.memory import in_memory
+from app.wiring.orders import Revoked
+from channels import ice
 from channels.auth.grant import decide
 from channels.channel import Channel
 from channels.errors import InvalidArgumentException, ResourceNotFoundException
@@ -52,8 +54,11 @@ async def test_a_reset_puts_an_empty_node_in_the_place_of_the_old_one() -> None:
         master = await join(emulator, channel, Role.MASTER)
         await emulator.advance(60.0)
         emulator.fail("CreateSignalingChannel", "ServiceUnavailableException", 3)
+        told: list[msgspec.Struct] = []
+        emulator._turn.tell = told.append  # type: ignore[method-assign]  # the relay does nothing
         await emulator.reset()
         await emulator.reset()
+        assert told == [Revoked(channels=(ice.channel_digest(channel.arn).hex(),))]
         assert master.closed is not None
         assert master.closed[0] == 1001
         assert emulator.node is not old

@@ -17,7 +17,8 @@ from app.server import Parts
 from app.settings import Settings, SettingsError
 from app.wiring.access import AccessOrder
 from app.wiring.node import Listeners, Node, NodeOrder, Twists
-from app.wiring.orders import TurnOrder
+from app.wiring.orders import Revoked, TurnOrder
+from channels import ice
 from channels.auth import token
 from channels.auth.grant import Statement
 from channels.auth.key_ring import AccessKey
@@ -236,3 +237,20 @@ async def test_signatures_may_name_the_region_and_those_that_are_listed(
         turn.abandon()
     assert {region for region, status in statuses.items() if status == 200} == heard
     assert set(statuses.values()) <= {200, 403}
+
+
+async def test_a_relay_hears_of_what_was_revoked_before_the_start() -> None:
+    turn = Child("turn", (sys.executable, "-c", ""))
+    node = Node(NodeOrder(SETTINGS, MEMORY, (KEY,), (SECRET,)), turn)
+    told: asyncio.Queue[msgspec.Struct] = asyncio.Queue(2)
+    turn.tell = told.put_nowait  # type: ignore[method-assign]  # there is no relay
+    node.key_ring.revoke("AKIA234567ABCDEFGHIJ", time.time())
+    try:
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            working = group.create_task(node.work())
+            tag = ice.holder_tag("AKIA234567ABCDEFGHIJ").hex()
+            assert await told.get() == Revoked(holders=(tag,))
+            working.cancel()
+    finally:
+        node.close()
+        await asyncio.to_thread(turn.abandon)

@@ -2,16 +2,18 @@ import asyncio
 import secrets
 import socket
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from app.settings import Settings, SettingsError
 from app.wiring.orders import Revoked, TurnOrder
-from app.wiring.turn import TurnServer, relay_settings
+from app.wiring.turn import TurnServer, relay_settings, with_port_443
 from channels import ice
 from channels.names import ChannelArn
 from media.turn import stun
+from tests.certificates import made
 from tests.media.turn.loopback import Client
 from tests.media.turn.world import code_of
 
@@ -88,3 +90,53 @@ async def test_a_revocation_that_comes_before_the_relay_is_kept() -> None:
                 client.key = stun.integrity_key(username, "heliograph", password)
                 assert code_of(await client.allocate()) == code
         stopping.set()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(),
+        Settings(host="0.0.0.0", turn_host="127.0.0.1"),
+        Settings(turn_host="0.0.0.0", turn_udp_443=False),
+        Settings(turn_host="0.0.0.0", turn_port=443),
+        Settings(turn_host="0.0.0.0", turn_more_ports=("443/tcp",)),
+    ],
+)
+def test_udp_443_is_left_alone_on_loopback_and_where_something_was_chosen(settings: Settings) -> None:
+    assert with_port_443(settings) == settings
+
+
+def test_udp_443_is_taken_where_it_can_be() -> None:
+    settings = Settings(turn_host="0.0.0.0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        try:
+            other.bind(("0.0.0.0", 443))
+        except OSError:
+            assert with_port_443(settings) == settings
+            return
+        assert with_port_443(settings) == settings, "another program has it"
+    assert with_port_443(settings).turn_more_ports == ("443/udp",)
+
+
+def test_workers_share_what_is_bounded_for_all() -> None:
+    settings = Settings(turn_allocations_per_channel=5, turn_total_bitrate_bps=9, turn_bitrate_bps=7)
+    shares = relay_settings(settings, 1, 2)
+    assert (shares.worker, shares.workers) == (1, 2)
+    assert (shares.allocations_per_channel, shares.total_bitrate_bps, shares.bitrate_bps) == (3, 5, 7)
+    assert relay_settings(Settings(), 0, 2).total_bitrate_bps == 0
+
+
+async def test_a_changed_certificate_reaches_dtls_too(tmp_path: Path) -> None:
+    pair = made(tmp_path).pair
+    order = TurnOrder(Settings(turn_port=0), ("s" * 64,), certificate=(str(pair.certificate), str(pair.key)))
+    server, heard = TurnServer(order), []
+    server._relay.reload_certificate = lambda: heard.append("again")  # type: ignore[method-assign]
+    server._look_at_certificate()
+    pair.certificate.unlink()
+    made(tmp_path)
+    for _ in range(3):
+        server._look_at_certificate()
+    assert server._looking is not None
+    server._looking.cancel()
+    assert heard == ["again"]
+    assert server.counters()["certificates.loaded"] == 1

@@ -291,3 +291,10 @@ def test_a_ring_in_memory_needs_no_file() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "0\n"
     assert KeyRing(SqliteKeyStore(MEMORY), Seal.for_this_process()).find("A") is None
+
+
+def test_what_was_revoked_is_listed_the_newest_last(ring: KeyRing) -> None:
+    for name in ("first", "second", "third"):
+        ring.revoke(name, 1.0)
+    assert ring.revoked(10) == ["first", "second", "third"]
+    assert ring.revoked(2) == ["second", "third"]
