@@ -220,8 +220,8 @@ class Relay:
         bounds = self._settings.stream_bounds
         if not self._placement.is_loopback_only:
             return bounds
-        # every client is this machine: a bound per source would be the bound in all
-        return msgspec.structs.replace(bounds, unauthenticated_per_source=bounds.unauthenticated)
+        # every client is this machine: only the bound in all counts
+        return msgspec.structs.replace(bounds, unauthenticated_per_source=1 << 30)
 
     def _hall(self) -> Hall:
         bounds, last_channel_number = self._stranger_bounds(), _last_channel_number(self._settings)

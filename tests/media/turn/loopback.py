@@ -10,6 +10,7 @@ import msgspec
 from media.turn import channel_data, stun
 from media.turn.address import SocketAddress, pack
 from media.turn.credential import Keys
+from media.turn.framing import cut
 from media.turn.relay import Relay, RelayAddress, RelaySettings
 from tests.media.turn.world import PASSWORD, UDP, address_of, code_of
 
@@ -112,6 +113,35 @@ class Client:
 
     def send_channel(self, number: int, data: bytes) -> None:
         self.socket.send(channel_data.header(number, len(data)) + data)
+
+
+class StreamClient(Client):
+    """A TURN client over TCP."""
+
+    def __init__(self, server: tuple[str, int], username: str = "user") -> None:
+        self.socket = socket.create_connection(server)
+        self.socket.setblocking(False)
+        self.username = username
+        self.key = stun.integrity_key(username, SETTINGS.realm, PASSWORD)
+        self.nonce = b""
+        self.count = 0
+        self.came = b""
+
+    async def receive(self) -> bytes:
+        """Return the next message, empty when the server closed."""
+        while True:
+            messages, _ = cut(memoryview(self.came))
+            if messages:
+                message = bytes(messages[0])
+                self.came = self.came[len(message) + (-len(message) & 3) :]
+                return message
+            data = await super().receive()
+            if not data:
+                return b""
+            self.came += data
+
+    def send_channel(self, number: int, data: bytes) -> None:
+        self.socket.send(channel_data.header(number, len(data)) + data + bytes(-len(data) & 3))
 
 
 @contextlib.contextmanager
