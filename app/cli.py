@@ -21,10 +21,11 @@ from channels.errors import ServiceError
 _ADDRESSES = ("host", "http_port", "turn_port", "ops_host", "ops_port")
 _TLS = ("tls", "https_port", "tls_certificate", "tls_key", "tls_names")
 _TURN = (
-    "turn_host", "turn_more_ports", "turn_udp_443", "turn_tcp", "turn_min_port", "turn_max_port",
-    "turn_advertised_address", "turn_self_check", "turn_realm", "turn_workers", "turn_allocations_per_channel",
-    "turn_allocations_per_source", "turn_bitrate_bps", "turn_total_bitrate_bps", "turn_drain_s",
-    "turn_alternate_server", "turn_legacy_channel_numbers", "allow_peer_cidrs",
+    "turn_engine", "turn_coturn_program", "turn_coturn_accept_old", "turn_host", "turn_more_ports", "turn_udp_443",
+    "turn_tcp", "turn_min_port", "turn_max_port", "turn_advertised_address", "turn_self_check", "turn_realm",
+    "turn_workers", "turn_allocations_per_channel", "turn_allocations_per_source", "turn_bitrate_bps",
+    "turn_total_bitrate_bps", "turn_drain_s", "turn_alternate_server", "turn_legacy_channel_numbers",
+    "allow_peer_cidrs",
 )  # fmt: skip
 _TURN_TLS = ("turn_tls_certificate", "turn_tls_key", "turn_host_name")
 _NAMING = ("region", "account", "partition")
@@ -89,7 +90,7 @@ def _demo(parser: argparse.ArgumentParser) -> None:
 def _turn(parser: argparse.ArgumentParser) -> None:
     json_flag(parser)
     _inherited(parser)
-    verbs = parser.add_subparsers(dest="verb", metavar="check")
+    verbs = parser.add_subparsers(dest="verb", metavar="check|coturn-config")
     check = verbs.add_parser(
         "check",
         **texts(
@@ -105,6 +106,15 @@ def _turn(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=seconds, default=5.0, metavar="S", help="seconds to wait for each answer (default: 5)"
     )
     _verb_flags(check, _CHECK)
+    config = verbs.add_parser(
+        "coturn-config",
+        **texts(
+            "print the configuration that coturn is started with, for one that runs elsewhere",
+            "heliograph turn coturn-config --host 0.0.0.0 --turn-advertised-address 203.0.113.7",
+        ),
+    )
+    config.add_argument("--show-secret", action="store_true", help="print the secret, too, that coturn needs")
+    _verb_flags(config, _TURN_ALONE)
 
 
 def _verb_flags(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:

@@ -16,13 +16,12 @@ from app.parent import ParentLink, refuse, report_stats, run_for_parent
 from app.processes import Ending, Report
 from app.settings import Loaded, Settings, SettingsError
 from app.wiring.orders import TurnOrder, own_certificate
-from app.wiring.turn import TurnServer
+from app.wiring.turn_engine import TurnEngine, engine
 from app.wiring.turn_self_check import tell
 from app.wiring.turn_usage import UsageReports
-from app.wiring.turn_workers import Workers, make_server
 
 USAGE_S = 1.0
-_VERBS = {"check": "app.cli_turn_check"}
+_VERBS = {"check": "app.cli_turn_check", "coturn-config": "app.cli_turn_coturn"}
 
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
@@ -34,16 +33,17 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         order = msgspec.json.decode(link.configuration(), type=TurnOrder)
         logs.configure(order.settings.log_level, order.settings.log_format)
         try:
-            server = make_server(order, lambda sentence: _report_notice(link, sentence))
+            server = engine(order, lambda sentence: _report_notice(link, sentence))
         except SettingsError as error:
             return refuse(link, error)
         return run_for_parent(link, lambda stopping: _for_parent(server, link, stopping), server.take)
     logs.configure(loaded.settings.log_level, loaded.settings.log_format)
-    asyncio.run(_alone(_order(loaded.settings), is_json=arguments.json))
+    asyncio.run(_alone(order_of(loaded.settings), is_json=arguments.json))
     return Exit.OK
 
 
-def _order(settings: Settings) -> TurnOrder:
+def order_of(settings: Settings) -> TurnOrder:
+    """Return the order of a TURN process of its own, with what lies in the data folder. Raises: SettingsError."""
     folder = open_data_folder(settings)
     secrets = tuple(secret.decode() for secret in reversed(load_or_create_turn_secrets(folder)))
     certificate = own_certificate(settings)
@@ -53,7 +53,7 @@ def _order(settings: Settings) -> TurnOrder:
     return TurnOrder(settings, secrets, certificate=certificate)
 
 
-async def _for_parent(server: TurnServer | Workers, link: ParentLink, stopping: asyncio.Event) -> None:
+async def _for_parent(server: TurnEngine, link: ParentLink, stopping: asyncio.Event) -> None:
     def notice(sentence: str) -> None:
         _report_notice(link, sentence)
 
@@ -77,7 +77,7 @@ def _report_notice(link: ParentLink, sentence: str) -> None:
     link.report(Report(notice=sentence))
 
 
-async def _report_usage(link: ParentLink, server: TurnServer | Workers) -> None:
+async def _report_usage(link: ParentLink, server: TurnEngine) -> None:
     reports = UsageReports()
     while True:
         await asyncio.sleep(USAGE_S)
@@ -87,7 +87,7 @@ async def _report_usage(link: ParentLink, server: TurnServer | Workers) -> None:
 
 
 async def _alone(order: TurnOrder, *, is_json: bool) -> None:
-    server, ending = make_server(order, _notice), Ending()
+    server, ending = engine(order, _notice), Ending()
 
     def ready(uris: tuple[str, ...]) -> None:
         line = json.dumps({"turn": uris[0], "uris": uris}) if is_json else f"STUN/TURN on {', '.join(uris)}"
@@ -107,7 +107,7 @@ async def _alone(order: TurnOrder, *, is_json: bool) -> None:
         ending.on_hurry.append(server.hurry)
 
 
-async def _check_self(server: TurnServer | Workers, notice: Callable[[str], None]) -> None:
+async def _check_self(server: TurnEngine, notice: Callable[[str], None]) -> None:
     finding = await server.check_self()
     if finding is not None:
         tell(finding, notice)

@@ -55,6 +55,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_names: Annotated[
         tuple[str, ...], Meta(description="more names and addresses for the made certificate, separated by commas")
     ] = ()
+    turn_engine: Annotated[
+        Literal["builtin", "coturn"],
+        Meta(description="what relays: our own server, or a coturn that we start and watch"),
+    ] = "builtin"
+    turn_coturn_program: Annotated[str, Meta(min_length=1, description="program of coturn, a name or a path")] = (
+        "turnserver"
+    )
+    turn_coturn_accept_old: Annotated[
+        bool, Meta(description="take a coturn before 4.10, whose list of denied peers can be got round")
+    ] = False
     turn_host: Annotated[str, Meta(description="address to bind for STUN/TURN; empty: that of `host`")] = ""
     turn_port: Annotated[Port, Meta(description="STUN/TURN port, UDP and TCP; 0 takes any free one")] = 3478
     turn_more_ports: Annotated[

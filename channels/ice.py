@@ -117,6 +117,11 @@ def turn_keys(username: str, secrets: Sequence[bytes]) -> TurnKeys | None:
     return TurnKeys(passwords, channel, float(expiry), holders)
 
 
+def coturn_password(secret: bytes, username: str) -> str:
+    """Return the password that coturn derives from the same secret (`static-auth-secret`): HMAC-SHA-1."""
+    return _password(secret, username, "sha1")
+
+
 def _password(secret: bytes, username: str, digest: str) -> str:
     return base64.b64encode(hmac.digest(secret, username.encode(), digest)).decode()
 

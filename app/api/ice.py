@@ -16,12 +16,13 @@ from channels.names import ChannelArn, parse_client_id
 class IceSettings(msgspec.Struct, frozen=True):
     """What the answer holds: `uris` (1 to 4, or a function that gives them once the relay runs), and the secret.
 
-    `ttl_s` must be over 30: a common device SDK refuses less.
+    `ttl_s` must be over 30: a common device SDK refuses less. `is_for_coturn`: passwords are those that coturn takes.
     """
 
     uris: tuple[str, ...] | Callable[[], tuple[str, ...]]
     secret: bytes
     ttl_s: int = ice.DEFAULT_TTL_S
+    is_for_coturn: bool = False
 
     def __repr__(self) -> str:
         return f"IceSettings(ttl_s={self.ttl_s})"
@@ -56,4 +57,6 @@ class IceApi:
             raise ServiceUnavailableException("the relay is not ready: try again")
         ttl_s, ids = self._settings.ttl_s, caller.grant.credential_ids
         username, password = ice.mint(self._settings.secret, channel.arn, client_id, self._wall(), ttl_s, ids)
+        if self._settings.is_for_coturn:
+            password = ice.coturn_password(self._settings.secret, username)
         return shapes.GetIceServerConfigOutput((shapes.IceServerEntry(uris, username, password, ttl_s),))

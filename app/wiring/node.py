@@ -204,7 +204,11 @@ class Node:
         tickets = Tickets()
         authenticator = self._authenticator(order, tickets)
         endpoints = _endpoints(self._settings)
-        relays = IceSettings(uris=lambda: self.turn_uris, secret=order.turn_secrets[-1])
+        relays = IceSettings(
+            uris=lambda: self.turn_uris,
+            secret=order.turn_secrets[-1],
+            is_for_coturn=self._settings.turn_engine == "coturn",
+        )
         apis = (
             ChannelsApi(self.control, endpoints),
             IceApi(self.control, relays, time.time),

@@ -24,7 +24,10 @@ _TOLD = (Reach.NOWHERE, Reach.PRIVATE)
 def credential(settings: Settings, secret: bytes) -> Credential:
     """Return one as GetIceServerConfig makes them, of a channel that nobody else uses."""
     arn = ChannelArn(settings.partition, settings.region, settings.account, CHANNEL, 0)
-    return Credential(*ice.mint(secret, arn, None, time.time()))
+    username, password = ice.mint(secret, arn, None, time.time())
+    if settings.turn_engine == "coturn":
+        password = ice.coturn_password(secret, username)
+    return Credential(username, password)
 
 
 async def find_out(settings: Settings, port: int, wanted: Credential) -> Finding | None:

@@ -91,6 +91,16 @@ def special_range(ip: bytes) -> Range | None:
     return found
 
 
+def special_ranges(width: int) -> tuple[Range, ...]:
+    """Return the table for addresses of 32 or 128 bits; the first range that holds an address decides."""
+    return _IPV4_RANGES if width == 32 else _IPV6_RANGES
+
+
+def unicast_ranges() -> tuple[Range, ...]:
+    """Return what is plain unicast of IPv6; all that is neither here nor in the table is reserved."""
+    return _IPV6_UNICAST
+
+
 def embedded(ip: bytes) -> tuple[bytes, ...]:
     """Return every IPv4 address that hides in an IPv6 address, in all the forms that are known.
 

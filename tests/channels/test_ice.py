@@ -142,3 +142,13 @@ def test_secrets_do_not_show_when_printed() -> None:
     for text in (repr(keys), repr(server)):
         assert password not in text
         assert username not in text
+
+
+def test_coturn_derives_another_password_of_the_same_secret() -> None:
+    username, password = ice.mint(b"north", ARN, None, 1_700_000_000.0)
+    theirs = ice.coturn_password(b"north", username)
+    assert len(theirs) == 28
+    assert theirs != password
+    keys = ice.turn_keys(username, (b"north",))
+    assert keys is not None
+    assert theirs in keys.passwords, "our own server takes both, so that the engine can be changed at any time"

@@ -30,14 +30,18 @@ GRANT = Grant("alice", ACCOUNT, (Statement(("kinesisvideo:GetIceServerConfig",),
 class Service:
     """The operation behind HTTP; `uris` and `grant` may be changed between calls."""
 
-    def __init__(self, quotas: Quotas) -> None:
+    def __init__(self, quotas: Quotas, *, is_for_coturn: bool = False) -> None:
         self.store = SqliteStore(MEMORY)
         self.grant = GRANT
         self.uris = URIS
         self.control = ControlPlane(
             self.store, ControlSettings(quotas=quotas), wall_ms=lambda: 1_700_000_000_000, now=lambda: 0.0
         )
-        api = IceApi(self.control, IceSettings(lambda: self.uris, SECRET), wall=lambda: 1_700_000_000.5)
+        api = IceApi(
+            self.control,
+            IceSettings(lambda: self.uris, SECRET, is_for_coturn=is_for_coturn),
+            wall=lambda: 1_700_000_000.5,
+        )
         routes = [
             Route(operation.path, operation_endpoint(operation, self._authenticate), methods=["POST"])
             for operation in api.operations
@@ -81,6 +85,14 @@ async def test_the_answer_is_what_is_served_with_a_credential_of_the_channel(ser
     assert keys is not None
     assert password in keys.passwords
     assert (keys.channel, keys.expires_at) == (ice.channel_digest(arn), 1_700_000_300.0)
+
+
+async def test_the_password_is_one_for_coturn_where_that_relays() -> None:
+    service = Service(Quotas.relaxed(), is_for_coturn=True)
+    answer = await service.post({"ChannelARN": str(await service.create())})
+    (server,) = answer.json()["IceServerList"]
+    assert server["Password"] == ice.coturn_password(SECRET, server["Username"])
+    await service.close()
 
 
 async def test_a_client_id_is_not_needed_and_need_not_be_connected(service: Service) -> None:

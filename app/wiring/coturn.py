@@ -1,0 +1,196 @@
+"""Settings -> coturn in the place of our own relay, in the TURN process."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from app import turn_places
+from app.exits import CommandError, Exit
+from app.listen import BIND_ERRORS, refuse_port
+from app.settings import Settings, SettingsError
+from app.wiring.orders import TurnOrder
+from app.wiring.turn import OnReady, relay_settings
+from app.wiring.turn_self_check import credential, find_out
+from app.wiring.turn_uris import Served, turn_uris
+from app.wiring.turn_usage import Totals
+from media.turn import address
+from media.turn.address import IPV4
+from media.turn.coturn import Coturn, CoturnError, CoturnSettings
+from media.turn.coturn_config import CoturnRules
+from media.turn.interfaces import Interfaces, detect, read_interfaces
+from media.turn.listeners import ListenError, Ports, probe
+from media.turn.placement import WILDCARDS, Placement, PlacementError, is_for_listening, place
+from media.turn.policy import PeerRules
+from media.turn.relay import RelayAddress
+from media.turn.self_check import Finding
+
+log = logging.getLogger(__name__)
+
+FOLDER = "coturn"
+
+
+def coturn_rules(order: TurnOrder, interfaces: Interfaces, folder: str) -> CoturnRules:
+    """Return what coturn must know of the settings and this machine. Raises: SettingsError."""
+    settings = order.settings
+    _check(settings)
+    bounds = relay_settings(settings)
+    placement = _placement(settings, interfaces)
+    listeners = tuple(_listeners(placement, interfaces))
+    return CoturnRules(
+        listener_hosts=listeners,
+        port=settings.turn_port,
+        relay_hosts=placement.relay_hosts,
+        advertised=placement.advertised,
+        min_port=bounds.min_port,
+        max_port=bounds.max_port,
+        realm=settings.turn_realm,
+        secrets=order.secrets,
+        peers=_peers(settings, placement, interfaces),
+        folder=folder,
+        more_ports=tuple(port for port, _ in bounds.more_ports),
+        has_tcp=settings.turn_tcp,
+        certificate=order.certificate,
+        allocations_per_user=settings.turn_allocations_per_channel,
+        bitrate_bps=bounds.bitrate_bps,
+        total_bitrate_bps=bounds.total_bitrate_bps,
+        threads=turn_places.workers(settings.turn_workers),
+    )
+
+
+def _check(settings: Settings) -> None:
+    if settings.turn_port == 0:
+        raise SettingsError("TURN_PORT: coturn takes no free port of its own choice: give one")
+    for port, transport in turn_places.more_ports(settings.turn_more_ports):
+        if transport == "tcp" or (transport == "udp" and settings.turn_tcp):
+            raise SettingsError(f"TURN_MORE_PORTS: coturn serves {port} over UDP and TCP alike: write {port} alone")
+
+
+def _placement(settings: Settings, interfaces: Interfaces) -> Placement:
+    families = {IPV4: socket.AF_INET}
+    try:
+        return place(
+            (settings.turn_place,),
+            settings.turn_advertised_address,
+            interfaces,
+            lambda family: detect(families.get(family, socket.AF_INET6)),
+        )
+    except PlacementError as error:
+        raise SettingsError(f"TURN: {error}") from None
+
+
+def _listeners(placement: Placement, interfaces: Interfaces) -> Iterator[str]:
+    """Addresses one by one: on a wildcard coturn would answer from another one than was asked."""
+    for host in placement.listener_hosts:
+        if host not in WILDCARDS:
+            yield host
+            continue
+        for ip in sorted(interfaces.addresses):
+            if address.family(ip) == WILDCARDS[host] and is_for_listening(ip):
+                yield address.host_text(ip)
+
+
+def _peers(settings: Settings, placement: Placement, interfaces: Interfaces) -> PeerRules:
+    return PeerRules(
+        own=interfaces.addresses,
+        broadcasts=interfaces.broadcasts,
+        advertised=frozenset(placement.advertised.values()),
+        allowed=tuple(address.parse_range(text, is_openable=True) for text in settings.allow_peer_cidrs),
+        is_loopback_only=placement.is_loopback_only,
+    )
+
+
+class CoturnServer:
+    """coturn with the credentials that GetIceServerConfig mints, in the place of `TurnServer`."""
+
+    def __init__(self, order: TurnOrder) -> None:
+        self._order = order
+        self.moved = ""
+        self._has_heard_revoked = False
+        self._running: asyncio.Task[None] | None = None
+
+    def counters(self) -> dict[str, float]:
+        """Return nothing: coturn tells its numbers in its log only."""
+        return {}
+
+    def usage(self) -> dict[str, Totals]:
+        """Return nothing, as `counters`."""
+        return {}
+
+    def take(self, line: bytes) -> None:
+        """Take a line of the parent, which is always that something was revoked; coturn cannot be told so."""
+        if not self._has_heard_revoked:
+            self._has_heard_revoked = True
+            log.warning("coturn ends no allocation of what was revoked", extra={"hint": "they go on while refreshed"})
+
+    async def check_self(self) -> Finding | None:
+        """Try the advertised address, once coturn is ready."""
+        settings, secret = self._order.settings, self._order.secrets[0].encode()
+        return await find_out(settings, settings.turn_port, credential(settings, secret))
+
+    async def run(self, on_ready: OnReady, stopping: asyncio.Event) -> None:
+        """Serve until `stopping`; `on_ready` gets the URIs.
+
+        Raises: SettingsError, and CommandError when coturn cannot be used or ends by itself.
+        """
+        self._running = asyncio.current_task()
+        settings, interfaces = self._order.settings, read_interfaces()
+        with _folder(settings) as folder:
+            rules = coturn_rules(self._order, interfaces, folder)
+            _probe(settings, rules, interfaces)
+            wanted = CoturnSettings(settings.turn_coturn_program, accepts_old=settings.turn_coturn_accept_old)
+            has_tls = rules.certificate is not None
+
+            def ready() -> None:
+                told = RelayAddress(_told(rules), rules.port, _served(rules))
+                on_ready(turn_uris(settings, Served(told, has_tls=has_tls, has_dtls=has_tls)))
+
+            try:
+                await Coturn(wanted, rules).run(ready, stopping)
+            except CoturnError as error:
+                code = Exit.PART_ENDED if error.has_worked else Exit.USAGE
+                raise CommandError(f"TURN: {error}", code) from None
+
+    def hurry(self) -> None:
+        """End the task of `run` at once."""
+        if self._running is not None:
+            self._running.cancel()
+
+
+def _told(rules: CoturnRules) -> str:
+    """The address that clients are told: the one listener's, else the advertised one."""
+    if len(rules.listener_hosts) == 1:
+        return rules.listener_hosts[0]
+    return address.host_text(rules.advertised.get(IPV4) or next(iter(rules.advertised.values())))
+
+
+def _served(rules: CoturnRules) -> tuple[tuple[int, str], ...]:
+    transports = ("udp", "tcp") if rules.has_tcp else ("udp",)
+    return tuple((port, transport) for transport in transports for port in (rules.port, *rules.more_ports))
+
+
+def _probe(settings: Settings, rules: CoturnRules, interfaces: Interfaces) -> None:
+    """See that the ports are free: coturn itself only writes into its log that they are not."""
+    more = tuple((port, "both" if rules.has_tcp else "udp") for port in rules.more_ports)
+    try:
+        probe(Ports(rules.listener_hosts, rules.port, more, rules.has_tcp), interfaces)
+    except ListenError as error:
+        if error.errno not in BIND_ERRORS:
+            raise
+        name = "turn_port" if error.port == settings.turn_port else "turn_more_ports"
+        refuse_port(settings.turn_place, error.port, name, error)
+
+
+@contextlib.contextmanager
+def _folder(settings: Settings) -> Iterator[str]:
+    """A folder of coturn's own in the data folder; elsewhere, and gone afterwards, where there is none."""
+    if not settings.data_path.is_dir():
+        with tempfile.TemporaryDirectory(prefix="heliograph-coturn-") as name:
+            yield name
+        return
+    folder = Path(settings.data_path) / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    yield str(folder)
