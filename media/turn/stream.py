@@ -81,9 +81,12 @@ class Connection:
         self.unsent_bytes += size + len(padding)
         if self._tls is None:
             self._parts += (head, data, padding)
-        else:
+            return
+        try:
             # a record for each message, since clients are about that take a record for a message (turnutils_uclient)
-            self._encrypt(self._tls, b"".join((head, data, padding)))
+            self._tls.write(b"".join((head, data, padding)) if head or padding else data)
+        except TlsError:
+            self._hall.doors.at_flush(self._end)
 
     def close(self) -> None:
         """Close the socket and forget the connection."""
@@ -228,12 +231,6 @@ class Connection:
         else:
             # a client that waits for a reply which never comes is worse off than one that knows
             self._hall.doors.at_flush(lambda: self.refuse("write-buffer"))
-
-    def _encrypt(self, tls: TlsPipe, message: bytes) -> None:
-        try:
-            tls.write(message)
-        except TlsError:
-            self._hall.doors.at_flush(self._end)
 
     def _send_waiting(self) -> None:
         self._is_waiting = False

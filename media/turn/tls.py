@@ -70,17 +70,17 @@ class TlsPipe:
             raise TlsError(_reason(error)) from error
         return at
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Buffer) -> None:
         """Encrypt data for the client, in as few records as it fits.
 
         Raises: TlsError
         """
-        rest: Buffer = data
+        write = self._tls.write
         try:
-            count = self._tls.write(rest)
-            while count < len(rest):
-                rest = memoryview(rest)[count:]
-                count = self._tls.write(rest)
+            count = write(data)
+            while count < len(data):
+                data = memoryview(data)[count:]
+                count = write(data)
         except ssl.SSLError as error:
             raise TlsError(_reason(error)) from error
 
