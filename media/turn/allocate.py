@@ -19,6 +19,7 @@ _LENGTHS = {
     stun.EVEN_PORT: 1,
     stun.REQUESTED_ADDRESS_FAMILY: 4,
     stun.ADDITIONAL_ADDRESS_FAMILY: 4,
+    stun.COTURN_ADDITIONAL_ADDRESS_FAMILY: 4,
     stun.LIFETIME: 4,
 }
 
@@ -99,6 +100,8 @@ class Desk:
         Raises: RequestError (400, 440, 442, 486, 508); StunError for a malformed attribute, which is a 400.
         """
         values = first_values(request, _LENGTHS)
+        if stun.COTURN_ADDITIONAL_ADDRESS_FAMILY in values:
+            values.setdefault(stun.ADDITIONAL_ADDRESS_FAMILY, values[stun.COTURN_ADDITIONAL_ADDRESS_FAMILY])
         _check_transport(values)
         token, even = values.get(stun.RESERVATION_TOKEN), values.get(stun.EVEN_PORT)
         _check_exclusions(values)

@@ -49,6 +49,8 @@ FINGERPRINT = 0x8028
 RESPONSE_ORIGIN = 0x802B
 OTHER_ADDRESS = 0x802C
 MOBILITY_TICKET = 0x8030
+COTURN_ADDITIONAL_ADDRESS_FAMILY = 0x8032
+"""The number that coturn and its clients have for it, from a draft of RFC 8656."""
 
 UNDERSTOOD = frozenset(
     (

@@ -1,4 +1,4 @@
-"""The interop table: which stock client made which call, what was answered, and whether its tests passed."""
+"""The interop tables: which stock client made which call, what was answered, and whether its tests passed."""
 
 import importlib.metadata
 import json
@@ -10,8 +10,9 @@ import pytest
 
 from tests.interop.kvs import Kvs, Observe, serving
 
-KEY = "interop"
+KEY, TOOLS_KEY = "interop", "tools"
 Note = Callable[[str, str, str], None]
+NoteTool = Callable[..., None]
 Row = tuple[str, str]
 
 
@@ -60,8 +61,39 @@ class InteropTable:
             write(f"| {row['client']} | {row['operation']} | {answers} | {row['passed']} | {row['failed']} |")
 
 
+class ToolsTable:
+    """What each option of coturn's client tools lost, from the reports of the tests that ran them."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Row, list[str]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for key, noted in report.user_properties if report.when == "teardown" or report.failed else ():
+            if key != TOOLS_KEY:
+                continue
+            option, case, lost, code, result = json.loads(str(noted))
+            before = self._rows.get((option, case))
+            is_failed = report.failed or (before is not None and before[-1] == "failed")
+            shown = "-" if lost is None else str(lost)
+            self._rows[option, case] = [option, case, shown, str(code), "failed" if is_failed else result]
+
+    def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
+        if not self._rows:
+            return
+        rows = [self._rows[key] for key in sorted(self._rows)]
+        if getattr(config, "cache", None) is not None:
+            config.cache.set("interop/tools", rows)  # .pytest_cache/v/interop/tools, for programs
+        write = terminalreporter.write_line
+        terminalreporter.section("coturn's tools")
+        write("| option | case | lost packets | exit code | result |")
+        write("|---|---|---|---|---|")
+        for row in rows:
+            write(f"| {' | '.join(row)} |")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(InteropTable(), "interop-table")
+    config.pluginmanager.register(ToolsTable(), "tools-table")
 
 
 @pytest.fixture
@@ -72,6 +104,16 @@ def note(request: pytest.FixtureRequest) -> Note:
         entry = (KEY, json.dumps([client, operation, answer]))
         if entry not in request.node.user_properties:
             request.node.user_properties.append(entry)
+
+    return write
+
+
+@pytest.fixture
+def note_tool(request: pytest.FixtureRequest) -> NoteTool:
+    """Write a row of coturn's tools: `note_tool(option, case, lost packets or None, exit code, result)`."""
+
+    def write(option: str, case: str, lost: int | None, code: int, result: str = "passed") -> None:
+        request.node.user_properties.append((TOOLS_KEY, json.dumps([option, case, lost, code, result])))
 
     return write
 

@@ -1,6 +1,5 @@
-"""The relay judged over TCP and TLS by clients that know nothing of it: coturn's tools, aioice, aiortc."""
+"""The relay judged over TCP and TLS by clients that know nothing of it: aioice, aiortc."""
 
-import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,23 +14,18 @@ from tests.interop.turn import (
     assert_data_channel_echoes,
     assert_talk,
     credential,
-    echo_peers,
     relay_in_a_thread,
-    uclient,
 )
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
-TCP = ["-t", "-t -s", "-t -y", "-t -c", "-t -O", "-t -B", "-t -x -e ::1", "-t -L ::1 -e 127.0.0.1"]
-TLS = [options.replace("-t", "-t -S") for options in TCP]
 POLICY = aioice.TransportPolicy.RELAY
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A relay that speaks plain TURN and TLS on two ports."""
+    """A relay that speaks plain TURN and TLS."""
 
     served: Served
-    second_port: int
     ca: Path
     trust: ssl.SSLContext
 
@@ -39,35 +33,8 @@ class Place(msgspec.Struct, frozen=True):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     files = certificates.made(tmp_path_factory.mktemp("turn"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        second_port = probe.getsockname()[1]
-    with relay_in_a_thread(files, more_ports=((second_port, "tcp"),)) as served:
-        yield Place(served, second_port, files.ca, certificates.trusting(files.ca))
-
-
-@pytest.fixture(scope="module")
-def echo_port() -> Iterator[int]:
-    with echo_peers(3688) as port:
-        yield port
-
-
-@pytest.mark.parametrize("options", TCP + TLS)
-@pytest.mark.parametrize("is_second", [False, True])
-def test_turnutils_uclient_loses_nothing(place: Place, echo_port: int, options: str, is_second: bool) -> None:
-    stats = place.served.relay.stats
-    transport = "tls" if "-S" in options else "tcp"
-    before = stats.connections_total.get(transport, 0)
-    done = uclient(place.second_port if is_second else place.served.port, echo_port, options)
-    assert done.returncode == 0, done.stdout[-2000:]
-    if "-O" not in options:
-        assert "Total lost packets 0 " in done.stdout + done.stderr
-    assert stats.connections_total[transport] > before
-
-
-@pytest.mark.parametrize("options", ["-t", "-t -S"])
-def test_turnutils_uclient_with_a_wrong_secret_is_refused(place: Place, echo_port: int, options: str) -> None:
-    assert uclient(place.served.port, echo_port, options, "wrong").returncode == 255
+    with relay_in_a_thread(files) as served:
+        yield Place(served, files.ca, certificates.trusting(files.ca))
 
 
 @pytest.mark.parametrize("is_tls", [False, True])

@@ -56,6 +56,11 @@ def test_additional_family_excludes_a_requested_one(other: tuple[int, bytes]) ->
     assert code_of(Caller(World()).allocate([BOTH, other])) == 400
 
 
+def test_number_that_coturn_has_for_the_additional_family_is_understood() -> None:
+    reply = Caller(World()).allocate([(stun.COTURN_ADDITIONAL_ADDRESS_FAMILY, V6)])
+    assert [each[0] for each in relayed(reply)] == [RELAY_HOST, RELAY_HOST_V6]
+
+
 @pytest.mark.parametrize(("family", "host", "lacking"), [(IPV4, RELAY_HOST, IPV6), (IPV6, RELAY_HOST_V6, IPV4)])
 def test_family_that_is_not_served_is_named_in_the_success(family: int, host: str, lacking: int) -> None:
     world = with_rules(relay_ips={family: pack(host)})
