@@ -55,7 +55,10 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
             print(("\n" if len(shown) > 1 else "") + "\n".join(_lines(attempt)), flush=True)
 
     access = access_of(settings)
-    orders = [CheckOrder(each.uris, each.credential, access.tls, describe, arguments.timeout) for each in targets]
+    orders = [
+        CheckOrder(each.uris, each.credential, access.tls, describe, arguments.timeout, settings.ca_file)
+        for each in targets
+    ]
     has_passed = asyncio.run(_check(orders, show))
     if arguments.json:
         print(json.dumps({"ok": has_passed, "attempts": [_as_data(attempt) for attempt in shown]}))
@@ -171,7 +174,8 @@ def _as_data(attempt: Attempt) -> dict[str, object]:
 def _lines(attempt: Attempt) -> Iterator[str]:
     failed = next((step.name for step in attempt.steps if step.result == "failed"), None)
     at = f" at {attempt.address}" if attempt.address else ""
-    end = f"FAILED at {failed}" if failed else f"ok, {attempt.ms:.0f} ms"
+    is_whole = all(step.result == "ok" for step in attempt.steps)
+    end = f"FAILED at {failed}" if failed else f"ok{'' if is_whole else ' as far as tried'}, {attempt.ms:.0f} ms"
     yield f"{attempt.uri} over {attempt.way}{at}: {end}"
     for step in attempt.steps:
         yield from _of_step(step)

@@ -1,12 +1,10 @@
 """Settings -> coturn in the place of our own relay, in the TURN process."""
 
 import asyncio
-import contextlib
 import logging
 import socket
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from app import turn_places
 from app.exits import CommandError, Exit
@@ -29,8 +27,6 @@ from media.turn.relay import RelayAddress
 from media.turn.self_check import Finding
 
 log = logging.getLogger(__name__)
-
-FOLDER = "coturn"
 
 
 def coturn_rules(order: TurnOrder, interfaces: Interfaces, folder: str) -> CoturnRules:
@@ -138,7 +134,7 @@ class CoturnServer:
         """
         self._running = asyncio.current_task()
         settings, interfaces = self._order.settings, read_interfaces()
-        with _folder(settings) as folder:
+        with tempfile.TemporaryDirectory(prefix="heliograph-coturn-") as folder:  # mode 0700, gone at the end
             rules = coturn_rules(self._order, interfaces, folder)
             _probe(settings, rules, interfaces)
             wanted = CoturnSettings(settings.turn_coturn_program, accepts_old=settings.turn_coturn_accept_old)
@@ -182,15 +178,3 @@ def _probe(settings: Settings, rules: CoturnRules, interfaces: Interfaces) -> No
             raise
         name = "turn_port" if error.port == settings.turn_port else "turn_more_ports"
         refuse_port(settings.turn_place, error.port, name, error)
-
-
-@contextlib.contextmanager
-def _folder(settings: Settings) -> Iterator[str]:
-    """A folder of coturn's own in the data folder; elsewhere, and gone afterwards, where there is none."""
-    if not settings.data_path.is_dir():
-        with tempfile.TemporaryDirectory(prefix="heliograph-coturn-") as name:
-            yield name
-        return
-    folder = Path(settings.data_path) / FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
-    yield str(folder)

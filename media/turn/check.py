@@ -44,7 +44,8 @@ class Certificate(msgspec.Struct, frozen=True):
 class CheckOrder(msgspec.Struct, frozen=True):
     """What to check. Without a credential only what comes before it. `tls` makes a context that trusts as it should.
 
-    `describe` reads a certificate in DER form. `now_wall` gives epoch seconds.
+    `ca_file` is what DTLS trusts beside the system's CAs. `describe` reads a certificate in DER form, `now_wall` gives
+    epoch seconds.
     """
 
     uris: tuple[TurnUri, ...]
@@ -52,6 +53,7 @@ class CheckOrder(msgspec.Struct, frozen=True):
     tls: Callable[[], ssl.SSLContext]
     describe: Callable[[bytes], Certificate]
     timeout_s: float = TIMEOUT_S
+    ca_file: str = ""
     now_wall: Callable[[], float] = time.time
 
 
@@ -174,7 +176,7 @@ class Probe:
             raise
 
     async def _over_dtls(self) -> DtlsLink:
-        opened = DtlsLink(UdpLink(self.asked.ip, self.asked.port), self._order.tls(), self.asked.host)
+        opened = DtlsLink(UdpLink(self.asked.ip, self.asked.port), self.asked.host, self._order.ca_file)
         try:
             await self._within(opened.shake_hands())
             self._verify(opened)

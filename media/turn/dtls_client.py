@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Iterator
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -21,14 +20,15 @@ _DTLS_1_2 = 0xFEFD
 class DtlsLink:
     """One session over a UDP socket that is its own. `verify_code` says what is wrong with the certificate, 0: nothing.
 
-    The certificate is judged by its chain alone; whether it has the server's name is for the caller to say.
+    The certificate is judged by its chain alone, which must lead to a CA that this system trusts, or to one of the PEM
+    file `ca_file`; whether it has the server's name is for the caller to say.
     """
 
-    def __init__(self, below: UdpLink, trust: ssl.SSLContext, server_name: str) -> None:
+    def __init__(self, below: UdpLink, server_name: str, ca_file: str = "") -> None:
         self.repeat_s = below.repeat_s
         self.verify_code = 0
         self._below = below
-        self._connection = SSL.Connection(_context(trust, self._judge))
+        self._connection = SSL.Connection(_context(ca_file, self._judge))
         self._connection.set_connect_state()
         self._connection.set_ciphertext_mtu(_FLIGHT_BYTES)
         if not server_name.replace(".", "").isdigit() and ":" not in server_name:
@@ -102,16 +102,14 @@ class DtlsLink:
         return True
 
 
-def _context(trust: ssl.SSLContext, judge: object) -> SSL.Context:
+def _context(ca_file: str, judge: object) -> SSL.Context:
     context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
     context.set_min_proto_version(_DTLS_1_2)
     context.set_options(SSL.OP_NO_QUERY_MTU)
     context.set_alpn_protos([name.encode() for name in ALPN])
     context.set_default_verify_paths()
-    store = context.get_cert_store()
-    for certificate in trust.get_ca_certs(binary_form=True):
-        if store is not None:
-            store.add_cert(crypto.load_certificate(crypto.FILETYPE_ASN1, certificate))
+    if ca_file:
+        context.load_verify_locations(ca_file)
     context.set_verify(SSL.VERIFY_PEER, judge)  # type: ignore[arg-type]  # a method, of the shape it wants
     return context
 

@@ -80,7 +80,7 @@ def test_what_is_skipped_and_noted_is_shown_too() -> None:
     )
     lines = list(_lines(Attempt("turn:x", "TCP", "192.0.2.7", steps)))
     assert lines == [
-        "turn:x over TCP at 192.0.2.7: ok, 1 ms",
+        "turn:x over TCP at 192.0.2.7: ok as far as tried, 1 ms",
         "  name               0.5 ms  192.0.2.7",
         "  reach              0.2 ms  connected",
         "                       note  look at this",

@@ -18,12 +18,17 @@ import msgspec
 import pytest
 from cryptography import x509
 
+from app.cli_turn_check import describe
 from media.turn import stun
 from media.turn.address import IPV4, IPV6, pack, parse_range
+from media.turn.check import CheckOrder, check
+from media.turn.client import Credential
 from media.turn.coturn import Coturn, CoturnSettings
 from media.turn.coturn_config import CoturnRules
 from media.turn.interfaces import detect
 from media.turn.policy import PeerRules
+from media.turn.steps import Attempt
+from media.turn.uri import TurnUri
 from tests.certificates import made, trusting
 from tests.media.turn.loopback import Client
 from tests.media.turn.scripted import closed_port
@@ -77,7 +82,8 @@ class TurnUser(Client):
         username = f"{int(time.time()) + 300}:tester"
         super().__init__(("127.0.0.1", port), username=username)
         digest = hmac.digest(SECRET.encode(), username.encode(), "sha1")
-        self.key = stun.integrity_key(username, "heliograph", base64.b64encode(digest).decode())
+        self.password = base64.b64encode(digest).decode()
+        self.key = stun.integrity_key(username, "heliograph", self.password)
 
 
 @contextlib.asynccontextmanager
@@ -118,6 +124,29 @@ async def test_each_closed_category_is_refused_and_the_open_world_is_not(tmp_pat
             found = {name: await client.permit(host) for name, host in CLOSED_V6.items()}
             assert found == dict.fromkeys(CLOSED_V6, 403)
             assert [await client.permit(host) for host in ("2600::7", "2600::8", "64:ff9b::8.8.4.5")] == [0, 0, 0]
+
+
+async def test_a_check_passes_by_every_way(tmp_path: Path) -> None:
+    files = made(tmp_path)
+    pair = (str(files.pair.certificate), str(files.pair.key))
+    host = detect(socket.AF_INET) or "127.0.0.1"
+    changes = {
+        "advertised": {IPV4: pack(host)},
+        "relay_hosts": {IPV4: host},
+        "peers": PeerRules(own=frozenset((pack(host),)), advertised=frozenset((pack(host),))),
+    }
+    async with coturn(tmp_path, certificate=pair, **changes) as (_, port):
+        with TurnUser(port) as user:
+            credential = Credential(user.username, user.password)
+        uris = tuple(map(TurnUri.parse, (f"turn:127.0.0.1:{port}", f"turns:localhost:{port}", f"stun:[::1]:{port}")))
+        attempts: list[Attempt] = []
+        await check(
+            CheckOrder(uris, credential, lambda: trusting(files.ca), describe, ca_file=str(files.ca)), attempts.append
+        )
+    found = {attempt.way: [step.result for step in attempt.steps] for attempt in attempts[:4]}
+    assert found.keys() == {"UDP", "TCP", "TLS", "DTLS"}
+    assert all(set(results) == {"ok"} for results in found.values()), attempts
+    assert not attempts[4].has_passed, "it does not listen there"
 
 
 async def test_networks_that_are_named_are_open(tmp_path: Path) -> None:
@@ -216,7 +245,6 @@ def test_a_credential_of_get_ice_server_config_is_good_for_coturn(tmp_path: Path
         assert ends_within(pid, 5)
     (warned,) = [event for event in events(log) if event["event"] == "old coturn accepted"]
     assert "CVE-2026-27624" in warned["reason"]
-    assert not (tmp_path / "data" / "coturn" / "turnserver.conf").exists()
 
 
 def test_the_end_of_coturn_is_the_end_of_the_service(tmp_path: Path) -> None:

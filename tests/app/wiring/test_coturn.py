@@ -78,18 +78,15 @@ async def uris_of(server: CoturnServer) -> tuple[str, ...]:
     return told[0]
 
 
-@pytest.mark.parametrize("has_folder", [True, False])
-async def test_it_tells_its_uris_when_it_is_ready(tmp_path: Path, has_folder: bool) -> None:
-    folder = tmp_path if has_folder else tmp_path / "none"
-    wanted = order(turn_coturn_program=program(tmp_path), data_dir=str(folder))
+async def test_it_tells_its_uris_when_it_is_ready(tmp_path: Path) -> None:
+    wanted = order(turn_coturn_program=program(tmp_path))
     port = wanted.settings.turn_port
     uris = await uris_of(CoturnServer(wanted))
     assert uris == (f"turn:127.0.0.1:{port}?transport=udp", f"turn:127.0.0.1:{port}?transport=tcp")
-    assert (folder / "coturn").exists() is has_folder
 
 
 async def test_why_it_cannot_be_used_has_an_exit_code(tmp_path: Path) -> None:
-    old = CoturnServer(order(turn_coturn_program=program(tmp_path, "4.6.1"), data_dir=str(tmp_path)))
+    old = CoturnServer(order(turn_coturn_program=program(tmp_path, "4.6.1")))
     with pytest.raises(CommandError, match=r"TURN: coturn 4\.6\.1 is older than 4\.10\.0") as caught:
         await uris_of(old)
     assert caught.value.code is Exit.USAGE

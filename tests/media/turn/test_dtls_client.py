@@ -9,7 +9,7 @@ from media.turn.dtls_client import DtlsLink
 from media.turn.link import UdpLink
 from media.turn.stun import BINDING
 from media.turn.verdict import LinkError, Trouble
-from tests.certificates import made, trusting
+from tests.certificates import made
 from tests.media.turn.loopback import serving
 from tests.media.turn.scripted import closed_port, over_udp
 
@@ -30,7 +30,7 @@ async def test_a_session_carries_messages_and_survives_a_lost_flight(tmp_path: P
     files = made(tmp_path)
     async with serving(certificate=CertificatePair(files.pair.certificate, files.pair.key)) as running:
         below = Lossy("127.0.0.1", running.address.port)
-        session = DtlsLink(below, trusting(files.ca), "localhost")
+        session = DtlsLink(below, "localhost", str(files.ca))
         await session.shake_hands()
         assert session.verify_code == 0
         assert session.protocol == "DTLSv1.2"
@@ -49,7 +49,7 @@ async def test_a_certificate_of_nobody_is_told_after_the_handshake(tmp_path: Pat
     files = made(tmp_path / "one")
     async with serving(certificate=CertificatePair(files.pair.certificate, files.pair.key)) as running:
         below = UdpLink("127.0.0.1", running.address.port)
-        session = DtlsLink(below, trusting(made(tmp_path / "other").ca), "127.0.0.1")
+        session = DtlsLink(below, "127.0.0.1", str(made(tmp_path / "other").ca))
         await session.shake_hands()
         assert session.verify_code == 20
         session.close()
@@ -58,7 +58,7 @@ async def test_a_certificate_of_nobody_is_told_after_the_handshake(tmp_path: Pat
 async def test_what_is_no_dtls_ends_the_handshake() -> None:
     alert = bytes.fromhex("15fefd00000000000000000002") + bytes((2, 40))
     async with over_udp(lambda _: alert) as port:
-        session = DtlsLink(UdpLink("127.0.0.1", port), ssl.create_default_context(), "localhost")
+        session = DtlsLink(UdpLink("127.0.0.1", port), "localhost")
         with pytest.raises(LinkError) as caught:
             await session.shake_hands()
         assert caught.value.trouble is Trouble.TLS
@@ -67,7 +67,7 @@ async def test_what_is_no_dtls_ends_the_handshake() -> None:
 
 
 async def test_a_port_without_a_listener_is_refused() -> None:
-    session = DtlsLink(UdpLink("127.0.0.1", closed_port()), ssl.create_default_context(), "localhost")
+    session = DtlsLink(UdpLink("127.0.0.1", closed_port()), "localhost")
     with pytest.raises(LinkError) as caught:
         await session.shake_hands()
     assert caught.value.trouble is Trouble.REFUSED
