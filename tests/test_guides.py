@@ -1,4 +1,4 @@
-"""The guides keep their promises: the tables of compatibility.md are those of the code, links and commands exist."""
+"""The guides keep their promises: tables of compatibility.md and turn.md are those of the code, commands exist."""
 
 import re
 from pathlib import Path
@@ -6,22 +6,28 @@ from pathlib import Path
 import pytest
 
 from app.cli import COMMANDS
-from app.settings import BY_NAME
+from app.metrics import Metrics, Sources
+from app.request_counter import RequestStats
+from app.settings import BY_NAME, Settings
+from app.wiring.turn import relay_settings
 from channels import errors
 from channels.errors import ServiceError
 from channels.quotas import Quotas
 from channels.signaling.limits import Limits, Rate
+from channels.signaling.stats import HubStats
+from media.turn import address
 from tests.app.test_openapi import DOCUMENT, OPERATIONS
 
 ROOT = Path(__file__).parent.parent
 SERVED = [operation for operation in OPERATIONS if not operation.path.startswith("/_emulator/")]
 GUIDES = sorted((ROOT / "infra" / "guides").glob("*.md"))
+TURN = (ROOT / "infra" / "guides" / "turn.md").read_text()
 COMPATIBILITY = (ROOT / "infra" / "guides" / "compatibility.md").read_text()
 
 
-def rows(name: str) -> list[list[str]]:
+def rows(name: str, text: str = COMPATIBILITY) -> list[list[str]]:
     """The cells of a marked table, without its head."""
-    table = COMPATIBILITY.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0]
+    table = text.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
 
 
@@ -70,6 +76,56 @@ def test_each_limit_stands_with_its_value_in_both_profiles() -> None:
         [f"`{name}`", shown(getattr(aws, name)), shown(getattr(relaxed, name))] for name in aws.__struct_fields__
     ]
     assert [row[:3] for row in rows("limits")] == expected
+
+
+def test_the_ports_of_turn_are_the_defaults() -> None:
+    plain = Settings()
+    ports = [(cells[0], cells[1], re.findall(r"`(\w+)`", cells[3])) for cells in rows("ports", TURN)]
+    assert ports == [
+        (str(plain.turn_port), "UDP", ["turn_port"]),
+        (str(plain.turn_port), "TCP", ["turn_port", "turn_tcp"]),
+        ("443", "UDP", ["turn_udp_443"]),
+        (f"{plain.turn_min_port}-{plain.turn_max_port}", "UDP", ["turn_min_port", "turn_max_port"]),
+    ]
+    assert (plain.turn_tcp, plain.turn_udp_443) == (True, True)
+
+
+def test_the_limits_of_turn_are_those_of_the_code() -> None:
+    taken = {
+        "turn_allocations_per_channel": "allocations_per_channel",
+        "turn_allocations_per_source": "allocations_per_source",
+        "turn_bitrate_bps": "bitrate_bps",
+        "turn_total_bitrate_bps": "total_bitrate_bps",
+    }
+    few = {"turn_min_port": 50000, "turn_max_port": 50000}  # as many allocations as ports are no limit
+    expected = []
+    for name, field in taken.items():
+        values = [
+            getattr(relay_settings(Settings(limits_profile=profile, **few)), field) for profile in ("aws", "relaxed")
+        ]
+        shown = [str(value) if value > 1 else "none" for value in values]
+        expected.append([f"`{name}`", *shown])
+    assert [cells[:3] for cells in rows("limits", TURN)] == expected
+
+
+def test_each_reason_to_refuse_a_peer_stands_in_the_guide() -> None:
+    ranges = {entry.name for entry in (*address._IPV4_RANGES, *address._IPV6_RANGES, address._IPV6_RESERVED)}
+    text = (ROOT / "media" / "turn" / "policy.py").read_text()
+    of_policy = set(re.findall(r"\"((?:own|not-own|port)-[a-z]+|broadcast)\"", text))
+    assert {cells[0].strip("`") for cells in rows("peers", TURN)} == ranges | of_policy
+
+
+def test_ranges_that_may_never_be_reached_are_told_as_such() -> None:
+    never = {entry.name for entry in (*address._IPV4_RANGES, *address._IPV6_RANGES) if not entry.is_openable}
+    for reason, _, allowed in rows("peers", TURN):
+        if reason.strip("`") in never:
+            assert allowed == "never", reason
+
+
+def test_each_metric_of_turn_stands_in_the_guide() -> None:
+    text = Metrics(Sources("1", HubStats(), RequestStats())).text().decode()
+    families = set(re.findall(r"^# TYPE (heliograph_turn_\w+)", text, re.MULTILINE))
+    assert {cells[0].strip("`") for cells in rows("metrics", TURN)} == families
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)

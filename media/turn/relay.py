@@ -6,6 +6,7 @@ import logging
 import secrets
 import socket
 import ssl
+import typing
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -18,7 +19,6 @@ from media.turn.certificate import CertificatePair
 from media.turn.channel_data import LAST_LEGACY_NUMBER, LAST_NUMBER
 from media.turn.credential import KeyFor
 from media.turn.doors import DOOR_TRANSPORTS, FIRST_DOOR, Doors
-from media.turn.dtls import Parts, Sessions
 from media.turn.dtls_records import FIRST_BYTE, LAST_BYTE
 from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, ToPeer, TurnStats
 from media.turn.interfaces import Interfaces, detect, read_interfaces
@@ -30,6 +30,9 @@ from media.turn.server import Server
 from media.turn.stream import Hall
 from media.turn.udp import Inbox, Judge, Outbox, UdpSocket, open_socket
 from media.turn.usage import Usage
+
+if typing.TYPE_CHECKING:
+    from media.turn.dtls import Sessions
 
 log = logging.getLogger(__name__)
 
@@ -209,10 +212,12 @@ class Relay:
             is_shared=settings.workers > 1,
         )
 
-    def _sessions(self) -> Sessions | None:
+    def _sessions(self) -> "Sessions | None":
         pair = self._settings.certificate
         if pair is None:
             return None
+        from media.turn.dtls import Parts, Sessions  # OpenSSL doubles what a start takes, and only DTLS needs it
+
         admission = Admission(self._stranger_bounds())
         return Sessions(pair, Parts(self, self._doors, self._listeners.udp, self._outbox, self.stats, admission))
 

@@ -37,6 +37,9 @@ class Relayed(Client):
         assert is_bound or code != 0
         return code == 0
 
+    async def end(self) -> None:
+        assert code_of(await self.request(stun.REFRESH, [(stun.LIFETIME, bytes(4))])) == 0
+
     async def ends_within(self, limit_s: float) -> float:
         started = time.monotonic()
         async with asyncio.timeout(limit_s):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from media.turn import stun
 from tests.app.relay_rig import Service
 from tests.certificates import made
 from tests.media.turn.loopback import peer_socket, received
-from tests.running import FREE_PORTS, heliograph, running
+from tests.media.turn.world import code_of
+from tests.running import FREE_PORTS, heliograph, running, started
 
 pytestmark = pytest.mark.slow
 
@@ -89,6 +92,25 @@ async def test_a_certificate_of_no_use_is_told_at_the_start(tmp_path: Path) -> N
     assert done.returncode == 2
     assert "TURN_TLS_CERTIFICATE: " in done.stderr
     assert "no.pem cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_stop_lets_open_allocations_go_on_and_sends_new_clients_elsewhere(workers: str, tmp_path: Path) -> None:
+    words = ("--turn-drain-s", "60", "--turn-alternate-server", "192.0.2.8:3478", "--turn-workers", workers)
+    with started("serve", *words, home=tmp_path) as served, contextlib.ExitStack() as stack:
+        service = Service(tmp_path, served.ready, stack)
+        arn = await service.create("door")
+        client, late = await service.relay(arn, service.admin), await service.relay(arn, service.admin)
+        await late.end()
+        served.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            while code_of(refused := await late.allocate()) == 0:
+                await late.end()
+        assert code_of(refused) == 300
+        assert refused.first(stun.ALTERNATE_SERVER) == bytes([0, 1, *(3478).to_bytes(2), 192, 0, 2, 8])
+        assert await client.is_alive()
+        await client.end()
+        assert await asyncio.to_thread(served.process.wait, 10) == 0
 
 
 def _text(url: str) -> str:

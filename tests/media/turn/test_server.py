@@ -98,6 +98,22 @@ def test_allocation_ends_with_its_lifetime() -> None:
     assert code_of(caller.refresh()) == 437
 
 
+@pytest.mark.parametrize("lifetime_s", [600, 3600])
+@pytest.mark.parametrize("is_refreshed", [False, True])
+def test_allocation_lives_as_long_as_it_was_told_and_no_second_longer(lifetime_s: int, is_refreshed: bool) -> None:
+    world = World()
+    caller = Caller(world)
+    caller.allocate([] if is_refreshed else [(stun.LIFETIME, lifetime_s.to_bytes(4))])
+    if is_refreshed:
+        caller.refresh(lifetime_s)
+    world.pass_time(lifetime_s - 1.0)
+    assert len(world.relays) == 1
+    assert world.server.has_allocation((0, caller.source))
+    world.pass_time(1.0)
+    assert world.relays == {}
+    assert not world.server.has_allocation((0, caller.source))
+
+
 def test_datagram_after_the_end_finds_no_allocation_even_before_the_timer() -> None:
     world = World()
     caller = Caller(world)
