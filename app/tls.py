@@ -17,6 +17,9 @@ from app import certificates
 from app.certificates import CertificateError, Pair
 from app.listen import listen
 from app.settings import BY_NAME, Settings, SettingsError
+from media.turn.address import IPV4
+from media.turn.interfaces import detect
+from media.turn.placement import WILDCARDS
 
 log = logging.getLogger(__name__)
 
@@ -196,6 +199,7 @@ def files(settings: Settings, data_folder: Path) -> tuple[Pair, Path | None]:
         settings.turn_host,
         *settings.turn_advertised_address,
         settings.turn_host_name,
+        *_found_addresses(settings),
         wildcard,
     )
     names = certificates.development_names(settings.region, (*more, *settings.tls_names))
@@ -206,6 +210,17 @@ def files(settings: Settings, data_folder: Path) -> tuple[Pair, Path | None]:
     except OSError as error:
         raise SettingsError(f"DATA_DIR: {folder} cannot be used: {error.strerror}") from None
     return made.pair, made.ca
+
+
+def _found_addresses(settings: Settings) -> Iterator[str]:
+    """Addresses that TURN finds by itself and writes into `turns:` URIs, whose clients look for them here."""
+    if settings.turn_advertised_address or settings.turn_host_name or settings.turn_place not in WILDCARDS:
+        return
+    families = (socket.AF_INET,) if WILDCARDS[settings.turn_place] == IPV4 else (socket.AF_INET, socket.AF_INET6)
+    for family in families:
+        found = detect(family)
+        if found is not None:
+            yield found
 
 
 def _has_port(host: str) -> bool:

@@ -2,6 +2,7 @@ import datetime
 import logging
 import ssl
 from pathlib import Path
+from socket import AF_INET, AF_INET6, AddressFamily
 
 import pytest
 from cryptography import x509
@@ -9,6 +10,7 @@ from cryptography import x509
 from app.certificates import CertificateError, DevelopmentFiles
 from app.settings import Settings, SettingsError
 from app.tls import TlsContext, listening, utc_now
+from media.turn.interfaces import detect
 from tests.certificates import made, trusting
 
 YEAR = datetime.timedelta(days=365)
@@ -174,6 +176,17 @@ def test_the_made_certificate_is_for_the_names_in_the_settings(tmp_path: Path) -
     assert names_of(tmp_path, endpoint_wildcard="*.kvs.test:443") - own == {"*.kvs.test"}
     assert names_of(tmp_path, public_host="[2001:db8::1]:443") - own == {"2001:db8::1"}
     assert names_of(tmp_path, public_host="[2001:db8::1]") - own == {"2001:db8::1"}
+
+
+@pytest.mark.parametrize(("host", "families"), [("0.0.0.0", (AF_INET,)), ("::", (AF_INET, AF_INET6))])
+def test_the_made_certificate_is_for_the_address_that_turn_finds(
+    tmp_path: Path, host: str, families: tuple[AddressFamily, ...]
+) -> None:
+    found = {address for address in map(detect, families) if address is not None}
+    plain = names_of(tmp_path)
+    assert names_of(tmp_path, turn_host=host) - plain == found
+    assert names_of(tmp_path, turn_host=host, turn_advertised_address=("192.0.2.9",)) - plain == {"192.0.2.9"}
+    assert names_of(tmp_path, turn_host=host, turn_host_name="turn.test") - plain == {"turn.test"}
 
 
 def test_given_files_are_served_without_a_ca(tmp_path: Path, files: DevelopmentFiles) -> None:
