@@ -24,7 +24,8 @@ from media.turn.credential import Keys
 from media.turn.interfaces import read_interfaces
 from media.turn.listeners import ListenError, Ports, probe
 from media.turn.placement import PlacementError
-from media.turn.relay import Relay, RelayAddress, RelaySettings
+from media.turn.relay import Relay, RelayAddress
+from media.turn.relay_settings import RelaySettings
 from media.turn.self_check import Finding
 
 if TYPE_CHECKING:

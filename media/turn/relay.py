@@ -5,7 +5,6 @@ import contextlib
 import logging
 import secrets
 import socket
-import ssl
 import typing
 from collections.abc import Callable, Sequence
 
@@ -14,18 +13,24 @@ import msgspec
 from media.turn import address
 from media.turn.acceptor import Acceptor
 from media.turn.address import IPV4, SocketAddress, parse_range
-from media.turn.admission import Admission, StreamBounds
-from media.turn.certificate import CertificatePair
-from media.turn.channel_data import LAST_LEGACY_NUMBER, LAST_NUMBER
+from media.turn.admission import Admission
 from media.turn.credential import KeyFor
 from media.turn.doors import DOOR_TRANSPORTS, FIRST_DOOR, Doors
 from media.turn.dtls_records import FIRST_BYTE, LAST_BYTE
 from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, ToPeer, TurnStats
-from media.turn.interfaces import Interfaces, detect, read_interfaces
+from media.turn.interfaces import Interfaces, read_interfaces
 from media.turn.listeners import Listeners, Ports, open_listeners
-from media.turn.placement import WILDCARDS, Placement, PlacementError, place
+from media.turn.placement import WILDCARDS, PlacementError
 from media.turn.policy import PeerRules
-from media.turn.rules import ServerRules
+from media.turn.relay_settings import (
+    RelaySettings,
+    choose_places,
+    every_port,
+    last_channel_number,
+    ports_of_worker,
+    server_rules,
+    stranger_bounds,
+)
 from media.turn.server import Server
 from media.turn.stream import Hall
 from media.turn.udp import Inbox, Judge, Outbox, UdpSocket, open_socket
@@ -38,44 +43,6 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 INTERFACES_S = 30.0
-
-
-class RelaySettings(msgspec.Struct, frozen=True):
-    """Settings of the relay. Hosts are IP addresses; port 0 is any free one; `bitrate_bps` 0 is no limit.
-
-    `advertised_address` is what clients are told; without it the address of the listener is told, or the one from
-    which this machine talks to the world. `drain_s` is how long allocations may go on after the stop.
-    `more_ports` are pairs of a port and "udp", "tcp" or "both". `tls` and `certificate` serve TLS and DTLS on every
-    port. `worker` of `workers` processes shares the ports with the others. 0 allocations in all is no bound.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 3478
-    realm: str = "heliograph"
-    min_port: int = 49160
-    max_port: int = 49559
-    advertised_address: str | None = None
-    allow_peer_cidrs: tuple[str, ...] = ()
-    advertised_address_v6: str | None = None
-    more_hosts: tuple[str, ...] = ()
-    allocations_per_channel: int = 50
-    bitrate_bps: int = 5_000_000
-    max_lifetime_s: int = 3600
-    replies_per_s: float = 10.0
-    replies_burst: float = 100.0
-    has_legacy_channel_numbers: bool = False
-    drain_s: float = 0.0
-    more_ports: tuple[tuple[int, str], ...] = ()
-    has_tcp: bool = True
-    tls: ssl.SSLContext | None = None
-    certificate: CertificatePair | None = None
-    worker: int = 0
-    workers: int = 1
-    alternate_server: tuple[str, int] | None = None
-    allocations_per_source: int = 100
-    allocations_in_all: int = 0
-    total_bitrate_bps: int = 0
-    stream_bounds: StreamBounds = StreamBounds()
 
 
 class RelayAddress(msgspec.Struct, frozen=True):
@@ -112,11 +79,11 @@ class Relay:
         """
         interfaces = read_interfaces()
         self._loop = asyncio.get_running_loop()
-        self._placement = _place(self._settings, interfaces)
+        self._placement = choose_places(self._settings, interfaces)
         try:
             self._listeners = open_listeners(self._ports(), interfaces)
             self._server = Server(
-                _server_rules(self._settings, self._placement),
+                server_rules(self._settings, self._placement),
                 self._peer_rules(interfaces),
                 self._key_for,
                 secrets.token_bytes(32),
@@ -197,7 +164,7 @@ class Relay:
     def _look_around(self, interfaces: Interfaces) -> None:
         # A laptop changes networks: relay sockets to come sit on the address that there is now.
         with contextlib.suppress(PlacementError):
-            placement = _place(self._settings, interfaces)
+            placement = choose_places(self._settings, interfaces)
             if placement.relay_hosts.keys() == self._placement.relay_hosts.keys():
                 self._placement = placement
         self._server.replace_addresses(self._peer_rules(interfaces), self._placement.advertised)
@@ -218,18 +185,11 @@ class Relay:
             return None
         from media.turn.dtls import Parts, Sessions  # OpenSSL doubles what a start takes, and only DTLS needs it
 
-        admission = Admission(self._stranger_bounds())
+        admission = Admission(stranger_bounds(self._settings, self._placement))
         return Sessions(pair, Parts(self, self._doors, self._listeners.udp, self._outbox, self.stats, admission))
 
-    def _stranger_bounds(self) -> StreamBounds:
-        bounds = self._settings.stream_bounds
-        if not self._placement.is_loopback_only:
-            return bounds
-        # every client is this machine: only the bound in all counts
-        return msgspec.structs.replace(bounds, unauthenticated_per_source=1 << 30)
-
     def _hall(self) -> Hall:
-        bounds, last_channel_number = self._stranger_bounds(), _last_channel_number(self._settings)
+        bounds = stranger_bounds(self._settings, self._placement)
         return Hall(
             relay=self,
             doors=self._doors,
@@ -238,7 +198,7 @@ class Relay:
             bounds=bounds,
             loop=self._loop,
             tls=self._settings.tls,
-            last_of_channels=last_channel_number >> 8,
+            last_of_channels=last_channel_number(self._settings) >> 8,
         )
 
     def _watch_listeners(self) -> None:
@@ -347,51 +307,3 @@ class Relay:
             listener_ports=self._listeners.ports,
             sibling_ports=frozenset(every_port(self._settings)) - frozenset(ports_of_worker(self._settings)),
         )
-
-
-def _place(settings: RelaySettings, interfaces: Interfaces) -> Placement:
-    families = {IPV4: socket.AF_INET}
-    advertised = (settings.advertised_address, settings.advertised_address_v6)
-    return place(
-        (settings.host, *settings.more_hosts),
-        tuple(text for text in advertised if text is not None),
-        interfaces,
-        lambda family: detect(families.get(family, socket.AF_INET6)),
-    )
-
-
-def _server_rules(settings: RelaySettings, placement: Placement) -> ServerRules:
-    # Nobody outside can send to loopback: without spoofed sources there is nothing to reflect, and one source is all.
-    is_limited = not placement.is_loopback_only
-    ports = ports_of_worker(settings)
-    return ServerRules(
-        realm=settings.realm,
-        relay_ips=placement.advertised,
-        first_port=ports[0],
-        last_port=ports[-1],
-        allocations_per_key=settings.allocations_per_channel,
-        allocations_per_source=settings.allocations_per_source if is_limited else 0,
-        allocations_in_all=settings.allocations_in_all,
-        max_lifetime_s=settings.max_lifetime_s,
-        bitrate_bps=settings.bitrate_bps,
-        total_bitrate_bps=settings.total_bitrate_bps,
-        worker=settings.worker,
-        replies_per_s=settings.replies_per_s if is_limited else 1e9,
-        replies_burst=settings.replies_burst if is_limited else 1e9,
-        last_channel_number=_last_channel_number(settings),
-    )
-
-
-def every_port(settings: RelaySettings) -> range:
-    """Return the relay ports of all workers."""
-    return range(settings.min_port, settings.max_port + 1)
-
-
-def ports_of_worker(settings: RelaySettings) -> range:
-    """Return the relay ports of this worker: an even share, so that none opens the port of another."""
-    every, worker, workers = every_port(settings), settings.worker, settings.workers
-    return every[len(every) * worker // workers : len(every) * (worker + 1) // workers]
-
-
-def _last_channel_number(settings: RelaySettings) -> int:
-    return LAST_LEGACY_NUMBER if settings.has_legacy_channel_numbers else LAST_NUMBER

@@ -13,7 +13,8 @@ import msgspec
 
 from media.turn.certificate import CertificatePair, tls_context
 from media.turn.credential import REMEMBERED_ACCOUNTS, Keys
-from media.turn.relay import Relay, RelayAddress, RelaySettings
+from media.turn.relay import Relay, RelayAddress
+from media.turn.relay_settings import RelaySettings
 from tests import certificates
 from tests.media.turn.world import PASSWORD
 

@@ -16,7 +16,8 @@ from aiortc.rtcconfiguration import RTCIceTransportPolicy
 
 from media.turn.certificate import CertificatePair, tls_context
 from media.turn.credential import Keys
-from media.turn.relay import Relay, RelayAddress, RelaySettings
+from media.turn.relay import Relay, RelayAddress
+from media.turn.relay_settings import RelaySettings
 from tests import certificates
 from tests.programs import require
 

@@ -7,7 +7,8 @@ from aioice import Candidate, Connection
 from channels.ice import IceServer
 from media.peer import gather
 from media.turn.credential import Keys
-from media.turn.relay import Relay, RelayAddress, RelaySettings
+from media.turn.relay import Relay, RelayAddress
+from media.turn.relay_settings import RelaySettings
 
 
 def server(*uris: str) -> IceServer:

@@ -11,7 +11,8 @@ from media.turn import channel_data, stun
 from media.turn.address import SocketAddress, pack
 from media.turn.credential import Keys
 from media.turn.framing import cut
-from media.turn.relay import Relay, RelayAddress, RelaySettings
+from media.turn.relay import Relay, RelayAddress
+from media.turn.relay_settings import RelaySettings
 from tests.media.turn.world import PASSWORD, UDP, address_of, code_of
 
 SETTINGS = RelaySettings(port=0, min_port=45000, max_port=45399)
