@@ -247,8 +247,9 @@ class Sessions:
         former = self._by_client.get(session.way)
         if former is not None:
             self._end(former, "", now)
-        if len(self._by_client) >= parts.most_sessions or parts.admission.is_full(source):
-            self._stats.refuse("full")
+        is_full = len(self._by_client) >= parts.most_sessions
+        if is_full or parts.admission.is_full(source):
+            self._stats.refuse("full" if is_full else "per-source")
             return
         session.number = parts.doors.open(session)
         self._by_client[session.way] = self._by_number[session.number] = session

@@ -59,6 +59,14 @@ def test_many_messages_between_two_flushes_keep_their_bytes(served: Served) -> N
     assert [message[:4] for message in client.received] == [n.to_bytes(4) for n in range(300 - len(kept), 300)]
 
 
+def test_many_messages_of_a_client_between_two_flushes_keep_their_bytes(served: Served) -> None:
+    client = served.connected()
+    for count in range(300):
+        served.hand(client.encrypted(count.to_bytes(4) + bytes(1200)))
+    assert served.flushed == 1
+    assert [message[:4] for message in served.messages] == [count.to_bytes(4) for count in range(300)]
+
+
 @pytest.mark.parametrize("protocol", [b"stun.turn", b"stun.nat-discovery"])
 def test_protocols_of_stun_are_chosen(served: Served, protocol: bytes) -> None:
     assert served.connected(protocols=(b"other", protocol)).connection.get_alpn_proto_negotiated() == protocol
@@ -174,6 +182,16 @@ def test_closing_from_inside_says_goodbye_and_is_not_reported_back(served: Serve
     client.handed(served.wire.pop()[1])
     assert client.is_over
     assert (served.left, len(served.sessions), len(served.doors)) == ([], 0, 0)
+
+
+def test_message_to_a_client_that_still_shakes_hands_is_lost(served: Served) -> None:
+    served.hand(with_cookie(served, DtlsClient()))
+    served.doors.send(FIRST_DOOR, b"", b"early")
+    assert served.stats.send_errors == 1
+    session = served.doors.get(FIRST_DOOR)
+    session.close()
+    session.close()
+    assert len(served.sessions) == 0
 
 
 def test_all_clients_are_told_at_the_end(served: Served) -> None:

@@ -63,7 +63,7 @@ def test_source_has_so_many_sessions_without_an_allocation(pair: CertificatePair
     ports = [("192.0.2.1", port) for port in range(5)]
     clients = [served.connected(source) for source in ports[:3]]
     served.shake_hands(DtlsClient(), ports[3])
-    assert (len(served.sessions), served.stats.connections_refused) == (3, {"full": 1})
+    assert (len(served.sessions), served.stats.connections_refused) == (3, {"per-source": 1})
     served.proven.add(ports[0])
     served.hand(clients[0].encrypted(BINDING), ports[0])
     served.connected(ports[3])
@@ -74,7 +74,7 @@ def test_half_open_sessions_count_as_sessions_without_an_allocation(pair: Certif
     served = Served(pair, unauthenticated_per_source=2)
     for port in range(4):
         served.hand(with_cookie(served, DtlsClient(), ("192.0.2.1", port)), ("192.0.2.1", port))
-    assert (len(served.sessions), served.stats.connections_refused) == (2, {"full": 2})
+    assert (len(served.sessions), served.stats.connections_refused) == (2, {"per-source": 2})
 
 
 def test_one_stranger_too_many_ends_the_oldest(pair: CertificatePair) -> None:
