@@ -77,7 +77,8 @@ def test_a_channel_is_created_and_described(kvs: KvsLocal, scheme: str) -> None:
 
 def test_a_relay_is_told(kvs: KvsLocal) -> None:
     answer = kvs.client("kinesis-video-signaling").get_ice_server_config(ChannelARN=create(kvs))
-    assert [server["Uris"] for server in answer["IceServerList"]] == [[kvs.turn]]
+    tcp = kvs.turn.replace("transport=udp", "transport=tcp")
+    assert [server["Uris"] for server in answer["IceServerList"]] == [[kvs.turn, tcp]]
 
 
 def test_a_reset_leaves_no_channel(kvs: KvsLocal) -> None:
