@@ -152,6 +152,10 @@ class Desk:
             self._ports.give_back(port)
         self.end(plan.client, plan.account)
 
+    def move(self, old_client: Client, client: Client) -> None:
+        """Count an allocation for another client."""
+        self._quotas.move(address.pack(old_client[1][0]), address.pack(client[1][0]))
+
     def end(self, client: Client, account: Account) -> None:
         """Count an allocation less."""
         self._quotas.give_back(account.quota_key, address.pack(client[1][0]))

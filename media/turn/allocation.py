@@ -44,7 +44,8 @@ class Allocation(msgspec.Struct):
     """What one client has: one relayed address, or one of each family (RFC 8656, 7.2).
 
     Permissions are kept by the peer's host in text (RFC 8656, 9), binds by channel number and by peer address in one
-    dict. Most allocations have few of them and some none: what is empty takes no room.
+    dict. Most allocations have few of them and some none: what is empty takes no room. `reply` answers the Allocate
+    with `transaction_id`, or the Refresh with the transaction id `moved_by` that gave it another 5-tuple last.
     """
 
     client: Client
@@ -59,11 +60,17 @@ class Allocation(msgspec.Struct):
     permissions: dict[str, float] | None = None
     binds: dict[int | SocketAddress, ChannelBind] | None = None
     refusals: tuple[str, ...] = ()
+    ticket: bytes = b""
+    moved_by: bytes = b""
 
     @property
     def relay(self) -> int:
         """Number of the first relay socket, as a name of the allocation."""
         return self.relayed[0].relay
+
+    def is_alive(self, now: float) -> bool:
+        """Tell whether the lifetime of a relayed address is not over."""
+        return any(each.expires_at > now for each in self.relayed)
 
     def of_relay(self, relay: int) -> Relayed:
         """Return the relayed address whose socket has this number; it must be one of this allocation."""

@@ -9,6 +9,7 @@ from media.turn.allocate import AllocateRules, Desk, Plan, RequestError
 from media.turn.allocation import Allocation, Client, Relayed
 from media.turn.credential import Account
 from media.turn.effects import CloseRelay, Effect, OpenRelay, ToClient, TurnStats
+from media.turn.mobility import Tickets
 from media.turn.policy import Quotas, Rate
 from media.turn.ports import Ports
 from media.turn.rules import ServerRules
@@ -32,6 +33,7 @@ class Lifecycle:
             self._ports,
             Quotas(rules.allocations_per_key, rules.allocations_per_source, rules.allocations_in_all),
         )
+        self._tickets = Tickets(secret)
         self._planned: dict[int, Plan] = {}  # by the relay socket that is being opened
         self._opening: dict[Client, Plan] = {}
         self._last_relay = 0
@@ -101,7 +103,21 @@ class Lifecycle:
         if plan is not None:
             plan.is_cancelled = True
         allocation = self._table.by_client.get(client)
-        return () if allocation is None else self._end_all([allocation])
+        # RFC 8016, 1: who may move comes back from another address
+        if allocation is None or allocation.ticket:
+            return ()
+        return self._end_all([allocation])
+
+    def find_ticket(self, ticket: bytes) -> Allocation | None:
+        """Return the allocation that moves by this ticket."""
+        return self._tickets.find(ticket)
+
+    def move(self, allocation: Allocation, client: Client) -> bytes:
+        """Give an allocation to another 5-tuple that has none, and forget the old one; return the next ticket."""
+        self._desk.move(allocation.client, client)
+        self._table.move(allocation, client)
+        self._tickets.give(allocation, self._tickets.make())
+        return allocation.ticket
 
     def end_accounts(self, is_doomed: Callable[[Account], bool]) -> Sequence[Effect]:
         """End all that belongs to these accounts."""
@@ -134,26 +150,29 @@ class Lifecycle:
         return [CloseRelay(each.relay) for each in plan.opened]
 
     def _admit(self, plan: Plan, now: float) -> Effect:
-        reply = self._allocate_success(plan)
-        self._table.add(
-            Allocation(
-                client=plan.client,
-                relayed=tuple(plan.opened),
-                account=plan.account,
-                transaction_id=plan.request.transaction_id,
-                reply=bytes(reply.data),
-                usage=self.usages.begin(plan.account.quota_key),
-                upward=Rate(self._s_per_byte),
-                downward=Rate(self._s_per_byte),
-                most_entries=self._rules.entries_per_allocation,
-            )
+        is_mobile = self._rules.has_mobility and plan.request.first(stun.MOBILITY_TICKET) is not None
+        ticket = self._tickets.make() if is_mobile else b""
+        reply = self._allocate_success(plan, ticket)
+        allocation = Allocation(
+            client=plan.client,
+            relayed=tuple(plan.opened),
+            account=plan.account,
+            transaction_id=plan.request.transaction_id,
+            reply=bytes(reply.data),
+            usage=self.usages.begin(plan.account.quota_key),
+            upward=Rate(self._s_per_byte),
+            downward=Rate(self._s_per_byte),
+            most_entries=self._rules.entries_per_allocation,
         )
+        self._table.add(allocation)
+        if ticket:
+            self._tickets.give(allocation, ticket)
         self._note_deadline()
         self._stats.allocations_total += 1
         self._stats.allocations = len(self._table)
         return reply
 
-    def _allocate_success(self, plan: Plan) -> ToClient:
+    def _allocate_success(self, plan: Plan, ticket: bytes) -> ToClient:
         request = plan.request
         attributes = [
             (
@@ -165,6 +184,8 @@ class Lifecycle:
         attributes += [(stun.LIFETIME, plan.lifetime_s.to_bytes(4)), replies.mapped(plan.client, request)]
         if plan.token is not None:
             attributes.append((stun.RESERVATION_TOKEN, plan.token))
+        if ticket:
+            attributes.append((stun.MOBILITY_TICKET, ticket))
         if plan.failed is not None:
             # RFC 8656, 7.2 (9): one of two families could not be given
             family, code = plan.failed
@@ -180,6 +201,7 @@ class Lifecycle:
         if all(each.port != relayed.port for each in allocation.relayed):
             self._ports.give_back(relayed.port)
         if not allocation.relayed:
+            self._tickets.forget(allocation)
             self._desk.end(allocation.client, allocation.account)
             self.usages.end(allocation.account.quota_key)
         self._stats.allocations = len(self._table)

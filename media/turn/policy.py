@@ -120,10 +120,19 @@ class Quotas:
     def give_back(self, quota_key: bytes, ip: bytes) -> None:
         """Count one allocation less."""
         self._count -= 1
-        for used, key in ((self._keys, quota_key), (self._sources, _source(ip))):
-            used[key] -= 1
-            if not used[key]:
-                del used[key]
+        _count_down(self._keys, quota_key)
+        _count_down(self._sources, _source(ip))
+
+    def move(self, old_ip: bytes, ip: bytes) -> None:
+        """Count an allocation for another source, even for one that has all that it may have."""
+        self._sources[_source(ip)] = self._sources.get(_source(ip), 0) + 1
+        _count_down(self._sources, _source(old_ip))
+
+
+def _count_down(used: dict[bytes, int], key: bytes) -> None:
+    used[key] -= 1
+    if not used[key]:
+        del used[key]
 
 
 def _source(ip: bytes) -> bytes:

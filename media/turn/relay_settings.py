@@ -49,6 +49,7 @@ class RelaySettings(msgspec.Struct, frozen=True):
     allocations_per_source: int = 100
     allocations_in_all: int = 0
     total_bitrate_bps: int = 0
+    has_mobility: bool = False
     stream_bounds: StreamBounds = StreamBounds()
 
 
@@ -81,6 +82,7 @@ def server_rules(settings: RelaySettings, placement: Placement) -> ServerRules:
         bitrate_bps=settings.bitrate_bps,
         total_bitrate_bps=settings.total_bitrate_bps,
         worker=settings.worker,
+        has_mobility=settings.has_mobility,
         replies_per_s=settings.replies_per_s if is_limited else 1e9,
         replies_burst=settings.replies_burst if is_limited else 1e9,
         last_channel_number=last_channel_number(settings),

@@ -11,6 +11,7 @@ class ServerRules(msgspec.Struct, frozen=True):
     Lifetimes are seconds; `bitrate_bps` counts per allocation and direction, `total_bitrate_bps` all that is relayed.
     Of the allocations and the bitrates 0 is no bound. `replies_per_s` and `replies_burst` bound the unauthenticated
     replies per source network. `worker` is the number of this process among those that share the listeners.
+    `has_mobility` lets clients take their allocations along to another address (RFC 8016).
     """
 
     realm: str
@@ -28,3 +29,4 @@ class ServerRules(msgspec.Struct, frozen=True):
     replies_burst: float = 100.0
     last_channel_number: int = channel_data.LAST_NUMBER
     worker: int = 0
+    has_mobility: bool = False

@@ -151,7 +151,7 @@ class Server:
             return self._binding(client, request, now)
         if request.method != stun.ALLOCATE and request.method not in self._handlers:
             return self._drop("unexpected")
-        allocation = self._table.by_client.get(client)
+        allocation = self._table.by_client.get(client) or self._moving(client, request)
         try:
             account = self._gate.admit(client, request, None if allocation is None else allocation.account, now)
         except RequestError as error:
@@ -164,12 +164,19 @@ class Server:
                 raise replies.unknown_attributes(unknown)
             if request.method == stun.ALLOCATE:
                 return self._allocate(client, request, account, now)
-            return self._change(allocation, request, account, now)
+            return self._change(client, allocation, request, account, now)
         except stun.StunError:
             return (replies.failure(client, request, RequestError(400), account),)
         except RequestError as error:
             reply = replies.failure(client, request, error, account)
             return (reply, *self._tell(allocation, error))
+
+    def _moving(self, client: Client, request: stun.Message) -> Allocation | None:
+        """Return the allocation that a Refresh with a ticket takes to another 5-tuple (RFC 8016, 3.2)."""
+        ticket = request.first(stun.MOBILITY_TICKET) if request.method == stun.REFRESH else None
+        if ticket is None or self._lifecycle.is_opening(client):
+            return None
+        return self._lifecycle.find_ticket(ticket)
 
     def _tell(self, allocation: Allocation | None, error: RequestError) -> Sequence[Effect]:
         if error.refusal is None:
@@ -208,15 +215,23 @@ class Server:
         return replies.try_alternate(self._alternate)
 
     def _change(
-        self, allocation: Allocation | None, request: stun.Message, account: Account, now: float
+        self, client: Client, allocation: Allocation | None, request: stun.Message, account: Account, now: float
     ) -> Sequence[Effect]:
         if allocation is None:
             raise RequestError(437)
         # RFC 8656, 5: only the user who made the allocation may use it
         if account.username != allocation.account.username:
             raise RequestError(441)
+        if request.method == stun.REFRESH and request.transaction_id == allocation.moved_by:
+            return (ToClient(client[0], client[1], b"", allocation.reply),)  # the answer to the move was lost
         attributes = self._handlers[request.method](allocation, request, now)
-        reply = replies.success(allocation.client, request, attributes, account)
+        has_moved = client != allocation.client and allocation.is_alive(now)
+        if has_moved:
+            attributes.append((stun.MOBILITY_TICKET, self._lifecycle.move(allocation, client)))
+        reply = replies.success(client, request, attributes, account)
+        if has_moved:
+            allocation.transaction_id, allocation.moved_by = b"", request.transaction_id
+            allocation.reply = bytes(reply.data)
         return (*self._lifecycle.changed(allocation, now), reply)
 
     def _drop(self, reason: str) -> Sequence[Effect]:

@@ -36,6 +36,12 @@ class Table:
             if relayed.expires_at < relayed.noted_end:
                 self._note(relayed)  # a later end is seen when the earlier one comes
 
+    def move(self, allocation: Allocation, client: Client) -> None:
+        """Give the allocation to another 5-tuple, which has none."""
+        del self.by_client[allocation.client]
+        allocation.client = client
+        self.by_client[client] = allocation
+
     def remove(self, allocation: Allocation, relayed: Relayed) -> None:
         """Take a relayed address from an allocation; without any left the allocation is removed.
 

@@ -41,9 +41,16 @@ ON_BOTH_PORTS = ("", "-s")
 WITHOUT_TOTAL = ("-O",)
 """It exits before it counts."""
 
-STRETCH = {"-T": "TCP relay, RFC 6062", "-T -S": "TCP relay, RFC 6062, TLS", "-M": "mobility, RFC 8016"}
-OFFERED: tuple[str, ...] = ()
-"""Of these, what the relay has. Without mobility a client goes on and loses nothing, too."""
+STRETCH = {
+    "-T": "TCP relay, RFC 6062",
+    "-T -S": "TCP relay, RFC 6062, TLS",
+    "-M": "mobility, RFC 8016",
+    "-M -s": "mobility, Send and Data",
+    "-M -y": "mobility, client to client",
+    "-M -Z": "mobility, dual allocation",
+}
+OFFERED = ("-M", "-M -s", "-M -y", "-M -Z")
+"""Of these, what the relay has. With -M and TLS or DTLS the tool frees its session twice by lot: UDP only."""
 
 AT_ONCE = 4
 Run = tuple[str, int, str]
@@ -63,7 +70,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         second = probe.getsockname()[1]
-    with relay_in_a_thread(files, more_ports=((second, "both"),), allocations_per_channel=400) as served:
+    changes = {"more_ports": ((second, "both"),), "allocations_per_channel": 400, "has_mobility": True}
+    with relay_in_a_thread(files, **changes) as served:
         yield Place(served, (served.port, second))
 
 
