@@ -108,7 +108,7 @@ class _Crypt:
 class Session:
     """The DTLS session of one client, a door."""
 
-    __slots__ = ("_sessions", "connection", "has_allocation", "is_open", "number", "random", "way")
+    __slots__ = ("_sessions", "connection", "has_allocation", "hello", "is_open", "number", "random", "shift", "way")
 
     transport = "dtls"
 
@@ -118,6 +118,8 @@ class Session:
         self.way = way  # the listener and the address that its datagrams come from
         self.random = random
         self.number = 0
+        self.hello = 0  # number of the record that brought the cookie
+        self.shift: int | None = None
         self.is_open = False
         self.has_allocation = False
 
@@ -221,7 +223,7 @@ class Sessions:
             self._stats.connected("dtls", -1)
             with contextlib.suppress(SSL.Error):
                 session.connection.shutdown()
-        self._send_flight(session.connection, session.way)
+        self._send_own_flight(session)
 
     def _greet(self, way: Client, datagram: memoryview, random: bytes | None, now: float) -> None:
         """Ask an unknown client for its cookie, or begin a session with one that has it."""
@@ -240,7 +242,9 @@ class Sessions:
             self._listening = self._listen()
         else:
             self._listening = self._listen()
-            self._begin(Session(self, connection, way, random), now)
+            session = Session(self, connection, way, random)
+            session.hello = dtls_records.number(datagram)
+            self._begin(session, now)
 
     def _begin(self, session: Session, now: float) -> None:
         parts, source = self._parts, session.way[1]
@@ -262,14 +266,14 @@ class Sessions:
         try:
             session.connection.do_handshake()
         except SSL.WantReadError:
-            self._send_flight(session.connection, session.way)
+            self._send_own_flight(session)
         except SSL.Error:
             self._end(session, "protocol", now)
         else:
             session.is_open = True
             self._parts.admission.open(session.number)
             self._stats.connected("dtls", 1)
-            self._send_flight(session.connection, session.way)
+            self._send_own_flight(session)
 
     def _read(self, session: Session, now: float, *, is_one: bool) -> None:
         """Pass on what the client sent; of a datagram that `is_one` record, nothing is left after the first."""
@@ -284,7 +288,7 @@ class Sessions:
                 if is_one:
                     return
         except SSL.WantReadError:
-            self._send_flight(connection, session.way)  # a client that repeats its last flight missed ours
+            self._send_own_flight(session)  # a client that repeats its last flight missed ours
         except SSL.ZeroReturnError:
             self._end(session, "", now)
         except SSL.Error:
@@ -307,7 +311,7 @@ class Sessions:
         except SSL.Error:
             self._end(session, "timeout", now)
         else:
-            self._send_flight(session.connection, session.way)
+            self._send_own_flight(session)
 
     def _end(self, session: Session, reason: str, now: float) -> None:
         """Close a session for a reason of ours, or none, and tell the relay."""
@@ -318,11 +322,22 @@ class Sessions:
         self.close(session)
         self._parts.relay.gone(session.number, session.way[1], now)
 
+    def _send_own_flight(self, session: Session) -> None:
+        with contextlib.suppress(SSL.WantReadError):
+            records = session.connection.bio_read(MOST_FLIGHT_BYTES)
+            if session.shift is None:
+                # RFC 6347, 4.2.1: the ServerHello takes up the number of the hello. OpenSSL begins with 1, as if no
+                # hello had been repeated; a client that was asked for a cookie twice takes that for a replay.
+                session.shift = max(0, session.hello - dtls_records.number(records))
+            if session.shift:
+                records = dtls_records.renumbered(records, session.shift)
+            self._send_records(records, session.way)
+
     def _send_flight(self, connection: SSL.Connection, way: Client) -> None:
-        try:
-            records = connection.bio_read(MOST_FLIGHT_BYTES)
-        except SSL.WantReadError:
-            return
+        with contextlib.suppress(SSL.WantReadError):
+            self._send_records(connection.bio_read(MOST_FLIGHT_BYTES), way)
+
+    def _send_records(self, records: bytes, way: Client) -> None:
         for datagram in dtls_records.flight(records, FLIGHT_BYTES):
             self._outbox_send(self._listeners[way[0]], way[1], b"", datagram)
 

@@ -12,6 +12,8 @@ HEADER_BYTES = 13
 HANDSHAKE = 22
 _CLIENT_HELLO = 1
 _EPOCH = slice(3, 5)
+_NUMBER = slice(5, 11)
+_LAST_NUMBER = (1 << 48) - 1
 _LENGTH = slice(11, 13)
 _FRAGMENT_OFFSET = slice(HEADER_BYTES + 6, HEADER_BYTES + 9)
 _HANDSHAKE_HEADER_BYTES = 12
@@ -40,3 +42,20 @@ def flight(records: bytes, most_bytes: int) -> Iterator[bytes]:
         end += size
     if end > start:
         yield records[start:end]
+
+
+def number(datagram: bytes | memoryview) -> int:
+    """Return the sequence number of the record with which a datagram starts; 0 when there is none."""
+    return int.from_bytes(datagram[_NUMBER])
+
+
+def renumbered(records: bytes, by: int) -> bytes:
+    """Raise the sequence numbers of the plain records (epoch 0) in a flight; behind the last one comes 0."""
+    changed = bytearray(records)
+    start = 0
+    while start < len(changed):
+        record = memoryview(changed)[start:]
+        if not any(record[_EPOCH]):
+            record[_NUMBER] = (number(record) + by & _LAST_NUMBER).to_bytes(6)
+        start += HEADER_BYTES + int.from_bytes(record[_LENGTH])
+    return bytes(changed)

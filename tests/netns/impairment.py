@@ -40,15 +40,8 @@ def loss(lab: Lab, part: str, per_cent: float) -> Iterator[Dropped]:
 
 
 @contextlib.contextmanager
-def first_bytes_lost(lab: Lab, part: str, match: str, count: int) -> Iterator[Dropped]:
-    """Lose the first packets that match, until `count` bytes of them are gone."""
-    with _dropping(lab, part, f"{match} quota until {count} bytes counter drop") as dropped:
-        yield dropped
-
-
-@contextlib.contextmanager
-def blocked(lab: Lab, part: str, match: str) -> Iterator[Dropped]:
-    """Let nothing pass that matches."""
+def loss_of(lab: Lab, part: str, match: str) -> Iterator[Dropped]:
+    """Lose what matches; with `quota until 300 bytes` at its end the first packets alone."""
     with _dropping(lab, part, f"{match} counter drop") as dropped:
         yield dropped
 

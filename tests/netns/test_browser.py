@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.chromium import Visit, chromium
-from tests.netns.impairment import blocked
+from tests.netns.impairment import loss_of
 from tests.netns.lab import HOST_A, HOST_B, NAT_A, NAT_B, PUB, PUBLIC, Lab, laboratory
 from tests.netns.nat import Nat
 from tests.netns.serving import LAB_CIDRS, PORT
@@ -106,7 +106,7 @@ def test_the_picture_comes_by_the_expected_path(
 ) -> None:
     own_lab.set_nat(NAT_A, row.a)
     own_lab.set_nat(NAT_B, row.b)
-    with sending(own_lab, access), blocked(own_lab, NAT_B, row.blocked):
+    with sending(own_lab, access), loss_of(own_lab, NAT_B, row.blocked):
         begun = time.monotonic()
         visit = Visit(browser, ENDPOINT)
         try:

@@ -1,15 +1,17 @@
 """TURN on bad networks: requests get through by being sent again, and what is lost is packets, never allocations."""
 
+import json
 import socket
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.netns.impairment import first_bytes_lost, loss, narrow
-from tests.netns.lab import HOST_A, NAT_A, PUB, Lab
+from tests.netns.impairment import loss, loss_of, narrow
+from tests.netns.lab import HOST_A, NAT_A, PUB, PUBLIC, Lab
 from tests.netns.serving import PORT, Served
 from tests.netns.turn_client import LIMIT_S, MISMATCH, LabClient
+from tests.running import heliograph
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
 
@@ -50,7 +52,7 @@ def test_an_allocate_whose_answers_are_lost_makes_one_relay(lab: Lab, served: Se
     with LabClient(lab, HOST_A, served.credential()) as client:
         assert client.refresh() == MISMATCH  # and has a nonce now
         before, attempts = relay_ports(lab), client.attempts
-        with first_bytes_lost(lab, NAT_A, f"udp sport {PORT}", 300) as dropped:
+        with loss_of(lab, NAT_A, f"udp sport {PORT} quota until 300 bytes") as dropped:
             _, port = client.allocated()
             lost = dropped.count()
         assert lost >= 2
@@ -87,3 +89,23 @@ def test_a_narrow_way_loses_packets_in_no_other_order(lab: Lab, served: Served, 
     assert arrived == sorted(set(arrived))
     assert 0 < len(arrived) < offered
     assert len(arrived) + lost >= offered
+
+
+LOST = {
+    "a hello": f"udp dport {PORT} quota until 300 bytes",
+    "the request for a cookie": f"udp sport {PORT} udp length < 100 quota until 80 bytes",
+    "the server's flight": f"udp sport {PORT} udp length > 300 quota until 1000 bytes",
+    "the client's flight": f"udp dport {PORT} udp length > 100 udp length < 180 quota until 170 bytes",
+}
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_a_dtls_handshake_survives_the_loss_of(lab: Lab, served: Served, lost: str) -> None:
+    uri = f"turns:{PUBLIC}:{PORT}?transport=udp"
+    with loss_of(lab, NAT_A, LOST[lost]) as dropped:
+        done = heliograph("turn", "check", uri, "--ca-file", str(served.ca_file), "--json", within=lab.within(HOST_A))
+        lost_packets = dropped.count()
+    steps = {step["name"]: step for step in json.loads(done.stdout)["attempts"][0]["steps"]}
+    print(lost, steps["tls"])
+    assert lost_packets > 0
+    assert steps["tls"]["result"] == "ok"

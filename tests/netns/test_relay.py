@@ -149,6 +149,24 @@ def test_relays_of_two_clients_behind_one_nat_reach_each_other(lab: Lab, served:
         assert client.heard() == (CHANNEL, b"and back")
 
 
+def test_relays_of_different_workers_reach_each_other(lab: Lab, tmp_path: Path) -> None:
+    port, first_of_second = PORT + 4, 49360  # each of two workers has half of the relay ports
+    with serving(lab, tmp_path, "--turn-workers", "2", port=port) as served, ExitStack() as stack:
+        clients: dict[bool, tuple[LabClient, tuple[str, int]]] = {}
+        for _ in range(40):  # the system chooses the worker, by the client's address
+            client = stack.enter_context(LabClient(lab, HOST_A, served.credential(), (PUBLIC, port)))
+            relayed = client.allocated()
+            clients[relayed[1] < first_of_second] = client, relayed
+            if len(clients) == 2:
+                break
+        (one, ones), (two, twos) = clients.values()
+        assert [one.bind(CHANNEL, twos), two.bind(OTHER_CHANNEL, ones)] == [0, 0]
+        one.send_channel(CHANNEL, b"there")
+        assert two.heard() == (OTHER_CHANNEL, b"there")
+        two.send_channel(OTHER_CHANNEL, b"and back")
+        assert one.heard() == (CHANNEL, b"and back")
+
+
 def test_a_relay_reaches_itself(client: LabClient) -> None:
     relayed = client.allocated()
     assert client.bind(CHANNEL, relayed) == 0

@@ -12,6 +12,7 @@ from OpenSSL import SSL
 from media.turn.certificate import CertificatePair
 from media.turn.doors import FIRST_DOOR
 from media.turn.dtls import MOST_PLAINTEXT_BYTES
+from media.turn.dtls_records import number, renumbered
 from tests import certificates
 from tests.media.turn.dtls_world import SOURCE, DtlsClient, Served, certificate_pair, with_cookie
 
@@ -147,6 +148,26 @@ def test_hello_that_comes_again_changes_nothing(served: Served) -> None:
             for reply in served.hand(last):
                 client.handed(reply)
     assert client.is_open
+
+
+def test_first_flight_takes_up_the_number_of_a_hello_that_was_repeated(served: Served) -> None:
+    client = DtlsClient()
+    to_server = [with_cookie(served, client)]
+    begun = 0
+    while to_server:
+        # as if the client had sent one hello more: all its plain records have a number more
+        replies = [reply for datagram in to_server for reply in served.hand(renumbered(datagram, 1))]
+        begun = begun or number(replies[0])
+        to_server = [datagram for reply in replies for datagram in client.handed(reply)]
+    assert begun == 2
+    assert client.is_open
+    served.hand(client.encrypted(b"up"))
+    assert served.messages == [b"up"]
+
+
+def test_hello_with_the_last_number_of_all_does_no_harm(served: Served) -> None:
+    hello = with_cookie(served, DtlsClient())
+    assert number(served.hand(renumbered(hello, (1 << 48) - 1 - number(hello)))[0]) == (1 << 48) - 1
 
 
 def test_hello_of_a_live_session_by_another_run_of_its_client_replaces_it_once_proven(served: Served) -> None:

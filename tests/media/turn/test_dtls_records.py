@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.turn.dtls_records import HEADER_BYTES, client_random, flight
+from media.turn.dtls_records import HEADER_BYTES, client_random, flight, number, renumbered
 
 RANDOM = bytes(range(32))
 
@@ -53,3 +53,15 @@ def test_flight_keeps_all_records_whole_and_in_order(sizes: list[int], most_byte
 def test_flight_fills_datagrams() -> None:
     records = record(bytes(100)) * 5
     assert [len(datagram) for datagram in flight(records, 250)] == [226, 226, 113]
+
+
+def test_plain_records_alone_are_renumbered() -> None:
+    plain, encrypted = record(b"plain", kind=20), record(b"encrypted", epoch=1)
+    changed = renumbered(renumbered(plain, 2**32) + encrypted + plain, 3)
+    cut = list(flight(changed, 0))
+    assert [number(one) for one in cut] == [2**32 + 3, 0, 3]
+    assert [one[HEADER_BYTES:] for one in cut] == [b"plain", b"encrypted", b"plain"]
+    assert number(b"") == 0
+    assert renumbered(b"", 1) == b""
+    assert number(renumbered(plain, (1 << 48) - 1)) == (1 << 48) - 1
+    assert number(renumbered(plain, 1 << 48)) == 0
