@@ -112,10 +112,15 @@ async def over_stream(reply: Reply | bytes, tls: ssl.SSLContext | None = None) -
 @contextlib.contextmanager
 def swallowing():  # type: ignore[no-untyped-def]
     """A UDP port and the TCP port of the same number that take everything and answer nothing; gives the number."""
-    with socket.socket() as stream, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        stream.bind(("127.0.0.1", 0))
+    with contextlib.ExitStack() as stack:
+        while True:
+            stream = stack.enter_context(socket.socket())
+            datagrams = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            stream.bind(("127.0.0.1", 0))
+            with contextlib.suppress(OSError):  # another program has the number over UDP: the next one
+                datagrams.bind(stream.getsockname())
+                break
         stream.listen()
-        datagrams.bind(stream.getsockname())
         yield stream.getsockname()[1]
 
 
