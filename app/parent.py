@@ -55,10 +55,12 @@ class ParentLink:
         loop = asyncio.get_running_loop()
 
         def wait_for_end() -> None:
-            while (line := self._lines.readline(LINE_BYTES)).endswith(b"\n"):
-                if take is not None:
-                    with contextlib.suppress(RuntimeError):
-                        loop.call_soon_threadsafe(take, line)
+            # Reset: the parent was killed before it had read all that we reported.
+            with contextlib.suppress(ConnectionResetError):
+                while (line := self._lines.readline(LINE_BYTES)).endswith(b"\n"):
+                    if take is not None:
+                        with contextlib.suppress(RuntimeError):
+                            loop.call_soon_threadsafe(take, line)
             with contextlib.suppress(RuntimeError):  # the loop is closed: we are ending anyway
                 loop.call_soon_threadsafe(stop)
             time.sleep(_ORPHAN_GRACE_S)
@@ -67,10 +69,12 @@ class ParentLink:
         threading.Thread(target=wait_for_end, name="parent-watch", daemon=True).start()
 
 
-async def report_stats(link: ParentLink, read: Callable[[], dict[str, float]], every_s: float = 1.0) -> None:
-    """Send the counters of this child once a second, for ever."""
+async def report_stats(link: ParentLink, read: Callable[[], dict[str, float] | None], every_s: float = 1.0) -> None:
+    """Send the counters of this child once a second, for ever; a child whose own children hang keeps silent (None)."""
     while True:
-        link.report(Report(stats=read()))
+        stats = read()
+        if stats is not None:
+            link.report(Report(stats=stats))
         await asyncio.sleep(every_s)
 
 

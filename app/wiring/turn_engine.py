@@ -16,8 +16,8 @@ class TurnEngine(Protocol):
 
     moved: str
 
-    def counters(self) -> dict[str, float]:
-        """Return the plain counters by name."""
+    def counters(self) -> dict[str, float] | None:
+        """Return the plain counters by name; None while a part of it hangs."""
 
     def usage(self) -> dict[str, Totals]:
         """Return what each channel used, by its digest in hexadecimal."""

@@ -16,6 +16,7 @@ from media.turn.interfaces import read_interfaces
 from media.turn.listeners import ListenError, Ports, open_listeners
 from media.turn.placement import every_host
 
+SILENCE_S = 3.0  # workers report once a second
 _REVOKED = msgspec.json.Decoder(Revoked)
 
 
@@ -43,8 +44,14 @@ class Workers:
     async def check_self(self) -> None:
         """Leave that to the first worker."""
 
-    def counters(self) -> dict[str, float]:
-        """Return the counters of all workers, added up."""
+    @property
+    def _is_hanging(self) -> bool:
+        return any(child.silent_s > SILENCE_S for child in self._children)
+
+    def counters(self) -> dict[str, float] | None:
+        """Return the counters of all workers, added up; None while one of them hangs, so that it is seen above."""
+        if self._is_hanging:
+            return None
         sums: dict[str, float] = {}
         for child in self._children:
             for name, value in child.stats.items():
@@ -54,7 +61,7 @@ class Workers:
     def usage(self) -> dict[str, Totals]:
         """Return what each channel used on all workers."""
         sums: dict[str, Totals] = {}
-        for child in self._children:
+        for child in () if self._is_hanging else self._children:
             for channel, used in child.usage.items():
                 before = sums.get(channel, (0, 0, 0))
                 sums[channel] = (before[0] + used[0], before[1] + used[1], before[2] + used[2])

@@ -12,9 +12,7 @@ from app.parent import ParentLink
 from app.processes import Report
 from tests.app.children import ROOT, script
 
-
-def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    body = """
+_WORKING = """
         from app.parent import ParentLink, run_for_parent
         from app.processes import Report
         lines.close()
@@ -24,7 +22,10 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
             await stopping.wait()
         sys.exit(run_for_parent(parent, work))
     """
-    command = script(tmp_path, textwrap.dedent(body))
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    command = script(tmp_path, textwrap.dedent(_WORKING))
     parent = f"""
         import asyncio, sys
         sys.path.insert(0, {str(ROOT)!r})
@@ -69,3 +70,14 @@ def test_a_report_that_nobody_reads_is_lost_and_does_not_block() -> None:
     ours.close()
     link.report(Report(stats={"allocations": 1.0}))
     link.close()
+
+
+def test_a_child_ends_when_its_parent_is_gone_with_reports_unread(tmp_path: Path) -> None:
+    command = script(tmp_path, textwrap.dedent(_WORKING))
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen([*command, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    ours.sendall(b"{}\n")
+    assert select.select([ours], [], [], 10)[0]
+    ours.close()  # with the report in it: the child reads no end but a reset
+    assert process.wait(5) == 0

@@ -127,6 +127,13 @@ async def test_the_end_of_one_worker_is_the_end_of_all(tmp_path: Path) -> None:
     assert re.search(r"TURN worker [12] ended by itself \(signal SIGKILL\)", log.read_text())
 
 
+@pytest.mark.slow
+async def test_workers_end_with_who_watches_over_them(served: Served) -> None:
+    workers = served.workers()
+    served.turn.process.kill()
+    assert all(ends_within(pid, 3) for pid in workers)
+
+
 def test_one_worker_needs_nobody_to_watch_over_it() -> None:
     order = TurnOrder(Settings(turn_port=0), ("s" * 64,))
     assert isinstance(make_server(order, print), TurnServer)
@@ -140,6 +147,8 @@ def test_what_the_workers_count_adds_up() -> None:
             child.usage = {"both": (count, 10, 20), f"own {count}": (1, 1, 1)}
         assert workers.counters() == {"allocations": 3.0, "auth_failures.1": 1.0, "auth_failures.2": 1.0}
         assert workers.usage() == {"both": (3, 20, 40), "own 1": (1, 1, 1), "own 2": (1, 1, 1)}
+        workers._children[1]._heard_at -= 60
+        assert (workers.counters(), workers.usage()) == (None, {}), "one that hangs is seen above"
     finally:
         for child in workers._children:
             child.abandon()
