@@ -2,12 +2,13 @@
 
 import random
 
+import msgspec
 import pytest
 
 from media.turn import mac, stun
 from media.turn.credential import REMEMBERED_ACCOUNTS
 from media.turn.gate import MOST_AMPLIFIED
-from tests.media.turn.world import PEER, REALM, UDP, Caller, World
+from tests.media.turn.world import PEER, REALM, RULES, UDP, Caller, World
 
 DATAGRAMS = 20_000
 SOURCES = 16
@@ -16,11 +17,16 @@ BINDING_AT_MOST = 1.6
 
 def seeds(caller: Caller) -> list[tuple[int, list[tuple[int, bytes]]]]:
     peer = caller.peer(PEER)
+    ticket = next(iter(caller.world.server._lifecycle._tickets._allocations), b"0" * 32)
     return [
         (stun.BINDING, []),
         (stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, UDP), (stun.EVEN_PORT, b"\x80"), (stun.DONT_FRAGMENT, b"")]),
         (stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, UDP), (stun.RESERVATION_TOKEN, bytes(8))]),
         (stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, UDP), (stun.REQUESTED_ADDRESS_FAMILY, b"\2\0\0\0")]),
+        (stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, UDP), (stun.ADDITIONAL_ADDRESS_FAMILY, b"\2\0\0\0")]),
+        (stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, UDP), (stun.MOBILITY_TICKET, b"")]),
+        (stun.REFRESH, [(stun.MOBILITY_TICKET, ticket)]),
+        (stun.REFRESH, [(stun.LIFETIME, bytes(4)), (stun.REQUESTED_ADDRESS_FAMILY, b"\1\0\0\0")]),
         (stun.REFRESH, [(stun.LIFETIME, (700).to_bytes(4))]),
         (stun.REFRESH, [(stun.LIFETIME, bytes(4))]),
         (stun.CREATE_PERMISSION, [peer, caller.peer(("9.9.9.9", 9))]),
@@ -66,7 +72,8 @@ def hostile(caller: Caller, chance: random.Random) -> bytes:
     method, attributes = chance.choice(seeds(caller))
     kind = stun.INDICATION if method == stun.SEND else stun.REQUEST
     companions = [caller.identity, (stun.REALM, REALM.encode()), (stun.NONCE, caller.nonce), *caller.offer]
-    message = stun.Message(method, kind, bytes(12), attributes, has_fingerprint=chance.random() < 0.2)
+    transaction_id = chance.choice((bytes(12), chance.randbytes(12)))
+    message = stun.Message(method, kind, transaction_id, attributes, has_fingerprint=chance.random() < 0.2)
     match chance.randrange(5):
         case 0:
             return chance.randbytes(chance.randrange(80))
@@ -93,7 +100,8 @@ def check_reply(request: bytes, reply: bytes) -> None:
 @pytest.mark.slow
 def test_twenty_thousand_hostile_datagrams_do_no_harm() -> None:
     chance = random.Random(2)
-    world = World(username_for={stun.userhash("user", REALM): "user"}.get)
+    rules = msgspec.structs.replace(RULES, has_mobility=True)
+    world = World(rules, username_for={stun.userhash("user", REALM): "user"}.get)
     callers = [Caller(world, port=40000 + number) for number in range(SOURCES)]
     for caller in callers:
         caller.challenge()
@@ -108,6 +116,8 @@ def test_twenty_thousand_hostile_datagrams_do_no_harm() -> None:
         assert len(replies) <= 1
         for reply in replies:
             check_reply(request, reply)
+        if count % 500 == 0:
+            world.perform(world.server.client_gone((0, caller.source), world.now))
         if count % 50 == 0 and world.relays:
             world.from_peer(chance.choice(list(world.relays)), request, PEER)
         if count % 100 == 0:
@@ -119,7 +129,9 @@ def test_twenty_thousand_hostile_datagrams_do_no_harm() -> None:
 
 def check_bounds(world: World) -> None:
     server = world.server
-    assert len(world.relays) == world.stats.allocations == server.allocation_count <= SOURCES
+    assert world.stats.allocations == server.allocation_count <= SOURCES
+    assert len(world.relays) == sum(len(each.relayed) for each in server._table.by_client.values())
+    assert len(server._lifecycle._tickets) <= SOURCES
     assert len(server._credentials._accounts) <= REMEMBERED_ACCOUNTS
     for allocation in server._table.by_client.values():
         assert len(allocation.permissions or ()) <= allocation.most_entries
@@ -127,5 +139,8 @@ def check_bounds(world: World) -> None:
     assert len(world.stats.dropped) < 20
     world.pass_time(3601.0)
     assert world.relays == {}
+    assert len(server._lifecycle._tickets) == 0
     assert server._lifecycle._ports.free_count == 100
-    assert server._lifecycle._desk._quotas._keys == {}
+    quotas = server._lifecycle._desk._quotas
+    assert (quotas._keys, quotas._sources, quotas._count) == ({}, {}, 0)
+    assert all(usage.allocations == 0 for usage in server.usage().values())

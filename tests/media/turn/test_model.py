@@ -1,12 +1,14 @@
 """The core against a dumb model: any order of requests, data and time ends in the same picture."""
 
+import itertools
+
 import hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from media.turn import stun
 from media.turn.address import IPV4, IPV6
-from tests.media.turn.world import PASSWORD, REALM, Caller, World, code_of
+from tests.media.turn.world import PASSWORD, REALM, Caller, code_of, with_rules
 
 V4, V6 = bytes((1, 0, 0, 0)), bytes((2, 0, 0, 0))
 WANTED = {
@@ -25,9 +27,10 @@ def family(host: str) -> int:
 
 
 class Picture:
-    """What one client should have: the end of each family, permissions and binds."""
+    """What one client should have: the end of each family, permissions and binds, and a ticket if it may move."""
 
-    def __init__(self, families: tuple[int, ...], end: float) -> None:
+    def __init__(self, families: tuple[int, ...], end: float, ticket: bytes | None) -> None:
+        self.ticket = ticket
         self.ends = dict.fromkeys(families, end)
         self.permissions: dict[str, float] = {}
         self.binds: dict[int, tuple[tuple[str, int], float]] = {}
@@ -41,7 +44,8 @@ class Picture:
 class TurnMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.world = with_rules(has_mobility=True)
+        self.ports = itertools.count(50000)
         self.callers = [Caller(self.world, port=40000 + number) for number in range(3)]
         self.pictures: dict[int, Picture] = {}
         self.generations = [0, 0, 0]
@@ -74,14 +78,16 @@ class TurnMachine(RuleBasedStateMachine):
     @initialize(wanted=st.tuples(*[st.sampled_from(list(WANTED))] * 3))
     def begin(self, wanted: tuple[tuple[tuple[int, bytes], ...], ...]) -> None:
         for client, each in enumerate(wanted):
-            self.allocate(client, each)
+            self.allocate(client, each, is_mobile=client == 0)
 
-    @rule(client=CLIENTS, wanted=st.sampled_from(list(WANTED)))
-    def allocate(self, client: int, wanted: tuple[tuple[int, bytes], ...]) -> None:
+    @rule(client=CLIENTS, wanted=st.sampled_from(list(WANTED)), is_mobile=st.booleans())
+    def allocate(self, client: int, wanted: tuple[tuple[int, bytes], ...], is_mobile: bool) -> None:
         caller = self.fresh(client)
-        code = code_of(caller.allocate(list(wanted)))
+        reply = caller.allocate([*wanted, *([(stun.MOBILITY_TICKET, b"")] if is_mobile else [])])
+        code, ticket = code_of(reply), reply.first(stun.MOBILITY_TICKET)
         assert code == (437 if client in self.pictures else 0)
-        self.pictures.setdefault(client, Picture(WANTED[wanted], self.now + 600))
+        assert (ticket is not None) == (is_mobile and not code)
+        self.pictures.setdefault(client, Picture(WANTED[wanted], self.now + 600, ticket))
         if not code:
             assert caller.send_raw(caller.last_datagram) == [caller.last_reply]
 
@@ -97,6 +103,19 @@ class TurnMachine(RuleBasedStateMachine):
         assert code == (0 if named else 443)
         picture.ends |= dict.fromkeys(named, self.now + lifetime_s)
         self.forget(client)
+
+    @rule(client=CLIENTS)
+    def move(self, client: int) -> None:
+        caller, picture, old = self.callers[client], self.pictures.get(client), self.callers[client].source
+        if picture is None or picture.ticket is None:
+            return
+        caller.source = (old[0], next(self.ports))
+        reply = self.fresh(client).send(stun.REFRESH, [(stun.MOBILITY_TICKET, picture.ticket)])
+        assert code_of(reply) == 0
+        assert caller.send_raw(caller.last_datagram) == [caller.last_reply]
+        assert not self.world.server.has_allocation((0, old))
+        picture.ticket = reply.first(stun.MOBILITY_TICKET)
+        picture.ends = dict.fromkeys(picture.ends, self.now + 600)
 
     @rule(client=CLIENTS, host=HOSTS)
     def permit(self, client: int, host: str) -> None:
@@ -156,7 +175,8 @@ class TurnMachine(RuleBasedStateMachine):
         server, (_, key, holder) = self.world.server, self.callers[client].username.split("@")
         if how == "gone":
             self.world.perform(server.client_gone((0, self.callers[client].source), self.now))
-            self.pictures.pop(client, None)
+            if client in self.pictures and self.pictures[client].ticket is None:
+                del self.pictures[client]
         elif how == "key":
             self.world.perform(server.revoke(key.encode()))
             self.lose([each for each in range(3) if self.callers[each].username.split("@")[1] == key])
@@ -207,6 +227,9 @@ class TurnMachine(RuleBasedStateMachine):
         lifecycle = self.world.server._lifecycle
         assert lifecycle._ports.free_count == 100 - len({relay.port for relay in self.world.relays.values()})
         assert sum(lifecycle._desk._quotas._keys.values()) == len(self.pictures)
+        assert sum(lifecycle._desk._quotas._sources.values()) == len(self.pictures)
+        tickets = [picture.ticket for picture in self.pictures.values() if picture.ticket is not None]
+        assert sorted(lifecycle._tickets._allocations) == sorted(tickets)
         usages = self.world.server.usage().values()
         assert sum(usage.allocations for usage in usages) == len(self.pictures)
 
