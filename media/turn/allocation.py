@@ -1,5 +1,6 @@
 """State of one allocation: its permissions and channel binds, and when they end. No I/O, no clock."""
 
+import math
 from collections.abc import Callable
 
 import msgspec
@@ -95,7 +96,16 @@ class Allocation(msgspec.Struct):
 
     def has_permission(self, host: str, now: float) -> bool:
         """Tell whether packets of this host may pass now."""
-        return self.permissions is not None and self.permissions.get(host, now) > now
+        return self.permitted_until(host) > now
+
+    def permitted_until(self, host: str) -> float:
+        """Return when the permission of this host ends, minus infinity without one."""
+        return -math.inf if self.permissions is None else self.permissions.get(host, -math.inf)
+
+    def count_usage(self) -> None:
+        """Add what passed since the last call to the usage."""
+        self.usage.bytes_to_peers += self.upward.passed()
+        self.usage.bytes_to_clients += self.downward.passed()
 
     def bind_of(self, key: int | SocketAddress) -> ChannelBind | None:
         """Return the bind with this channel number or peer address; it may be over."""

@@ -1,5 +1,6 @@
 """What passes between clients and peers: ChannelData, Send and Data (RFC 8656, 11 and 12). No I/O, no clock."""
 
+import struct
 from collections.abc import Sequence
 
 from media.turn import address, channel_data, stun
@@ -7,24 +8,30 @@ from media.turn.address import SocketAddress
 from media.turn.allocation import Allocation, Client, family_of
 from media.turn.effects import Buffer, Effect, PeerRefused, ToClient, ToPeer, TurnStats
 from media.turn.policy import PeerRules, Rate
+from media.turn.routes import DownRoute, Routes, UpRoute
+from media.turn.slots import in_memory, send_key
 from media.turn.table import Table
 
 NOTHING: tuple[Effect, ...] = ()
+
+IPV4_BYTES, XOR_IPV4_BYTES = 4, 8
+_PEER_HEAD = struct.pack("!HH", stun.XOR_PEER_ADDRESS, XOR_IPV4_BYTES)
+_DATA_TYPE = stun.DATA.to_bytes(2)
+_NO_TRANSACTION = bytes(12)
 
 
 class Forward:
     """Decides for each packet whether it passes and where; indications are never answered."""
 
-    def __init__(self, peers: PeerRules, table: Table, stats: TurnStats, seed: bytes, in_all: Rate) -> None:
-        self._in_all = in_all
+    def __init__(self, peers: PeerRules, table: Table, stats: TurnStats, routes: Routes) -> None:
+        self._routes = routes
         self._table = table
         self._stats = stats
-        self._seed = seed[:4]
-        self._serial = 0
         self.replace_peers(peers)
 
     def replace_peers(self, peers: PeerRules) -> None:
         """Take new peer rules. Allocations may still have relayed addresses of before: those stay own hosts."""
+        self._routes.clear()
         self._peers = peers
         relayed = (relayed_address[0] for relayed_address in self._table.by_relayed_address)
         self._own_hosts = frozenset((*map(address.host_text, peers.own | peers.advertised), *relayed))
@@ -41,7 +48,7 @@ class Forward:
         bind = allocation.bind_of(number)
         if bind is None or bind.expires_at <= now:
             return self._drop("no-channel-bind")
-        return self._to_peer(allocation, bind.peer_address, data, now)
+        return self._to_peer(allocation, bind.peer_address, data, now, (in_memory(number), bind.expires_at))
 
     def send(self, client: Client, indication: stun.Message, now: float) -> Sequence[Effect]:
         """Pass the data of a Send indication from a client on to a peer with a permission."""
@@ -56,9 +63,11 @@ class Forward:
         except stun.StunError:
             return self._drop("malformed")
         peer_address = address.socket_address(ip, port)
-        if port == 0 or not allocation.has_permission(peer_address[0], now):
+        until = allocation.permitted_until(peer_address[0])
+        if port == 0 or until <= now:
             return self._drop("no-permission")
-        return self._to_peer(allocation, peer_address, data, now)
+        way = (send_key(peer), until) if len(peer) == XOR_IPV4_BYTES else None
+        return self._to_peer(allocation, peer_address, data, now, way)
 
     def from_peer(self, relay: int, data: Buffer, peer_address: SocketAddress, now: float) -> Sequence[Effect]:
         """Pass a datagram that came to a relay socket on to its client.
@@ -71,52 +80,79 @@ class Forward:
             return self._drop("no-allocation")
         bind = allocation.bind_of(peer_address)
         if bind is not None and bind.expires_at > now:
-            head = channel_data.header(bind.number, len(data))
-            tail = data
-        elif allocation.has_permission(peer_address[0], now):
-            head, tail = self._data_indication(peer_address, data), b""
+            number, until = bind.number, bind.expires_at
+            head, tail = channel_data.header(number, len(data)), data
         else:
-            return self._drop("no-permission")
-        if not allocation.downward.take(len(data), now):
-            return self._drop("rate")
-        if not self._in_all.take(len(data), now):
-            return self._drop("rate-in-all")
+            number, until = 0, allocation.permitted_until(peer_address[0])
+            if until <= now:
+                return self._drop("no-permission")
+            head, tail = self._data_indication(peer_address, data), b""
+        if not self._may_pass(allocation.downward, len(data), now):
+            return NOTHING
         self._stats.packets_to_clients += 1
         self._stats.bytes_to_clients += len(data)
-        allocation.usage.bytes_to_clients += len(data)
+        self._open_down(allocation, relay, peer_address, number, until)
         listener, client_address = allocation.client
         return (ToClient(listener, client_address, head, tail),)
 
     def _to_peer(
-        self, allocation: Allocation, peer_address: SocketAddress, data: Buffer, now: float
+        self,
+        allocation: Allocation,
+        peer_address: SocketAddress,
+        data: Buffer,
+        now: float,
+        way: tuple[int, float] | None,
     ) -> Sequence[Effect]:
+        """Pass data on; `way` is the key of the route and its end, where the next packets may take one."""
         relayed = allocation.of_family(family_of(peer_address[0]))
         if relayed is None:
             return self._drop("no-permission")
-        target = None
-        if peer_address[0] in self._own_hosts:
+        target, is_own = None, peer_address[0] in self._own_hosts
+        if is_own:
             target = self._table.by_relayed_address.get(peer_address)
             if target is None and self._peers.own_port_refusal(peer_address[1]) is not None:
                 self._drop("own-port")
                 is_new = allocation.is_new_refusal("own-port")
                 return (PeerRefused(relayed.relay, "own-port"),) if is_new else NOTHING
-        size = len(data)
-        if not allocation.upward.take(size, now):
-            return self._drop("rate")
-        if not self._in_all.take(size, now):
-            return self._drop("rate-in-all")
-        stats = self._stats
-        stats.packets_to_peers += 1
-        stats.bytes_to_peers += size
-        allocation.usage.bytes_to_peers += size
+        if not self._may_pass(allocation.upward, len(data), now):
+            return NOTHING
+        self._stats.packets_to_peers += 1
+        self._stats.bytes_to_peers += len(data)
         if target is not None:
             # Relay to relay on this server: no socket, so it works behind a NAT that does not hairpin, too.
             return self.from_peer(target, data, relayed.address, now)
+        if way is not None:
+            route = UpRoute(relayed.relay, peer_address, allocation.upward, min(way[1], relayed.expires_at))
+            self._routes.open_up(allocation.client, way[0], route, is_own_peer=is_own)
         return (ToPeer(relayed.relay, peer_address, data),)
 
+    def _open_down(
+        self, allocation: Allocation, relay: int, peer_address: SocketAddress, number: int, until: float
+    ) -> None:
+        indication = b""
+        if number == 0:
+            ip = address.pack(peer_address[0])
+            if len(ip) != IPV4_BYTES:
+                return  # the XOR of IPv6 has the transaction id in it
+            peer = stun.xor_address(ip, peer_address[1], _NO_TRANSACTION)
+            indication = _PEER_HEAD + peer + _DATA_TYPE
+        until = min(until, allocation.of_relay(relay).expires_at)
+        route = DownRoute(allocation.client, number, indication, allocation.downward, until)
+        self._routes.open_down(relay, peer_address, route)
+
+    def _may_pass(self, rate: Rate, size: int, now: float) -> bool:
+        if not rate.allows(size, now):
+            self._drop("rate")
+            return False
+        if not self._routes.in_all.allows(size, now):
+            self._drop("rate-in-all")
+            return False
+        rate.left -= size
+        self._routes.in_all.left -= size
+        return True
+
     def _data_indication(self, peer_address: SocketAddress, data: Buffer) -> bytes:
-        self._serial += 1
-        transaction_id = self._seed + self._serial.to_bytes(8)
+        transaction_id = self._routes.transaction_id()
         peer = stun.xor_address(address.pack(peer_address[0]), peer_address[1], transaction_id)
         attributes = [(stun.XOR_PEER_ADDRESS, peer), (stun.DATA, bytes(data))]
         return stun.encode(stun.Message(stun.DATA_METHOD, stun.INDICATION, transaction_id, attributes))

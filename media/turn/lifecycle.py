@@ -12,20 +12,22 @@ from media.turn.effects import CloseRelay, Effect, OpenRelay, ToClient, TurnStat
 from media.turn.mobility import Tickets
 from media.turn.policy import Quotas, Rate
 from media.turn.ports import Ports
+from media.turn.routes import Routes
 from media.turn.rules import ServerRules
 from media.turn.table import Table
-from media.turn.usage import Usages
+from media.turn.usage import Usage, Usages
 
 
 class Lifecycle:
     """Begins and ends allocations. `due_at` is the instant from which on `expire` has something to do."""
 
-    def __init__(self, rules: ServerRules, table: Table, secret: bytes, stats: TurnStats) -> None:
+    def __init__(self, rules: ServerRules, table: Table, routes: Routes, secret: bytes, stats: TurnStats) -> None:
         self.replace_relay_ips(rules.relay_ips)
-        self.usages = Usages()
+        self._usages = Usages()
         self.due_at = math.inf
         self._rules = rules
         self._table = table
+        self._routes = routes
         self._stats = stats
         self._ports = Ports(rules.first_port, rules.last_port, secret, rules.worker)
         self._desk = Desk(
@@ -37,7 +39,6 @@ class Lifecycle:
         self._planned: dict[int, Plan] = {}  # by the relay socket that is being opened
         self._opening: dict[Client, Plan] = {}
         self._last_relay = 0
-        self._s_per_byte = Rate.of(rules.bitrate_bps).s_per_byte
 
     def __len__(self) -> int:
         return len(self._table) + len(self._planned)
@@ -50,6 +51,12 @@ class Lifecycle:
     def is_opening(self, client: Client) -> bool:
         """Tell whether the sockets of an allocation of this client are being opened."""
         return client in self._opening
+
+    def usage(self) -> dict[bytes, Usage]:
+        """Return what each quota key used until now, ended allocations counted in."""
+        for allocation in self._table.by_client.values():
+            allocation.count_usage()
+        return self._usages.all()
 
     def begin(self, client: Client, request: stun.Message, account: Account, now: float) -> Effect:
         """Take an Allocate request that is authenticated and whose 5-tuple is free.
@@ -159,12 +166,14 @@ class Lifecycle:
             account=plan.account,
             transaction_id=plan.request.transaction_id,
             reply=bytes(reply.data),
-            usage=self.usages.begin(plan.account.quota_key),
-            upward=Rate(self._s_per_byte),
-            downward=Rate(self._s_per_byte),
+            usage=self._usages.begin(plan.account.quota_key),
+            upward=Rate(self._rules.bitrate_bps),
+            downward=Rate(self._rules.bitrate_bps),
             most_entries=self._rules.entries_per_allocation,
         )
         self._table.add(allocation)
+        for relayed in plan.opened:
+            self._routes.relayed_changed(relayed.address)
         if ticket:
             self._tickets.give(allocation, ticket)
         self._note_deadline()
@@ -197,13 +206,16 @@ class Lifecycle:
         return [self._end(allocation, each) for allocation in allocations for each in allocation.relayed]
 
     def _end(self, allocation: Allocation, relayed: Relayed) -> Effect:
+        self._routes.close(allocation)
+        self._routes.relayed_changed(relayed.address)
+        allocation.count_usage()
         self._table.remove(allocation, relayed)
         if all(each.port != relayed.port for each in allocation.relayed):
             self._ports.give_back(relayed.port)
         if not allocation.relayed:
             self._tickets.forget(allocation)
             self._desk.end(allocation.client, allocation.account)
-            self.usages.end(allocation.account.quota_key)
+            self._usages.end(allocation.account.quota_key)
         self._stats.allocations = len(self._table)
         return CloseRelay(relayed.relay)
 

@@ -9,6 +9,7 @@ from media.turn import address
 from media.turn.address import Range
 
 BUCKETS = 4096
+_UNLIMITED = 1 << 29  # a number that is quick to count with
 FULL = "full"
 """Why an allocation is refused that nobody's quota forbids: the server has as many as it may."""
 
@@ -171,24 +172,41 @@ def _slot(ip: bytes) -> int:
     return hash(ip[:3] if len(ip) == 4 else ip[:7]) % BUCKETS
 
 
-class Rate(msgspec.Struct, gc=False):
-    """One direction of one allocation: a token bucket that holds what passes in one second; 0 s per byte is no limit.
+class Rate:
+    """One direction of one allocation: a bucket of whole bytes that holds what passes in half a second.
 
-    The bucket is kept as the instant at which it will be full again: one number, no refill.
+    It is filled when it runs short, not packet by packet: at most the bytes of a second pass at once, and on average
+    what the rate says. Whoever relays takes from `left` what it has checked to be there.
     """
 
-    s_per_byte: float
-    full_at: float = 0.0
+    __slots__ = ("_bytes_per_s", "_filled_at", "_most", "_noted", "left")
 
-    @classmethod
-    def of(cls, bitrate_bps: int) -> "Rate":
-        """Return a full bucket of this rate; 0 is no limit."""
-        return cls(8 / bitrate_bps if bitrate_bps else 0.0)
+    def __init__(self, bitrate_bps: int) -> None:
+        self._bytes_per_s = bitrate_bps / 8  # 0 is no limit
+        self._most = bitrate_bps // 16 if bitrate_bps else _UNLIMITED
+        self._filled_at = -1.0
+        self._noted = self.left = self._most
 
-    def take(self, size: int, now: float) -> bool:
-        """Pay for `size` bytes; False when the packet must be dropped."""
-        full_at = (self.full_at if self.full_at > now else now) + size * self.s_per_byte
-        if full_at > now + 1.0:
-            return False
-        self.full_at = full_at
-        return True
+    def allows(self, size: int, now: float) -> bool:
+        """Tell whether `size` bytes may pass now; the first call begins to count the time."""
+        if self._filled_at < 0:
+            self._filled_at = now
+        if self.left < size:
+            self._fill(now)
+        return self.left >= size
+
+    def passed(self) -> int:
+        """Return how many bytes were taken since the last call."""
+        passed, self._noted = self._noted - self.left, self.left
+        return passed
+
+    def _fill(self, now: float) -> None:
+        earned = (now - self._filled_at) * self._bytes_per_s
+        room = self._most - self.left
+        if earned >= room or not self._bytes_per_s:
+            self._filled_at = now
+        else:
+            room = int(earned)
+            self._filled_at += room / self._bytes_per_s  # what is less than a byte is earned later
+        self.left += room
+        self._noted += room

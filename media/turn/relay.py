@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import secrets
-import socket
 import typing
 from collections.abc import Callable, Sequence
 
@@ -16,12 +16,14 @@ from media.turn.address import IPV4, SocketAddress, parse_range
 from media.turn.admission import Admission
 from media.turn.credential import KeyFor
 from media.turn.doors import DOOR_TRANSPORTS, FIRST_DOOR, Doors
+from media.turn.drains import Drains, Sockets, Source
 from media.turn.dtls_records import FIRST_BYTE, LAST_BYTE
 from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, ToPeer, TurnStats
 from media.turn.interfaces import Interfaces, read_interfaces
 from media.turn.listeners import Listeners, Ports, open_listeners
 from media.turn.placement import WILDCARDS, PlacementError
 from media.turn.policy import PeerRules
+from media.turn.readiness import Readiness
 from media.turn.relay_settings import (
     RelaySettings,
     choose_places,
@@ -33,7 +35,7 @@ from media.turn.relay_settings import (
 )
 from media.turn.server import Server
 from media.turn.stream import Hall
-from media.turn.udp import Inbox, Judge, Outbox, UdpSocket, open_socket
+from media.turn.udp import Outbox, UdpSocket, open_socket
 from media.turn.usage import Usage
 
 if typing.TYPE_CHECKING:
@@ -64,11 +66,11 @@ class Relay:
         self._settings = settings
         self._key_for = key_for
         self._outbox = Outbox(self.stats)
-        self._inbox = Inbox(self.stats, self._perform)
         self._doors = Doors(self.stats)
+        self._sockets = Sockets(self._doors, self._outbox)
         self._listeners = Listeners()
         self._dtls: Sessions | None = None
-        self._relays: dict[int, UdpSocket] = {}
+        self._relays = self._sockets.relays
         self._is_idle = asyncio.Event()
 
     async def run(self, ready: Callable[[RelayAddress], None], stopping: asyncio.Event) -> None:
@@ -79,6 +81,7 @@ class Relay:
         """
         interfaces = read_interfaces()
         self._loop = asyncio.get_running_loop()
+        self._readiness = Readiness(self._loop)
         self._placement = choose_places(self._settings, interfaces)
         try:
             self._listeners = open_listeners(self._ports(), interfaces)
@@ -89,6 +92,8 @@ class Relay:
                 secrets.token_bytes(32),
                 self.stats,
             )
+            self._sockets.listeners = self._listeners.udp
+            self._drains = Drains(self._server.routes, self._sockets, self.stats, self.flush)
             self._dtls = self._sessions()
             self._acceptor = Acceptor(self._hall(), self._listeners.tcp)
             self._watch_listeners()
@@ -203,18 +208,27 @@ class Relay:
 
     def _watch_listeners(self) -> None:
         self._acceptor.start()
+        from_clients = self._drains.from_clients
         for number, listener in enumerate(self._listeners.udp):
-            self._loop.add_reader(listener.handle, self._drain, listener.handle, number, self._judge)
+            self._readiness.add(
+                listener.handle, functools.partial(from_clients, Source(number, listener), self._from_client)
+            )
 
-    def _judge(self, number: int, datagram: memoryview, source: SocketAddress, now: float) -> Sequence[Effect]:
+    def _from_client(self, number: int, datagram: memoryview, source: SocketAddress, now: float) -> None:
         if self._dtls is None or not datagram or not FIRST_BYTE <= datagram[0] <= LAST_BYTE:
-            return self._server.receive(number, datagram, source, now)
-        self._dtls.receive(number, datagram, source, now)
-        return ()
+            self._perform(self._server.receive(number, datagram, source, now))
+        else:
+            self._dtls.receive(number, datagram, source, now)
+        self._outbox.flush()  # packets that follow may have a route
+
+    def _from_peer(self, relay: int, data: memoryview, source: SocketAddress, now: float) -> None:
+        self._perform(self._server.relayed(relay, data, source, now))
+        self._outbox.flush()  # likewise
 
     def receive(self, number: int, message: memoryview, source: SocketAddress, now: float) -> None:
         """Take one whole message that came through a door; `flush` must follow the last one."""
-        self._perform(self._server.receive(number, message, source, now))
+        if not self._drains.from_door(number, message, source, now):
+            self._perform(self._server.receive(number, message, source, now))
 
     def flush(self) -> None:
         """Send all that is collected for peers and clients."""
@@ -228,12 +242,6 @@ class Relay:
     def has_allocation(self, number: int, source: SocketAddress) -> bool:
         """Tell whether the client behind a door has an allocation."""
         return self._server.has_allocation((number, source))
-
-    def _drain(self, handle: socket.socket, key: int, judge: Judge) -> None:
-        try:
-            self._inbox.drain(handle, key, judge, self._loop.time())
-        finally:
-            self.flush()  # what is collected lies in the slots of the inbox
 
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -259,15 +267,16 @@ class Relay:
         except OSError:
             self._perform(self._server.relay_opened(effect.relay, False, self._loop.time()))
             return
-        self._relays[effect.relay] = UdpSocket(handle)
+        source = Source(effect.relay, UdpSocket(handle))
+        self._relays[effect.relay] = source.udp
         self._is_idle.clear()
-        self._loop.add_reader(handle, self._drain, handle, effect.relay, self._server.relayed)
+        self._readiness.add(handle, functools.partial(self._drains.from_peers, source, self._from_peer))
         self._perform(self._server.relay_opened(effect.relay, True, self._loop.time()))
 
     def _close(self, relay: int) -> None:
         self._outbox.flush()
         handle = self._relays.pop(relay).handle
-        self._loop.remove_reader(handle)
+        self._readiness.remove(handle)
         handle.close()
         if not self._relays:
             self._is_idle.set()
@@ -279,8 +288,7 @@ class Relay:
         for handle in self._listeners.tcp:
             self._loop.remove_reader(handle)
         self._doors.close_all()
-        for udp in [*self._listeners.udp, *self._relays.values()]:
-            self._loop.remove_reader(udp.handle)
+        self._readiness.close()
         for udp in self._relays.values():
             udp.handle.close()
         self._listeners.close()

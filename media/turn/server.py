@@ -14,6 +14,7 @@ from media.turn.lifecycle import Lifecycle
 from media.turn.policy import PeerRules, Rate, ReplyBuckets
 from media.turn.requests import Bounds, Requests
 from media.turn.revocations import Revocations
+from media.turn.routes import Routes
 from media.turn.rules import ServerRules
 from media.turn.table import Table
 from media.turn.usage import Usage
@@ -38,10 +39,11 @@ class Server:
     ) -> None:
         self.stats = stats
         self._table = Table()
-        self._lifecycle = Lifecycle(rules, self._table, secret, stats)
+        self.routes = Routes(Rate(rules.total_bitrate_bps), secret[:4])
+        self._lifecycle = Lifecycle(rules, self._table, self.routes, secret, stats)
         bounds = Bounds(rules.max_lifetime_s, rules.last_channel_number)
         self._requests = Requests(bounds, peers, self._table, stats)
-        self._forward = Forward(peers, self._table, stats, secret, Rate.of(rules.total_bitrate_bps))
+        self._forward = Forward(peers, self._table, stats, self.routes)
         self._credentials = Credentials(key_for, rules.realm, secret, username_for)
         self._buckets = ReplyBuckets(rules.replies_per_s, rules.replies_burst)
         self._revocations = Revocations()
@@ -69,8 +71,8 @@ class Server:
         return self._table.by_client
 
     def usage(self) -> dict[bytes, Usage]:
-        """Return what each quota key used, ended allocations counted in; the values go on counting."""
-        return self._lifecycle.usages.all()
+        """Return what each quota key used, ended allocations counted in."""
+        return self._lifecycle.usage()
 
     def drain(self, alternate: tuple[bytes, int] | None) -> None:
         """Refuse new allocations from now on: with 300 to the packed address and port given, else with 508."""
@@ -224,6 +226,7 @@ class Server:
             raise RequestError(441)
         if request.method == stun.REFRESH and request.transaction_id == allocation.moved_by:
             return (ToClient(client[0], client[1], b"", allocation.reply),)  # the answer to the move was lost
+        self.routes.close(allocation)  # as long as they are those of this client
         attributes = self._handlers[request.method](allocation, request, now)
         has_moved = client != allocation.client and allocation.is_alive(now)
         if has_moved:

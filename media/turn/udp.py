@@ -3,18 +3,11 @@
 import errno
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from media.turn.address import SocketAddress
-from media.turn.effects import Buffer, Effect, TurnStats
+from media.turn.effects import Buffer, TurnStats
 
-Judge = Callable[[int, memoryview, SocketAddress, float], Sequence[Effect]]
-"""Says what a datagram leads to: the number of the socket, the datagram, its source, now."""
-
-BUDGET = 64
-"""Datagrams per wake-up of one socket, so that timers and the other sockets live."""
-
-SLOT_BYTES = 65536
 RECEIVE_BUFFER_BYTES = 4 << 20
 MOST_SEGMENTS = 48
 MOST_RUN_BYTES = 65507
@@ -26,16 +19,20 @@ _UDP_SEGMENT = 103
 _IP_MTU_DISCOVER = 10
 _IP_PMTUDISC_DONT, _IP_PMTUDISC_DO = 0, 2
 _IPV6_MTU_DISCOVER = 23
+_SEGMENTS: dict[int, list[tuple[int, int, bytes]]] = {}
+"""What asks for segments of a size; there are as many as sizes."""
+
 _NO_SEGMENTATION = frozenset((errno.EIO, errno.EINVAL, errno.EMSGSIZE))
 
 
 class UdpSocket:
     """One bound socket; `most_segment_bytes` sinks when segmented sends of a size turn out to fail."""
 
-    __slots__ = ("handle", "most_segment_bytes")
+    __slots__ = ("handle", "most_segment_bytes", "sendto")
 
     def __init__(self, handle: socket.socket) -> None:
         self.handle = handle
+        self.sendto = handle.sendto
         self.most_segment_bytes = MOST_SEGMENT_BYTES[socket.AddressFamily(handle.family)]
 
 
@@ -78,110 +75,85 @@ def open_socket(
     return handle
 
 
-class Inbox:
-    """Receives into slots that are made once and has the effects performed, datagram by datagram.
+def send_all(udp: UdpSocket, destination: SocketAddress, packets: Sequence[Buffer]) -> int:
+    """Send datagrams to one destination in order and return how many were lost.
 
-    A slot holds the largest datagram: a smaller one would cut silently.
+    Equal lengths go out as one segmented send, the last may be shorter. A full socket buffer or an unreachable
+    destination is a lost packet.
     """
+    lost = at = 0
+    while at < len(packets):
+        end = _end_of_run(udp, packets, at)
+        run = packets[at:end]
+        try:
+            if len(run) == 1 or not _send_run(udp, destination, run):
+                lost += _send_each(udp, destination, run)
+        except OSError:
+            lost += len(run)
+        at = end
+    return lost
 
-    def __init__(self, stats: TurnStats, perform: Callable[[Sequence[Effect]], None]) -> None:
-        whole = memoryview(bytearray(BUDGET * SLOT_BYTES))
-        self._slots = [whole[at : at + SLOT_BYTES] for at in range(0, BUDGET * SLOT_BYTES, SLOT_BYTES)]
-        self._stats = stats
-        self._perform = perform
 
-    def drain(self, handle: socket.socket, key: int, judge: Judge, now: float) -> None:
-        """Let `judge` see what is there, until the socket is empty or the budget is spent.
+def _end_of_run(udp: UdpSocket, packets: Sequence[Buffer], at: int) -> int:
+    size = len(packets[at])
+    if not 0 < size <= udp.most_segment_bytes:
+        return at + 1
+    most = min(len(packets), at + MOST_SEGMENTS, at + MOST_RUN_BYTES // size)
+    for end in range(at + 1, most):
+        if len(packets[end]) != size:
+            return end + (0 < len(packets[end]) < size)
+    return most
 
-        `key` is the socket's name to `judge`. Each datagram lies in a slot of its own until the next drain.
-        """
-        receive, perform = handle.recvfrom_into, self._perform
-        for slot in self._slots:
-            try:
-                length, source = receive(slot)
-            except BlockingIOError:
-                return
-            except OSError:
-                # ICMP towards one peer or client: a lost packet, never the end of the socket
-                self._stats.receive_errors += 1
-                continue
-            effects = judge(key, slot[:length], source, now)
-            if effects:
-                perform(effects)
+
+def _send_run(udp: UdpSocket, destination: SocketAddress, run: Sequence[Buffer]) -> bool:
+    size = len(run[0])
+    segment = _SEGMENTS.get(size)
+    if segment is None:
+        segment = _SEGMENTS[size] = [(_SOL_UDP, _UDP_SEGMENT, size.to_bytes(2, sys.byteorder))]
+    try:
+        udp.handle.sendmsg(run, segment, 0, destination)
+    except OSError as error:
+        if error.errno in _NO_SEGMENTATION:
+            # EIO: the device cannot do it at all; else these segments exceed the MTU towards one destination,
+            # which must not cost the others their runs
+            udp.most_segment_bytes = 0 if error.errno == errno.EIO else size - 1
+            return False
+        raise
+    return True
+
+
+def _send_each(udp: UdpSocket, destination: SocketAddress, packets: Sequence[Buffer]) -> int:
+    lost = 0
+    for packet in packets:
+        try:
+            udp.sendto(packet, destination)
+        except OSError:
+            lost += 1
+    return lost
 
 
 class Outbox:
-    """Sends datagrams in order; runs to one destination go out as one segmented send.
+    """Collects datagrams and sends them in order, those to one destination together.
 
-    A run is of equal lengths, the last may be shorter and ends it. Buffers must stay good until `flush`. A full
-    socket buffer or an unreachable destination is a lost packet.
+    Buffers must stay good until `flush`.
     """
 
     def __init__(self, stats: TurnStats) -> None:
         self._stats = stats
         self._socket: UdpSocket | None = None
         self._destination: SocketAddress = ("", 0)
-        self._parts: list[Buffer] = []
-        self._segment_bytes = 0
-        self._run_bytes = 0
-        self._most_run_bytes = 0
+        self._packets: list[Buffer] = []
 
     def send(self, udp: UdpSocket, destination: SocketAddress, head: bytes, data: Buffer) -> None:
-        """Send `head` and `data` as one datagram, now or with the run that it belongs to."""
-        size = len(head) + len(data)
-        if (
-            udp is self._socket
-            and 0 < size <= self._segment_bytes
-            and self._run_bytes + size <= self._most_run_bytes
-            and destination == self._destination
-        ):
-            self._run_bytes += size
-            if head:
-                self._parts.append(head)
-            self._parts.append(data)
-            if size < self._segment_bytes:
-                self.flush()
-            return
-        self.flush()
-        parts = [head, data] if head else [data]
-        if 0 < size <= udp.most_segment_bytes:
-            self._socket, self._destination, self._parts = udp, destination, parts
-            self._segment_bytes = self._run_bytes = size
-            self._most_run_bytes = min(MOST_SEGMENTS * size, MOST_RUN_BYTES)
-        else:
-            self._send_one(udp, destination, parts)
+        """Take `head` and `data` as one datagram."""
+        if udp is not self._socket or destination != self._destination:
+            self.flush()
+            self._socket, self._destination = udp, destination
+        self._packets.append(b"".join((head, data)) if head else data)
 
     def flush(self) -> None:
         """Send what is collected."""
-        udp = self._socket
-        if udp is None:
-            return
-        self._socket = None
-        if self._run_bytes == self._segment_bytes:
-            self._send_one(udp, self._destination, self._parts)
-        elif not self._send_run(udp):
-            whole = b"".join(self._parts)
-            for at in range(0, len(whole), self._segment_bytes):
-                self._send_one(udp, self._destination, [whole[at : at + self._segment_bytes]])
-
-    def _send_run(self, udp: UdpSocket) -> bool:
-        segment = self._segment_bytes.to_bytes(2, sys.byteorder)
-        try:
-            udp.handle.sendmsg(self._parts, [(_SOL_UDP, _UDP_SEGMENT, segment)], 0, self._destination)
-        except OSError as error:
-            if error.errno in _NO_SEGMENTATION:
-                # EIO: the device cannot do it at all; else these segments exceed the MTU towards one destination,
-                # which must not cost the others their runs
-                udp.most_segment_bytes = 0 if error.errno == errno.EIO else self._segment_bytes - 1
-                return False
-            self._stats.send_errors += -(-self._run_bytes // self._segment_bytes)
-        return True
-
-    def _send_one(self, udp: UdpSocket, destination: SocketAddress, parts: list[Buffer]) -> None:
-        try:
-            if len(parts) == 1:
-                udp.handle.sendto(parts[0], destination)
-            else:
-                udp.handle.sendmsg(parts, (), 0, destination)
-        except OSError:
-            self._stats.send_errors += 1
+        if self._socket is not None:
+            packets, self._packets = self._packets, []
+            udp, self._socket = self._socket, None
+            self._stats.send_errors += send_all(udp, self._destination, packets)

@@ -39,5 +39,5 @@ class Usages:
                 del self._idle[next(iter(self._idle))]
 
     def all(self) -> dict[bytes, Usage]:
-        """Return every usage that is known; the values go on counting."""
+        """Return every usage that is known."""
         return {**self._idle, **self._live}

@@ -20,8 +20,8 @@ def allocation(most_entries: int = 256) -> Allocation:
         transaction_id=bytes(12),
         reply=b"",
         usage=Usage(),
-        upward=Rate(0.0),
-        downward=Rate(0.0),
+        upward=Rate(0),
+        downward=Rate(0),
         most_entries=most_entries,
     )
 

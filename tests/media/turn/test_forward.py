@@ -229,7 +229,7 @@ def test_loopback_server_reaches_own_ports_but_not_its_listener() -> None:
 
 
 def test_rate_is_held_in_each_direction() -> None:
-    world = with_rules(bitrate_bps=8 * 1000)
+    world = with_rules(bitrate_bps=8 * 2000)
     caller = bound(world)
     for _ in range(10):
         caller.channel_data(0x4000, bytes(300))
@@ -242,7 +242,7 @@ def test_rate_is_held_in_each_direction() -> None:
 
 
 def test_rate_in_all_is_shared_by_all_allocations_and_both_directions() -> None:
-    world = with_rules(total_bitrate_bps=8 * 1000, bitrate_bps=8 * 800)
+    world = with_rules(total_bitrate_bps=8 * 2000, bitrate_bps=8 * 1600)
     one, two = bound(world), bound(world, 40001)
     one.channel_data(0x4000, bytes(500))
     world.from_peer(two.relay, bytes(500), PEER)

@@ -2,6 +2,8 @@
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from media.turn.address import pack, parse_range
 from media.turn.policy import BUCKETS, FULL, PeerRules, Quotas, Rate, ReplyBuckets
@@ -232,19 +234,41 @@ def test_bucket_table_never_grows() -> None:
     assert paid <= BUCKETS
 
 
-def test_rate_holds_one_second() -> None:
-    rate = Rate(s_per_byte=1 / 1024)
-    assert rate.take(600, 0.0)
-    assert not rate.take(600, 0.0)
-    assert rate.take(600, 0.3)
-    assert not rate.take(1025, 100.0)
+def passed(rate: Rate, size: int, now: float) -> bool:
+    is_allowed = rate.allows(size, now)
+    if is_allowed:
+        rate.left -= size
+    return is_allowed
+
+
+def test_rate_holds_half_a_second() -> None:
+    rate = Rate(2 * 8 * 1024)
+    assert passed(rate, 600, 10.0)
+    assert not passed(rate, 600, 10.0)
+    assert passed(rate, 600, 10.1)
+    assert not passed(rate, 1025, 100.0)
+    assert rate.passed() == 1200
+    assert rate.passed() == 0
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.integers(0, 60)), max_size=60), st.integers(0, 200))
+def test_rate_lets_no_more_pass_than_the_bytes_of_the_time_and_of_one_second(
+    steps: list[tuple[float, int]], bytes_per_s: int
+) -> None:
+    rate, now, total = Rate(8 * (bytes_per_s + 2)), 5.0, 0
+    for pause_s, size in steps:
+        now += pause_s
+        total += size * passed(rate, size, now)
+        assert total <= (bytes_per_s + 2) * (now - 5.0 + 1.0) + 1
+    assert rate.passed() == total
+
+
+def test_rate_refuses_nobody_who_stays_below_it() -> None:
+    rate = Rate(8 * 1000)
+    assert all(passed(rate, 100, 1.0 + at / 10) for at in range(500))
 
 
 def test_rate_of_zero_is_no_limit() -> None:
-    assert all(Rate(s_per_byte=0.0).take(65535, now) for now in (0.0, 0.0, 9.0))
-
-
-def test_relay_ports_of_another_worker_are_reached() -> None:
-    own, shared = pack("198.51.100.7"), msgspec.structs.replace(PUBLIC, sibling_ports=frozenset(range(49200, 49240)))
-    assert shared.port_refusal(own, 49200, is_live_relay=False) is None
-    assert shared.port_refusal(own, 49199, is_live_relay=False) == "own-port"
+    rate = Rate(0)
+    assert all(passed(rate, 65535, 9.0 + at // 9000) for at in range(20_000))
+    assert rate.passed() == 20_000 * 65535

@@ -1,17 +1,16 @@
-"""Sockets of the relay: order of segmented sends, faults of the kernel, the drain loop."""
+"""Sockets of the relay: order of segmented sends, faults of the kernel."""
 
 import errno
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media.turn.address import SocketAddress
-from media.turn.effects import Effect, ToPeer, TurnStats
-from media.turn.udp import BUDGET, MOST_RUN_BYTES, MOST_SEGMENTS, Inbox, Outbox, UdpSocket, open_socket
+from media.turn.effects import TurnStats
+from media.turn.udp import MOST_RUN_BYTES, MOST_SEGMENTS, Outbox, UdpSocket, open_socket
 
 
 class Wire:
@@ -88,6 +87,7 @@ def test_empty_and_large_datagrams_go_alone(size: int) -> None:
     outbox, udp, _ = outbox_and(wire)
     for _ in range(3):
         outbox.send(udp, A, b"", bytes(size))
+    outbox.flush()
     assert wire.runs == [[size]] * 3
 
 
@@ -122,6 +122,7 @@ def test_path_that_cannot_segment_gets_single_datagrams_from_then_on(code: int) 
     outbox.flush()
     assert udp.most_segment_bytes < 10
     outbox.send(udp, A, b"", bytes(10))
+    outbox.flush()
     assert wire.runs == [[10]] * 4
     assert stats.send_errors == 0
 
@@ -163,54 +164,6 @@ def test_real_segmented_sends_arrive_in_order(pair: tuple[socket.socket, socket.
     outbox.flush()
     assert [receiver.recv(65536) for _ in sent] == sent
     assert stats.send_errors == 0
-
-
-class Taker:
-    """A drained socket: what was judged, and whether all effects were performed."""
-
-    def __init__(self, handle: socket.socket) -> None:
-        self.handle = handle
-        self.stats = TurnStats()
-        self.taken: list[bytes] = []
-        self.performed: list[Effect] = []
-        self.inbox = Inbox(self.stats, self.performed.extend)
-
-    def judge(self, key: int, datagram: memoryview, source: SocketAddress, now: float) -> Sequence[Effect]:
-        assert (key, now) == (7, 5.0)
-        self.taken.append(bytes(datagram))
-        return (ToPeer(key, source, self.taken[-1]),)
-
-    def drain(self) -> None:
-        self.inbox.drain(self.handle, 7, self.judge, 5.0)
-
-
-def test_drain_takes_all_up_to_its_budget_and_nothing_is_cut(pair: tuple[socket.socket, socket.socket]) -> None:
-    sender, receiver = pair
-    taker = Taker(receiver)
-    sender.sendto(bytes(65507), receiver.getsockname())
-    for count in range(BUDGET + 9):
-        sender.sendto(b"%d" % count, receiver.getsockname())
-    taker.drain()
-    assert len(taker.taken) == BUDGET
-    taker.drain()
-    taker.drain()
-    assert taker.taken == [bytes(65507)] + [b"%d" % count for count in range(BUDGET + 9)]
-    assert taker.performed == [ToPeer(7, sender.getsockname(), data) for data in taker.taken]
-    assert taker.stats.receive_errors == 0
-
-
-def test_error_of_a_receive_is_counted_and_the_drain_goes_on() -> None:
-    class Refusing:
-        def __init__(self) -> None:
-            self.script: list[OSError] = [OSError(errno.ECONNREFUSED, "told so"), BlockingIOError()]
-
-        def recvfrom_into(self, slot: memoryview) -> None:
-            raise self.script.pop(0)
-
-    taker = Taker(Refusing())  # type: ignore[arg-type]
-    taker.drain()
-    assert taker.taken == []
-    assert taker.stats.receive_errors == 1
 
 
 def test_fragmentation_is_set_on_the_socket() -> None:

@@ -1,0 +1,150 @@
+"""Receives many datagrams by one system call: recvmmsg(2) of the C library where it is there, else one by one.
+
+Only fixed buffers made here are handed to the kernel, and it fills them; nothing of what it wrote is followed.
+"""
+
+import ctypes
+import errno
+import socket
+import sys
+from collections.abc import Hashable, Sequence
+
+from media.turn.address import SocketAddress
+from media.turn.slots import SLOT_BYTES, Slots
+
+_NAME_BYTES = 32
+_IPV6_NAME_BYTES = 28
+
+
+class _Vector(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+class _Head(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_length", ctypes.c_uint32),
+        ("vectors", ctypes.c_void_p),
+        ("vector_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Message(ctypes.Structure):
+    _fields_ = (("head", _Head), ("length", ctypes.c_uint32))
+
+
+class Batch:
+    """What one receive found: `lengths` and `sources`, one for each datagram in the slots from `offset` on.
+
+    A source is a key that is equal for equal addresses of one socket; `address` tells what it stands for.
+    """
+
+    def __init__(self, slots: Slots, offset: int) -> None:
+        self.errors = 0
+        self.lengths: Sequence[int] = ()
+        self.sources: Sequence[Hashable] = ()
+        self._buffers = [view[offset:] for view in slots.views]
+
+    def receive(self, handle: socket.socket) -> int:
+        """Take what waits at a socket, as many as there are slots; count errors, which are ICMP towards one peer."""
+        received: list[tuple[int, SocketAddress]] = []
+        while len(received) < len(self._buffers):
+            try:
+                # what was received before an error stays in the list
+                received.extend(map(handle.recvfrom_into, self._buffers[len(received) :]))
+            except BlockingIOError:
+                break
+            except OSError:
+                self.errors += 1
+        self.lengths = [length for length, _ in received]
+        self.sources = [source for _, source in received]
+        return len(received)
+
+    def address(self, index: int) -> SocketAddress:
+        """Return the address of a source."""
+        source: SocketAddress = self.sources[index]  # type: ignore[assignment]  # as the socket gave it
+        return source
+
+
+class ManyAtOnce(Batch):
+    """A batch by recvmmsg(2)."""
+
+    def __init__(self, slots: Slots, offset: int) -> None:
+        super().__init__(slots, offset)
+        count = len(slots.views)
+        self._names = bytearray(count * _NAME_BYTES)
+        self._keep = [ctypes.c_char.from_buffer(slots.whole), ctypes.c_char.from_buffer(self._names)]
+        base, names = (ctypes.addressof(each) for each in self._keep)
+        size = SLOT_BYTES
+        self._vectors = (_Vector * count)(*[_Vector(base + at * size + offset, size - offset) for at in range(count)])
+        self._messages = (_Message * count)()
+        for at, message in enumerate(self._messages):
+            message.head.name, message.head.name_length = names + at * _NAME_BYTES, _IPV6_NAME_BYTES
+            message.head.vectors = ctypes.addressof(self._vectors) + at * ctypes.sizeof(_Vector)
+            message.head.vector_count = 1
+        self._table = memoryview(self._messages).cast("B")
+        self._fresh = bytes(self._table)
+        self._numbers = memoryview(self._table).cast("I")
+        self._step = ctypes.sizeof(_Message) // 4
+        self._length_at = _Message.length.offset // 4
+        self._quads = memoryview(self._names).cast("Q")
+        library = ctypes.PyDLL(None, use_errno=True)  # it does not block: no reason to let another thread run
+        self._receive = library.recvmmsg
+        self._receive.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
+        self._pointer = ctypes.c_void_p(ctypes.addressof(self._messages))
+        self._count = count
+
+    def receive(self, handle: socket.socket) -> int:
+        """See above."""
+        descriptor = handle.fileno()
+        found: int = self._receive(descriptor, self._pointer, self._count, socket.MSG_DONTWAIT, None)
+        while found < 0:
+            if ctypes.get_errno() == errno.EAGAIN:
+                self.lengths = self.sources = ()
+                return 0
+            self.errors += 1
+            found = self._receive(descriptor, self._pointer, self._count, socket.MSG_DONTWAIT, None)
+        self.lengths = self._numbers[self._length_at : found * self._step : self._step].tolist()
+        quads, end = self._quads, 4 * found
+        if handle.family == socket.AF_INET:
+            self.sources = quads[:end:4].tolist()  # family, port and address
+        else:
+            self.sources = list(zip(*(quads[at:end:4].tolist() for at in range(4)), strict=True))
+        self._table[:] = self._fresh  # the kernel has written the lengths of the names over ours
+        return found
+
+    def address(self, index: int) -> SocketAddress:
+        """See above."""
+        name = self._names[index * _NAME_BYTES : (index + 1) * _NAME_BYTES]
+        port = int.from_bytes(name[2:4])
+        if int.from_bytes(name[:2], sys.byteorder) == socket.AF_INET:
+            return socket.inet_ntoa(name[4:8]), port
+        flow, scope = int.from_bytes(name[4:8]), int.from_bytes(name[24:28], sys.byteorder)
+        return socket.inet_ntop(socket.AF_INET6, name[8:24]), port, flow, scope
+
+
+def best_batch(slots: Slots, offset: int) -> Batch:
+    """Return the quick one where it works on this system."""
+    try:
+        batch = ManyAtOnce(slots, offset)
+        return batch if _works(batch) else Batch(slots, offset)
+    except (AttributeError, OSError):
+        return Batch(slots, offset)
+
+
+def _works(batch: Batch) -> bool:
+    """Try it: another C library may lay its structures out in another way."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
+        handle.bind(("127.0.0.1", 0))
+        handle.setblocking(False)
+        own = handle.getsockname()
+        for text in (b"one", b"three", b""):
+            handle.sendto(text, own)
+        return (
+            batch.receive(handle) == 3
+            and list(batch.lengths) == [3, 5, 0]
+            and [batch.address(at) for at in range(3)] == [own] * 3
+        )

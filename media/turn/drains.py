@@ -1,0 +1,225 @@
+"""Drain loops of the UDP sockets: what has a route goes straight on, all else to the rules. No rule of TURN in it."""
+
+from collections.abc import Callable, Hashable
+
+from media.turn import slots
+from media.turn.address import SocketAddress
+from media.turn.batch import Batch, best_batch
+from media.turn.doors import FIRST_DOOR, Doors
+from media.turn.effects import TurnStats
+from media.turn.routes import DownRoute, Routes, UpRoute, Ups
+from media.turn.slots import CHANNEL_AT, CHANNEL_LENGTHS, HEADROOM, IN_MEMORY, LENGTH_AT, NUMBER_AT, SEND_HEAD_BYTES
+from media.turn.udp import Outbox, UdpSocket, send_all
+
+BUDGET = 64
+"""Datagrams per wake-up of one socket, so that timers and the other sockets live."""
+
+MOST_REMEMBERED = 4096
+"""Sources of a socket whose routes are remembered; one more, and remembering begins anew."""
+
+Slow = Callable[[int, memoryview, SocketAddress, float], None]
+"""Takes a datagram that has no route and sends all that it leads to: number of the socket, datagram, source, now."""
+
+CHANNEL_HEAD_BYTES = 4
+_NO_UPS: Ups = {}
+
+
+class Source:
+    """A UDP socket that is drained: its number, and the routes of those who sent to it by what the batch calls them."""
+
+    __slots__ = ("downs", "number", "udp", "ups")
+
+    def __init__(self, number: int, udp: UdpSocket) -> None:
+        self.number = number
+        self.udp = udp
+        self.ups: dict[Hashable, Ups] = {}
+        self.downs: dict[Hashable, DownRoute] = {}
+
+
+class Sockets:
+    """Where packets leave: listeners and relay sockets by number, the doors, and the outbox of the slow way."""
+
+    def __init__(self, doors: Doors, outbox: Outbox) -> None:
+        self.listeners: list[UdpSocket] = []
+        self.relays: dict[int, UdpSocket] = {}
+        self.doors = doors
+        self.outbox = outbox
+
+
+class Drains:
+    """Relays what waits at a socket in three steps: receive all, find the routes, send; `flush` sends the rest.
+
+    What one client sends to one peer stays in order, and what one peer sends to one client.
+    """
+
+    def __init__(
+        self,
+        routes: Routes,
+        sockets: Sockets,
+        stats: TurnStats,
+        flush: Callable[[], None],
+        make_batch: Callable[[slots.Slots, int], Batch] = best_batch,
+    ) -> None:
+        self._routes = routes
+        self._sockets = sockets
+        self._stats = stats
+        self._slots = slots.Slots(BUDGET)
+        self._flush = flush
+        self._of_clients = make_batch(self._slots, 0)
+        self._of_peers = make_batch(self._slots, HEADROOM)
+        self._ups: list[UpRoute] = []
+        self._downs: list[DownRoute] = []
+
+    def from_clients(self, source: Source, slow: Slow, now: float) -> None:
+        """Relay what clients sent to a listener."""
+        try:
+            self._from_clients(source, slow, now)
+        finally:
+            self._flush()  # what is collected lies in the slots
+
+    def from_peers(self, source: Source, slow: Slow, now: float) -> None:
+        """Relay what peers sent to a relay socket."""
+        try:
+            self._from_peers(source, slow, now)
+        finally:
+            self._flush()  # likewise
+
+    def from_door(self, number: int, message: memoryview, address: SocketAddress, now: float) -> bool:
+        """Relay a ChannelData message that came through a door, if it has a route; `flush` must follow."""
+        routes = self._routes
+        if now >= routes.due_at:
+            routes.expire(now)
+        ups = routes.up.get(number)
+        if ups is None or len(message) < CHANNEL_HEAD_BYTES:
+            return False
+        channel, size = message[0] << 8 | message[1], message[2] << 8 | message[3]
+        route, data = ups.get(address, _NO_UPS).get(IN_MEMORY[channel]), message[4 : 4 + size]
+        if route is None or len(data) != size or size > route.rate.left or size > routes.in_all.left:
+            return False
+        route.rate.left -= size
+        routes.in_all.left -= size
+        self._stats.packets_to_peers += 1
+        self._stats.bytes_to_peers += size
+        self._sockets.outbox.send(self._sockets.relays[route.relay], route.peer_address, b"", data)
+        return True
+
+    def _from_clients(self, source: Source, slow: Slow, now: float) -> None:
+        batch, views, known = self._of_clients, self._slots.views, source.ups
+        count = self._receive(batch, source, now)
+        numbers, declared = self._slots.halves(0, count), self._slots.halves(1, count)
+        room, last, route, start, end = self._routes.in_all.left, None, None, 0, 0
+        for index, packet in enumerate(zip(batch.sources, batch.lengths, numbers, declared, strict=True)):
+            if packet != last:
+                # most often a client sends some packets of one size to one peer: they are looked up once
+                last, (client, end, number, declared_length) = packet, packet
+                ups = known.get(client, _NO_UPS)
+                route, start = ups.get(number), 4
+                if route is None or declared_length != CHANNEL_LENGTHS[end]:
+                    route, start, end, last = *self._find_send(ups, index, end), None
+            size = end - start
+            if route is not None and size <= route.rate.left and size <= room:
+                route.rate.left -= size
+                room -= size
+                if not route.packets:
+                    self._ups.append(route)
+                route.packets.append(views[index][start:end])
+                continue
+            self._send_up(room)
+            client, address, last = packet[0], batch.address(index), None
+            slow(source.number, views[index][: packet[1]], address, now)
+            self._remember_client(source, client, address)
+            room = self._routes.in_all.left
+        self._send_up(room)
+
+    def _from_peers(self, source: Source, slow: Slow, now: float) -> None:
+        batch, views, known = self._of_peers, self._slots.views, source.downs
+        count = self._receive(batch, source, now)
+        room = self._routes.in_all.left
+        for index, peer, size in zip(range(count), batch.sources, batch.lengths, strict=True):
+            route = known.get(peer)
+            if route is not None and size <= route.rate.left and size <= room:
+                route.rate.left -= size
+                room -= size
+                if not route.packets:
+                    self._downs.append(route)
+                route.packets.append(self._wrap(route, index, size))
+                continue
+            self._send_down(room)
+            address = batch.address(index)
+            slow(source.number, views[index][HEADROOM : HEADROOM + size], address, now)
+            self._remember_peer(source, peer, address)
+            room = self._routes.in_all.left
+        self._send_down(room)
+
+    def _wrap(self, route: DownRoute, index: int, size: int) -> memoryview:
+        """Write in front of what a peer sent what the client wants to see there."""
+        view = self._slots.views[index]
+        if route.number:
+            half, at = self._slots.half, index * slots.HALVES
+            half[at + NUMBER_AT], half[at + LENGTH_AT] = route.number, IN_MEMORY[size]
+            return view[CHANNEL_AT : HEADROOM + size]
+        return slots.write_data(view, size, route.indication, self._routes.transaction_id())
+
+    def _receive(self, batch: Batch, source: Source, now: float) -> int:
+        if now >= self._routes.due_at:
+            self._routes.expire(now)
+        count = batch.receive(source.udp.handle)
+        if batch.errors:
+            # ICMP towards one peer or client: a lost packet, never the end of the socket
+            self._stats.receive_errors += batch.errors
+            batch.errors = 0
+        return count
+
+    def _find_send(self, ups: Ups, index: int, length: int) -> tuple[UpRoute | None, int, int]:
+        """Find the route of a Send indication, and where its data begins and ends."""
+        route = ups.get(self._slots.quad[index * slots.QUADS + 3])
+        size = -1 if route is None else slots.send_size(self._slots, index, length)
+        return (None, 0, length) if size < 0 else (route, SEND_HEAD_BYTES, SEND_HEAD_BYTES + size)
+
+    def _remember_client(self, source: Source, client: Hashable, address: SocketAddress) -> None:
+        ups = self._routes.up.get(source.number, {}).get(address)
+        if ups is not None:
+            if len(source.ups) >= MOST_REMEMBERED:
+                source.ups.clear()
+            source.ups[client] = ups
+
+    def _remember_peer(self, source: Source, peer: Hashable, address: SocketAddress) -> None:
+        route = self._routes.down.get(source.number, {}).get(address)
+        if route is not None:
+            if len(source.downs) >= MOST_REMEMBERED:
+                source.downs.clear()
+            source.downs[peer] = route
+
+    def _send_up(self, room: int) -> None:
+        stats, relays = self._stats, self._sockets.relays
+        stats.bytes_to_peers += self._routes.in_all.left - room
+        self._routes.in_all.left = room
+        for route in self._ups:
+            packets, route.packets = route.packets, []
+            stats.packets_to_peers += len(packets)
+            _send(relays[route.relay], route.peer_address, packets, stats)
+        self._ups.clear()
+
+    def _send_down(self, room: int) -> None:
+        stats, listeners = self._stats, self._sockets.listeners
+        stats.bytes_to_clients += self._routes.in_all.left - room
+        self._routes.in_all.left = room
+        for route in self._downs:
+            packets, route.packets = route.packets, []
+            stats.packets_to_clients += len(packets)
+            if route.listener < FIRST_DOOR:
+                _send(listeners[route.listener], route.client_address, packets, stats)
+            else:
+                for packet in packets:
+                    self._sockets.doors.send(route.listener, b"", packet)
+        self._downs.clear()
+
+
+def _send(udp: UdpSocket, destination: SocketAddress, packets: list[memoryview], stats: TurnStats) -> None:
+    if len(packets) > 1:
+        stats.send_errors += send_all(udp, destination, packets)
+        return
+    try:
+        udp.sendto(packets[0], destination)
+    except OSError:
+        stats.send_errors += 1

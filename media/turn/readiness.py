@@ -1,0 +1,61 @@
+"""Which of many UDP sockets can be read: one epoll below the event loop's, so that one wake-up serves all of them."""
+
+import asyncio
+import contextlib
+import select
+import socket
+from collections.abc import Callable
+
+Drain = Callable[[float], None]
+"""Reads a socket; it gets the instant."""
+
+MOST_READY = 256
+ROUNDS = 4
+"""How often the sockets are looked at before the loop may do something else, if some are ready each time."""
+
+
+class Readiness:
+    """Calls the drain of each socket that can be read."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._drains: dict[int, Drain] = {}
+        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+        if self._epoll is not None:
+            loop.add_reader(self._epoll.fileno(), self._serve)
+
+    def add(self, handle: socket.socket, drain: Drain) -> None:
+        """Watch a socket."""
+        if self._epoll is None:
+            self._loop.add_reader(handle, lambda: drain(self._loop.time()))
+            return
+        self._drains[handle.fileno()] = drain
+        self._epoll.register(handle.fileno(), select.EPOLLIN)
+
+    def remove(self, handle: socket.socket) -> None:
+        """Watch a socket no more; it may have been closed by then."""
+        if self._epoll is None:
+            self._loop.remove_reader(handle)
+            return
+        self._drains.pop(handle.fileno(), None)
+        with contextlib.suppress(OSError, ValueError):
+            self._epoll.unregister(handle.fileno())
+
+    def close(self) -> None:
+        """Watch nothing more."""
+        if self._epoll is not None:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            self._epoll = None
+            self._drains.clear()
+
+    def _serve(self) -> None:
+        for _ in range(ROUNDS):
+            ready = self._epoll.poll(0, MOST_READY) if self._epoll is not None else ()
+            now = self._loop.time()
+            for descriptor, _event in ready:
+                drain = self._drains.get(descriptor)
+                if drain is not None:  # the drain of another may have closed it
+                    drain(now)
+            if len(ready) == 0:
+                return

@@ -1,0 +1,94 @@
+"""Where datagrams lie between receive and send, and how the few hot messages read there. No I/O, no state.
+
+A slot is seen as bytes and as numbers of 16, 32 and 64 bits in the order of this machine: one look instead of a parse.
+What it cannot tell at a glance is left to the codec.
+"""
+
+import struct
+import sys
+from array import array
+
+from media.turn import stun
+
+HEADROOM = 40
+"""Bytes in front of what a peer sent, for the header of a Data indication or of ChannelData, which then stand in one
+piece with the data."""
+
+SLOT_BYTES = 65536 + 1280
+"""A slot holds the largest datagram behind the headroom: a smaller one would cut silently. The begins of slots lie in
+different lines of the processor's cache."""
+
+
+class Slots:
+    """Room for datagrams. `views` are the slots as bytes, the rest is all of them as numbers of 16, 32 and 64 bits."""
+
+    def __init__(self, count: int) -> None:
+        self.whole = bytearray(count * SLOT_BYTES)
+        view = memoryview(self.whole)
+        self.views = [view[at : at + SLOT_BYTES] for at in range(0, count * SLOT_BYTES, SLOT_BYTES)]
+        self.half, self.word, self.quad = view.cast("H"), view.cast("I"), view.cast("Q")
+
+    def halves(self, at: int, count: int) -> list[int]:
+        """Return the number of 16 bits at this place of each of the first slots."""
+        return self.half[at : count * HALVES : HALVES].tolist()
+
+
+HALVES, WORDS, QUADS = SLOT_BYTES // 2, SLOT_BYTES // 4, SLOT_BYTES // 8
+
+
+def in_memory(number: int) -> int:
+    """Return what a 16-bit number of the network reads as where it lies in memory."""
+    return int.from_bytes(number.to_bytes(2), sys.byteorder)
+
+
+def send_key(peer: bytes) -> int:
+    """Return what an XOR-PEER-ADDRESS of 8 bytes reads as in memory."""
+    return int.from_bytes(peer, sys.byteorder)
+
+
+IN_MEMORY = array("H", map(in_memory, range(1 << 16)))
+"""Number of the network to number in memory, and back."""
+
+CHANNEL_LENGTHS = array("i", [-1] * 4 + [in_memory(size) for size in range((1 << 16) - 4)])
+"""Size of a datagram to the length in memory that ChannelData without padding has, -1 where it is too short."""
+
+SEND_HEAD_BYTES = 36
+DATA_AT = HEADROOM - SEND_HEAD_BYTES
+CHANNEL_AT = HEADROOM - 4
+NUMBER_AT, LENGTH_AT = CHANNEL_AT // 2, CHANNEL_AT // 2 + 1
+_SEND = in_memory(stun.SEND | 0x0010)
+_DATA = in_memory(stun.DATA)
+_COOKIE = int.from_bytes(stun.COOKIE.to_bytes(4), sys.byteorder)
+_PEER_HEAD = int.from_bytes(struct.pack("!HH", stun.XOR_PEER_ADDRESS, 8), sys.byteorder)
+_DATA_HEAD = struct.Struct("!HHI12s14sH")
+_DATA_TYPE = 0x0017
+_PADDING = (b"", bytes(3), bytes(2), bytes(1))
+
+
+def send_size(slots: Slots, index: int, length: int) -> int:
+    """Return the size of the data of a Send indication from offset 36 on, -1 unless it is of the common form.
+
+    That is: XOR-PEER-ADDRESS of IPv4, then DATA, and nothing else.
+    """
+    half, word, at = slots.half, slots.word, index * HALVES
+    if length < SEND_HEAD_BYTES or half[at] != _SEND or half[at + 16] != _DATA:
+        return -1
+    if word[index * WORDS + 1] != _COOKIE or word[index * WORDS + 5] != _PEER_HEAD:
+        return -1
+    size = IN_MEMORY[half[at + 17]]
+    is_whole = SEND_HEAD_BYTES + (size + 3 & ~3) == length and IN_MEMORY[half[at + 1]] == length - stun.HEADER_BYTES
+    return size if is_whole else -1
+
+
+def write_data(view: memoryview, size: int, indication: bytes, transaction_id: bytes) -> memoryview:
+    """Make a Data indication of `size` bytes that lie behind the headroom and return it.
+
+    `indication` is its XOR-PEER-ADDRESS with the header, and the type of DATA.
+    """
+    padding = _PADDING[size & 3]
+    end = HEADROOM + size + len(padding)
+    if padding:
+        view[HEADROOM + size : end] = padding
+    length = end - DATA_AT - stun.HEADER_BYTES
+    _DATA_HEAD.pack_into(view, DATA_AT, _DATA_TYPE, length, stun.COOKIE, transaction_id, indication, size)
+    return view[DATA_AT:end]

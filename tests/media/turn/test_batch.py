@@ -1,0 +1,98 @@
+"""Receives of many datagrams: both ways find the same, whatever the socket holds."""
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from media.turn import batch
+from media.turn.batch import Batch, ManyAtOnce, best_batch
+from media.turn.slots import HEADROOM, Slots
+from media.turn.udp import open_socket
+
+BATCHES = [Batch, ManyAtOnce]
+SIZES = (0, 1, 172, 1200, 1200, 9000, 65507)
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def sockets(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, list[socket.socket]]]:
+    with ExitStack() as stack:
+        made = [stack.enter_context(open_socket(request.param, 0)) for _ in range(4)]
+        yield made[0], made[1:]
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+@pytest.mark.parametrize("offset", [0, HEADROOM])
+def test_datagrams_lie_in_their_slots_with_length_and_source(
+    kind: type[Batch], offset: int, sockets: tuple[socket.socket, list[socket.socket]]
+) -> None:
+    receiver, senders = sockets
+    slots = Slots(8)
+    found = kind(slots, offset)
+    for _ in range(2):
+        for count, size in enumerate(SIZES):
+            senders[count % 3].sendto(bytes((count,)) * size, receiver.getsockname())
+        assert found.receive(receiver) == len(SIZES)
+        assert list(found.lengths) == list(SIZES)
+        for count, size in enumerate(SIZES):
+            assert slots.views[count][offset : offset + size] == bytes((count,)) * size
+            assert found.address(count) == senders[count % 3].getsockname()
+            assert found.sources[count] == found.sources[count % 3]
+        assert len(set(found.sources)) == 3
+    assert found.receive(receiver) == 0
+    assert found.errors == 0
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_no_more_is_taken_than_there_are_slots(
+    kind: type[Batch], sockets: tuple[socket.socket, list[socket.socket]]
+) -> None:
+    receiver, senders = sockets
+    found = kind(Slots(4), 0)
+    for count in range(9):
+        senders[0].sendto(bytes(count), receiver.getsockname())
+    taken = []
+    while found.receive(receiver):
+        taken.append(list(found.lengths))
+    assert taken == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_refusals_that_icmp_reports_are_counted_and_what_waits_behind_them_is_taken(kind: type[Batch]) -> None:
+    with ExitStack() as stack:
+        connected, gone = (stack.enter_context(open_socket("127.0.0.1", 0)) for _ in range(2))
+        there = stack.enter_context(open_socket("127.0.0.1", 0))
+        connected.connect(gone.getsockname())
+        gone.close()
+        connected.send(b"refused")
+        found = kind(Slots(4), 0)
+        assert found.receive(connected) == 0
+        assert found.errors == 1
+        connected.connect(there.getsockname())
+        there.sendto(b"data", connected.getsockname())
+        assert found.receive(connected) == 1
+
+
+def test_error_between_datagrams_costs_none_of_them() -> None:
+    class Handle:
+        script: list[object] = [(3, "a"), OSError(errno.ECONNREFUSED, "told so"), (4, "b"), BlockingIOError()]
+
+        def recvfrom_into(self, _: memoryview) -> object:
+            step = self.script.pop(0)
+            if isinstance(step, OSError):
+                raise step
+            return step
+
+    found = Batch(Slots(4), 0)
+    assert found.receive(Handle()) == 2  # type: ignore[arg-type]
+    assert (found.lengths, found.sources, found.errors) == ([3, 4], ["a", "b"], 1)
+
+
+def test_the_quick_way_is_taken_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert type(best_batch(Slots(4), 0)) is ManyAtOnce
+    monkeypatch.setattr(batch._Message, "length", batch._Head.flags)
+    assert type(best_batch(Slots(4), 0)) is Batch
+    monkeypatch.setattr(batch.ctypes, "PyDLL", lambda *_, **__: object())
+    assert type(best_batch(Slots(4), 0)) is Batch
