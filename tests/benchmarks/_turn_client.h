@@ -209,10 +209,12 @@ static void allocate(struct client *client) {
     client->relayed.sin_addr.s_addr = *(uint32_t *)(value + 4) ^ htonl(0x2112a442);
 }
 
+/* The reply is waited for: it must not reach the next client that gets this port. */
 static void end_allocation(struct client *client) {
     struct message request;
+    unsigned char reply[BUFFER];
     begin_end(&request, client);
-    write_to(client, request.bytes, request.length);
+    ask(client, &request, reply);
     close_client(client);
 }
 
