@@ -75,6 +75,10 @@ class Recipes:
             self._identity.learn(reply)
         elif reply.method in (stun.ALLOCATE, stun.REFRESH):
             self._has_allocation = reply.kind == stun.SUCCESS and reply.first(stun.LIFETIME) != bytes(4)
+            ticket = reply.first(stun.MOBILITY_TICKET)
+            if ticket is not None:
+                self._mutator.tickets.append(ticket)
+                del self._mutator.tickets[:-REMEMBERED]
 
     def message(self) -> bytes:
         """Make the next one."""
@@ -136,7 +140,7 @@ class Recipes:
 
     def _method(self) -> int:
         if not self._has_allocation and self._mutator.roll() < 0.6:
-            return stun.ALLOCATE
+            return stun.ALLOCATE if self._mutator.roll() < 0.8 else stun.REFRESH
         methods = (stun.ALLOCATE, stun.REFRESH, stun.CREATE_PERMISSION, stun.CREATE_PERMISSION, stun.CHANNEL_BIND)
         return methods[self._mutator.below(len(methods))]
 
@@ -151,15 +155,19 @@ class Recipes:
                 (stun.ADDITIONAL_ADDRESS_FAMILY, IPV6),
                 (stun.RESERVATION_TOKEN, bytes(8)),
                 (stun.LIFETIME, (3600).to_bytes(4)),
+                (stun.MOBILITY_TICKET, b""),
             ]
             chosen = [each for each in extra if mutator.roll() < 0.12]
             return [(stun.REQUESTED_TRANSPORT, UDP), *chosen]
         if method == stun.REFRESH:
             if mutator.roll() < 0.1:
                 return [(stun.LIFETIME, bytes(4))]
-            return [(stun.LIFETIME, (700).to_bytes(4))] + (
-                [(stun.REQUESTED_ADDRESS_FAMILY, IPV6)] if mutator.roll() < 0.2 else []
-            )
+            refresh: Attributes = [(stun.LIFETIME, (700).to_bytes(4))]
+            if mutator.roll() < 0.2:
+                refresh.append((stun.REQUESTED_ADDRESS_FAMILY, IPV6))
+            if mutator.tickets and mutator.roll() < 0.3:
+                refresh.append((stun.MOBILITY_TICKET, mutator.tickets[mutator.below(len(mutator.tickets))]))
+            return refresh
         if method == stun.CREATE_PERMISSION:
             return [self._peer() for _ in range(1 + mutator.below(3))]
         return [(stun.CHANNEL_NUMBER, (0x4000 + mutator.below(6)).to_bytes(2) + bytes(2)), self._peer()]

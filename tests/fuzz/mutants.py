@@ -19,6 +19,7 @@ class Mutator:
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.roll = chance.random
+        self.tickets: list[bytes] = []  # of all clients (RFC 8016): some try those of others
 
     def below(self, end: int) -> int:
         """A number from 0 to `end` - 1; 0 when there is none."""

@@ -31,6 +31,7 @@ SETTINGS = RelaySettings(
     max_port=45299,
     allocations_per_channel=8,
     realm=REALM,
+    has_mobility=True,
 )
 
 
