@@ -69,6 +69,15 @@ def public_key_digest(certificate: x509.Certificate) -> bytes:
     return digest.finalize()
 
 
+def names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Host names and IP addresses that a certificate is for (RFC 6125, 6.4: its common name counts no more)."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(str(name.value) for name in found if isinstance(name, x509.DNSName | x509.IPAddress))
+
+
 def development_names(region: str, more: Iterable[str]) -> tuple[str, ...]:
     """Names and addresses that a development certificate is for: this machine, AWS's names of `region`, and `more`."""
     aws = f"kinesisvideo.{region}.amazonaws.com"

@@ -123,7 +123,6 @@ def _own(settings: Settings, given: Credential | None) -> Target:
     served = Served(
         RelayAddress(_host(settings.turn_place), settings.turn_port, tuple(ports)),
         has_tls=_has_certificate(settings),
-        has_dtls=_has_certificate(settings),
     )
     return Target(_parsed(list(turn_uris(settings, served))), given)
 

@@ -142,7 +142,7 @@ class CoturnServer:
 
             def ready() -> None:
                 told = RelayAddress(_told(rules), rules.port, _served(rules))
-                on_ready(turn_uris(settings, Served(told, has_tls=has_tls, has_dtls=has_tls)))
+                on_ready(turn_uris(settings, Served(told, has_tls)))
 
             try:
                 await Coturn(wanted, rules).run(ready, stopping)

@@ -2,9 +2,10 @@
 
 import asyncio
 import errno
+import logging
+import ssl
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,10 +17,9 @@ from app.processes import flatten
 from app.settings import Settings, SettingsError
 from app.wiring.orders import Revoked, TurnOrder
 from app.wiring.turn_self_check import credential, find_out
-from app.wiring.turn_uris import Served, turn_uris
+from app.wiring.turn_uris import Served, shown_host, turn_uris
 from app.wiring.turn_usage import Totals
 from channels import ice
-from media.turn.certificate import ALPN, CertificatePair
 from media.turn.credential import Keys
 from media.turn.interfaces import read_interfaces
 from media.turn.listeners import ListenError, Ports, probe
@@ -29,8 +29,9 @@ from media.turn.relay_settings import RelaySettings
 from media.turn.self_check import Finding
 
 if TYPE_CHECKING:
-    from app.tls import TlsContext
+    from app.wiring.turn_tls import TurnTls
 
+log = logging.getLogger(__name__)
 _REVOKED = msgspec.json.Decoder(Revoked)
 _HTTPS = 443
 CERTIFICATE_S = 1.0
@@ -114,7 +115,7 @@ class TurnServer:
     def __init__(self, order: TurnOrder) -> None:
         self._order = order
         self._secrets = tuple(secret.encode() for secret in order.secrets)
-        self._tls = None if order.certificate is None else _tls_context(order.certificate)
+        self._tls = _tls(order.certificate)
         self._settings = with_port_443(order.settings)
         self._relay = self._make_relay(self._settings)
         self._revoked: list[Revoked] | None = []  # what came before the relay could take it
@@ -125,9 +126,8 @@ class TurnServer:
 
     def _make_relay(self, settings: Settings) -> Relay:
         rules = relay_settings(settings, self._order.worker, self._order.workers)
-        if self._tls is not None and self._order.certificate is not None:
-            pair = CertificatePair(*map(Path, self._order.certificate))
-            rules = msgspec.structs.replace(rules, tls=self._tls.context, certificate=pair)
+        if self._tls is not None:
+            rules = msgspec.structs.replace(rules, tls=self._tls.context, certificate=self._tls.pair)
         return Relay(rules, self._key_for)
 
     def _key_for(self, username: str) -> Keys | None:
@@ -147,7 +147,7 @@ class TurnServer:
 
     def counters(self) -> dict[str, float]:
         """Return the plain counters by name."""
-        certificates = {} if self._tls is None else flatten(self._tls.reloads, "certificates")
+        certificates = {} if self._tls is None else self._tls.counters()
         transports = {} if self._revoked is not None else self._relay.transports()
         now = {f"transports.{name}": float(count) for name, count in transports.items()}
         return flatten(self._relay.stats) | now | certificates
@@ -174,13 +174,15 @@ class TurnServer:
     async def run(self, on_ready: OnReady, stopping: asyncio.Event) -> None:
         """Relay until `stopping`; `on_ready` gets the URIs.
 
-        Raises: SettingsError when a port is taken and may not move.
+        Raises: SettingsError when a port is taken and may not move, or the certificate is of no use.
         """
         settings, self._running = self._settings, asyncio.current_task()
         try:
             await self._relay_on(settings, on_ready, stopping)
         except PlacementError as error:
             raise SettingsError(f"TURN: {error}") from None
+        except ssl.SSLError as error:
+            raise SettingsError(f"TURN_TLS_CERTIFICATE: it is refused by OpenSSL: {error}") from None
         except ListenError as error:
             free = any_port(self._order, settings, error)
             self._relay = self._make_relay(free)
@@ -199,9 +201,7 @@ class TurnServer:
             waiting, self._revoked = self._revoked or [], None
             for revoked in waiting:
                 self._revoke(revoked)
-            on_ready(
-                turn_uris(settings, Served(address, has_tls=self._tls is not None, has_dtls=self._tls is not None))
-            )
+            on_ready(turn_uris(settings, Served(address, self._has_tls(settings, address.host))))
 
         self._look_at_certificate()
         try:
@@ -212,19 +212,23 @@ class TurnServer:
 
     def _look_at_certificate(self) -> None:
         """Take up another certificate within two seconds; connections that are open go on with theirs."""
-        if self._tls is not None:
-            before = self._tls.reloads.loaded
-            self._tls.refresh()
-            if self._tls.reloads.loaded != before:
+        if self._tls is None:
+            return
+        self._looking = asyncio.get_running_loop().call_later(CERTIFICATE_S, self._look_at_certificate)
+        if self._tls.refresh():
+            try:
                 self._relay.reload_certificate()
-            self._looking = asyncio.get_running_loop().call_later(CERTIFICATE_S, self._look_at_certificate)
+            except ssl.SSLError as error:
+                log.warning("the new certificate is not used for DTLS", extra={"reason": str(error)})
+
+    def _has_tls(self, settings: Settings, host: str) -> bool:
+        """Whether clients are told of TLS: only where they can take the certificate."""
+        return self._tls is not None and self._tls.is_for(shown_host(settings, host), settings.turn_host_name)
 
 
-def _tls_context(files: tuple[str, str]) -> "TlsContext":
-    from app.certificates import CertificateError, Pair  # what only TLS needs: without, it starts sooner
-    from app.tls import TlsContext
+def _tls(files: tuple[str, str] | None) -> "TurnTls | None":
+    if files is None:
+        return None
+    from app.wiring.turn_tls import TurnTls  # what only TLS needs: without, it starts sooner
 
-    try:
-        return TlsContext(Pair(*map(Path, files)), protocols=ALPN)
-    except CertificateError as error:
-        raise SettingsError(f"TURN_TLS_CERTIFICATE: {error}") from None
+    return TurnTls(*files)

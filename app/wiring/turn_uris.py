@@ -13,11 +13,10 @@ _HTTPS = 443  # the port that firewalls let through
 
 
 class Served(msgspec.Struct, frozen=True):
-    """What clients may use: the relay's address and ports, and what may be enciphered there."""
+    """What clients may use: the relay's address and ports, and whether it has a certificate for TLS and DTLS."""
 
     address: RelayAddress
     has_tls: bool = False
-    has_dtls: bool = False
 
 
 def turn_uris(settings: Settings, served: Served) -> tuple[str, ...]:
@@ -31,11 +30,12 @@ def turn_uris(settings: Settings, served: Served) -> tuple[str, ...]:
 
 def _found(settings: Settings, served: Served) -> Iterator[str]:
     address = served.address
-    host = _shown(settings, address.host)
+    host = shown_host(settings, address.host)
+    host = f"[{host}]" if ":" in host else host
     name = settings.turn_host_name or host
     tcp = [port for port, transport in address.served if transport == "tcp"]
     yield f"turn:{host}:{address.port}?transport=udp"
-    if served.has_dtls:
+    if served.has_tls:
         yield f"turns:{name}:{address.port}?transport=udp"
     if served.has_tls and tcp:
         yield f"turns:{name}:{_HTTPS if _HTTPS in tcp else tcp[0]}?transport=tcp"
@@ -45,9 +45,8 @@ def _found(settings: Settings, served: Served) -> Iterator[str]:
         yield f"turn:{host}:{_HTTPS}?transport=udp"
 
 
-def _shown(settings: Settings, host: str) -> str:
+def shown_host(settings: Settings, host: str) -> str:
     """The address that clients are told, of the listener's family where it has one."""
     given = settings.turn_advertised_address
     version = ipaddress.ip_address(host).version
-    shown = next((text for text in given if ipaddress.ip_address(text).version == version), next(iter(given), host))
-    return f"[{shown}]" if ":" in shown else shown
+    return next((text for text in given if ipaddress.ip_address(text).version == version), next(iter(given), host))

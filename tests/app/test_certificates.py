@@ -162,3 +162,8 @@ def test_a_certificate_that_cannot_serve_is_told(tmp_path: Path, files: Developm
     with pytest.raises(CertificateError, match=r"server\.key holds no PEM certificate") as caught:
         read_pair(Pair(files.pair.key, files.pair.key), NOW)
     assert not caught.value.is_key
+
+
+def test_the_names_of_a_certificate_are_its_alternative_ones(files: DevelopmentFiles) -> None:
+    assert certificates.names(certificate(files.pair.certificate)) == NAMES
+    assert certificates.names(certificate(files.ca)) == ()

@@ -140,3 +140,19 @@ async def test_a_changed_certificate_reaches_dtls_too(tmp_path: Path) -> None:
     server._looking.cancel()
     assert heard == ["again"]
     assert server.counters()["certificates.loaded"] == 1
+
+
+@pytest.mark.parametrize(("names", "schemes"), [(("127.0.0.1",), {"turn", "turns"}), (("turn.test",), {"turn"})])
+async def test_turns_is_told_only_where_clients_can_take_the_certificate(
+    names: tuple[str, ...], schemes: set[str], tmp_path: Path
+) -> None:
+    pair = made(tmp_path, names).pair
+    order = TurnOrder(Settings(turn_port=0), ("s" * 64,), certificate=(str(pair.certificate), str(pair.key)))
+    stopping, served = asyncio.Event(), []
+
+    def ready(uris: tuple[str, ...]) -> None:
+        served.extend(uris)
+        stopping.set()
+
+    await TurnServer(order).run(ready, stopping)
+    assert {uri.partition(":")[0] for uri in served} == schemes

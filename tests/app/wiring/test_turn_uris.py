@@ -10,7 +10,7 @@ UDP, TCP = (3478, "udp"), (3478, "tcp")
 
 
 def found(host: str, *ports: tuple[int, str], is_enciphered: bool = False, **settings: object) -> list[str]:
-    served = Served(RelayAddress(host, 3478, ports), has_tls=is_enciphered, has_dtls=is_enciphered)
+    served = Served(RelayAddress(host, 3478, ports), has_tls=is_enciphered)
     return list(turn_uris(Settings(**settings), served))  # type: ignore[arg-type]  # by name
 
 
