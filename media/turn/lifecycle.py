@@ -119,12 +119,16 @@ class Lifecycle:
         """Return the allocation that moves by this ticket."""
         return self._tickets.find(ticket)
 
-    def move(self, allocation: Allocation, client: Client) -> bytes:
-        """Give an allocation to another 5-tuple that has none, and forget the old one; return the next ticket."""
+    def next_ticket(self) -> bytes:
+        """Return the ticket that a move is answered with."""
+        return self._tickets.make()
+
+    def move(self, allocation: Allocation, client: Client, ticket: bytes) -> None:
+        """Give an allocation to another 5-tuple that has none, forget the old one, and let this ticket count next."""
+        allocation.transaction_id = b""  # the Allocate came from the old one
         self._desk.move(allocation.client, client)
         self._table.move(allocation, client)
-        self._tickets.give(allocation, self._tickets.make())
-        return allocation.ticket
+        self._tickets.give(allocation, ticket)
 
     def end_accounts(self, is_doomed: Callable[[Account], bool]) -> Sequence[Effect]:
         """End all that belongs to these accounts."""

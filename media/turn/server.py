@@ -228,13 +228,14 @@ class Server:
             return (ToClient(client[0], client[1], b"", allocation.reply),)  # the answer to the move was lost
         self.routes.close(allocation)  # as long as they are those of this client
         attributes = self._handlers[request.method](allocation, request, now)
-        has_moved = client != allocation.client and allocation.is_alive(now)
-        if has_moved:
-            attributes.append((stun.MOBILITY_TICKET, self._lifecycle.move(allocation, client)))
+        ticket = b""
+        if client != allocation.client and allocation.is_alive(now):
+            ticket = self._lifecycle.next_ticket()
+            attributes.append((stun.MOBILITY_TICKET, ticket))
         reply = replies.success(client, request, attributes, account)
-        if has_moved:
-            allocation.transaction_id, allocation.moved_by = b"", request.transaction_id
-            allocation.reply = bytes(reply.data)
+        if ticket:
+            allocation.moved_by, allocation.reply = request.transaction_id, bytes(reply.data)
+            self._lifecycle.move(allocation, client, ticket)
         return (*self._lifecycle.changed(allocation, now), reply)
 
     def _drop(self, reason: str) -> Sequence[Effect]:
