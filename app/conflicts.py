@@ -112,6 +112,10 @@ def _check_turn(settings: "Settings") -> None:
         raise SettingsError(
             "TURN_HOST_NAME: without TLS it has no use; add --tls, or --turn-tls-certificate and --turn-tls-key"
         )
+    if settings.turn_mobility and turn_places.workers(settings.turn_workers) > 1:
+        raise SettingsError(
+            "TURN_MOBILITY: it needs TURN_WORKERS 1, as a client that moves may come to another process"
+        )
     workers, ports = turn_places.workers(settings.turn_workers), settings.turn_max_port - settings.turn_min_port + 1
     if workers > 1 and ports < 2 * workers:
         raise SettingsError(f"TURN_WORKERS: {workers} cannot share {ports} relay ports; widen TURN_MAX_PORT")

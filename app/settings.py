@@ -116,6 +116,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     turn_alternate_server: Annotated[
         str, Meta(description="ADDRESS:PORT of another TURN server, to which a stop sends new clients")
     ] = ""
+    turn_mobility: Annotated[
+        bool, Meta(description="let TURN clients keep their allocations when their own address changes (RFC 8016)")
+    ] = False
     turn_legacy_channel_numbers: Annotated[
         bool, Meta(description="take channel numbers of RFC 5766 over 0x4FFF, for old TURN clients")
     ] = False

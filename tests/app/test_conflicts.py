@@ -21,6 +21,7 @@ from app.settings import SettingsError, load
         ({"turn_host_name": "turn.test"}, "TURN_HOST_NAME: without TLS it has no use; add --tls, or"),
         ({"turn_alternate_server": "here"}, "TURN_ALTERNATE_SERVER: here is no address with a port"),
         ({"turn_alternate_server": "192.0.2.1:1"}, "TURN_ALTERNATE_SERVER: without TURN_DRAIN_S a stop sends nobody"),
+        ({"turn_mobility": "1", "turn_workers": "2"}, "TURN_MOBILITY: it needs TURN_WORKERS 1"),
         ({"turn_workers": "many"}, "TURN_WORKERS: 'many' is not allowed"),
         ({"turn_workers": "0"}, "TURN_WORKERS: '0' is not allowed"),
         (

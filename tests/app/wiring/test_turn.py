@@ -28,6 +28,7 @@ def test_the_relay_gets_its_settings() -> None:
     assert (both.advertised_address, both.advertised_address_v6, both.host) == ("203.0.113.7", "2001:db8::7", "::")
     ports = relay_settings(Settings(turn_more_ports=("443/udp", "5349"), turn_tcp=False))
     assert (ports.more_ports, ports.has_tcp) == (((443, "udp"), (5349, "both")), False)
+    assert relay_settings(Settings(turn_mobility=True)).has_mobility
     drained = relay_settings(Settings(turn_drain_s=9.0, turn_alternate_server="[2001:db8::8]:3478"))
     assert (drained.drain_s, drained.alternate_server) == (9.0, ("2001:db8::8", 3478))
 
