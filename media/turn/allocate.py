@@ -9,9 +9,10 @@ from media.turn.credential import Account
 from media.turn.policy import FULL, Quotas
 from media.turn.ports import Ports
 
-UDP = 17
+UDP, TCP = 17, 6
 OPEN_ATTEMPTS = 8
 _RESERVE_NEXT = 0x80
+_UDP_ALONE = frozenset((stun.DONT_FRAGMENT, stun.EVEN_PORT, stun.RESERVATION_TOKEN))
 _LENGTHS = {
     stun.REQUESTED_TRANSPORT: 4,
     stun.DONT_FRAGMENT: 0,
@@ -64,6 +65,7 @@ class Plan(msgspec.Struct):
     failed: tuple[int, int] | None = None
     opened: list[Relayed] = []
     even: bytes | None = None
+    is_tcp: bool = False
     port: int = 0
     token: bytes | None = None
     attempts_left: int = OPEN_ATTEMPTS
@@ -80,10 +82,11 @@ class Plan(msgspec.Struct):
 
 
 class AllocateRules(msgspec.Struct, frozen=True):
-    """What Allocate may give: the families with a relay address, and the longest lifetime."""
+    """What Allocate may give: the families with a relay address, the longest lifetime, relays for TCP."""
 
     families: frozenset[int]
     max_lifetime_s: int
+    has_tcp: bool = False
 
 
 class Desk:
@@ -94,15 +97,17 @@ class Desk:
         self._ports = ports
         self._quotas = quotas
 
-    def plan(self, client: Client, request: stun.Message, account: Account, now: float) -> Plan:
+    def plan(self, client: Client, request: stun.Message, account: Account, now: float, is_stream: bool) -> Plan:
         """Return the plan for a request that is authenticated and has no allocation yet.
+
+        `is_stream`: the client came by TCP or TLS.
 
         Raises: RequestError (400, 440, 442, 486, 508); StunError for a malformed attribute, which is a 400.
         """
         values = first_values(request, _LENGTHS)
         if stun.COTURN_ADDITIONAL_ADDRESS_FAMILY in values:
             values.setdefault(stun.ADDITIONAL_ADDRESS_FAMILY, values[stun.COTURN_ADDITIONAL_ADDRESS_FAMILY])
-        _check_transport(values)
+        is_tcp = self._is_tcp(values, is_stream)
         token, even = values.get(stun.RESERVATION_TOKEN), values.get(stun.EVEN_PORT)
         _check_exclusions(values)
         families, failed = self._families(values)
@@ -120,6 +125,7 @@ class Desk:
             lifetime_s=lifetime_s or min(DEFAULT_LIFETIME_S, self._rules.max_lifetime_s),
             failed=failed,
             even=even,
+            is_tcp=is_tcp,
         )
         refusal = self._choose_port(plan, now) if token is None else self._redeem(plan, token, now)
         if refusal is not None:
@@ -159,6 +165,20 @@ class Desk:
     def end(self, client: Client, account: Account) -> None:
         """Count an allocation less."""
         self._quotas.give_back(account.quota_key, address.pack(client[1][0]))
+
+    def _is_tcp(self, values: Values, is_stream: bool) -> bool:
+        # RFC 8656, 7.2 (3): missing or malformed -> 400, not UDP -> 442
+        transport = values.get(stun.REQUESTED_TRANSPORT)
+        if transport is None:
+            raise RequestError(400)
+        if transport[0] == UDP:
+            return False
+        if transport[0] != TCP or not self._rules.has_tcp:
+            raise RequestError(442)
+        # RFC 6062, 5.1: a client that came by UDP, or attributes that have no meaning for TCP -> 400
+        if not is_stream or not values.keys().isdisjoint(_UDP_ALONE):
+            raise RequestError(400)
+        return True
 
     def _release(self, plan: Plan) -> None:
         if all(each.port != plan.port for each in plan.opened):
@@ -208,15 +228,6 @@ class Desk:
         if is_pair:
             plan.token = self._ports.reserve(port + 1, plan.family, plan.account.quota_key, now)
         return None
-
-
-def _check_transport(values: Values) -> None:
-    # RFC 8656, 7.2 (3): missing or malformed -> 400, not UDP -> 442
-    transport = values.get(stun.REQUESTED_TRANSPORT)
-    if transport is None:
-        raise RequestError(400)
-    if transport[0] != UDP:
-        raise RequestError(442)
 
 
 def _check_exclusions(values: Values) -> None:

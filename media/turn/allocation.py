@@ -63,6 +63,7 @@ class Allocation(msgspec.Struct):
     refusals: tuple[str, ...] = ()
     ticket: bytes = b""
     moved_by: bytes = b""
+    is_tcp: bool = False
 
     @property
     def relay(self) -> int:

@@ -25,12 +25,13 @@ class ToPeer(msgspec.Struct, frozen=True, gc=False):
 
 
 class OpenRelay(msgspec.Struct, frozen=True, gc=False):
-    """Open a relay socket on this port; answer with `Server.relay_opened`."""
+    """Open a relay socket on this port; answer with `Server.relay_opened`. `is_tcp`: one that accepts connections."""
 
     relay: int
     family: int
     port: int
     is_unfragmented: bool
+    is_tcp: bool = False
 
 
 class CloseRelay(msgspec.Struct, frozen=True, gc=False):
@@ -46,7 +47,28 @@ class PeerRefused(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-Effect = ToClient | ToPeer | OpenRelay | CloseRelay | PeerRefused
+class ConnectPeer(msgspec.Struct, frozen=True, gc=False):
+    """Open a connection from a TCP relay to a peer; answer with `Server.peer_connected`."""
+
+    relay: int
+    connection: int
+    peer_address: SocketAddress
+
+
+class JoinPeer(msgspec.Struct, frozen=True, gc=False):
+    """From now on pass bytes between a client's stream and a peer's connection as they are."""
+
+    listener: int
+    connection: int
+
+
+class ClosePeer(msgspec.Struct, frozen=True, gc=False):
+    """Close a peer's connection, if it is open or being opened: the rules have forgotten it."""
+
+    connection: int
+
+
+Effect = ToClient | ToPeer | OpenRelay | CloseRelay | PeerRefused | ConnectPeer | JoinPeer | ClosePeer
 
 
 class TurnStats(msgspec.Struct):

@@ -53,7 +53,7 @@ class Forward:
     def send(self, client: Client, indication: stun.Message, now: float) -> Sequence[Effect]:
         """Pass the data of a Send indication from a client on to a peer with a permission."""
         allocation = self._table.by_client.get(client)
-        if allocation is None:
+        if allocation is None or allocation.is_tcp:
             return self._drop("no-allocation")
         peer, data = indication.first(stun.XOR_PEER_ADDRESS), indication.first(stun.DATA)
         if peer is None or data is None or indication.unknown():
@@ -95,6 +95,19 @@ class Forward:
         listener, client_address = allocation.client
         return (ToClient(listener, client_address, head, tail),)
 
+    def passes(self, allocation: Allocation, size: int, now: float, *, is_upward: bool) -> bool:
+        """Count bytes of a peer's TCP connection; False when they must wait."""
+        rate, in_all = allocation.upward if is_upward else allocation.downward, self._routes.in_all
+        if not rate.allows(size, now) or not in_all.allows(size, now):
+            return False
+        rate.left -= size
+        in_all.left -= size
+        if is_upward:
+            self._stats.bytes_to_peers += size
+        else:
+            self._stats.bytes_to_clients += size
+        return True
+
     def _to_peer(
         self,
         allocation: Allocation,
@@ -109,7 +122,7 @@ class Forward:
             return self._drop("no-permission")
         target, is_own = None, peer_address[0] in self._own_hosts
         if is_own:
-            target = self._table.by_relayed_address.get(peer_address)
+            target = self._table.relay_of(peer_address, is_tcp=False)
             if target is None and self._peers.own_port_refusal(peer_address[1]) is not None:
                 self._drop("own-port")
                 is_new = allocation.is_new_refusal("own-port")

@@ -31,7 +31,7 @@ class Lifecycle:
         self._stats = stats
         self._ports = Ports(rules.first_port, rules.last_port, secret, rules.worker)
         self._desk = Desk(
-            AllocateRules(frozenset(rules.relay_ips), rules.max_lifetime_s),
+            AllocateRules(frozenset(rules.relay_ips), rules.max_lifetime_s, rules.has_tcp_relays),
             self._ports,
             Quotas(rules.allocations_per_key, rules.allocations_per_source, rules.allocations_in_all),
         )
@@ -58,12 +58,14 @@ class Lifecycle:
             allocation.count_usage()
         return self._usages.all()
 
-    def begin(self, client: Client, request: stun.Message, account: Account, now: float) -> Effect:
+    def begin(self, client: Client, request: stun.Message, account: Account, now: float, is_stream: bool) -> Effect:
         """Take an Allocate request that is authenticated and whose 5-tuple is free.
+
+        `is_stream`: the client came by TCP or TLS.
 
         Raises: RequestError, or StunError for a malformed attribute, which is a 400.
         """
-        plan = self._desk.plan(client, request, account, now)
+        plan = self._desk.plan(client, request, account, now, is_stream)
         self._opening[client] = plan
         self._note_deadline()
         return self._open(plan)
@@ -141,7 +143,7 @@ class Lifecycle:
         self._last_relay += 1
         self._planned[self._last_relay] = plan
         is_unfragmented = plan.request.first(stun.DONT_FRAGMENT) is not None
-        return OpenRelay(self._last_relay, plan.family, plan.port, is_unfragmented)
+        return OpenRelay(self._last_relay, plan.family, plan.port, is_unfragmented, plan.is_tcp)
 
     def _relayed_address(self, plan: Plan) -> SocketAddress:
         host = self._relay_hosts[plan.family]
@@ -174,6 +176,7 @@ class Lifecycle:
             upward=Rate(self._rules.bitrate_bps),
             downward=Rate(self._rules.bitrate_bps),
             most_entries=self._rules.entries_per_allocation,
+            is_tcp=plan.is_tcp,
         )
         self._table.add(allocation)
         for relayed in plan.opened:

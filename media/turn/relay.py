@@ -18,7 +18,18 @@ from media.turn.credential import KeyFor
 from media.turn.doors import DOOR_TRANSPORTS, FIRST_DOOR, Doors
 from media.turn.drains import Drains, Sockets, Source
 from media.turn.dtls_records import FIRST_BYTE, LAST_BYTE
-from media.turn.effects import CloseRelay, Effect, OpenRelay, PeerRefused, ToClient, ToPeer, TurnStats
+from media.turn.effects import (
+    ClosePeer,
+    CloseRelay,
+    ConnectPeer,
+    Effect,
+    JoinPeer,
+    OpenRelay,
+    PeerRefused,
+    ToClient,
+    ToPeer,
+    TurnStats,
+)
 from media.turn.interfaces import Interfaces, read_interfaces
 from media.turn.listeners import Listeners, Ports, open_listeners
 from media.turn.placement import WILDCARDS, PlacementError
@@ -35,6 +46,7 @@ from media.turn.relay_settings import (
 )
 from media.turn.server import Server
 from media.turn.stream import Hall
+from media.turn.tcp_relay import TcpRelays
 from media.turn.udp import Outbox, UdpSocket, open_socket
 from media.turn.usage import Usage
 
@@ -83,6 +95,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._readiness = Readiness(self._loop)
         self._placement = choose_places(self._settings, interfaces)
+        self._tcp_relays = TcpRelays(self, self._loop)
         try:
             self._listeners = open_listeners(self._ports(), interfaces)
             self._server = Server(
@@ -95,7 +108,9 @@ class Relay:
             self._sockets.listeners = self._listeners.udp
             self._drains = Drains(self._server.routes, self._sockets, self.stats, self.flush)
             self._dtls = self._sessions()
-            self._acceptor = Acceptor(self._hall(), self._listeners.tcp)
+            self._hall = self._make_hall()
+            self._server.connections.streams = self._hall.connections
+            self._acceptor = Acceptor(self._hall, self._listeners.tcp)
             self._watch_listeners()
             ready(self._address())
             await self._serve(stopping)
@@ -146,7 +161,7 @@ class Relay:
         return None if alternate is None else (address.pack(alternate[0]), alternate[1])
 
     async def _drained(self) -> None:
-        if not self._relays:
+        if not self._relays and not self._tcp_relays:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
@@ -193,7 +208,7 @@ class Relay:
         admission = Admission(stranger_bounds(self._settings, self._placement))
         return Sessions(pair, Parts(self, self._doors, self._listeners.udp, self._outbox, self.stats, admission))
 
-    def _hall(self) -> Hall:
+    def _make_hall(self) -> Hall:
         bounds = stranger_bounds(self._settings, self._placement)
         return Hall(
             relay=self,
@@ -243,6 +258,24 @@ class Relay:
         """Tell whether the client behind a door has an allocation."""
         return self._server.has_allocation((number, source))
 
+    def peer_connected(self, connection: int, is_open: bool) -> None:
+        """Take the result of connecting to a peer by TCP."""
+        self._perform(self._server.connections.connected(connection, is_open, self._loop.time()))
+
+    def peer_attempted(self, relay: int, source: SocketAddress) -> int:
+        """Return the number of a connection that a peer opened, 0 to refuse it."""
+        number, effects = self._server.connections.attempted(relay, source, self._loop.time())
+        self._perform(effects)
+        return number
+
+    def peer_closed(self, connection: int) -> None:
+        """Take note that a peer's TCP connection is closed."""
+        self._server.connections.closed(connection)
+
+    def stream_passes(self, connection: int, size: int, *, is_upward: bool) -> bool:
+        """Count bytes of a peer's TCP connection; False when they must wait."""
+        return self._server.stream_passes(connection, size, self._loop.time(), is_upward=is_upward)
+
     def _perform(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if type(effect) is ToPeer:
@@ -259,26 +292,50 @@ class Relay:
                 self._close(effect.relay)
             elif type(effect) is PeerRefused:
                 log.info("peer refused", extra={"relay": effect.relay, "reason": effect.reason})
+            else:
+                self._perform_on_peers(effect)
+
+    def _perform_on_peers(self, effect: Effect) -> None:
+        if type(effect) is ConnectPeer:
+            self._tcp_relays.connect(effect.relay, effect.connection, effect.peer_address)
+        elif type(effect) is JoinPeer:
+            stream = self._hall.connections[effect.listener]
+            peer = self._tcp_relays.join(effect.connection, stream)
+            if peer is None:
+                stream.end()
+            else:
+                stream.join(peer)
+        elif type(effect) is ClosePeer:
+            self._tcp_relays.close_peer(effect.connection)
 
     def _open(self, effect: OpenRelay) -> None:
         host = self._placement.relay_hosts[effect.family]
         try:
-            handle = open_socket(host, effect.port, is_unfragmented=effect.is_unfragmented)
+            if effect.is_tcp:
+                self._tcp_relays.open(effect.relay, host, effect.port)
+            else:
+                self._open_udp(effect, host)
         except OSError:
             self._perform(self._server.relay_opened(effect.relay, False, self._loop.time()))
             return
-        source = Source(effect.relay, UdpSocket(handle))
-        self._relays[effect.relay] = source.udp
         self._is_idle.clear()
-        self._readiness.add(handle, functools.partial(self._drains.from_peers, source, self._from_peer))
         self._perform(self._server.relay_opened(effect.relay, True, self._loop.time()))
 
+    def _open_udp(self, effect: OpenRelay, host: str) -> None:
+        handle = open_socket(host, effect.port, is_unfragmented=effect.is_unfragmented)
+        source = Source(effect.relay, UdpSocket(handle))
+        self._relays[effect.relay] = source.udp
+        self._readiness.add(handle, functools.partial(self._drains.from_peers, source, self._from_peer))
+
     def _close(self, relay: int) -> None:
-        self._outbox.flush()
-        handle = self._relays.pop(relay).handle
-        self._readiness.remove(handle)
-        handle.close()
-        if not self._relays:
+        if relay in self._tcp_relays:
+            self._tcp_relays.close(relay)
+        else:
+            self._outbox.flush()
+            handle = self._relays.pop(relay).handle
+            self._readiness.remove(handle)
+            handle.close()
+        if not self._relays and not self._tcp_relays:
             self._is_idle.set()
 
     def _close_all(self) -> None:
@@ -288,6 +345,7 @@ class Relay:
         for handle in self._listeners.tcp:
             self._loop.remove_reader(handle)
         self._doors.close_all()
+        self._tcp_relays.close_all()
         self._readiness.close()
         for udp in self._relays.values():
             udp.handle.close()

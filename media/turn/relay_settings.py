@@ -21,6 +21,8 @@ class RelaySettings(msgspec.Struct, frozen=True):
     which this machine talks to the world. `drain_s` is how long allocations may go on after the stop.
     `more_ports` are pairs of a port and "udp", "tcp" or "both". `tls` and `certificate` serve TLS and DTLS on every
     port. `worker` of `workers` processes shares the ports with the others. 0 allocations in all is no bound.
+    `has_tcp_relays` lets relays connect to peers by TCP (RFC 6062), with one worker alone: the second connection of a
+    client may come to another.
     """
 
     host: str = "127.0.0.1"
@@ -51,6 +53,7 @@ class RelaySettings(msgspec.Struct, frozen=True):
     total_bitrate_bps: int = 0
     has_mobility: bool = False
     stream_bounds: StreamBounds = StreamBounds()
+    has_tcp_relays: bool = False
 
 
 def choose_places(settings: RelaySettings, interfaces: Interfaces) -> Placement:
@@ -86,6 +89,7 @@ def server_rules(settings: RelaySettings, placement: Placement) -> ServerRules:
         replies_per_s=settings.replies_per_s if is_limited else 1e9,
         replies_burst=settings.replies_burst if is_limited else 1e9,
         last_channel_number=last_channel_number(settings),
+        has_tcp_relays=settings.has_tcp_relays and settings.workers == 1,
     )
 
 

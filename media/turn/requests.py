@@ -3,6 +3,7 @@
 import msgspec
 
 from media.turn import address, stun
+from media.turn.address import SocketAddress
 from media.turn.allocate import RequestError, first_values, requested_lifetime
 from media.turn.allocation import Allocation
 from media.turn.channel_data import FIRST_NUMBER
@@ -68,17 +69,31 @@ class Requests:
         channel_number = int.from_bytes(number[:2])
         if not FIRST_NUMBER <= channel_number <= self._bounds.last_channel_number:
             raise RequestError(400)
-        ip, port = stun.parse_xor_address(peer, request.transaction_id)
-        self._check(allocation, ip)
-        peer_address = address.socket_address(ip, port)
-        is_live_relay = peer_address in self._table.by_relayed_address
-        self._refuse(self.peers.port_refusal(ip, port, is_live_relay=is_live_relay))
+        if allocation.is_tcp:
+            raise RequestError(403)  # no datagrams pass there
+        peer_address = self._peer_address(allocation, peer, request.transaction_id)
         # RFC 8656, 12.2: a number or a peer that is bound otherwise -> 400
         if not allocation.can_bind(channel_number, peer_address, now):
             raise RequestError(400)
         if not allocation.bind(channel_number, peer_address, now):
             raise RequestError(508)
         return []
+
+    def connectable(self, allocation: Allocation, request: stun.Message) -> SocketAddress:
+        """Return the peer address of a Connect request, once the relay may connect to it (RFC 6062, 5.2)."""
+        peer = request.first(stun.XOR_PEER_ADDRESS)
+        if peer is None:
+            raise RequestError(400)
+        return self._peer_address(allocation, peer, request.transaction_id)
+
+    def _peer_address(self, allocation: Allocation, value: bytes, transaction_id: bytes) -> SocketAddress:
+        ip, port = stun.parse_xor_address(value, transaction_id)
+        self._check(allocation, ip)
+        peer_address = address.socket_address(ip, port)
+        # the port of a relay is ours by one transport alone: by the other anybody may have it
+        is_live_relay = self._table.relay_of(peer_address, is_tcp=allocation.is_tcp) is not None
+        self._refuse(self.peers.port_refusal(ip, port, is_live_relay=is_live_relay))
+        return peer_address
 
     def _check(self, allocation: Allocation, ip: bytes) -> None:
         # RFC 8656, 10.2 and 12.2: a family without a relayed address -> 443, a forbidden peer -> 403

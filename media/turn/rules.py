@@ -12,6 +12,7 @@ class ServerRules(msgspec.Struct, frozen=True):
     Of the allocations and the bitrates 0 is no bound. `replies_per_s` and `replies_burst` bound the unauthenticated
     replies per source network. `worker` is the number of this process among those that share the listeners.
     `has_mobility` lets clients take their allocations along to another address (RFC 8016).
+    `has_tcp_relays`: clients on streams may have their peers reached by TCP (RFC 6062).
     """
 
     realm: str
@@ -30,3 +31,4 @@ class ServerRules(msgspec.Struct, frozen=True):
     last_channel_number: int = channel_data.LAST_NUMBER
     worker: int = 0
     has_mobility: bool = False
+    has_tcp_relays: bool = False

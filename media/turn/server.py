@@ -6,6 +6,7 @@ from media.turn import address, replies, stun
 from media.turn.address import SocketAddress
 from media.turn.allocate import RequestError
 from media.turn.allocation import Allocation, Client
+from media.turn.connections import Connections
 from media.turn.credential import Account, Credentials, KeyFor, UsernameFor
 from media.turn.effects import Effect, PeerRefused, ToClient, TurnStats
 from media.turn.forward import NOTHING, Forward
@@ -44,6 +45,7 @@ class Server:
         bounds = Bounds(rules.max_lifetime_s, rules.last_channel_number)
         self._requests = Requests(bounds, peers, self._table, stats)
         self._forward = Forward(peers, self._table, stats, self.routes)
+        self.connections = Connections(self._requests, self._table, stats, secret)
         self._credentials = Credentials(key_for, rules.realm, secret, username_for)
         self._buckets = ReplyBuckets(rules.replies_per_s, rules.replies_burst)
         self._revocations = Revocations()
@@ -56,6 +58,9 @@ class Server:
             stun.CREATE_PERMISSION: self._requests.create_permission,
             stun.CHANNEL_BIND: self._requests.bind_channel,
         }
+        self._methods = {stun.ALLOCATE, *self._handlers}
+        if rules.has_tcp_relays:
+            self._methods |= {stun.CONNECT, stun.CONNECTION_BIND}
 
     @property
     def allocation_count(self) -> int:
@@ -105,11 +110,17 @@ class Server:
 
     def expire(self, now: float) -> Sequence[Effect]:
         """End what is over at `now`."""
-        return self._lifecycle.expire(now)
+        return [*self._lifecycle.expire(now), *self.connections.expire(now)]
 
     def next_deadline(self) -> float | None:
         """Instant at which `expire` has something to do, None when it never will."""
-        return self._lifecycle.next_deadline()
+        ends = (self._lifecycle.next_deadline(), self.connections.next_deadline())
+        return min((end for end in ends if end is not None), default=None)
+
+    def stream_passes(self, connection: int, size: int, now: float, *, is_upward: bool) -> bool:
+        """Count bytes of a peer's TCP connection; False when they must wait, or the allocation is over."""
+        allocation = self.connections.allocation_of(connection)
+        return allocation is not None and self._forward.passes(allocation, size, now, is_upward=is_upward)
 
     def revoke(self, quota_key: bytes) -> Sequence[Effect]:
         """End all allocations of a quota key and accept none of its credentials any more."""
@@ -151,11 +162,11 @@ class Server:
     def _request(self, client: Client, request: stun.Message, now: float) -> Sequence[Effect]:
         if request.method == stun.BINDING:
             return self._binding(client, request, now)
-        if request.method != stun.ALLOCATE and request.method not in self._handlers:
+        if request.method not in self._methods:
             return self._drop("unexpected")
         allocation = self._table.by_client.get(client) or self._moving(client, request)
         try:
-            account = self._gate.admit(client, request, None if allocation is None else allocation.account, now)
+            account = self._gate.admit(*self._asker(client, request, allocation, now), now)
         except RequestError as error:
             return (replies.failure(client, request, error),)
         except SilencedError:
@@ -166,6 +177,8 @@ class Server:
                 raise replies.unknown_attributes(unknown)
             if request.method == stun.ALLOCATE:
                 return self._allocate(client, request, account, now)
+            if request.method == stun.CONNECTION_BIND:
+                return self.connections.bind(client, request, account, now)
             return self._change(client, allocation, request, account, now)
         except stun.StunError:
             return (replies.failure(client, request, RequestError(400), account),)
@@ -179,6 +192,17 @@ class Server:
         if ticket is None or self._lifecycle.is_opening(client):
             return None
         return self._lifecycle.find_ticket(ticket)
+
+    def _asker(
+        self, client: Client, request: stun.Message, allocation: Allocation | None, now: float
+    ) -> tuple[Client, stun.Message, Account | None]:
+        """Return the client whose nonce must be in the request, the request, and the account that owns what it asks."""
+        if request.method == stun.CONNECTION_BIND:
+            # A second connection of the same client: it may use the nonce of the first (turnutils_uclient does).
+            first = self.connections.owner(request)
+            if first is not None and self._credentials.is_fresh(request, first.client[1][:2], now):
+                return first.client, request, first.account
+        return client, request, None if allocation is None else allocation.account
 
     def _tell(self, allocation: Allocation | None, error: RequestError) -> Sequence[Effect]:
         if error.refusal is None:
@@ -208,7 +232,8 @@ class Server:
             return self._drop("being-opened")  # the reply is on its way
         if self._is_draining:
             raise self._drained(client)
-        return (self._lifecycle.begin(client, request, account, now),)
+        is_stream = client[0] in self.connections.streams
+        return (self._lifecycle.begin(client, request, account, now, is_stream),)
 
     def _drained(self, client: Client) -> RequestError:
         # RFC 8489, 14.15: the alternate is of the family from which the request came
@@ -226,6 +251,8 @@ class Server:
             raise RequestError(441)
         if request.method == stun.REFRESH and request.transaction_id == allocation.moved_by:
             return (ToClient(client[0], client[1], b"", allocation.reply),)  # the answer to the move was lost
+        if request.method == stun.CONNECT:
+            return (self.connections.connect(allocation, request, account, now),)
         self.routes.close(allocation)  # as long as they are those of this client
         attributes = self._handlers[request.method](allocation, request, now)
         ticket = b""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import typing
 
 import msgspec
 
@@ -42,6 +43,22 @@ class Hall(msgspec.Struct):
         self.encrypted = memoryview(bytearray(READ_BYTES))
 
 
+class Pipe(typing.Protocol):
+    """The other half of a connection whose bytes pass raw (RFC 6062, 5.4)."""
+
+    def take(self, data: Buffer) -> None:
+        """Take bytes of the client."""
+
+    def client_took_all(self) -> None:
+        """Take note that nothing waits any more on its way to the client."""
+
+    def client_ended(self) -> None:
+        """Take note that the client sends no more; `end` follows."""
+
+    def close(self) -> None:
+        """Close both halves."""
+
+
 class RefusedError(Exception):
     """The client broke the rules: close the connection and count the reason."""
 
@@ -65,6 +82,7 @@ class Connection:
         self._is_waiting = False
         self._is_ending = False
         self._is_closed = False
+        self._pipe: Pipe | None = None
         hall.connections[self.number] = self
         hall.loop.add_reader(handle, self._read)
 
@@ -75,18 +93,39 @@ class Connection:
             self._lose(head or data)
             return
         if not self._is_waiting:
-            self._is_waiting = True
-            self._hall.doors.at_flush(self._send_waiting)
+            self._send_at_flush()
         padding = _PADDING[-size & 3]  # RFC 8656, 12.5
         self.unsent_bytes += size + len(padding)
         if self._tls is None:
             self._parts += (head, data, padding)
-            return
-        try:
+        else:
             # a record for each message, since clients are about that take a record for a message (turnutils_uclient)
-            self._tls.write(b"".join((head, data, padding)) if head or padding else data)
-        except TlsError:
-            self._hall.doors.at_flush(self._end)
+            self._write_out(b"".join((head, data, padding)) if head or padding else data)
+
+    def join(self, pipe: Pipe) -> None:
+        """Pass all bytes that come from now on to the pipe, as they are."""
+        self._pipe = pipe
+        self._hall.admission.remove(self.number)
+
+    def send_raw(self, data: Buffer) -> None:
+        """Send bytes as they are, with the next flush; whoever sends looks at `unsent_bytes`."""
+        self._send_at_flush()
+        self.unsent_bytes += len(data)
+        self._write_out(data)
+
+    def read_on(self, is_wanted: bool) -> None:
+        """Read from the client, or let it wait."""
+        if is_wanted and not self._is_closed:
+            self._hall.loop.add_reader(self._handle, self._read)
+        else:
+            self._hall.loop.remove_reader(self._handle)
+
+    def end(self) -> None:
+        """Close when all is sent."""
+        if not self._is_closed:
+            self._is_ending = True
+            self.read_on(False)
+            self._hall.doors.at_flush(self._close_when_sent)
 
     def close(self) -> None:
         """Close the socket and forget the connection."""
@@ -105,6 +144,8 @@ class Connection:
         hall.connections.pop(self.number, None)
         if self._is_counted:
             hall.stats.connected(self.transport, -1)
+        if self._pipe is not None:
+            self._pipe.close()
 
     def refuse(self, reason: str) -> None:
         """Close for a reason of ours, and count it."""
@@ -118,8 +159,10 @@ class Connection:
 
     def look(self, now: float) -> None:
         """Find out whether the client has an allocation: without one it is a stranger, with a deadline."""
+        if self._is_closed or self._pipe is not None:
+            return
         has_allocation = self._hall.relay.has_allocation(self.number, self.source)
-        if has_allocation == self.has_allocation or self._is_closed:
+        if has_allocation == self.has_allocation:
             return
         self.has_allocation = has_allocation
         if has_allocation:
@@ -151,6 +194,11 @@ class Connection:
                 self._send_last(self._tls.outgoing())  # the alert that says why
             self.refuse(error.reason)
         return True
+
+    @property
+    def is_joined(self) -> bool:
+        """Tell whether bytes pass raw."""
+        return self._pipe is not None
 
     def _take(self, now: float) -> None:
         hall, rest = self._hall, self._rest
@@ -208,6 +256,10 @@ class Connection:
             self._half_close(now)
 
     def _feed(self, data: memoryview, now: float) -> None:
+        pipe = self._pipe
+        if pipe is not None:
+            pipe.take(data)
+            return
         hall, number, source = self._hall, self.number, self.source
         messages, used = cut(data, hall.last_of_channels)
         self._rest = bytes(data[used:]) if used != BROKEN else b""
@@ -216,7 +268,10 @@ class Connection:
         for message in messages:
             receive(number, message, source, now)
             has_asked |= message[0] <= LAST_OF_STUN
-        if has_asked:
+        if self.is_joined:
+            # a client that sends on before it has the answer to ConnectionBind is refused (RFC 6062, 4.3)
+            used = used if used == len(data) else BROKEN
+        elif has_asked:
             self.look(now)
         if used == BROKEN or (len(self._rest) > MOST_STRANGER_BYTES and not self.has_allocation):
             raise RefusedError("malformed")
@@ -231,6 +286,19 @@ class Connection:
         else:
             # a client that waits for a reply which never comes is worse off than one that knows
             self._hall.doors.at_flush(lambda: self.refuse("write-buffer"))
+
+    def _send_at_flush(self) -> None:
+        self._is_waiting = True
+        self._hall.doors.at_flush(self._send_waiting)
+
+    def _write_out(self, data: Buffer) -> None:
+        if self._tls is None:
+            self._parts.append(data)
+            return
+        try:
+            self._tls.write(data)
+        except TlsError:
+            self._hall.doors.at_flush(self._end)
 
     def _send_waiting(self) -> None:
         self._is_waiting = False
@@ -259,6 +327,8 @@ class Connection:
         if sent < len(data):
             self._backlog += memoryview(data)[sent:]
         self.unsent_bytes = len(self._backlog)
+        if self._pipe is not None and not self._backlog:
+            self._pipe.client_took_all()
         if self.unsent_bytes > 2 * self._hall.bounds.write_buffer_bytes:
             # TLS answers by itself: a client that asks for new keys and reads nothing
             self.refuse("write-buffer")
@@ -280,8 +350,7 @@ class Connection:
         self.unsent_bytes = len(self._backlog)
         if not self._backlog:
             self._hall.loop.remove_writer(self._handle)
-            if self._is_ending:
-                self.close()
+            self._all_sent()
 
     def _half_close(self, now: float) -> None:
         # Nothing can be asked any more, so the allocation ends; replies under way may still arrive. A client that
@@ -289,11 +358,20 @@ class Connection:
         if self._tls is not None and not self._tls.is_open:
             self.refuse("closed")
             return
-        self._is_ending = True
         self._hall.loop.remove_reader(self._handle)
+        if self._pipe is not None:
+            self._pipe.client_ended()
+            return
+        self._is_ending = True
         self._hall.relay.gone(self.number, self.source, now)
         self.look(now)
         self._hall.doors.at_flush(self._close_when_sent)
+
+    def _all_sent(self) -> None:
+        if self._pipe is not None:
+            self._pipe.client_took_all()
+        if self._is_ending:
+            self._close_when_sent()
 
     def _close_when_sent(self) -> None:
         if not self._backlog:

@@ -74,6 +74,7 @@ UNDERSTOOD = frozenset(
         USERHASH,
         XOR_MAPPED_ADDRESS,
         RESERVATION_TOKEN,
+        CONNECTION_ID,
     )
 )
 """Comprehension-required attributes that this server knows; every other one earns a 420."""

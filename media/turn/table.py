@@ -22,6 +22,11 @@ class Table:
     def __len__(self) -> int:
         return len(self.by_client)
 
+    def relay_of(self, relayed_address: SocketAddress, *, is_tcp: bool) -> int | None:
+        """Return the relay with this address, None unless it is one for that transport."""
+        relay = self.by_relayed_address.get(relayed_address)
+        return None if relay is None or self.by_relay[relay].is_tcp != is_tcp else relay
+
     def add(self, allocation: Allocation) -> None:
         """Add an allocation under all its keys."""
         self.by_client[allocation.client] = allocation

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 
@@ -156,3 +157,7 @@ def peer_socket(host: str):  # type: ignore[no-untyped-def]
 
 async def received(handle: socket.socket) -> tuple[bytes, SocketAddress]:
     return await asyncio.get_running_loop().sock_recvfrom(handle, 65536)
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,12 +10,8 @@ from media.turn import stun
 from media.turn.interfaces import detect
 from media.turn.placement import PlacementError
 from media.turn.relay import Relay
-from tests.media.turn.loopback import SETTINGS, Client, key_for, serving
+from tests.media.turn.loopback import SETTINGS, Client, key_for, open_descriptors, serving
 from tests.media.turn.world import code_of
-
-
-def open_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_freed_and_revoked_relays_close_their_sockets() -> None:

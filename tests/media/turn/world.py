@@ -49,6 +49,7 @@ class World:
         self.to_clients: list[tuple[SocketAddress, bytes]] = []
         self.to_peers: list[tuple[int, SocketAddress, bytes]] = []
         self.refusals: list[tuple[int, str]] = []
+        self.on_peers: list[Effect] = []  # what is to be done with their TCP connections
         self.relays: dict[int, OpenRelay] = {}
         self.taken_ports: set[int] = set()
         self.taken: set[tuple[int, int]] = set()  # of one family
@@ -106,6 +107,8 @@ class World:
                 self.refusals.append((effect.relay, effect.reason))
             case CloseRelay():
                 del self.relays[effect.relay]
+            case _:
+                self.on_peers.append(effect)
 
 
 class Caller:
