@@ -20,6 +20,12 @@ LAB_CIDRS = "203.0.113.0/24,10.0.0.0/8,2001:db8::/32"
 ARN = ChannelArn.parse("arn:aws:kinesisvideo:us-west-2:000000000000:channel/lab/1700000000000")
 
 
+def relay_ports(port: int) -> range:
+    """Relay ports of the server on a port of pub: its own, so that no other one has half of a pair that it reserves."""
+    first = 49160 + 400 * (port - PORT)
+    return range(first, first + 400)
+
+
 class Served(msgspec.Struct):
     """A relay that serves, its process and its secret."""
 
@@ -48,7 +54,8 @@ def serving(lab: Lab, home: Path, *words: str, cidrs: str = LAB_CIDRS, port: int
     certificate = ("--turn-tls-certificate", str(files.pair.certificate), "--turn-tls-key", str(files.pair.key))
     log = home / "turn.log"
     command = ("turn", "--data-dir", str(home / "data"), "--host", "::", *allowed, *certificate, *words)
-    ports = ("--turn-port", str(port))
+    relays = relay_ports(port)
+    ports = ("--turn-port", str(port), "--turn-min-port", str(relays[0]), "--turn-max-port", str(relays[-1]))
     with (
         log.open("wb") as errors,
         started(*command, ports=ports, home=home, stderr=errors, within=lab.within(PUB)) as relay,

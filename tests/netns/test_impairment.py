@@ -9,27 +9,26 @@ import pytest
 
 from tests.netns.impairment import loss, loss_of, narrow
 from tests.netns.lab import HOST_A, NAT_A, PUB, PUBLIC, Lab
-from tests.netns.serving import PORT, Served
+from tests.netns.serving import PORT, Served, relay_ports
 from tests.netns.turn_client import LIMIT_S, MISMATCH, LabClient
 from tests.running import heliograph
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
 
 CHANNEL = 0x4000
-RELAY_PORTS = set(range(49160, 49560))
 
 
-def relay_ports(lab: Lab) -> set[int]:
+def open_relays(lab: Lab) -> set[int]:
     """Ports of the relay sockets that are open in the public network."""
     with lab.entered(PUB):
         lines = Path("/proc/thread-self/net/udp").read_text().splitlines()[1:]
-    return {int(line.split()[1].partition(":")[2], 16) for line in lines} & RELAY_PORTS
+    return {int(line.split()[1].partition(":")[2], 16) for line in lines} & set(relay_ports(PORT))
 
 
 def test_at_five_per_cent_loss_every_allocation_is_made_and_refreshed(
     lab: Lab, served: Served, public_peer: socket.socket
 ) -> None:
-    before, count = relay_ports(lab), 30
+    before, count = open_relays(lab), 30
     requests = 5 * count  # Allocate without and with credentials, ChannelBind, two times Refresh
     with ExitStack() as stack:
         dropped = stack.enter_context(loss(lab, NAT_A, 5))
@@ -40,7 +39,7 @@ def test_at_five_per_cent_loss_every_allocation_is_made_and_refreshed(
             assert [client.refresh(), client.refresh()] == [0, 0]
         lost, attempts = dropped.count(), sum(client.attempts for client in clients)
         assert len(set(ports)) == count
-        assert relay_ports(lab) - before == set(ports)
+        assert open_relays(lab) - before == set(ports)
         for client in clients:
             client.give_back()
     print(f"{requests} requests, sent {attempts} times, {lost} packets lost")
@@ -51,20 +50,20 @@ def test_at_five_per_cent_loss_every_allocation_is_made_and_refreshed(
 def test_an_allocate_whose_answers_are_lost_makes_one_relay(lab: Lab, served: Served) -> None:
     with LabClient(lab, HOST_A, served.credential()) as client:
         assert client.refresh() == MISMATCH  # and has a nonce now
-        before, attempts = relay_ports(lab), client.attempts
+        before, attempts = open_relays(lab), client.attempts
         with loss_of(lab, NAT_A, f"udp sport {PORT} quota until 300 bytes") as dropped:
             _, port = client.allocated()
             lost = dropped.count()
         assert lost >= 2
         assert client.attempts - attempts >= lost + 1
-        assert relay_ports(lab) - before == {port}
+        assert open_relays(lab) - before == {port}
         answers = set()
         for _ in range(2):
             client.send(client.last_request)
             answers.add(client.receive(LIMIT_S))
         assert len(answers) == 1
         client.give_back()
-        assert port not in relay_ports(lab)
+        assert port not in open_relays(lab)
 
 
 def test_a_narrow_way_loses_packets_in_no_other_order(lab: Lab, served: Served, public_peer: socket.socket) -> None:

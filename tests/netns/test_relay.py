@@ -12,7 +12,7 @@ from media.turn.address import IPV6
 from tests.media.turn.world import address_of, code_of
 from tests.netns.lab import HOST_A, HOST_B, HOSTS_V6, NAT_A, NAT_B, PUB, PUBLIC, PUBLIC_V6, WAN, Lab, laboratory
 from tests.netns.nat import Nat
-from tests.netns.serving import PORT, Served, serving
+from tests.netns.serving import PORT, Served, relay_ports, serving
 from tests.netns.turn_client import FORBIDDEN, MISMATCH, LabClient
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
@@ -150,7 +150,8 @@ def test_relays_of_two_clients_behind_one_nat_reach_each_other(lab: Lab, served:
 
 
 def test_relays_of_different_workers_reach_each_other(lab: Lab, tmp_path: Path) -> None:
-    port, first_of_second = PORT + 4, 49360  # each of two workers has half of the relay ports
+    port = PORT + 4
+    first_of_second = relay_ports(port)[200]  # each of two workers has half of them
     with serving(lab, tmp_path, "--turn-workers", "2", port=port) as served, ExitStack() as stack:
         clients: dict[bool, tuple[LabClient, tuple[str, int]]] = {}
         for _ in range(40):  # the system chooses the worker, by the client's address

@@ -148,7 +148,7 @@ def test_turnutils_uclient_loses_nothing_over_dtls(lab: Lab, relaxed: Served, re
     expected = "exit code 0, Total lost packets 0"
     servers = "TURN over DTLS, turnutils_uclient"
     note(request, Line(FIRST_PLACE, Nat.SYMMETRIC.value, "public peer", servers, expected, seen, seconds))
-    assert seen == expected
+    assert seen == expected, done.stdout + done.stderr
 
 
 def test_our_own_check_passes_each_way_through_a_symmetric_nat(
