@@ -24,8 +24,8 @@ _TURN = (
     "turn_engine", "turn_coturn_program", "turn_coturn_accept_old", "turn_host", "turn_more_ports", "turn_udp_443",
     "turn_tcp", "turn_min_port", "turn_max_port", "turn_advertised_address", "turn_self_check", "turn_realm",
     "turn_workers", "turn_allocations_per_channel", "turn_allocations_per_source", "turn_bitrate_bps",
-    "turn_total_bitrate_bps", "turn_drain_s", "turn_alternate_server", "turn_mobility", "turn_legacy_channel_numbers",
-    "allow_peer_cidrs",
+    "turn_total_bitrate_bps", "turn_drain_s", "turn_alternate_server", "turn_mobility", "turn_tcp_relays",
+    "turn_legacy_channel_numbers", "allow_peer_cidrs",
 )  # fmt: skip
 _TURN_TLS = ("turn_tls_certificate", "turn_tls_key", "turn_host_name")
 _NAMING = ("region", "account", "partition")

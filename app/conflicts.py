@@ -104,6 +104,19 @@ def _check_tls(settings: "Settings") -> None:
             raise SettingsError(f"TLS_NAMES: {name} is neither a host name nor an IP address")
 
 
+def _check_one_worker(settings: "Settings") -> None:
+    if turn_places.workers(settings.turn_workers) == 1:
+        return
+    if settings.turn_mobility:
+        raise SettingsError(
+            "TURN_MOBILITY: it needs TURN_WORKERS 1, as a client that moves may come to another process"
+        )
+    if settings.turn_tcp_relays:
+        raise SettingsError(
+            "TURN_TCP_RELAYS: they need TURN_WORKERS 1, as a client's second connection may come to another process"
+        )
+
+
 def _check_turn(settings: "Settings") -> None:
     turn_places.alternate_server(settings.turn_alternate_server)
     if settings.turn_alternate_server and not settings.turn_drain_s:
@@ -112,10 +125,7 @@ def _check_turn(settings: "Settings") -> None:
         raise SettingsError(
             "TURN_HOST_NAME: without TLS it has no use; add --tls, or --turn-tls-certificate and --turn-tls-key"
         )
-    if settings.turn_mobility and turn_places.workers(settings.turn_workers) > 1:
-        raise SettingsError(
-            "TURN_MOBILITY: it needs TURN_WORKERS 1, as a client that moves may come to another process"
-        )
+    _check_one_worker(settings)
     workers, ports = turn_places.workers(settings.turn_workers), settings.turn_max_port - settings.turn_min_port + 1
     if workers > 1 and ports < 2 * workers:
         raise SettingsError(f"TURN_WORKERS: {workers} cannot share {ports} relay ports; widen TURN_MAX_PORT")

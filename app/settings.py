@@ -119,6 +119,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     turn_mobility: Annotated[
         bool, Meta(description="let TURN clients keep their allocations when their own address changes (RFC 8016)")
     ] = False
+    turn_tcp_relays: Annotated[
+        bool, Meta(description="let TURN clients on TCP and TLS reach their peers by TCP (RFC 6062)")
+    ] = False
     turn_legacy_channel_numbers: Annotated[
         bool, Meta(description="take channel numbers of RFC 5766 over 0x4FFF, for old TURN clients")
     ] = False

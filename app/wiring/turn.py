@@ -63,6 +63,7 @@ def relay_settings(settings: Settings, worker: int = 0, workers: int = 1) -> Rel
         total_bitrate_bps=_share(own.turn_total_bitrate_bps, workers),
         has_legacy_channel_numbers=own.turn_legacy_channel_numbers,
         has_mobility=own.turn_mobility,
+        has_tcp_relays=own.turn_tcp_relays,
         drain_s=own.turn_drain_s,
         alternate_server=turn_places.alternate_server(own.turn_alternate_server),
         more_ports=turn_places.more_ports(own.turn_more_ports),

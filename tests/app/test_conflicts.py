@@ -22,6 +22,7 @@ from app.settings import SettingsError, load
         ({"turn_alternate_server": "here"}, "TURN_ALTERNATE_SERVER: here is no address with a port"),
         ({"turn_alternate_server": "192.0.2.1:1"}, "TURN_ALTERNATE_SERVER: without TURN_DRAIN_S a stop sends nobody"),
         ({"turn_mobility": "1", "turn_workers": "2"}, "TURN_MOBILITY: it needs TURN_WORKERS 1"),
+        ({"turn_tcp_relays": "1", "turn_workers": "2"}, "TURN_TCP_RELAYS: they need TURN_WORKERS 1"),
         ({"turn_workers": "many"}, "TURN_WORKERS: 'many' is not allowed"),
         ({"turn_workers": "0"}, "TURN_WORKERS: '0' is not allowed"),
         (

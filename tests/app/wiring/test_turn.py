@@ -29,6 +29,7 @@ def test_the_relay_gets_its_settings() -> None:
     ports = relay_settings(Settings(turn_more_ports=("443/udp", "5349"), turn_tcp=False))
     assert (ports.more_ports, ports.has_tcp) == (((443, "udp"), (5349, "both")), False)
     assert relay_settings(Settings(turn_mobility=True)).has_mobility
+    assert relay_settings(Settings(turn_tcp_relays=True)).has_tcp_relays
     drained = relay_settings(Settings(turn_drain_s=9.0, turn_alternate_server="[2001:db8::8]:3478"))
     assert (drained.drain_s, drained.alternate_server) == (9.0, ("2001:db8::8", 3478))
 
