@@ -69,7 +69,11 @@ class _Crypt:
         lib, self._cast = SSL._lib, SSL._ffi.from_buffer  # type: ignore[attr-defined]
         self._start = self._cast(self._view)
         self._read, self._write = lib.SSL_read, lib.SSL_write
-        self._take, self._give = lib.BIO_write, lib.BIO_read
+        self._take, self._give, self._clear = lib.BIO_write, lib.BIO_read, lib.ERR_clear_error
+
+    def forget_errors(self) -> None:
+        """Empty OpenSSL's queue of errors. All share it: before OpenSSL 4 what lies there ends the next session to read."""
+        self._clear()
 
     def take(self, connection: SSL.Connection, datagram: memoryview) -> None:
         """Hand a datagram to OpenSSL."""
@@ -236,6 +240,7 @@ class Sessions:
         try:
             connection.DTLSv1_listen()
         except SSL.WantReadError:
+            self._crypt.forget_errors()  # DTLSv1_listen returns so for most of what is malformed, too
             self._send_flight(connection, way)
         except SSL.Error:
             self._stats.drop("dtls-stray")

@@ -318,3 +318,16 @@ def test_stray_records_are_dropped(served: Served) -> None:
         assert served.hand(datagram) == []
     assert served.stats.dropped == {"dtls-stray": 4}
     served.connected()
+
+
+def test_malformed_hello_of_a_stranger_does_not_end_the_session_of_another(served: Served) -> None:
+    # OpenSSL keeps one queue of errors for all: before version 4 a session with nothing to read was told of this one
+    client = served.connected()
+    hello = DtlsClient().first()
+    for changed in (hello[:1] + b"\x01\xff" + hello[3:], hello[:11] + b"\0\1" + hello[13:]):
+        assert served.hand(changed, ("192.0.2.66", 1)) == []
+        assert SSL._lib.ERR_peek_error() == 0
+        served.hand(b"\x17\xfe\xfd\0\1" + bytes(7) + b"\x14" + bytes(20))  # no record of the session: it reads nothing
+        assert len(served.sessions) == 1
+    served.hand(client.encrypted(b"up"))
+    assert served.messages == [b"up"]
