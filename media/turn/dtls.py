@@ -72,7 +72,7 @@ class _Crypt:
         self._take, self._give, self._clear = lib.BIO_write, lib.BIO_read, lib.ERR_clear_error
 
     def forget_errors(self) -> None:
-        """Empty OpenSSL's queue of errors. All share it: before OpenSSL 4 what lies there ends the next session to read."""
+        """Empty the queue of errors, which all share: before OpenSSL 4 one in it ends the next session to read."""
         self._clear()
 
     def take(self, connection: SSL.Connection, datagram: memoryview) -> None:

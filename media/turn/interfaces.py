@@ -1,5 +1,6 @@
 """The addresses of this machine, read from the Linux kernel; no rule about them is here."""
 
+import errno
 import socket
 from pathlib import Path
 
@@ -13,25 +14,48 @@ _PROBE = {socket.AF_INET: "198.51.100.1", socket.AF_INET6: "2001:db8::1"}
 
 
 class Interfaces(msgspec.Struct, frozen=True):
-    """Packed addresses of all interfaces, and the IPv4 broadcast addresses of their subnets."""
+    """Packed addresses of all interfaces, and the IPv4 broadcast addresses of their subnets.
+
+    `anycasts` are IPv6 addresses that this machine answers to beside its own: the first of each subnet where it is a
+    router (RFC 4291, 2.6.1), as every host of containers is.
+    """
 
     addresses: frozenset[bytes] = frozenset()
     broadcasts: frozenset[bytes] = frozenset()
+    anycasts: frozenset[bytes] = frozenset()
+
+    @property
+    def own(self) -> frozenset[bytes]:
+        """Every address under which programs of this machine are reached."""
+        return self.addresses | self.anycasts
 
 
 def read_interfaces(proc: Path = _PROC) -> Interfaces:
-    """Read the addresses of this machine; what cannot be read (no /proc) is left out."""
+    """Read the addresses of this machine; what is not there (no /proc) is left out.
+
+    Raises: OSError when something is there and cannot be read, so that nobody takes an own address for a foreign one.
+    """
     addresses, broadcasts = _parse_fib_trie(_text(proc / "fib_trie"))
     for line in _text(proc / "if_inet6").splitlines():
         addresses.add(bytes.fromhex(line.split()[0]))
     detected = (detect(family) for family in _PROBE)
     addresses.update(address.pack(host) for host in detected if host is not None)
-    return Interfaces(frozenset(addresses), frozenset(broadcasts))
+    anycasts = (bytes.fromhex(line.split()[2]) for line in _text(proc / "anycast6").splitlines())
+    return Interfaces(frozenset(addresses), frozenset(broadcasts), frozenset(anycasts))
 
 
 def detect(family: socket.AddressFamily) -> str | None:
-    """Return the address from which this machine talks to the world, None when it has no route there."""
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    """Return the address from which this machine talks to the world, None when it has no route there.
+
+    Raises: OSError when no socket is left to ask with.
+    """
+    try:
+        asking = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError as error:
+        if error.errno == errno.EAFNOSUPPORT:
+            return None  # a kernel without IPv6
+        raise
+    with asking as probe:
         try:
             probe.connect((_PROBE[family], 9))
         except OSError:
@@ -59,5 +83,5 @@ def _parse_fib_trie(text: str) -> tuple[set[bytes], set[bytes]]:
 def _text(path: Path) -> str:
     try:
         return path.read_text()
-    except OSError:
+    except (FileNotFoundError, PermissionError):
         return ""

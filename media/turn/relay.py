@@ -179,9 +179,16 @@ class Relay:
             self.flush()
             if now >= interfaces_at:
                 interfaces_at = now + INTERFACES_S
-                self._look_around(await asyncio.to_thread(read_interfaces))
+                await self._look_around()
 
-    def _look_around(self, interfaces: Interfaces) -> None:
+    async def _look_around(self) -> None:
+        try:
+            self._settle(await asyncio.to_thread(read_interfaces))
+        except (OSError, RuntimeError) as error:
+            # no descriptor or no thread is left, maybe by somebody's will: what was known of this machine goes on
+            log.warning("the addresses of this machine cannot be read", extra={"reason": str(error)})
+
+    def _settle(self, interfaces: Interfaces) -> None:
         # A laptop changes networks: relay sockets to come sit on the address that there is now.
         with contextlib.suppress(PlacementError):
             placement = choose_places(self._settings, interfaces)
@@ -365,7 +372,7 @@ class Relay:
 
     def _peer_rules(self, interfaces: Interfaces) -> PeerRules:
         return PeerRules(
-            own=interfaces.addresses | self._listener_ips(),
+            own=interfaces.own | self._listener_ips(),
             broadcasts=interfaces.broadcasts,
             advertised=frozenset(self._placement.advertised.values()),
             allowed=tuple(parse_range(text, is_openable=True) for text in self._settings.allow_peer_cidrs),

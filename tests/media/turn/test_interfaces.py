@@ -1,8 +1,13 @@
 """Addresses of the machine, from the kernel's files."""
 
+import contextlib
+import errno
 import socket
 from pathlib import Path
 
+import pytest
+
+from media.turn import interfaces
 from media.turn.address import host_text, pack
 from media.turn.interfaces import detect, read_interfaces
 
@@ -51,3 +56,32 @@ def test_every_address_of_this_machine_can_be_bound() -> None:
         if len(ip) == 4:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
                 probe.bind((host_text(ip), 0))
+
+
+def test_first_address_of_a_subnet_is_own_where_this_machine_is_its_router(tmp_path: Path) -> None:
+    (tmp_path / "if_inet6").write_text(IF_INET6)
+    (tmp_path / "anycast6").write_text("2    eth0            fd000000000000000000000000000000     1\n")
+    found = read_interfaces(tmp_path)
+    assert {pack("fd00::"), pack("fd00::2")} <= found.own
+    assert pack("fd00::") not in found.addresses
+
+
+def test_files_that_cannot_be_read_are_not_taken_for_empty_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(_: Path) -> str:
+        raise OSError(errno.EMFILE, "none left")
+
+    monkeypatch.setattr(Path, "read_text", exhausted)
+    with pytest.raises(OSError, match="none left"):
+        read_interfaces()
+
+
+@pytest.mark.parametrize(("number", "is_raised"), [(errno.EAFNOSUPPORT, False), (errno.EMFILE, True)])
+def test_kernel_without_ipv6_has_no_route_but_no_descriptor_left_tells_nothing(
+    monkeypatch: pytest.MonkeyPatch, number: int, is_raised: bool
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(interfaces.socket, "socket", refused)
+    with pytest.raises(OSError, match="refused") if is_raised else contextlib.nullcontext():
+        assert detect(socket.AF_INET6) is None

@@ -66,7 +66,7 @@ async def test_looking_around_keeps_what_there_is() -> None:
     async with serving() as running:
         with Client(("127.0.0.1", running.address.port)) as client:
             relayed = await client.allocated()
-            running.relay._look_around(read_interfaces())
+            running.relay._settle(read_interfaces())
             assert await client.permit(relayed[0]) == 0
             assert code_of(await client.request(stun.REFRESH, [])) == 0
 
