@@ -197,6 +197,27 @@ def test_a_client_whose_nat_forgot_it_allocates_anew(lab: Lab, served: Served, p
         assert_passes(client, public_peer, anew)
 
 
+def test_a_mobile_client_whose_nat_forgot_it_takes_its_allocation_along(
+    lab: Lab, public_peer: socket.socket, tmp_path: Path
+) -> None:
+    lab.set_nat(NAT_A, Nat.SYMMETRIC)
+    port = PORT + 5
+    with (
+        serving(lab, tmp_path, "--turn-mobility", "true", port=port) as served,
+        LabClient(lab, HOST_A, served.credential(), (PUBLIC, port)) as client,
+    ):
+        made = client.allocate((stun.MOBILITY_TICKET, b""))
+        relayed = address_of(made, stun.XOR_RELAYED_ADDRESS)
+        assert client.bind(CHANNEL, public_peer.getsockname()) == 0
+        for _ in range(2):
+            ticket = made.first(stun.MOBILITY_TICKET)
+            assert ticket
+            lab.forget_connections(NAT_A)
+            made = client.ask(stun.REFRESH, (stun.MOBILITY_TICKET, ticket))  # RFC 8016, 3.2: from another address
+            assert code_of(made) == 0
+            assert_passes(client, public_peer, relayed)
+
+
 def test_a_nat_that_maps_as_before_keeps_the_allocation(
     lab: Lab, client: LabClient, public_peer: socket.socket
 ) -> None:
