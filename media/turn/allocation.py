@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from media.turn import stun
 from media.turn.address import IPV4, IPV6, SocketAddress
 from media.turn.credential import Account
 from media.turn.policy import Rate
@@ -45,14 +46,13 @@ class Allocation(msgspec.Struct):
     """What one client has: one relayed address, or one of each family (RFC 8656, 7.2).
 
     Permissions are kept by the peer's host in text (RFC 8656, 9), binds by channel number and by peer address in one
-    dict. Most allocations have few of them and some none: what is empty takes no room. `reply` answers the Allocate
-    with `transaction_id`, or the Refresh with the transaction id `moved_by` that gave it another 5-tuple last.
+    dict. Most allocations have few of them and some none: what is empty takes no room. `reply` answers the Allocate,
+    or the Refresh that gave the allocation another 5-tuple last.
     """
 
     client: Client
     relayed: tuple[Relayed, ...]
     account: Account
-    transaction_id: bytes
     reply: bytes
     usage: Usage
     upward: Rate
@@ -62,13 +62,16 @@ class Allocation(msgspec.Struct):
     binds: dict[int | SocketAddress, ChannelBind] | None = None
     refusals: tuple[str, ...] = ()
     ticket: bytes = b""
-    moved_by: bytes = b""
     is_tcp: bool = False
 
     @property
     def relay(self) -> int:
         """Number of the first relay socket, as a name of the allocation."""
         return self.relayed[0].relay
+
+    def is_answered(self, request: stun.Message) -> bool:
+        """Tell whether `reply` is the answer to this request, which is then a retransmit."""
+        return stun.is_answer(self.reply, request.method, request.transaction_id)
 
     def is_alive(self, now: float) -> bool:
         """Tell whether the lifetime of a relayed address is not over."""

@@ -127,7 +127,6 @@ class Lifecycle:
 
     def move(self, allocation: Allocation, client: Client, ticket: bytes) -> None:
         """Give an allocation to another 5-tuple that has none, forget the old one, and let this ticket count next."""
-        allocation.transaction_id = b""  # the Allocate came from the old one
         self._desk.move(allocation.client, client)
         self._table.move(allocation, client)
         self._tickets.give(allocation, ticket)
@@ -170,7 +169,6 @@ class Lifecycle:
             client=plan.client,
             relayed=tuple(plan.opened),
             account=plan.account,
-            transaction_id=plan.request.transaction_id,
             reply=bytes(reply.data),
             usage=self._usages.begin(plan.account.quota_key),
             upward=Rate(self._rules.bitrate_bps),

@@ -225,7 +225,7 @@ class Server:
         existing = self._table.by_client.get(client)
         if existing is not None:
             # RFC 8656, 7.2 (2): 5-tuple in use -> 437, but a retransmit gets the same reply again
-            if existing.transaction_id == request.transaction_id:
+            if existing.is_answered(request):
                 return (ToClient(client[0], client[1], b"", existing.reply),)
             raise RequestError(437)
         if self._lifecycle.is_opening(client):
@@ -249,7 +249,7 @@ class Server:
         # RFC 8656, 5: only the user who made the allocation may use it
         if account.username != allocation.account.username:
             raise RequestError(441)
-        if request.method == stun.REFRESH and request.transaction_id == allocation.moved_by:
+        if allocation.is_answered(request):
             return (ToClient(client[0], client[1], b"", allocation.reply),)  # the answer to the move was lost
         if request.method == stun.CONNECT:
             return (self.connections.connect(allocation, request, account, now),)
@@ -261,7 +261,7 @@ class Server:
             attributes.append((stun.MOBILITY_TICKET, ticket))
         reply = replies.success(client, request, attributes, account)
         if ticket:
-            allocation.moved_by, allocation.reply = request.transaction_id, bytes(reply.data)
+            allocation.reply = bytes(reply.data)
             self._lifecycle.move(allocation, client, ticket)
         return (*self._lifecycle.changed(allocation, now), reply)
 

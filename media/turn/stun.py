@@ -258,7 +258,7 @@ def encode(message: Message, key: bytes | None = None, *, is_sha256: bool = Fals
 
     Padding is always zero. `raw` and the offsets of the message are not read.
     """
-    start, transaction_id = _start(message), message.transaction_id
+    start, transaction_id = _start(message.method, message.kind), message.transaction_id
     body = b"".join(
         [
             _ATTRIBUTE.pack(attribute, len(value)) + value + _PADDING[len(value) & 3]
@@ -276,10 +276,14 @@ def encode(message: Message, key: bytes | None = None, *, is_sha256: bool = Fals
     return _HEADER.pack(start, len(body), COOKIE, transaction_id) + body
 
 
-def _start(message: Message) -> int:
+def _start(method: int, kind: int) -> int:
     """Return the first two bytes of a message as a number: class and method (RFC 8489, 5)."""
-    method, kind = message.method, message.kind
     return method & 0x000F | (method & 0x0070) << 1 | (method & 0x0F80) << 2 | (kind & 1) << 4 | (kind & 2) << 7
+
+
+def is_answer(reply: bytes, method: int, transaction_id: bytes) -> bool:
+    """Tell whether these bytes are the success response to a request, without reading them whole."""
+    return reply[8:HEADER_BYTES] == transaction_id and reply[:2] == _start(method, SUCCESS).to_bytes(2)
 
 
 def xor_address(ip: bytes, port: int, transaction_id: bytes) -> bytes:

@@ -17,7 +17,6 @@ def allocation(most_entries: int = 256) -> Allocation:
         client=(0, ("203.0.113.5", 40000)),
         relayed=(Relayed(1, IPV4, 50000, ("198.51.100.7", 50000), 600.0),),
         account=Account("user", b"key", b"", 1e9),
-        transaction_id=bytes(12),
         reply=b"",
         usage=Usage(),
         upward=Rate(0),

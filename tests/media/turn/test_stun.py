@@ -218,3 +218,15 @@ def test_any_bytes_are_read_or_refused(body: bytes, is_framed: bool) -> None:
 @given(st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16)), st.integers(0, 0xFFFF))
 def test_xor_address_is_read_again(ip: bytes, port: int) -> None:
     assert stun.parse_xor_address(stun.xor_address(ip, port, TRANSACTION), TRANSACTION) == (ip, port)
+
+
+@pytest.mark.parametrize("method", [stun.ALLOCATE, stun.REFRESH])
+def test_answer_is_known_by_method_class_and_transaction(method: int) -> None:
+    reply = stun.encode(stun.Message(method, stun.SUCCESS, b"transaction1", []))
+    assert stun.is_answer(reply, method, b"transaction1")
+    assert not stun.is_answer(reply, method, b"transaction2")
+    assert not stun.is_answer(reply, stun.BINDING, b"transaction1")
+    assert not stun.is_answer(
+        stun.encode(stun.Message(method, stun.ERROR, b"transaction1", [])), method, b"transaction1"
+    )
+    assert not stun.is_answer(b"", method, b"")
