@@ -16,13 +16,14 @@ from media.turn.relay import Relay, RelayAddress
 from media.turn.relay_settings import RelaySettings
 from tests.media.turn.world import PASSWORD, UDP, address_of, code_of
 
+HOLDER = b"who fetched the credentials"
 SETTINGS = RelaySettings(port=0, min_port=45000, max_port=45399)
 
 
 def key_for(username: str) -> Keys | None:
     if username == "bug":
         raise RuntimeError("told so")
-    return Keys((PASSWORD,), username.encode(), 1e12)
+    return Keys((PASSWORD,), username.encode(), 1e12, (HOLDER,))
 
 
 class Running:

@@ -5,6 +5,8 @@ from media.turn.effects import TurnStats
 
 
 class NotedDoor:
+    transport = "tls"
+
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.is_closed = False
@@ -34,6 +36,14 @@ def test_message_goes_through_its_door_and_is_lost_and_counted_when_that_closed(
     doors.close(number)
     doors.send(number, b"", b"late")
     assert (door.sent, doors.get(number), stats.dropped) == ([b"headdata"], None, {"door-closed": 1})
+
+
+def test_transport_is_that_of_the_door_while_it_is_open() -> None:
+    doors = Doors(TurnStats())
+    number = doors.open(NotedDoor())
+    assert doors.transport(number) == "tls"
+    doors.close(number)
+    assert doors.transport(number) == ""
 
 
 def test_flush_calls_each_that_waits_once_and_those_that_come_meanwhile() -> None:

@@ -8,7 +8,7 @@ import pytest
 from media.turn import stun
 from media.turn.address import host_text
 from media.turn.interfaces import detect, read_interfaces
-from tests.media.turn.loopback import Client, peer_socket, received, serving
+from tests.media.turn.loopback import HOLDER, Client, peer_socket, received, serving
 from tests.media.turn.world import UDP, address_of, code_of
 
 V6 = (stun.REQUESTED_ADDRESS_FAMILY, b"\2\0\0\0")
@@ -68,6 +68,17 @@ async def test_burst_arrives_whole_and_in_order_both_ways() -> None:
                 for data in sent:
                     peer.sendto(data, relayed)
                 assert [(await client.receive())[4:] for _ in sent] == sent
+
+
+async def test_holder_that_is_revoked_loses_its_allocation() -> None:
+    async with serving() as running:
+        with Client(("127.0.0.1", running.address.port)) as client:
+            await client.allocated()
+            (usage,) = running.relay.usage().values()
+            assert usage.allocations == 1
+            running.relay.revoke_holder(HOLDER)
+            assert code_of(await client.request(stun.REFRESH, [])) == 401
+            assert usage.allocations == 0
 
 
 async def test_relay_to_relay() -> None:

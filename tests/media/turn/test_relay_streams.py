@@ -56,6 +56,7 @@ async def test_clients_of_both_transports_talk_relay_to_relay() -> None:
         server = server_of(running)
         with StreamClient(server) as one, Client(server) as two:
             first, second = await one.allocated(), await two.allocated()
+            assert running.relay.transports() == {"udp": 1, "tcp": 1, "tls": 0, "dtls": 0}
             assert await one.bind(0x4000, second) == 0
             assert await two.bind(0x4001, first) == 0
             for data in (b"1", b"22", b"333", b"4444"):
