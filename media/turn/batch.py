@@ -14,6 +14,7 @@ from media.turn.slots import SLOT_BYTES, Slots
 
 _NAME_BYTES = 32
 _IPV6_NAME_BYTES = 28
+_POINTER_BYTES = 8
 
 
 class _Vector(ctypes.Structure):
@@ -36,6 +37,9 @@ class _Message(ctypes.Structure):
     _fields_ = (("head", _Head), ("length", ctypes.c_uint32))
 
 
+_MESSAGE_QUADS = ctypes.sizeof(_Message) // 8
+
+
 class Batch:
     """What one receive found: `lengths` and `sources`, one for each datagram in the slots from `offset` on.
 
@@ -47,6 +51,7 @@ class Batch:
         self.lengths: Sequence[int] = ()
         self.sources: Sequence[Hashable] = ()
         self._buffers = [view[offset:] for view in slots.views]
+        self._views = slots.views
 
     def receive(self, handle: socket.socket) -> int:
         """Take what waits at a socket, as many as there are slots; count errors, which are ICMP towards one peer."""
@@ -62,6 +67,16 @@ class Batch:
         self.lengths = [length for length, _ in received]
         self.sources = [source for _, source in received]
         return len(received)
+
+    def send_back(self, handle: socket.socket, answers: Sequence[tuple[int, int]]) -> int:
+        """Send to each source what lies at the begin of its slot, by index and size; return how many were lost."""
+        lost = 0
+        for index, size in answers:
+            try:
+                handle.sendto(self._views[index][:size], self.address(index))
+            except OSError:
+                lost += 1
+        return lost
 
     def address(self, index: int) -> SocketAddress:
         """Return the address of a source."""
@@ -92,8 +107,18 @@ class ManyAtOnce(Batch):
         self._length_at = _Message.length.offset // 4
         self._quads = memoryview(self._names).cast("Q")
         library = ctypes.PyDLL(None, use_errno=True)  # it does not block: no reason to let another thread run
-        self._receive = library.recvmmsg
+        self._receive, self._send = library.recvmmsg, library.sendmmsg
         self._receive.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
+        self._send.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+        self._answer_vectors = (_Vector * count)()
+        self._answers = (_Message * count)()
+        for at, message in enumerate(self._answers):
+            message.head.name_length, message.head.vector_count = _IPV6_NAME_BYTES, 1
+            message.head.vectors = ctypes.addressof(self._answer_vectors) + at * ctypes.sizeof(_Vector)
+        self._answer_heads = memoryview(self._answers).cast("B").cast("Q")
+        self._answer_parts = memoryview(self._answer_vectors).cast("B").cast("Q")
+        self._begins = [base + at * size for at in range(count)]
+        self._name_begins = [names + at * _NAME_BYTES for at in range(count)]
         self._pointer = ctypes.c_void_p(ctypes.addressof(self._messages))
         self._count = count
 
@@ -116,6 +141,22 @@ class ManyAtOnce(Batch):
         self._table[:] = self._fresh  # the kernel has written the lengths of the names over ours
         return found
 
+    def send_back(self, handle: socket.socket, answers: Sequence[tuple[int, int]]) -> int:
+        """See above."""
+        heads, parts, begins, names = self._answer_heads, self._answer_parts, self._begins, self._name_begins
+        for at, (index, size) in enumerate(answers):
+            heads[at * _MESSAGE_QUADS] = names[index]
+            parts[2 * at] = begins[index]
+            parts[2 * at + 1] = size
+        lost = at = 0
+        while at < len(answers):
+            pointer = ctypes.addressof(self._answers) + at * ctypes.sizeof(_Message)
+            gone = self._send(handle.fileno(), pointer, len(answers) - at, socket.MSG_DONTWAIT)
+            if gone <= 0:
+                lost, gone = lost + 1, 1
+            at += gone
+        return lost
+
     def address(self, index: int) -> SocketAddress:
         """See above."""
         name = self._names[index * _NAME_BYTES : (index + 1) * _NAME_BYTES]
@@ -128,6 +169,8 @@ class ManyAtOnce(Batch):
 
 def best_batch(slots: Slots, offset: int) -> Batch:
     """Return the quick one where it works on this system."""
+    if ctypes.sizeof(ctypes.c_void_p) != _POINTER_BYTES:
+        return Batch(slots, offset)
     try:
         batch = ManyAtOnce(slots, offset)
         return batch if _works(batch) else Batch(slots, offset)
@@ -147,4 +190,7 @@ def _works(batch: Batch) -> bool:
             batch.receive(handle) == 3
             and list(batch.lengths) == [3, 5, 0]
             and [batch.address(at) for at in range(3)] == [own] * 3
+            and batch.send_back(handle, [(2, 1), (0, 2)]) == 0
+            and batch.receive(handle) == 2
+            and list(batch.lengths) == [1, 2]
         )

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Hashable
 
-from media.turn import slots
+from media.turn import bindings, slots
 from media.turn.address import SocketAddress
 from media.turn.batch import Batch, best_batch
+from media.turn.bindings import Bindings
 from media.turn.doors import FIRST_DOOR, Doors
 from media.turn.effects import TurnStats
-from media.turn.routes import DownRoute, Routes, UpRoute, Ups
+from media.turn.routes import DownRoute, UpRoute, Ups
+from media.turn.server import Server
 from media.turn.slots import CHANNEL_AT, CHANNEL_LENGTHS, HEADROOM, IN_MEMORY, LENGTH_AT, NUMBER_AT, SEND_HEAD_BYTES
 from media.turn.udp import Outbox, UdpSocket, send_all
 
@@ -54,21 +56,23 @@ class Drains:
 
     def __init__(
         self,
-        routes: Routes,
+        server: Server,
         sockets: Sockets,
         stats: TurnStats,
         flush: Callable[[], None],
         make_batch: Callable[[slots.Slots, int], Batch] = best_batch,
     ) -> None:
-        self._routes = routes
+        self._routes = server.routes
         self._sockets = sockets
         self._stats = stats
         self._slots = slots.Slots(BUDGET)
         self._flush = flush
+        self._bindings = Bindings(self._slots, server.may_answer_binding)
         self._of_clients = make_batch(self._slots, 0)
         self._of_peers = make_batch(self._slots, HEADROOM)
         self._ups: list[UpRoute] = []
         self._downs: list[DownRoute] = []
+        self._answers: list[tuple[int, int]] = []
 
     def from_clients(self, source: Source, slow: Slow, now: float) -> None:
         """Relay what clients sent to a listener."""
@@ -107,7 +111,7 @@ class Drains:
         batch, views, known = self._of_clients, self._slots.views, source.ups
         count = self._receive(batch, source, now)
         numbers, declared = self._slots.halves(0, count), self._slots.halves(1, count)
-        room, last, route, start, end = self._routes.in_all.left, None, None, 0, 0
+        room, last, route, number, start, end = self._routes.in_all.left, None, None, 0, 0, 0
         for index, packet in enumerate(zip(batch.sources, batch.lengths, numbers, declared, strict=True)):
             if packet != last:
                 # most often a client sends some packets of one size to one peer: they are looked up once
@@ -124,12 +128,16 @@ class Drains:
                     self._ups.append(route)
                 route.packets.append(views[index][start:end])
                 continue
+            if number == bindings.REQUEST and self._answer(index, packet[1], packet[0], now):
+                continue
             self._send_up(room)
+            self._send_back(source)
             client, address, last = packet[0], batch.address(index), None
             slow(source.number, views[index][: packet[1]], address, now)
             self._remember_client(source, client, address)
             room = self._routes.in_all.left
         self._send_up(room)
+        self._send_back(source)
 
     def _from_peers(self, source: Source, slow: Slow, now: float) -> None:
         batch, views, known = self._of_peers, self._slots.views, source.downs
@@ -150,6 +158,13 @@ class Drains:
             self._remember_peer(source, peer, address)
             room = self._routes.in_all.left
         self._send_down(room)
+
+    def _answer(self, index: int, length: int, client: Hashable, now: float) -> bool:
+        """Answer a Binding request at the end of the drain; False when it is left to the server."""
+        size = self._bindings.answer(index, length, client, self._of_clients.address, now)
+        if size > 0:
+            self._answers.append((index, size))
+        return size != bindings.NOT_COMMON
 
     def _wrap(self, route: DownRoute, index: int, size: int) -> memoryview:
         """Write in front of what a peer sent what the client wants to see there."""
@@ -172,6 +187,8 @@ class Drains:
 
     def _find_send(self, ups: Ups, index: int, length: int) -> tuple[UpRoute | None, int, int]:
         """Find the route of a Send indication, and where its data begins and ends."""
+        if not ups:
+            return None, 0, length
         route = ups.get(self._slots.quad[index * slots.QUADS + 3])
         size = -1 if route is None else slots.send_size(self._slots, index, length)
         return (None, 0, length) if size < 0 else (route, SEND_HEAD_BYTES, SEND_HEAD_BYTES + size)
@@ -199,6 +216,11 @@ class Drains:
             stats.packets_to_peers += len(packets)
             _send(relays[route.relay], route.peer_address, packets, stats)
         self._ups.clear()
+
+    def _send_back(self, source: Source) -> None:
+        if self._answers:
+            self._stats.send_errors += self._of_clients.send_back(source.udp.handle, self._answers)
+            self._answers.clear()
 
     def _send_down(self, room: int) -> None:
         stats, listeners = self._stats, self._sockets.listeners

@@ -106,7 +106,7 @@ class Relay:
                 self.stats,
             )
             self._sockets.listeners = self._listeners.udp
-            self._drains = Drains(self._server.routes, self._sockets, self.stats, self.flush)
+            self._drains = Drains(self._server, self._sockets, self.stats, self.flush)
             self._dtls = self._sessions()
             self._hall = self._make_hall()
             self._server.connections.streams = self._hall.connections

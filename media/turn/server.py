@@ -212,6 +212,14 @@ class Server:
             return NOTHING
         return (PeerRefused(allocation.relay, error.refusal),) if allocation.is_new_refusal(error.refusal) else NOTHING
 
+    def may_answer_binding(self, ip: bytes, now: float) -> bool:
+        """Pay for the answer to a Binding request without attributes from this packed address, and count it."""
+        if not self._buckets.take(ip, BINDING_COST, now):
+            self._drop("silenced")
+            return False
+        self.stats.bindings_total += 1
+        return True
+
     def _binding(self, client: Client, request: stun.Message, now: float) -> Sequence[Effect]:
         if not self._buckets.take(address.pack(client[1][0]), BINDING_COST, now):
             return self._drop("silenced")

@@ -60,6 +60,34 @@ def test_no_more_is_taken_than_there_are_slots(
 
 
 @pytest.mark.parametrize("kind", BATCHES)
+def test_answers_go_to_their_sources_from_their_slots(
+    kind: type[Batch], sockets: tuple[socket.socket, list[socket.socket]]
+) -> None:
+    receiver, senders = sockets
+    slots = Slots(4)
+    found = kind(slots, 0)
+    for count, sender in enumerate(senders):
+        sender.sendto(b"%d0123456789" % count, receiver.getsockname())
+    assert found.receive(receiver) == 3
+    assert found.send_back(receiver, [(2, 5), (0, 3), (2, 0)]) == 0
+    assert senders[0].recv(100) == b"001"
+    assert [senders[2].recv(100) for _ in range(2)] == [b"20123", b""]
+    with pytest.raises(BlockingIOError):
+        senders[1].recv(100)
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_answer_that_cannot_be_sent_is_lost_and_no_other(kind: type[Batch]) -> None:
+    with open_socket("127.0.0.1", 0) as receiver, open_socket("127.0.0.1", 0) as sender:
+        found = kind(Slots(3), 0)
+        for _ in range(3):
+            sender.sendto(b"x", receiver.getsockname())
+        assert found.receive(receiver) == 3
+        assert found.send_back(receiver, [(0, 1), (1, 65530), (2, 2)]) == 1
+        assert [len(sender.recv(100)) for _ in range(2)] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", BATCHES)
 def test_refusals_that_icmp_reports_are_counted_and_what_waits_behind_them_is_taken(kind: type[Batch]) -> None:
     with ExitStack() as stack:
         connected, gone = (stack.enter_context(open_socket("127.0.0.1", 0)) for _ in range(2))
@@ -94,5 +122,9 @@ def test_the_quick_way_is_taken_where_it_works(monkeypatch: pytest.MonkeyPatch) 
     assert type(best_batch(Slots(4), 0)) is ManyAtOnce
     monkeypatch.setattr(batch._Message, "length", batch._Head.flags)
     assert type(best_batch(Slots(4), 0)) is Batch
+    monkeypatch.undo()
+    monkeypatch.setattr(batch, "_POINTER_BYTES", 4)
+    assert type(best_batch(Slots(4), 0)) is Batch
+    monkeypatch.undo()
     monkeypatch.setattr(batch.ctypes, "PyDLL", lambda *_, **__: object())
     assert type(best_batch(Slots(4), 0)) is Batch
