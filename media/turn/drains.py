@@ -29,11 +29,12 @@ _NO_UPS: Ups = {}
 class Source:
     """A UDP socket that is drained: its number, and the routes of those who sent to it by what the batch calls them."""
 
-    __slots__ = ("downs", "number", "udp", "ups")
+    __slots__ = ("addresses", "downs", "number", "udp", "ups")
 
     def __init__(self, number: int, udp: UdpSocket) -> None:
         self.number = number
         self.udp = udp
+        self.addresses: dict[Hashable, SocketAddress] = {}
         self.ups: dict[Hashable, Ups] = {}
         self.downs: dict[Hashable, DownRoute] = {}
 
@@ -118,7 +119,7 @@ class Drains:
                 last, (client, end, number, declared_length) = packet, packet
                 ups = known.get(client, _NO_UPS)
                 route, start = ups.get(number), 4
-                if route is None or declared_length != CHANNEL_LENGTHS[end]:
+                if ups and (route is None or declared_length != CHANNEL_LENGTHS[end]):
                     route, start, end, last = *self._find_send(ups, index, end), None
             size = end - start
             if route is not None and size <= route.rate.left and size <= room:
@@ -130,9 +131,11 @@ class Drains:
                 continue
             if number == bindings.REQUEST and self._answer(index, packet[1], packet[0], now):
                 continue
-            self._send_up(room)
+            if self._ups:
+                self._send_up(room)
             self._send_back(source)
-            client, address, last = packet[0], batch.address(index), None
+            client, last = packet[0], None
+            address = source.addresses.get(client) or self._learn(source, client, batch.address(index))
             slow(source.number, views[index][: packet[1]], address, now)
             self._remember_client(source, client, address)
             room = self._routes.in_all.left
@@ -192,6 +195,13 @@ class Drains:
         route = ups.get(self._slots.quad[index * slots.QUADS + 3])
         size = -1 if route is None else slots.send_size(self._slots, index, length)
         return (None, 0, length) if size < 0 else (route, SEND_HEAD_BYTES, SEND_HEAD_BYTES + size)
+
+    def _learn(self, source: Source, client: Hashable, address: SocketAddress) -> SocketAddress:
+        """Remember the address of a client without routes: that of a DTLS client is asked for with each packet."""
+        if len(source.addresses) >= MOST_REMEMBERED:
+            source.addresses.clear()
+        source.addresses[client] = address
+        return address
 
     def _remember_client(self, source: Source, client: Hashable, address: SocketAddress) -> None:
         ups = self._routes.up.get(source.number, {}).get(address)

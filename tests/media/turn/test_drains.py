@@ -362,3 +362,13 @@ def test_sources_that_are_remembered_are_bounded() -> None:
     ports = range(1, MOST_REMEMBERED + 10)
     quick.peers_sent(caller.relay, [(b"x", (PEERS[2][0], port)) for port in ports])
     assert 0 < len(quick.sources[caller.relay].downs) <= MOST_REMEMBERED
+
+
+def test_clients_without_routes_that_are_remembered_are_bounded_and_stay_themselves() -> None:
+    quick, heard = Quick(), list[SocketAddress]()
+    quick.from_client = lambda _number, _data, source, _now: heard.append(source)  # type: ignore[method-assign]
+    sources = [("192.0.2.1", port) for port in range(1, MOST_REMEMBERED + 10)]
+    for _ in range(2):
+        quick.clients_sent([(b"\x17", source) for source in sources])
+    assert heard == sources * 2
+    assert 0 < len(quick.listener.addresses) <= MOST_REMEMBERED
