@@ -19,6 +19,9 @@ READ_BYTES = 65536
 MOST_STRANGER_BYTES = 4096
 """A client without an allocation has no reason to begin a longer message, and shall not have it kept."""
 
+MOST_RAW_BYTES = 1 << 18
+"""What a pipe may have waiting here, more than which it must not send."""
+
 _DATA_INDICATION = b"\x00\x17"
 _PADDING = (b"", b"\0", b"\0\0", b"\0\0\0")
 
@@ -83,6 +86,7 @@ class Connection:
         self._is_ending = False
         self._is_closed = False
         self._pipe: Pipe | None = None
+        self._most_unsent_bytes = 2 * hall.bounds.write_buffer_bytes
         hall.connections[self.number] = self
         hall.loop.add_reader(handle, self._read)
 
@@ -105,6 +109,7 @@ class Connection:
     def join(self, pipe: Pipe) -> None:
         """Pass all bytes that come from now on to the pipe, as they are."""
         self._pipe = pipe
+        self._most_unsent_bytes += MOST_RAW_BYTES
         self._hall.admission.remove(self.number)
 
     def send_raw(self, data: Buffer) -> None:
@@ -329,7 +334,7 @@ class Connection:
         self.unsent_bytes = len(self._backlog)
         if self._pipe is not None and not self._backlog:
             self._pipe.client_took_all()
-        if self.unsent_bytes > 2 * self._hall.bounds.write_buffer_bytes:
+        if self.unsent_bytes > self._most_unsent_bytes:
             # TLS answers by itself: a client that asks for new keys and reads nothing
             self.refuse("write-buffer")
 
