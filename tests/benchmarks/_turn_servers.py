@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.certificates import DevelopmentFiles
 from app.exits import CommandError, Exit
 from tests.benchmarks._processor import cores, pin
 from tests.running import running
@@ -91,9 +92,14 @@ class Generator:
 
 
 @contextlib.contextmanager
-def ours(home: Path) -> Iterator[TurnServer]:
-    """`heliograph turn` with the data folder and the secret of `make_secret`, without limits per channel."""
-    words = ("--turn-port", "0", "--limits-profile", "relaxed", "--data-dir", str(home / "data"))
+def ours(home: Path, files: DevelopmentFiles | None = None) -> Iterator[TurnServer]:
+    """`heliograph turn` with the data folder and the secret of `make_secret`, without limits per channel.
+
+    With a certificate it takes TLS and DTLS, too.
+    """
+    words = ["--turn-port", "0", "--limits-profile", "relaxed", "--data-dir", str(home / "data")]
+    if files is not None:
+        words += ["--turn-tls-certificate", str(files.pair.certificate), "--turn-tls-key", str(files.pair.key)]
     first, last = (str(port) for port in OURS_PORTS)
     with running("turn", *words, "--turn-min-port", first, "--turn-max-port", last, home=home) as ready:
         port = int(ready["turn"].partition("?")[0].rpartition(":")[2])
@@ -101,8 +107,11 @@ def ours(home: Path) -> Iterator[TurnServer]:
 
 
 @contextlib.contextmanager
-def coturn(home: Path) -> Iterator[TurnServer]:
-    """Debian's coturn in one thread, its best setting for one core, with short replies and no log of sessions."""
+def coturn(home: Path, files: DevelopmentFiles | None = None) -> Iterator[TurnServer]:
+    """Debian's coturn in one thread, its best setting for one core, with short replies and no log of sessions.
+
+    With a certificate it takes TLS and DTLS, too.
+    """
     program = shutil.which("turnserver")
     if program is None:
         raise CommandError("bench turn needs coturn: install the Debian package coturn", Exit.FAILURE)
@@ -113,11 +122,15 @@ def coturn(home: Path) -> Iterator[TurnServer]:
     words = [
         *("-n", "-m", "0", "-L", "127.0.0.1", "-E", "127.0.0.1", "-p", str(port), "-r", "bench"),
         *("--tls-listening-port", str(secure_port), "--min-port", first, "--max-port", last, "--allow-loopback-peers"),
-        *("--use-auth-secret", f"--static-auth-secret={secret(home)}", "--no-cli", "--no-tls", "--no-dtls"),
+        *("--use-auth-secret", f"--static-auth-secret={secret(home)}", "--no-cli"),
         *("--no-software-attribute", "--no-rfc5780", "--no-stun-backward-compatibility"),
         *("--response-origin-only-with-rfc5780", "--simple-log", "--no-stdout-log"),
         *("-l", str(folder / "log"), "--pidfile", str(folder / "pid"), "-b", str(folder / "users")),
     ]
+    if files is None:
+        words += ["--no-tls", "--no-dtls"]
+    else:
+        words += ["--cert", str(files.pair.certificate), "--pkey", str(files.pair.key)]
     with subprocess.Popen(
         [program, *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:

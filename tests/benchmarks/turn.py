@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 
 from app.bench import Ratio, Row
+from app.certificates import DevelopmentFiles
+from tests import certificates
 from tests.benchmarks._turn_servers import Generator, Report, TurnServer, coturn, coturn_version, make_secret, ours
 
 SECONDS = "seconds=0.7"
@@ -54,6 +56,12 @@ CASES = (
     Case("binding", ("mode=binding",), "replies/CPU-s", ">= 0.8", "32 clients"),
     Case("allocations", ("mode=allocations",), "allocations/CPU-s", ">= 1.0", "401, Allocate, Refresh to 0"),
 )
+_BOTH_WAYS = ("up=20", "down=20", "burst=4")
+_BOTH_WAYS_NOTE = "up and down at once, 20 flows each, bursts of 4, 1200 B"
+SECURE_CASES = (
+    Case("tls", (*_BOTH_WAYS, "transport=tls"), "packets/CPU-s", ">= 0.5", f"clients on TLS, {_BOTH_WAYS_NOTE}"),
+    Case("dtls", (*_BOTH_WAYS, "transport=dtls"), "packets/CPU-s", ">= 0.5", f"clients on DTLS, {_BOTH_WAYS_NOTE}"),
+)
 
 
 async def run(runs: int, progress: Progress) -> tuple[Row, ...]:
@@ -65,7 +73,9 @@ async def run(runs: int, progress: Progress) -> tuple[Row, ...]:
             await bench.warm_up(servers)
             rows = [await bench.rate(case, servers) for case in CASES]
             fixed = await bench.fixed_load(servers)
-        return (*rows, await bench.memory(), *fixed, await bench.ceiling())
+        async with bench.servers(is_secure=True) as servers:
+            secure = [await bench.rate(case, servers) for case in SECURE_CASES]
+        return (*rows, await bench.memory(), *fixed, *secure, await bench.ceiling())
 
 
 class Bench:
@@ -79,10 +89,11 @@ class Bench:
         self._peer_name = f"coturn {coturn_version()}"
 
     @contextlib.asynccontextmanager
-    async def servers(self) -> AsyncIterator[Servers]:
+    async def servers(self, *, is_secure: bool = False) -> AsyncIterator[Servers]:
         """Both servers, from their start to their end."""
+        files = certificates.made(self._home) if is_secure else None
         with contextlib.ExitStack() as stack:
-            yield await asyncio.to_thread(_start, stack, self._home)
+            yield await asyncio.to_thread(_start, stack, self._home, files)
 
     async def warm_up(self, servers: Servers) -> None:
         """Let both load what they need."""
@@ -159,8 +170,8 @@ class Bench:
         return row
 
 
-def _start(stack: contextlib.ExitStack, home: Path) -> Servers:
-    return stack.enter_context(ours(home)), stack.enter_context(coturn(home))
+def _start(stack: contextlib.ExitStack, home: Path, files: DevelopmentFiles | None) -> Servers:
+    return stack.enter_context(ours(home, files)), stack.enter_context(coturn(home, files))
 
 
 def _percent_per_100mbit(report: Report) -> float:

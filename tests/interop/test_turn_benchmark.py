@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import certificates
 from tests.benchmarks._turn_servers import Generator, TurnServer, coturn, make_secret, ours
-from tests.benchmarks.turn import CASES, Case
+from tests.benchmarks.turn import CASES, SECURE_CASES, Case
 from tests.programs import require
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
@@ -21,11 +22,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         pytest.skip("libssl-dev is not installed")
     home = tmp_path_factory.mktemp("bench")
     generator = Generator(home, make_secret(home))
-    with ours(home) as mine, coturn(home) as other:
+    files = certificates.made(home)
+    with ours(home, files) as mine, coturn(home, files) as other:
         yield generator, (mine, other)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *SECURE_CASES], ids=lambda case: case.name)
 async def test_every_load_arrives_whole_and_in_order(stage: Stage, case: Case) -> None:
     generator, servers = stage
     for server in servers:
