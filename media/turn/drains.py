@@ -20,7 +20,7 @@ MOST_REMEMBERED = 4096
 """Sources of a socket whose routes are remembered; one more, and remembering begins anew."""
 
 Slow = Callable[[int, memoryview, SocketAddress, float], None]
-"""Takes a datagram that has no route and sends all that it leads to: number of the socket, datagram, source, now."""
+"""Takes a datagram that has no route and sends what it leads to, or puts it into the outbox: number of the socket, datagram, source, now."""
 
 CHANNEL_HEAD_BYTES = 4
 _NO_UPS: Ups = {}
@@ -221,6 +221,8 @@ class Drains:
         stats, relays = self._stats, self._sockets.relays
         stats.bytes_to_peers += self._routes.in_all.left - room
         self._routes.in_all.left = room
+        if self._ups:
+            self._sockets.outbox.flush()  # what came before took the slow way
         for route in self._ups:
             packets, route.packets = route.packets, []
             stats.packets_to_peers += len(packets)
@@ -236,6 +238,8 @@ class Drains:
         stats, listeners = self._stats, self._sockets.listeners
         stats.bytes_to_clients += self._routes.in_all.left - room
         self._routes.in_all.left = room
+        if self._downs:
+            self._sockets.outbox.flush()  # likewise
         for route in self._downs:
             packets, route.packets = route.packets, []
             stats.packets_to_clients += len(packets)

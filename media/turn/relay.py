@@ -237,15 +237,13 @@ class Relay:
             )
 
     def _from_client(self, number: int, datagram: memoryview, source: SocketAddress, now: float) -> None:
-        if self._dtls is not None and datagram and FIRST_BYTE <= datagram[0] <= LAST_BYTE:
-            self._dtls.receive(number, datagram, source, now)  # no packet of this client goes another way
-            return
-        self._perform(self._server.receive(number, datagram, source, now))
-        self._outbox.flush()  # packets that follow may have a route
+        if self._dtls is None or not datagram or not FIRST_BYTE <= datagram[0] <= LAST_BYTE:
+            self._perform(self._server.receive(number, datagram, source, now))
+        else:
+            self._dtls.receive(number, datagram, source, now)
 
     def _from_peer(self, relay: int, data: memoryview, source: SocketAddress, now: float) -> None:
         self._perform(self._server.relayed(relay, data, source, now))
-        self._outbox.flush()  # likewise
 
     def receive(self, number: int, message: memoryview, source: SocketAddress, now: float) -> None:
         """Take one whole message that came through a door; `flush` must follow the last one."""
