@@ -20,7 +20,8 @@ MOST_REMEMBERED = 4096
 """Sources of a socket whose routes are remembered; one more, and remembering begins anew."""
 
 Slow = Callable[[int, memoryview, SocketAddress, float], None]
-"""Takes a datagram that has no route and sends what it leads to, or puts it into the outbox: number of the socket, datagram, source, now."""
+"""Takes a datagram that has no route and sends what it leads to, or puts it into the outbox: number of the socket,
+datagram, source, now."""
 
 CHANNEL_HEAD_BYTES = 4
 _NO_UPS: Ups = {}
@@ -171,12 +172,13 @@ class Drains:
 
     def _wrap(self, route: DownRoute, index: int, size: int) -> memoryview:
         """Write in front of what a peer sent what the client wants to see there."""
-        view = self._slots.views[index]
         if route.number:
             half, at = self._slots.half, index * slots.HALVES
             half[at + NUMBER_AT], half[at + LENGTH_AT] = route.number, IN_MEMORY[size]
-            return view[CHANNEL_AT : HEADROOM + size]
-        return slots.write_data(view, size, route.indication, self._routes.transaction_id())
+            return self._slots.views[index][CHANNEL_AT : HEADROOM + size]
+        if route.head_size != size:
+            route.head, route.head_size = slots.data_head(size, route.indication, self._routes.seed), size
+        return slots.write_data(self._slots, index, route.head, size, self._routes.next_serial())
 
     def _receive(self, batch: Batch, source: Source, now: float) -> int:
         if now >= self._routes.due_at:
@@ -226,7 +228,13 @@ class Drains:
         for route in self._ups:
             packets, route.packets = route.packets, []
             stats.packets_to_peers += len(packets)
-            _send(relays[route.relay], route.peer_address, packets, stats)
+            if len(packets) == 1:
+                try:
+                    relays[route.relay].sendto(packets[0], route.peer_address)
+                except OSError:
+                    stats.send_errors += 1
+            else:
+                stats.send_errors += send_all(relays[route.relay], route.peer_address, packets)
         self._ups.clear()
 
     def _send_back(self, source: Source) -> None:
@@ -244,18 +252,8 @@ class Drains:
             packets, route.packets = route.packets, []
             stats.packets_to_clients += len(packets)
             if route.listener < FIRST_DOOR:
-                _send(listeners[route.listener], route.client_address, packets, stats)
+                stats.send_errors += send_all(listeners[route.listener], route.client_address, packets)
             else:
                 for packet in packets:
                     self._sockets.doors.send(route.listener, b"", packet)
         self._downs.clear()
-
-
-def _send(udp: UdpSocket, destination: SocketAddress, packets: list[memoryview], stats: TurnStats) -> None:
-    if len(packets) > 1:
-        stats.send_errors += send_all(udp, destination, packets)
-        return
-    try:
-        udp.sendto(packets[0], destination)
-    except OSError:
-        stats.send_errors += 1

@@ -7,6 +7,7 @@ anything changes for its allocation. Taking one out too early costs only the nex
 import heapq
 import itertools
 import math
+import sys
 
 from media.turn.address import SocketAddress
 from media.turn.allocation import Allocation, Client
@@ -55,15 +56,20 @@ class DownRoute:
     """From a peer to a client by a listener, as ChannelData of `number` or, where that is 0, as Data indications.
 
     `number` is as it stands in memory, so that it can be written at once. `indication` are the bytes of a Data
-    indication from its XOR-PEER-ADDRESS to the type of its DATA. `packets` as in `UpRoute`.
+    indication from its XOR-PEER-ADDRESS to the type of its DATA. `packets` as in `UpRoute`; `head` is the shell's as
+    well, the begin of an indication with `head_size` bytes of data.
     """
 
-    __slots__ = ("_home", "_key", "client_address", "indication", "listener", "number", "packets", "rate", "until")
+    __slots__ = (
+        *("_home", "_key", "client_address", "head", "head_size", "indication"),
+        *("listener", "number", "packets", "rate", "until"),
+    )
 
     def __init__(self, client: Client, number: int, indication: bytes, rate: Rate, until: float) -> None:
         self.listener, self.client_address = client
         self.number = in_memory(number)
         self.indication = indication
+        self.head, self.head_size = b"", -1
         self.rate = rate
         self.until = until
         self.packets: list[memoryview] = []
@@ -105,12 +111,12 @@ class Routes:
         self._ends: list[tuple[float, int, UpRoute | DownRoute]] = []
         self._most_ends = _LEAST_ENDS
         self._order = itertools.count()
-        self._transactions = itertools.count()
-        self._seed = seed
+        self.next_serial = itertools.count().__next__
+        self.seed = seed
 
     def transaction_id(self) -> bytes:
         """Return the transaction id of the next Data indication."""
-        return self._seed + next(self._transactions).to_bytes(8)
+        return self.seed + self.next_serial().to_bytes(8, sys.byteorder)
 
     def open_up(self, client: Client, key: int, route: UpRoute, *, is_own_peer: bool) -> None:
         """Let packets of a client with this key pass; `is_own_peer`: the peer is an address of this machine."""

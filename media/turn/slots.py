@@ -60,7 +60,8 @@ _SEND = in_memory(stun.SEND | 0x0010)
 _DATA = in_memory(stun.DATA)
 _COOKIE = int.from_bytes(stun.COOKIE.to_bytes(4), sys.byteorder)
 _PEER_HEAD = int.from_bytes(struct.pack("!HH", stun.XOR_PEER_ADDRESS, 8), sys.byteorder)
-_DATA_HEAD = struct.Struct("!HHI12s14sH")
+_DATA_HEAD = struct.Struct("!HHI4sQ14sH")
+_SERIAL_AT = (DATA_AT + 12) // 8
 _DATA_TYPE = 0x0017
 _PADDING = (b"", bytes(3), bytes(2), bytes(1))
 
@@ -80,15 +81,25 @@ def send_size(slots: Slots, index: int, length: int) -> int:
     return size if is_whole else -1
 
 
-def write_data(view: memoryview, size: int, indication: bytes, transaction_id: bytes) -> memoryview:
+def data_head(size: int, indication: bytes, seed: bytes) -> bytes:
+    """Return the first bytes of a Data indication of `size` bytes, up to them; the serial in it is zero.
+
+    `indication` is its XOR-PEER-ADDRESS with the header, and the type of DATA; `seed` begins its transaction id.
+    """
+    length = SEND_HEAD_BYTES - stun.HEADER_BYTES + (size + 3 & ~3)
+    return _DATA_HEAD.pack(_DATA_TYPE, length, stun.COOKIE, seed, 0, indication, size)
+
+
+def write_data(slots: Slots, index: int, head: bytes, size: int, serial: int) -> memoryview:
     """Make a Data indication of `size` bytes that lie behind the headroom and return it.
 
-    `indication` is its XOR-PEER-ADDRESS with the header, and the type of DATA.
+    `serial` ends its transaction id, in the order of this machine.
     """
-    padding = _PADDING[size & 3]
-    end = HEADROOM + size + len(padding)
-    if padding:
-        view[HEADROOM + size : end] = padding
-    length = end - DATA_AT - stun.HEADER_BYTES
-    _DATA_HEAD.pack_into(view, DATA_AT, _DATA_TYPE, length, stun.COOKIE, transaction_id, indication, size)
+    view, end = slots.views[index], HEADROOM + size
+    if size & 3:
+        padding = _PADDING[size & 3]
+        view[end : end + len(padding)] = padding
+        end += len(padding)
+    view[DATA_AT:HEADROOM] = head
+    slots.quad[index * QUADS + _SERIAL_AT] = serial
     return view[DATA_AT:end]

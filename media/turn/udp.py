@@ -81,6 +81,8 @@ def send_all(udp: UdpSocket, destination: SocketAddress, packets: Sequence[Buffe
     Equal lengths go out as one segmented send, the last may be shorter. A full socket buffer or an unreachable
     destination is a lost packet.
     """
+    if len(packets) == 1:
+        return _send_each(udp, destination, packets)
     lost = at = 0
     while at < len(packets):
         end = _end_of_run(udp, packets, at)

@@ -1,11 +1,23 @@
 """Hot messages at a glance: the same answers as the codec gives, and nothing for what is not of the common form."""
 
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from media.turn import stun
 from media.turn.address import pack
-from media.turn.slots import CHANNEL_LENGTHS, HEADROOM, IN_MEMORY, Slots, in_memory, send_key, send_size, write_data
+from media.turn.slots import (
+    CHANNEL_LENGTHS,
+    HEADROOM,
+    IN_MEMORY,
+    Slots,
+    data_head,
+    in_memory,
+    send_key,
+    send_size,
+    write_data,
+)
 
 SLOTS = Slots(2)
 PEER = stun.xor_address(pack("192.0.2.9"), 5000, bytes(12))
@@ -65,5 +77,6 @@ def test_data_indication_is_what_the_codec_writes(data: bytes) -> None:
     view = SLOTS.views[0]
     view[HEADROOM : HEADROOM + len(data) + 4] = data + b"\xff" * 4
     header = stun.XOR_PEER_ADDRESS.to_bytes(2) + (8).to_bytes(2)
-    written = write_data(view, len(data), header + PEER + stun.DATA.to_bytes(2), b"transaction!")
+    head = data_head(len(data), header + PEER + stun.DATA.to_bytes(2), b"tran")
+    written = write_data(SLOTS, 0, head, len(data), int.from_bytes(b"saction!", sys.byteorder))
     assert written == indication((stun.XOR_PEER_ADDRESS, PEER), (stun.DATA, data), method=stun.DATA_METHOD)
