@@ -6,6 +6,9 @@ import math
 from media.turn.address import SocketAddress
 from media.turn.allocation import Allocation, Client, Relayed
 
+_MOST_STALE = 1024
+"""Ends that are noted and count no more, beside one for each relayed address."""
+
 
 class Table:
     """Allocations under their keys, and their relayed addresses in the order of their ends.
@@ -82,4 +85,10 @@ class Table:
 
     def _note(self, relayed: Relayed) -> None:
         relayed.noted_end = relayed.expires_at
-        heapq.heappush(self._ends, (relayed.expires_at, relayed.relay))
+        if len(self._ends) > _MOST_STALE + 2 * len(self.by_relay):
+            # a client that allocates and frees, or shortens its lifetime, again and again would fill the memory
+            every = [each for allocation in self.by_client.values() for each in allocation.relayed]
+            self._ends = [(each.noted_end, each.relay) for each in every if not math.isnan(each.noted_end)]
+            heapq.heapify(self._ends)
+        else:
+            heapq.heappush(self._ends, (relayed.expires_at, relayed.relay))

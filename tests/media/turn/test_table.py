@@ -86,3 +86,25 @@ def test_allocation_that_was_long_is_shortened_once_and_lengthened_again() -> No
     assert table.ended(3600.0) == [(subject, relayed)]
     table.remove(subject, relayed)
     assert table.next_end() == math.inf
+
+
+def test_order_of_ends_does_not_grow_with_allocations_that_come_and_go() -> None:
+    table, kept = Table(), of(1, 5000.0)
+    table.add(kept)
+    for number in range(2, 5000):
+        subject = of(number, 3600.0 + number)
+        table.add(subject)
+        table.remove(subject, subject.relayed[0])
+    assert len(table._ends) < 1100
+    assert table.ended(5000.0) == [(kept, kept.relayed[0])]
+
+
+def test_order_of_ends_does_not_grow_with_lifetimes_that_shrink() -> None:
+    table, subject = Table(), of(1, 9000.0)
+    table.add(subject)
+    for end in range(8999, 4000, -1):
+        subject.relayed[0].expires_at = float(end)
+        table.moved(subject)
+    assert len(table._ends) < 1100
+    assert table.ended(4000.0) == []
+    assert table.ended(4001.0) == [(subject, subject.relayed[0])]
