@@ -21,6 +21,9 @@ LEAST_PIECE_BYTES = 1200
 """What passes at once even where the bitrate is so small that more never would."""
 
 BACKLOG = 16
+PAUSE_S = 1.0
+"""How long peers wait where none of them can be taken."""
+
 _UNDER_WAY = frozenset((0, errno.EINPROGRESS))
 
 
@@ -338,7 +341,12 @@ class TcpRelays:
     def _accept(self, relay: int, listener: socket.socket) -> None:
         try:
             handle, source = listener.accept()
+        except BlockingIOError:
+            return
         except OSError:
+            # no descriptor is left: the peer that waits keeps the listener readable, and watching it would spin
+            self.loop.remove_reader(listener)
+            self.loop.call_later(PAUSE_S, self._accept_again, relay, listener)
             return
         number = self.rules.peer_attempted(relay, source)
         if number:
@@ -347,6 +355,10 @@ class TcpRelays:
         else:
             handle.close()
         self.rules.flush()
+
+    def _accept_again(self, relay: int, listener: socket.socket) -> None:
+        if self._listeners.get(relay) is listener:
+            self.loop.add_reader(listener, self._accept, relay, listener)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from media.turn import relay as shell
+from media.turn import stun, tcp_relay
 from media.turn.interfaces import detect
 from tests.media.turn.loopback import Client, StreamClient, peer_socket, received, serving
+from tests.media.turn.test_tcp_relay import TcpClient
 from tests.media.turn.world import code_of
 
 
@@ -61,6 +63,23 @@ async def test_connections_wait_without_work_while_none_is_left() -> None:
             assert time.process_time() - began < 0.1
         with waiting, StreamClient(server) as later:
             await later.allocated()  # within the next tick
+
+
+async def test_peers_of_a_tcp_relay_wait_without_work_while_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp_relay, "PAUSE_S", 0.5)
+    async with serving(has_tcp_relays=True) as running:
+        with TcpClient(running) as client:
+            relayed = await client.allocated()
+            assert await client.permit(relayed[0]) == 0
+            with socket.socket() as far:
+                far.setblocking(False)
+                far.bind((relayed[0], 0))
+                with descriptors_left(0):
+                    await asyncio.get_running_loop().sock_connect(far, relayed)
+                    began = time.process_time()
+                    await asyncio.sleep(0.3)
+                    assert time.process_time() - began < 0.1
+                assert stun.decode(await client.receive()).method == stun.CONNECTION_ATTEMPT
 
 
 async def test_own_addresses_stay_known_when_they_cannot_be_read(
