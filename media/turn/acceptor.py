@@ -4,7 +4,8 @@ import errno
 import socket
 
 from media.turn.address import SocketAddress
-from media.turn.stream import Connection, Hall
+from media.turn.hall import Hall
+from media.turn.stream import Connection
 
 BUDGET = 64
 """Connections per wake-up of one listener, so that the others live."""

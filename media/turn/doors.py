@@ -4,6 +4,7 @@ To the core a door is one more listener; what lies behind it, it never learns.
 """
 
 import typing
+from collections import deque
 from collections.abc import Callable
 
 from media.turn.address import SocketAddress
@@ -53,7 +54,7 @@ class Doors:
         self._stats = stats
         self._open: dict[int, Door] = {}
         self._last = FIRST_DOOR - 1
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: deque[Callable[[], None]] = deque()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -92,9 +93,7 @@ class Doors:
     def flush(self) -> None:
         """Let the doors send what they took."""
         while self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for send in waiting:
-                send()
+            self._waiting.popleft()()  # a fault in one leaves the others where they are, for the next flush
 
     def close_all(self) -> None:
         """Close every door."""

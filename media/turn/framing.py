@@ -1,6 +1,7 @@
 """Where messages begin and end in the bytes of a stream (RFC 8489, 6.2.2; RFC 8656, 12.5). No I/O, no state."""
 
 import struct
+import sys
 
 from media.turn.channel_data import LAST_NUMBER
 from media.turn.stun import COOKIE
@@ -18,8 +19,10 @@ _length_at = struct.Struct("!H").unpack_from
 _cookie_at = struct.Struct("!I").unpack_from
 
 
-def cut(data: memoryview, last_of_channels: int = LAST_NUMBER >> 8) -> tuple[list[memoryview], int]:
-    """Return the whole messages in `data` and how many bytes they take; the bytes behind begin the next one.
+def cut(
+    data: memoryview, last_of_channels: int = LAST_NUMBER >> 8, most: int = sys.maxsize
+) -> tuple[list[memoryview], int]:
+    """Return the whole messages in `data`, at most so many, and how many bytes they take; the next begins behind.
 
     The padding of ChannelData is left out. BROKEN instead of the count: what follows the messages is no message, so
     the stream has lost its way and must be closed. `last_of_channels` is the greatest first byte of a ChannelData
@@ -27,7 +30,7 @@ def cut(data: memoryview, last_of_channels: int = LAST_NUMBER >> 8) -> tuple[lis
     """
     messages: list[memoryview] = []
     at, end = 0, len(data)
-    while at < end:
+    while at < end and len(messages) < most:
         first = data[at]
         if FIRST_OF_CHANNELS <= first <= last_of_channels:
             if end - at < 4:

@@ -30,6 +30,7 @@ from media.turn.effects import (
     ToPeer,
     TurnStats,
 )
+from media.turn.hall import Hall
 from media.turn.interfaces import Interfaces, read_interfaces
 from media.turn.listeners import Listeners, Ports, open_listeners
 from media.turn.placement import WILDCARDS, PlacementError
@@ -45,7 +46,6 @@ from media.turn.relay_settings import (
     stranger_bounds,
 )
 from media.turn.server import Server
-from media.turn.stream import Hall
 from media.turn.tcp_relay import TcpRelays
 from media.turn.udp import Outbox, UdpSocket, open_socket
 from media.turn.usage import Usage

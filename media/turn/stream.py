@@ -1,65 +1,29 @@
 """One TCP or TLS connection of a client: its socket, its messages, its bounds. What they mean is not known here."""
 
-import asyncio
 import contextlib
 import socket
-import ssl
-import typing
-
-import msgspec
+from collections.abc import Callable
 
 from media.turn.address import SocketAddress
-from media.turn.admission import Admission, StreamBounds
-from media.turn.doors import Doors, Inside
-from media.turn.effects import Buffer, TurnStats
-from media.turn.framing import BROKEN, LAST_OF_STUN, MOST_BYTES, TLS_HANDSHAKE, cut
-from media.turn.tls import MOST_RECORD_BYTES, TlsError, TlsPipe
+from media.turn.effects import Buffer
+from media.turn.framing import BROKEN, LAST_OF_STUN, TLS_HANDSHAKE, cut
+from media.turn.hall import READ_BYTES, Hall, Pipe
+from media.turn.tls import TlsError, TlsPipe
 
-READ_BYTES = 65536
 MOST_STRANGER_BYTES = 4096
 """A client without an allocation has no reason to begin a longer message, and shall not have it kept."""
 
 MOST_RAW_BYTES = 1 << 18
 """What a pipe may have waiting here, more than which it must not send."""
 
+MOST_OF_STRANGER_BYTES = 32768
+"""What a client without an allocation may send in all: ten times what it takes to get one by TLS."""
+
+MOST_MESSAGES = 128
+"""Messages of one client per turn of the loop, so that the others live: 64 KiB may hold 16,000."""
+
 _DATA_INDICATION = b"\x00\x17"
 _PADDING = (b"", b"\0", b"\0\0", b"\0\0\0")
-
-
-class Hall(msgspec.Struct):
-    """What all connections share. `room` and `encrypted` are where each of them reads: good until the flush."""
-
-    relay: Inside
-    doors: Doors
-    stats: TurnStats
-    admission: Admission
-    bounds: StreamBounds
-    loop: asyncio.AbstractEventLoop
-    tls: ssl.SSLContext | None
-    last_of_channels: int
-    connections: dict[int, "Connection"] = {}
-    room: memoryview = memoryview(b"")
-    encrypted: memoryview = memoryview(b"")
-
-    def __post_init__(self) -> None:
-        self.room = memoryview(bytearray(MOST_BYTES + READ_BYTES + MOST_RECORD_BYTES))
-        self.encrypted = memoryview(bytearray(READ_BYTES))
-
-
-class Pipe(typing.Protocol):
-    """The other half of a connection whose bytes pass raw (RFC 6062, 5.4)."""
-
-    def take(self, data: Buffer) -> None:
-        """Take bytes of the client."""
-
-    def client_took_all(self) -> None:
-        """Take note that nothing waits any more on its way to the client."""
-
-    def client_ended(self) -> None:
-        """Take note that the client sends no more; `end` follows."""
-
-    def close(self) -> None:
-        """Close both halves."""
 
 
 class RefusedError(Exception):
@@ -78,6 +42,7 @@ class Connection:
         self._tls: TlsPipe | None = None
         self.transport = ""
         self._rest = b""
+        self._stranger_bytes = 0
         self._parts: list[Buffer] = []
         self._backlog = bytearray()
         self.unsent_bytes = 0
@@ -170,24 +135,33 @@ class Connection:
         if has_allocation == self.has_allocation:
             return
         self.has_allocation = has_allocation
+        self._stranger_bytes = 0
         if has_allocation:
             self._hall.admission.remove(self.number)
         else:
             self._hall.admission.estrange(self.number, self.source, now)
 
     def _read(self) -> None:
+        self._work(self._take)
+
+    def _go_on(self) -> None:
+        if not self._is_closed and not self._is_ending:
+            self.read_on(True)
+            self._work(self._take_rest)
+
+    def _work(self, take: Callable[[float], None]) -> None:
         is_well = False
         try:
-            is_well = self._read_and_judge()
+            is_well = self._take_and_judge(take)
         finally:
             # a fault of ours flies on; the stream has lost its way by it
             if not is_well:
                 self._end()
             self._hall.relay.flush()
 
-    def _read_and_judge(self) -> bool:
+    def _take_and_judge(self, take: Callable[[float], None]) -> bool:
         try:
-            self._take(self._hall.loop.time())
+            take(self._hall.loop.time())
         except BlockingIOError:
             return True
         except OSError:
@@ -207,18 +181,28 @@ class Connection:
 
     def _take(self, now: float) -> None:
         hall, rest = self._hall, self._rest
+        most = READ_BYTES if self.has_allocation or self.is_joined else MOST_STRANGER_BYTES
         if self._tls is not None:
-            count = self._handle.recv_into(hall.encrypted)
+            count = self._handle.recv_into(hall.encrypted[:most])
             self._tls.take(hall.encrypted[:count])
             self._decrypt(self._tls, now)
         else:
             kept = len(rest)
             hall.room[:kept] = rest
-            count = self._handle.recv_into(hall.room[kept : kept + READ_BYTES])
+            count = self._handle.recv_into(hall.room[kept : kept + most])
             if count and (self.transport or self._is_plain(hall.room[:count], now)):
                 self._feed(hall.room[: kept + count], now)
         if not count and not self._is_ending:
             self._half_close(now)
+        if not self.has_allocation and not self.is_joined:
+            self._stranger_bytes += count
+            if self._stranger_bytes > MOST_OF_STRANGER_BYTES:
+                raise RefusedError("no-allocation")
+
+    def _take_rest(self, now: float) -> None:
+        room, kept = self._hall.room, len(self._rest)
+        room[:kept] = self._rest
+        self._feed(room[:kept], now)
 
     def _is_plain(self, data: memoryview, now: float) -> bool:
         first = data[0]
@@ -266,13 +250,18 @@ class Connection:
             pipe.take(data)
             return
         hall, number, source = self._hall, self.number, self.source
-        messages, used = cut(data, hall.last_of_channels)
+        messages, used = cut(data, hall.last_of_channels, MOST_MESSAGES)
         self._rest = bytes(data[used:]) if used != BROKEN else b""
         receive = hall.relay.receive
         has_asked = False
         for message in messages:
             receive(number, message, source, now)
             has_asked |= message[0] <= LAST_OF_STUN
+            if self._is_closed:
+                return  # what follows would be done for nobody, and nobody would end it
+        if len(messages) == MOST_MESSAGES and self._rest:
+            self.read_on(False)
+            hall.loop.call_soon(self._go_on)
         if self.is_joined:
             # a client that sends on before it has the answer to ConnectionBind is refused (RFC 6062, 4.3)
             used = used if used == len(data) else BROKEN

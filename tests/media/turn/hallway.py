@@ -13,7 +13,7 @@ from media.turn.admission import Admission, StreamBounds
 from media.turn.doors import Doors
 from media.turn.effects import TurnStats
 from media.turn.framing import FIRST_OF_CHANNELS
-from media.turn.stream import Hall
+from media.turn.hall import Hall
 
 REQUEST = stun.encode(stun.Message(stun.BINDING, stun.REQUEST, bytes(12), []))
 REPLY = stun.encode(stun.Message(stun.BINDING, stun.SUCCESS, bytes(12), []))

@@ -1,5 +1,7 @@
 """How messages find the one client behind a door."""
 
+import pytest
+
 from media.turn.doors import FIRST_DOOR, Doors
 from media.turn.effects import TurnStats
 
@@ -67,3 +69,18 @@ def test_all_doors_are_closed_at_the_end_and_nothing_is_flushed_into_them() -> N
     doors.close_all()
     doors.flush()
     assert (door.is_closed, door.sent, len(doors)) == (True, [], 0)
+
+
+def test_fault_in_one_leaves_the_others_for_the_next_flush() -> None:
+    doors = Doors(TurnStats())
+    calls: list[str] = []
+
+    def faulty() -> None:
+        raise RuntimeError("told so")
+
+    doors.at_flush(faulty)
+    doors.at_flush(lambda: calls.append("other"))
+    with pytest.raises(RuntimeError, match="told so"):
+        doors.flush()
+    doors.flush()
+    assert calls == ["other"]

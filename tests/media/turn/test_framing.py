@@ -92,6 +92,13 @@ def test_longest_messages_are_taken_and_nothing_is_longer() -> None:
     assert fed(message, [65000]) == ([message], b"")
 
 
+def test_no_more_messages_are_taken_than_wanted() -> None:
+    data = memoryview(padded(channel(b"one")) + padded(channel(b"two")) + padded(channel(b"three")))
+    messages, used = cut(data, most=2)
+    assert messages == [channel(b"one"), channel(b"two")]
+    assert cut(data[used:], most=2) == ([channel(b"three")], len(data) - used)
+
+
 def test_messages_are_views_of_the_bytes_given() -> None:
     data = bytearray(padded(channel(b"data")))
     message = cut(memoryview(data))[0][0]
