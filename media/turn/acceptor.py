@@ -66,14 +66,14 @@ class Acceptor:
         self._is_paused = True
 
     def _welcome(self, handle: socket.socket, source: SocketAddress) -> None:
-        hall = self._hall
-        if hall.admission.is_full(source):
+        hall, now = self._hall, self._hall.loop.time()
+        if hall.admission.is_full(source) or not hall.admission.may_knock(source, now):
             hall.stats.refuse("per-source")
             handle.close()
             return
         handle.setblocking(False)
         connection = Connection(hall, handle, source)
-        oldest = hall.admission.arrive(connection.number, source, hall.loop.time())
+        oldest = hall.admission.arrive(connection.number, source, now)
         if oldest is not None:
             hall.connections[oldest].refuse("crowded")
             hall.relay.flush()

@@ -6,6 +6,7 @@ import msgspec
 
 from media.turn import address
 from media.turn.address import SocketAddress
+from media.turn.policy import ReplyBuckets
 
 
 class StreamBounds(msgspec.Struct, frozen=True):
@@ -13,6 +14,7 @@ class StreamBounds(msgspec.Struct, frozen=True):
 
     A connection must have sent its first byte and ended its handshake after `handshake_s`, and must have an
     allocation after `idle_unauthenticated_s`, whatever it sends: a Binding now and then would else hold it for ever.
+    `arrivals_per_s` and `arrivals_burst` bound how often anybody of a network knocks: each handshake is work.
     """
 
     handshake_s: float = 10.0
@@ -20,6 +22,8 @@ class StreamBounds(msgspec.Struct, frozen=True):
     unauthenticated_per_source: int = 32
     unauthenticated: int = 1024
     write_buffer_bytes: int = 256 << 10
+    arrivals_per_s: float = 100.0
+    arrivals_burst: float = 1000.0
 
 
 class Admission:
@@ -35,9 +39,14 @@ class Admission:
         self._sources: dict[bytes, int] = {}
         self._strangers: OrderedDict[int, tuple[bytes, float]] = OrderedDict()
         self._half_open: OrderedDict[int, float] = OrderedDict()
+        self._arrivals = ReplyBuckets(bounds.arrivals_per_s, bounds.arrivals_burst)
 
     def __len__(self) -> int:
         return len(self._strangers)
+
+    def may_knock(self, source: SocketAddress, now: float) -> bool:
+        """Count a knock, of an address that may be forged; False when its network had all that it may have for now."""
+        return self._arrivals.take(address.pack(source[0]), 1.0, now)
 
     def is_full(self, source: SocketAddress) -> bool:
         """Tell whether this source has all the strangers that it may have."""

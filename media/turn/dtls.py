@@ -234,6 +234,9 @@ class Sessions:
         if random is None or len(datagram) > MOST_HELLO_BYTES:
             self._stats.drop("dtls-stray")
             return
+        if not self._parts.admission.may_knock(way[1], now):
+            self._stats.drop("silenced")
+            return
         connection = self._listening
         connection.set_app_data((way, now))
         connection.bio_write(datagram)

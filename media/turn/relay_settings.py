@@ -114,4 +114,5 @@ def stranger_bounds(settings: RelaySettings, placement: Placement) -> StreamBoun
     if not placement.is_loopback_only:
         return settings.stream_bounds
     # every client is this machine: only the bound in all counts
-    return msgspec.structs.replace(settings.stream_bounds, unauthenticated_per_source=1 << 30)
+    unbounded = {"unauthenticated_per_source": 1 << 30, "arrivals_per_s": 1e9, "arrivals_burst": 1e9}
+    return msgspec.structs.replace(settings.stream_bounds, **unbounded)

@@ -24,6 +24,16 @@ async def test_source_that_has_its_share_is_refused_until_one_of_its_own_left() 
             await two.asks()
 
 
+async def test_source_that_comes_too_often_is_refused_though_it_leaves_each_time() -> None:
+    async with entrance(arrivals_per_s=0.001, arrivals_burst=2) as entered:
+        for _ in range(2):
+            with Caller(entered) as caller:
+                await caller.asks()
+        with Caller(entered) as caller:
+            assert await caller.is_closed()
+        assert entered.stats.connections_refused == {"per-source": 1}
+
+
 async def test_crowd_loses_its_oldest_stranger_and_no_client_with_an_allocation() -> None:
     async with entrance(unauthenticated=2) as entered:
         with Caller(entered) as client, Caller(entered) as one, contextlib.ExitStack() as stack:

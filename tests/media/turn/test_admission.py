@@ -27,6 +27,13 @@ def test_ipv6_source_is_a_network() -> None:
     assert not admission.is_full(("2001:db8:0:1::1", 1, 0, 0))
 
 
+def test_network_that_knocked_too_often_waits_and_others_do_not() -> None:
+    admission = Admission(StreamBounds(arrivals_per_s=2.0, arrivals_burst=3.0))
+    assert [admission.may_knock(source, 1000.0) for source in (A, B, A, C)] == [True, True, True, False]
+    assert admission.may_knock(("198.51.100.1", 1), 1000.0)
+    assert [admission.may_knock(C, 1000.5), admission.may_knock(C, 1000.5)] == [True, False]
+
+
 def test_oldest_makes_room() -> None:
     admission = Admission(BOUNDS)
     assert [admission.arrive(count, source, 0.0) for count, source in enumerate((A, B, C))] == [None] * 3

@@ -92,3 +92,18 @@ def test_there_are_so_many_sessions_in_all(pair: CertificatePair) -> None:
     for port in range(3):
         served.shake_hands(DtlsClient(), ("192.0.2.1", port))
     assert (len(served.sessions), served.stats.connections_refused) == (2, {"full": 1})
+
+
+def test_hellos_of_a_network_are_answered_as_often_as_may_be_and_then_cost_nothing(pair: CertificatePair) -> None:
+    # the source of a first hello may be forged: it is somebody else who gets the answers
+    served = Served(pair, arrivals_per_s=1.0, arrivals_burst=3)
+    for port in range(3):
+        assert served.hand(DtlsClient().first(), ("192.0.2.9", port))
+    assert served.hand(DtlsClient().first(), ("192.0.2.200", 1)) == []
+    assert served.stats.dropped == {"silenced": 1}
+    assert served.hand(DtlsClient().first(), ("192.0.3.9", 1))
+    served.now += 2.0
+    client = served.connected(("192.0.2.9", 7))
+    served.hand(client.encrypted(b"up"), ("192.0.2.9", 7))
+    assert served.messages == [b"up"]
+    served.end()
