@@ -192,11 +192,12 @@ class Drains:
 
     def _find_send(self, ups: Ups, index: int, length: int) -> tuple[UpRoute | None, int, int]:
         """Find the route of a Send indication, and where its data begins and ends."""
-        if not ups:
-            return None, 0, length
-        route = ups.get(self._slots.quad[index * slots.QUADS + 3])
-        size = -1 if route is None else slots.send_size(self._slots, index, length)
-        return (None, 0, length) if size < 0 else (route, SEND_HEAD_BYTES, SEND_HEAD_BYTES + size)
+        route = ups.get(self._slots.quad[index * slots.QUADS + 3]) if ups else None
+        if route is not None:
+            size = slots.send_size(self._slots, index, length)
+            if size >= 0:
+                return route, SEND_HEAD_BYTES, SEND_HEAD_BYTES + size
+        return None, 0, length
 
     def _learn(self, source: Source, client: Hashable, address: SocketAddress) -> SocketAddress:
         """Remember the address of a client without routes: that of a DTLS client is asked for with each packet."""
@@ -225,17 +226,20 @@ class Drains:
         self._routes.in_all.left = room
         if self._ups:
             self._sockets.outbox.flush()  # what came before took the slow way
+        count = lost = 0
         for route in self._ups:
             packets, route.packets = route.packets, []
-            stats.packets_to_peers += len(packets)
+            count += len(packets)
             if len(packets) == 1:
                 try:
                     relays[route.relay].sendto(packets[0], route.peer_address)
                 except OSError:
-                    stats.send_errors += 1
+                    lost += 1
             else:
-                stats.send_errors += send_all(relays[route.relay], route.peer_address, packets)
+                lost += send_all(relays[route.relay], route.peer_address, packets)
         self._ups.clear()
+        stats.packets_to_peers += count
+        stats.send_errors += lost
 
     def _send_back(self, source: Source) -> None:
         if self._answers:

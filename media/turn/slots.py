@@ -56,29 +56,35 @@ SEND_HEAD_BYTES = 36
 DATA_AT = HEADROOM - SEND_HEAD_BYTES
 CHANNEL_AT = HEADROOM - 4
 NUMBER_AT, LENGTH_AT = CHANNEL_AT // 2, CHANNEL_AT // 2 + 1
-_SEND = in_memory(stun.SEND | 0x0010)
-_DATA = in_memory(stun.DATA)
+_SEND_TYPE = 0x0016
+_MOST_SEND_BYTES = 1500
 _COOKIE = int.from_bytes(stun.COOKIE.to_bytes(4), sys.byteorder)
 _PEER_HEAD = int.from_bytes(struct.pack("!HH", stun.XOR_PEER_ADDRESS, 8), sys.byteorder)
 _DATA_HEAD = struct.Struct("!HHI4sQ14sH")
 _SERIAL_AT = (DATA_AT + 12) // 8
 _DATA_TYPE = 0x0017
+_DATA_SIZES = {
+    int.from_bytes(struct.pack("!HH", stun.DATA, size), sys.byteorder): size for size in range(_MOST_SEND_BYTES + 1)
+}
+_SEND_HEADS = [
+    int.from_bytes(struct.pack("!HH", _SEND_TYPE, 16 + (size + 3 & ~3)), sys.byteorder)
+    for size in range(_MOST_SEND_BYTES + 1)
+]
+"""How a Send indication begins whose data has this size."""
+
 _PADDING = (b"", bytes(3), bytes(2), bytes(1))
 
 
 def send_size(slots: Slots, index: int, length: int) -> int:
     """Return the size of the data of a Send indication from offset 36 on, -1 unless it is of the common form.
 
-    That is: XOR-PEER-ADDRESS of IPv4, then DATA, and nothing else.
+    That is: XOR-PEER-ADDRESS of IPv4, then DATA that fits a packet of the internet, and nothing else.
     """
-    half, word, at = slots.half, slots.word, index * HALVES
-    if length < SEND_HEAD_BYTES or half[at] != _SEND or half[at + 16] != _DATA:
+    word, at = slots.word, index * WORDS
+    if length < SEND_HEAD_BYTES or word[at + 5] != _PEER_HEAD or word[at + 1] != _COOKIE:
         return -1
-    if word[index * WORDS + 1] != _COOKIE or word[index * WORDS + 5] != _PEER_HEAD:
-        return -1
-    size = IN_MEMORY[half[at + 17]]
-    is_whole = SEND_HEAD_BYTES + (size + 3 & ~3) == length and IN_MEMORY[half[at + 1]] == length - stun.HEADER_BYTES
-    return size if is_whole else -1
+    size = _DATA_SIZES.get(word[at + 8], -1)
+    return size if SEND_HEAD_BYTES + (size + 3 & ~3) == length and word[at] == _SEND_HEADS[size] else -1
 
 
 def data_head(size: int, indication: bytes, seed: bytes) -> bytes:
