@@ -16,6 +16,9 @@ _NAME_BYTES = 32
 _IPV6_NAME_BYTES = 28
 _POINTER_BYTES = 8
 
+MOST_ERRORS = 64
+"""How many errors of a socket are taken away at a time: some come again and again, as where this call is forbidden."""
+
 
 class _Vector(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
@@ -56,10 +59,11 @@ class Batch:
     def receive(self, handle: socket.socket) -> int:
         """Take what waits at a socket, as many as there are slots; count errors, which are ICMP towards one peer."""
         received: list[tuple[int, SocketAddress]] = []
-        while len(received) < len(self._buffers):
+        for _ in range(MOST_ERRORS):
             try:
                 # what was received before an error stays in the list
                 received.extend(map(handle.recvfrom_into, self._buffers[len(received) :]))
+                break
             except BlockingIOError:
                 break
             except OSError:
@@ -126,12 +130,15 @@ class ManyAtOnce(Batch):
         """See above."""
         descriptor = handle.fileno()
         found: int = self._receive(descriptor, self._pointer, self._count, socket.MSG_DONTWAIT, None)
-        while found < 0:
+        for _ in range(MOST_ERRORS):
+            if found >= 0:
+                break
             if ctypes.get_errno() == errno.EAGAIN:
                 self.lengths = self.sources = ()
                 return 0
             self.errors += 1
             found = self._receive(descriptor, self._pointer, self._count, socket.MSG_DONTWAIT, None)
+        found = max(found, 0)
         self.lengths = self._numbers[self._length_at : found * self._step : self._step].tolist()
         quads, end = self._quads, 4 * found
         if handle.family == socket.AF_INET:

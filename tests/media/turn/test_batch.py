@@ -46,6 +46,16 @@ def test_datagrams_lie_in_their_slots_with_length_and_source(
 
 
 @pytest.mark.parametrize("kind", BATCHES)
+def test_error_that_comes_again_and_again_is_not_waited_for(kind: type[Batch]) -> None:
+    found = kind(Slots(4), 0)
+    closed = open_socket("127.0.0.1", 0)
+    closed.close()
+    assert found.receive(closed) == 0
+    assert (list(found.lengths), list(found.sources)) == ([], [])
+    assert found.errors > 1
+
+
+@pytest.mark.parametrize("kind", BATCHES)
 def test_no_more_is_taken_than_there_are_slots(
     kind: type[Batch], sockets: tuple[socket.socket, list[socket.socket]]
 ) -> None:
