@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from app import logs
+from app import descriptors, logs
 from app.data_folder import load_or_create_turn_secrets, open_data_folder
 from app.exits import Exit
 from app.parent import ParentLink, refuse, report_stats, run_for_parent
@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     """Relay until SIGINT or SIGTERM, or until the parent is gone; or do the verb."""
     if arguments.verb is not None:
         return Exit(importlib.import_module(_VERBS[arguments.verb]).run(arguments, loaded))
+    descriptors.allow_many()
     if arguments.inherited_fd is not None:
         link = ParentLink(arguments.inherited_fd)
         order = msgspec.json.decode(link.configuration(), type=TurnOrder)

@@ -30,6 +30,18 @@ def test_the_relay_runs_alone_and_answers_stun(tmp_path: Path) -> None:
     assert (data / "turn.secret").stat().st_mode & 0o777 == 0o600
 
 
+def test_it_may_open_as_many_files_as_the_system_lets_it(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    command = ["bash", "-c", 'ulimit -Sn 256; exec "$@"', "-", *COMMAND, "turn", "--data-dir", data, "--turn-port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("STUN/TURN on")
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        process.terminate()
+    files = next(line for line in limits.splitlines() if line.startswith("Max open files"))
+    assert int(files.split()[3]) > 256
+
+
 def test_a_taken_port_is_told_by_its_setting(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
