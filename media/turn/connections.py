@@ -20,7 +20,7 @@ from media.turn.table import Table
 WAIT_S = 30.0
 """How long a connection may take to open, and then to be bound (RFC 6062, 5.2 to 5.4)."""
 
-MOST_PER_ALLOCATION = 64
+MOST_PER_ALLOCATION, MOST_IN_ALL = 64, 4096
 
 _LENGTHS = {stun.CONNECTION_ID: 4}
 
@@ -64,10 +64,10 @@ class Connections:
         peer_address = self._requests.connectable(allocation, request)
         relayed = allocation.of_family(family_of(peer_address[0]))
         relay = allocation.relay if relayed is None else relayed.relay
-        peers = self._by_peer.setdefault(relay, {})
+        peers = self._by_peer.get(relay, {})
         if peer_address in peers:
             raise RequestError(446)
-        if len(peers) >= MOST_PER_ALLOCATION:
+        if self._is_full(peers):
             raise RequestError(508, refusal="connections")
         number = self._add(PeerConnection(relay, account, peer_address, now + WAIT_S, request))
         return ConnectPeer(relay, number, peer_address)
@@ -93,8 +93,8 @@ class Connections:
         if allocation is None or not allocation.has_permission(peer_address[0], now):
             self._stats.drop("no-permission")
             return 0, ()
-        peers = self._by_peer.setdefault(relay, {})
-        if peer_address in peers or len(peers) >= MOST_PER_ALLOCATION:
+        peers = self._by_peer.get(relay, {})
+        if peer_address in peers or self._is_full(peers):
             self._stats.drop("connections")
             return 0, ()
         number = self._add(PeerConnection(relay, allocation.account, peer_address, now + WAIT_S))
@@ -160,10 +160,13 @@ class Connections:
             effects.append(ClosePeer(number))
         return effects
 
+    def _is_full(self, peers: dict[SocketAddress, int]) -> bool:
+        return len(peers) >= MOST_PER_ALLOCATION or len(self._by_number) >= MOST_IN_ALL
+
     def _add(self, connection: PeerConnection) -> int:
         self._last = self._last % 0xFFFFFFFF + 1  # never 0
         while self._last in self._by_number:
             self._last = self._last % 0xFFFFFFFF + 1
         self._by_number[self._last] = connection
-        self._by_peer[connection.relay][connection.peer_address] = self._last
+        self._by_peer.setdefault(connection.relay, {})[connection.peer_address] = self._last
         return self._last

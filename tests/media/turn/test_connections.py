@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from media.turn import stun
+from media.turn import connections, stun
 from media.turn.connections import MOST_PER_ALLOCATION
 from media.turn.effects import ClosePeer, ConnectPeer, JoinPeer
 from media.turn.policy import PeerRules
@@ -160,6 +160,19 @@ def test_connections_of_an_allocation_are_bounded() -> None:
     assert code_of(stun.decode(connect(caller)[0])) == 508
     caller.permit(PEER[0])
     assert caller.world.server.connections.attempted(caller.relay, PEER, caller.world.now) == (0, ())
+
+
+def test_all_clients_together_have_a_bounded_number_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST_IN_ALL", 2)
+    world = world_with_tcp()
+    one, other = with_allocation(world), with_allocation(world, CONTROL + 10, "other")
+    first = connected(one)
+    connected(other)
+    assert code_of(stun.decode(connect(other, ("8.8.8.8", 9))[0])) == 508
+    third = with_allocation(world, DATA, "third")
+    assert code_of(stun.decode(connect(third)[0])) == 508
+    world.server.connections.closed(first)
+    connected(third)
 
 
 @pytest.mark.parametrize(
