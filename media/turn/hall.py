@@ -10,6 +10,7 @@ from media.turn.admission import Admission, StreamBounds
 from media.turn.doors import Doors, Inside
 from media.turn.effects import Buffer, TurnStats
 from media.turn.framing import MOST_BYTES
+from media.turn.readiness import Readiness
 from media.turn.tls import MOST_RECORD_BYTES
 
 if typing.TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Hall(msgspec.Struct):
     admission: Admission
     bounds: StreamBounds
     loop: asyncio.AbstractEventLoop
+    readiness: Readiness
     tls: ssl.SSLContext | None
     last_of_channels: int
     connections: dict[int, "Connection"] = {}

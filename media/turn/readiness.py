@@ -1,4 +1,4 @@
-"""Which of many UDP sockets can be read: one epoll below the event loop's, so that one wake-up serves all of them."""
+"""Which of many sockets can be read: one epoll below the event loop's, so that one wake-up serves all of them."""
 
 import asyncio
 import contextlib

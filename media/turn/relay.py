@@ -224,6 +224,7 @@ class Relay:
             admission=Admission(bounds),
             bounds=bounds,
             loop=self._loop,
+            readiness=self._readiness,
             tls=self._settings.tls,
             last_of_channels=last_channel_number(self._settings) >> 8,
         )

@@ -53,7 +53,8 @@ class Connection:
         self._pipe: Pipe | None = None
         self._most_unsent_bytes = 2 * hall.bounds.write_buffer_bytes
         hall.connections[self.number] = self
-        hall.loop.add_reader(handle, self._read)
+        self._is_reading = False
+        self.read_on(True)
 
     def send(self, head: bytes, data: Buffer) -> None:
         """Take one whole message for the client, to be sent at the flush with all others."""
@@ -85,10 +86,12 @@ class Connection:
 
     def read_on(self, is_wanted: bool) -> None:
         """Read from the client, or let it wait."""
-        if is_wanted and not self._is_closed:
-            self._hall.loop.add_reader(self._handle, self._read)
-        else:
-            self._hall.loop.remove_reader(self._handle)
+        is_wanted = is_wanted and not self._is_closed
+        if is_wanted and not self._is_reading:
+            self._hall.readiness.add(self._handle, self._read)
+        elif self._is_reading and not is_wanted:
+            self._hall.readiness.remove(self._handle)
+        self._is_reading = is_wanted
 
     def end(self) -> None:
         """Close when all is sent."""
@@ -103,7 +106,7 @@ class Connection:
             return
         self._is_closed = True
         hall = self._hall
-        hall.loop.remove_reader(self._handle)
+        self.read_on(False)
         hall.loop.remove_writer(self._handle)
         if self._tls is not None and self._tls.is_open and not self._backlog:
             self._tls.end()
@@ -141,27 +144,27 @@ class Connection:
         else:
             self._hall.admission.estrange(self.number, self.source, now)
 
-    def _read(self) -> None:
-        self._work(self._take)
+    def _read(self, now: float) -> None:
+        self._work(self._take, now)
 
     def _go_on(self) -> None:
         if not self._is_closed and not self._is_ending:
             self.read_on(True)
-            self._work(self._take_rest)
+            self._work(self._take_rest, self._hall.loop.time())
 
-    def _work(self, take: Callable[[float], None]) -> None:
+    def _work(self, take: Callable[[float], None], now: float) -> None:
         is_well = False
         try:
-            is_well = self._take_and_judge(take)
+            is_well = self._take_and_judge(take, now)
         finally:
             # a fault of ours flies on; the stream has lost its way by it
             if not is_well:
                 self._end()
             self._hall.relay.flush()
 
-    def _take_and_judge(self, take: Callable[[float], None]) -> bool:
+    def _take_and_judge(self, take: Callable[[float], None], now: float) -> bool:
         try:
-            take(self._hall.loop.time())
+            take(now)
         except BlockingIOError:
             return True
         except OSError:
@@ -352,7 +355,7 @@ class Connection:
         if self._tls is not None and not self._tls.is_open:
             self.refuse("closed")
             return
-        self._hall.loop.remove_reader(self._handle)
+        self.read_on(False)
         if self._pipe is not None:
             self._pipe.client_ended()
             return

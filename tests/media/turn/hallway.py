@@ -14,6 +14,7 @@ from media.turn.doors import Doors
 from media.turn.effects import TurnStats
 from media.turn.framing import FIRST_OF_CHANNELS
 from media.turn.hall import Hall
+from media.turn.readiness import Readiness
 
 REQUEST = stun.encode(stun.Message(stun.BINDING, stun.REQUEST, bytes(12), []))
 REPLY = stun.encode(stun.Message(stun.BINDING, stun.SUCCESS, bytes(12), []))
@@ -62,7 +63,8 @@ class Entrance:
         self.doors = Doors(self.stats)
         self.relay = NotingRelay(self.doors)
         loop = asyncio.get_running_loop()
-        self.hall = Hall(self.relay, self.doors, self.stats, Admission(bounds), bounds, loop, tls, 0x4F)
+        self.readiness = Readiness(loop)
+        self.hall = Hall(self.relay, self.doors, self.stats, Admission(bounds), bounds, loop, self.readiness, tls, 0x4F)
         self.acceptor = Acceptor(self.hall, [listener])
         self.address = listener.getsockname()
 
@@ -97,6 +99,7 @@ async def entrance(
         finally:
             entered.acceptor.stop()
             entered.doors.close_all()
+            entered.readiness.close()
         assert not entered.hall.connections
         assert len(entered.hall.admission) == 0
 
