@@ -20,6 +20,7 @@ MOST_CHALLENGE = 4.0
 USERS = ("one@a", "two@a", "three@b", "four@c", "five@d", "six@e", "seven@f", "eight@g", "late@a", "nobody")
 REMEMBERED = 32
 IPV6 = b"\x02\0\0\0"
+TCP = b"\x06\0\0\0"
 FORBIDDEN = (("169.254.169.254", 80), ("8.8.8.8", 53), ("0.0.0.0", 9), ("255.255.255.255", 9), ("::ffff:127.0.0.1", 9))
 
 
@@ -60,17 +61,23 @@ class Identity:
 class Recipes:
     """Messages of one client, right or nearly so. `peers` are addresses that it may permit."""
 
-    def __init__(self, mutator: Mutator, peers: list[SocketAddress]) -> None:
+    def __init__(self, mutator: Mutator, peers: list[SocketAddress], *, is_stream: bool = False) -> None:
         self._mutator = mutator
+        self._is_stream = is_stream
         self._identity = Identity(mutator)
         self._peers = peers
         self._serial = mutator.chance.randbytes(4)
         self._count = 0
         self._recent: list[bytes] = []
         self._has_allocation = False
+        self.is_framed = False  # only requests that a stream can be cut at, whatever is in them
 
     def learn(self, reply: stun.Message) -> None:
-        """Take what the relay answered: a nonce, an allocation or its end."""
+        """Take what the relay said: a nonce, an allocation or its end, a connection."""
+        connection = reply.first(stun.CONNECTION_ID)
+        if connection is not None:
+            self._mutator.connections.append(connection)
+            del self._mutator.connections[:-REMEMBERED]
         if not reply.is_signed:
             self._identity.learn(reply)
         elif reply.method in (stun.ALLOCATE, stun.REFRESH):
@@ -84,6 +91,8 @@ class Recipes:
         """Make the next one."""
         mutator = self._mutator
         roll = mutator.roll()
+        if self.is_framed:
+            return self._request()
         if roll < 0.08:
             return mutator.noise()
         if roll < 0.23:
@@ -142,6 +151,8 @@ class Recipes:
         if not self._has_allocation and self._mutator.roll() < 0.6:
             return stun.ALLOCATE if self._mutator.roll() < 0.8 else stun.REFRESH
         methods = (stun.ALLOCATE, stun.REFRESH, stun.CREATE_PERMISSION, stun.CREATE_PERMISSION, stun.CHANNEL_BIND)
+        if self._is_stream:
+            methods += (stun.CONNECT, stun.CONNECT, stun.CONNECTION_BIND)
         return methods[self._mutator.below(len(methods))]
 
     def _attributes(self, method: int) -> Attributes:
@@ -158,7 +169,8 @@ class Recipes:
                 (stun.MOBILITY_TICKET, b""),
             ]
             chosen = [each for each in extra if mutator.roll() < 0.12]
-            return [(stun.REQUESTED_TRANSPORT, UDP), *chosen]
+            is_tcp = self._is_stream and mutator.roll() < 0.5
+            return [(stun.REQUESTED_TRANSPORT, TCP if is_tcp else UDP), *([] if is_tcp else chosen)]
         if method == stun.REFRESH:
             if mutator.roll() < 0.1:
                 return [(stun.LIFETIME, bytes(4))]
@@ -168,6 +180,11 @@ class Recipes:
             if mutator.tickets and mutator.roll() < 0.3:
                 refresh.append((stun.MOBILITY_TICKET, mutator.tickets[mutator.below(len(mutator.tickets))]))
             return refresh
+        if method == stun.CONNECT:
+            return [self._peer()]
+        if method == stun.CONNECTION_BIND:
+            known = mutator.connections or [bytes(4)]
+            return [(stun.CONNECTION_ID, known[mutator.below(len(known))])]
         if method == stun.CREATE_PERMISSION:
             return [self._peer() for _ in range(1 + mutator.below(3))]
         return [(stun.CHANNEL_NUMBER, (0x4000 + mutator.below(6)).to_bytes(2) + bytes(2)), self._peer()]

@@ -20,6 +20,7 @@ class Mutator:
         self.chance = chance
         self.roll = chance.random
         self.tickets: list[bytes] = []  # of all clients (RFC 8016): some try those of others
+        self.connections: list[bytes] = []  # likewise (RFC 6062)
 
     def below(self, end: int) -> int:
         """A number from 0 to `end` - 1; 0 when there is none."""

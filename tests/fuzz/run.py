@@ -107,8 +107,8 @@ async def _fight(found: Target, counts: Counts, seed: int, progress: Progress) -
         if number + 1 == int(ROUNDS * FIRST_PART):
             early = held()
     late = held()
-    datagrams.close()
-    records.close()
+    for each in (datagrams, streams, records):
+        each.close()
     return early, late
 
 

@@ -8,6 +8,7 @@ import ssl
 import struct
 
 from media.turn import stun
+from media.turn.address import SocketAddress
 from media.turn.framing import BROKEN, FIRST_OF_CHANNELS, cut
 from tests.fuzz.datagrams import Recipes
 from tests.fuzz.mutants import Mutator
@@ -16,16 +17,20 @@ from tests.fuzz.target import Target
 OPEN_AT_ONCE = 12
 STEPS_AT_ONCE = 5
 MOST_PIECES = 4
+LONG = 14
+"""Rounds of a stream that comes far."""
+
 _ABORT = struct.pack("ii", 1, 0)
 _PEERS = [("127.0.0.1", 9), ("127.0.0.1", 45000), ("::1", 9)]
+MOST_PEERS = 8
 
 
 class Stream:
     """One connection: what is left to send of it, and what came."""
 
-    def __init__(self, mutator: Mutator, port: int, hello: bytes) -> None:
+    def __init__(self, mutator: Mutator, port: int, hello: bytes, peers: list[SocketAddress]) -> None:
         self._mutator = mutator
-        self.recipes = Recipes(mutator, _PEERS)
+        self.recipes = Recipes(mutator, peers, is_stream=True)
         self._received = b""
         self.handle = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         # no end of a connection shall linger: a million of them would have no ports left
@@ -35,8 +40,10 @@ class Stream:
         self.handle.setblocking(False)
         self.is_plain = True
         self.is_over = False
-        self._pieces = self._cut(self._hello(hello) if mutator.roll() < 0.15 else self._messages())
-        self._rounds = 2 if mutator.roll() < 0.3 else 0
+        self._rounds = (LONG, *[2] * 10, *[0] * 21)[mutator.below(32)]
+        self.recipes.is_framed = self._rounds == LONG  # the one that is to come far
+        is_tls = self._rounds == 0 and mutator.roll() < 0.2
+        self._pieces = self._cut(self._hello(hello) if is_tls else self._messages())
 
     def step(self, target: Target) -> bool:
         """Send the next piece; False when the stream is done."""
@@ -67,12 +74,17 @@ class Stream:
             self._received = b""
             return
         messages, used = cut(memoryview(self._received))
-        assert used != BROKEN
-        self._received = self._received[used:]
         for message in messages:
             target.counts["messages of streams"] += 1
             if message[0] < FIRST_OF_CHANNELS:
-                self.recipes.learn(stun.decode(bytes(message)))
+                reply = stun.decode(bytes(message))
+                self.recipes.learn(reply)
+                if reply.method == stun.CONNECTION_BIND and reply.kind == stun.SUCCESS:
+                    target.counts["streams joined with peers"] += 1
+                    self.is_plain = False  # what follows is the peer's
+                    return
+        assert used != BROKEN
+        self._received = self._received[used:]
 
     def end(self) -> None:
         """Close, by a reset; now and then say before that nothing more comes."""
@@ -87,6 +99,8 @@ class Stream:
 
     def _messages(self) -> bytes:
         mutator = self._mutator
+        if self.recipes.is_framed:
+            return self.recipes.message()
         messages = [self.recipes.message() for _ in range(1 + mutator.below(5))]
         padded = b"".join(each + bytes(-len(each) % 4) if mutator.roll() < 0.9 else each for each in messages)
         if padded and (padded[0] == 22 or not self.is_plain):
@@ -112,6 +126,12 @@ class Streams:
         self._open: list[Stream] = []
         self._client_context = client_context
         self._hello = _hello(client_context)
+        self._peers: list[socket.socket] = []
+        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._listener.setblocking(False)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(64)
+        self._addresses: list[SocketAddress] = [self._listener.getsockname()] * 3 + _PEERS
 
     async def run(self, count: int) -> None:
         """Open so many streams and see them to their end."""
@@ -120,9 +140,11 @@ class Streams:
             if count and len(self._open) < OPEN_AT_ONCE:
                 count -= 1
                 target.counts["streams"] += 1
-                self._open.append(Stream(mutator, target.port, self._hello))
+                self._open.append(Stream(mutator, target.port, self._hello, self._addresses))
             chosen = list(dict.fromkeys(self._open[mutator.below(len(self._open))] for _ in range(STEPS_AT_ONCE)))
             live = [stream for stream in chosen if stream.step(target)]
+            if mutator.roll() < 0.3:
+                self._answer()
             await target.pass_time(0.05)
             for stream in chosen:
                 stream.receive(target)
@@ -130,11 +152,38 @@ class Streams:
                     stream.end()
                     self._open.remove(stream)
 
+    def close(self) -> None:
+        """Close all sockets."""
+        for handle in (self._listener, *self._peers):
+            handle.close()
+
+    def _answer(self) -> None:
+        """Let peers take connections, open some, send noise on them and close them."""
+        mutator = self._mutator
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._peers.append(self._listener.accept()[0])
+                self._target.counts["connections to peers"] += 1
+        relayed = [each for each in self._target.relay._server._table.by_relayed_address if ":" not in each[0]]
+        if relayed and mutator.roll() < 0.2:
+            self._peers.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            self._peers[-1].setblocking(False)
+            self._peers[-1].connect_ex(relayed[mutator.below(len(relayed))][:2])
+        for peer in self._peers:
+            peer.setblocking(False)
+            with contextlib.suppress(OSError):
+                peer.send(mutator.noise())
+                peer.recv(65536)
+        while len(self._peers) > MOST_PEERS:
+            peer = self._peers.pop(mutator.below(len(self._peers)))
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+            peer.close()
+
     async def encrypted(self, count: int) -> None:
         """Open so many TLS streams whose records are mutants once the handshake is over, or in it."""
         for _ in range(count):
             self._target.counts["tls streams"] += 1
-            stream = Stream(self._mutator, self._target.port, self._hello)
+            stream = Stream(self._mutator, self._target.port, self._hello, self._addresses)
             try:
                 await self._talk(stream)
             finally:

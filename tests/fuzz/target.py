@@ -32,6 +32,7 @@ SETTINGS = RelaySettings(
     allocations_per_channel=8,
     realm=REALM,
     has_mobility=True,
+    has_tcp_relays=True,
 )
 
 
