@@ -92,6 +92,7 @@ def _listeners(placement: Placement, interfaces: Interfaces) -> Iterator[str]:
 def _peers(settings: Settings, placement: Placement, interfaces: Interfaces) -> PeerRules:
     return PeerRules(
         own=interfaces.own,
+        own_ranges=interfaces.ranges,
         broadcasts=interfaces.broadcasts,
         advertised=frozenset(placement.advertised.values()),
         allowed=tuple(address.parse_range(text, is_openable=True) for text in settings.allow_peer_cidrs),

@@ -52,7 +52,7 @@ def peer_lists(rules: PeerRules, relays: frozenset[bytes] = frozenset()) -> Peer
         open_ones = _spans(rules.advertised | relays, width)
         closed = _without(_closed(rules, width), open_ones)
         if width == 32:
-            closed_ipv4 = _merged([*closed, *_spans(rules.own | rules.advertised, width)])
+            closed_ipv4 = _merged([*closed, *_own(rules, width)])
         elif not rules.is_loopback_only:
             closed = _without(_merged([*closed, *_hiding(closed_ipv4)]), open_ones)
         denied += [PeerRange(first, last, width) for first, last in closed]
@@ -65,13 +65,21 @@ def _closed(rules: PeerRules, width: int) -> list[_Span]:
     broadcasts = _spans(rules.broadcasts, width)
     loopback = [(each.first, each.last) for each in _table(width) if each.name == "loopback"]
     if rules.is_loopback_only:
-        ours = _without([*_spans(rules.own | rules.advertised, width), *loopback], [*never, *broadcasts])
+        ours = _without([*_own(rules, width), *loopback], [*never, *broadcasts])
         return _without([(0, (1 << width) - 1)], ours)
     named = [(each.first, each.last) for each in rules.allowed if each.width == width]
     if any(len(ip) * 8 == width and address.is_private(ip) for ip in rules.advertised):
         named += [(each.first, each.last) for each in _table(width) if each.name in ("private", "unique-local")]
     special = _without(_special(width), _without(named, [*never, *_reserved(width)]))
-    return _merged([*special, *_spans(rules.own, width), *loopback, *broadcasts])
+    return _merged([*special, *_spans(rules.own, width), *_ranges(rules.own_ranges, width), *loopback, *broadcasts])
+
+
+def _own(rules: PeerRules, width: int) -> list[_Span]:
+    return [*_spans(rules.own | rules.advertised, width), *_ranges(rules.own_ranges, width)]
+
+
+def _ranges(ranges: Iterable[Range], width: int) -> list[_Span]:
+    return [(each.first, each.last) for each in ranges if each.width == width]
 
 
 def _special(width: int) -> list[_Span]:

@@ -17,9 +17,9 @@ FULL = "full"
 class PeerRules(msgspec.Struct, frozen=True):
     """The addresses of this machine and what the operator allows. All addresses are packed.
 
-    `own` are the interface addresses, `broadcasts` their subnets' broadcast addresses, `advertised` the relay
-    addresses told to clients. `is_loopback_only`: every listener is bound to loopback. `sibling_ports` are the relay
-    ports of the other processes that share our listeners.
+    `own` are the interface addresses and `own_ranges` what is routed to this machine as a whole, `broadcasts` the
+    broadcast addresses of its subnets, `advertised` the relay addresses told to clients. `is_loopback_only`: every
+    listener is bound to loopback. `sibling_ports` are the relay ports of the other processes that share our listeners.
     """
 
     own: frozenset[bytes] = frozenset()
@@ -29,10 +29,14 @@ class PeerRules(msgspec.Struct, frozen=True):
     is_loopback_only: bool = False
     listener_ports: frozenset[int] = frozenset()
     sibling_ports: frozenset[int] = frozenset()
+    own_ranges: tuple[Range, ...] = ()
 
     def is_own(self, ip: bytes) -> bool:
         """Tell whether packets to this address stay on this machine."""
-        return ip in self.own or ip in self.advertised or address.is_loopback(ip)
+        if ip in self.own or ip in self.advertised or address.is_loopback(ip):
+            return True
+        number, width = int.from_bytes(ip), len(ip) * 8
+        return any(each.width == width and each.holds(number) for each in self.own_ranges)
 
     def refusal(self, ip: bytes) -> str | None:
         """Return why no permission is given for this peer address, None when it is allowed.

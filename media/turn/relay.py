@@ -372,6 +372,7 @@ class Relay:
     def _peer_rules(self, interfaces: Interfaces) -> PeerRules:
         return PeerRules(
             own=interfaces.own | self._listener_ips(),
+            own_ranges=interfaces.ranges,
             broadcasts=interfaces.broadcasts,
             advertised=frozenset(self._placement.advertised.values()),
             allowed=tuple(parse_range(text, is_openable=True) for text in self._settings.allow_peer_cidrs),

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import ipaddress
 import socket
 from pathlib import Path
 
@@ -64,6 +65,25 @@ def test_first_address_of_a_subnet_is_own_where_this_machine_is_its_router(tmp_p
     found = read_interfaces(tmp_path)
     assert {pack("fd00::"), pack("fd00::2")} <= found.own
     assert pack("fd00::") not in found.addresses
+
+
+IPV6_ROUTE = """\
+2600000900000000000000000000000a 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001       lo
+00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo
+fd000000000000000000000000000002 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000003 00000000 80200001       lo
+26000009000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000400 00000002 00000000 80000001       lo
+"""  # noqa: E501  # as the kernel writes it
+
+
+def test_ranges_that_are_routed_to_this_machine_are_own_as_a_whole(tmp_path: Path) -> None:
+    anywhere = "     |-- 192.0.3.0\n        /24 host LOCAL\n"
+    (tmp_path / "fib_trie").write_text(FIB_TRIE + anywhere)
+    (tmp_path / "ipv6_route").write_text(IPV6_ROUTE)
+    found = read_interfaces(tmp_path).ranges
+    assert [(each.width, each.first, each.last) for each in found] == [
+        (network.max_prefixlen, int(network[0]), int(network[-1]))
+        for network in map(ipaddress.ip_network, ("127.0.0.0/8", "192.0.3.0/24", "2600:9::/64"))
+    ]
 
 
 def test_files_that_cannot_be_read_are_not_taken_for_empty_ones(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,9 @@ RULES = {
     ),
     "lan": PeerRules(own=packed("192.168.1.5", "127.0.0.1", "fd00::5"), advertised=packed("192.168.1.5", "fd00::5")),
     "behind NAT": PeerRules(own=packed("10.0.0.5", "127.0.0.1"), advertised=packed("203.0.113.7")),
+    "with ranges": PeerRules(
+        own=PUBLIC.own, advertised=PUBLIC.advertised, own_ranges=ranges("8.8.4.0/24", "2600:9::/64")
+    ),
     "loopback": PeerRules(
         own=packed("127.0.0.1", "::1", "192.0.2.2", "169.254.169.254"),
         broadcasts=packed("192.0.2.255", "127.255.255.255"),
@@ -47,6 +50,7 @@ def edges() -> st.SearchStrategy[bytes]:
     """Addresses at and beside the ends of every range, plain and in disguise, and any others."""
     ends = {end for width in (32, 128) for each in address.special_ranges(width) for end in (each.first, each.last)}
     ends |= {int.from_bytes(ip) for rules in RULES.values() for ip in rules.own | rules.broadcasts | rules.advertised}
+    ends |= {end for rules in RULES.values() for each in rules.own_ranges for end in (each.first, each.last)}
     near = sorted({end + step for end in ends for step in (-1, 0, 1) if end + step >= 0})
     ipv4 = st.sampled_from([number for number in near if number < 1 << 32]) | st.integers(0, (1 << 32) - 1)
     hidden = st.builds(

@@ -26,6 +26,16 @@ LOOPBACK = PeerRules(
 )
 
 
+@pytest.mark.parametrize("text", ["8.8.4.1", "2600:9::77", "64:ff9b::8.8.4.1"])
+def test_every_address_of_an_own_range_is_own(text: str) -> None:
+    ranges = (parse_range("8.8.4.0/24"), parse_range("2600:9::/64"))
+    rules = msgspec.structs.replace(PUBLIC, own_ranges=ranges)
+    assert rules.refusal(pack(text)) == "own-address"
+    assert [rules.refusal(pack(other)) for other in ("8.8.5.1", "2600:a::77")] == [None, None]
+    assert rules.port_refusal(pack("8.8.4.1"), 53, is_live_relay=False) == "own-port"
+    assert PUBLIC.refusal(pack(text)) is None
+
+
 @pytest.mark.parametrize("text", ["8.8.8.8", "2606:4700::1111", "64:ff9b::8.8.8.8", "2002:808:808::1"])
 def test_global_unicast_is_allowed(text: str) -> None:
     assert PUBLIC.refusal(pack(text)) is None
