@@ -134,6 +134,7 @@ _TURN = (
     ("turn_handshake_failures", "handshake_failures", "reason", "TLS and DTLS handshakes that came to nothing"),
     ("turn_send_errors", "send_errors", "", "packets that the system did not take"),
     ("turn_receive_errors", "receive_errors", "", "errors of a socket, such as an unreachable peer told by ICMP"),
+    ("turn_names_forgotten", "names_forgotten", "", "user names not known by their hash any more, for want of room"),
     ("turn_certificate_changes", "certificates", "result", "changes of the certificate files by what came of them"),
 )
 _TURN_NOW = (

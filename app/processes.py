@@ -29,6 +29,7 @@ STOP_S = 1.0
 LINE_BYTES = 1 << 20
 USAGES = 16_384  # names under which a child's numbers are kept
 UNREAD_BYTES = 1 << 22  # what a child may leave unread of what it is told
+MENTIONED_BYTES = 1 << 20  # from which on it is told only what it must know
 _GONE_S = 2.0
 
 
@@ -89,7 +90,7 @@ class Child:
             )
         self._ready: asyncio.Future[dict[str, object]] | None = None
         self._writer: asyncio.StreamWriter | None = None
-        self._untold: list[bytes] = []
+        self._untold = bytearray()
         self.stop_s = STOP_S
         self._is_stopping = False
         self._is_hurried = False
@@ -121,16 +122,27 @@ class Child:
 
         A child that leaves more than 4 MiB unread is ended: it would never hear what it has to heed.
         """
-        line = _ENCODER.encode(news) + b"\n"
-        if self._writer is None:
-            self._untold.append(line)
-            unread = sum(map(len, self._untold))
-        else:
-            self._writer.write(line)
-            unread = self._writer.transport.get_write_buffer_size()
-        if unread > UNREAD_BYTES and self.is_alive:
+        self._say(news)
+        if self._unread() > UNREAD_BYTES and self.is_alive:
             log.error("a part does not read what it is told", extra={"part": self.name})
             self._process.kill()
+
+    def mention(self, news: msgspec.Struct) -> bool:
+        """Send a line as `tell` does, but only while the child reads: one that has 1 MiB to read misses it (False)."""
+        if self._unread() > MENTIONED_BYTES:
+            return False
+        self._say(news)
+        return True
+
+    def _say(self, news: msgspec.Struct) -> None:
+        line = _ENCODER.encode(news) + b"\n"
+        if self._writer is None:
+            self._untold += line
+        else:
+            self._writer.write(line)
+
+    def _unread(self) -> int:
+        return len(self._untold) if self._writer is None else self._writer.transport.get_write_buffer_size()
 
     async def ready(self) -> dict[str, object]:
         """Wait until the child works and return what it said of itself.
@@ -162,7 +174,7 @@ class Child:
             self._socket.setblocking(False)
             reader, writer = await asyncio.open_unix_connection(sock=self._socket, limit=LINE_BYTES)
             self._writer = writer
-            writer.writelines(self._untold)
+            writer.write(bytes(self._untold))
             self._untold.clear()
             try:
                 await self._follow(reader)

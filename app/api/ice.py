@@ -28,13 +28,24 @@ class IceSettings(msgspec.Struct, frozen=True):
         return f"IceSettings(ttl_s={self.ttl_s})"
 
 
+OnMinted = Callable[[str, float], None]
+"""Takes a user name that is about to be answered, and its expiry (epoch s)."""
+
+
 class IceApi:
     """The one operation on ICE servers; `wall` gives epoch seconds."""
 
-    def __init__(self, control: ControlPlane, settings: IceSettings, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        control: ControlPlane,
+        settings: IceSettings,
+        wall: Callable[[], float],
+        on_minted: OnMinted = lambda _, __: None,
+    ) -> None:
         self._control = control
         self._settings = settings
         self._wall = wall
+        self._on_minted = on_minted
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -56,7 +67,9 @@ class IceApi:
         if not uris:
             raise ServiceUnavailableException("the relay is not ready: try again")
         ttl_s, ids = self._settings.ttl_s, caller.grant.credential_ids
-        username, password = ice.mint(self._settings.secret, channel.arn, client_id, self._wall(), ttl_s, ids)
+        now = self._wall()
+        username, password = ice.mint(self._settings.secret, channel.arn, client_id, now, ttl_s, ids)
+        self._on_minted(username, now + ttl_s)
         if self._settings.is_for_coturn:
             password = ice.coturn_password(self._settings.secret, username)
         return shapes.GetIceServerConfigOutput((shapes.IceServerEntry(uris, username, password, ttl_s),))

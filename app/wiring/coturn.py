@@ -6,11 +6,13 @@ import socket
 import tempfile
 from collections.abc import Iterator
 
+import msgspec
+
 from app import turn_places
 from app.exits import CommandError, Exit
 from app.listen import BIND_ERRORS, refuse_port
 from app.settings import Settings, SettingsError
-from app.wiring.orders import TurnOrder
+from app.wiring.orders import News, Revoked, TurnOrder
 from app.wiring.turn import OnReady, relay_settings
 from app.wiring.turn_self_check import credential, find_out
 from app.wiring.turn_uris import Served, turn_uris
@@ -27,6 +29,7 @@ from media.turn.relay import RelayAddress
 from media.turn.self_check import Finding
 
 log = logging.getLogger(__name__)
+_NEWS = msgspec.json.Decoder[News](News)
 
 
 def coturn_rules(order: TurnOrder, interfaces: Interfaces, folder: str) -> CoturnRules:
@@ -118,8 +121,8 @@ class CoturnServer:
         return {}
 
     def take(self, line: bytes) -> None:
-        """Take a line of the parent, which is always that something was revoked; coturn cannot be told so."""
-        if not self._has_heard_revoked:
+        """Take a line of the parent; of what was revoked coturn cannot be told, and it knows no names by their hash."""
+        if isinstance(_NEWS.decode(line), Revoked) and not self._has_heard_revoked:
             self._has_heard_revoked = True
             log.warning("coturn ends no allocation of what was revoked", extra={"hint": "they go on while refreshed"})
 

@@ -29,6 +29,7 @@ from app.settings import Settings, SettingsError
 from app.tls import TlsListener
 from app.wiring.access import AccessKeys, AccessOrder
 from app.wiring.orders import Revoked, TurnOrder
+from app.wiring.turn_names import TurnNames
 from app.ws.channel import ChannelSockets, SocketSettings
 from channels import ice
 from channels.auth.signature import SignatureVerifier
@@ -65,7 +66,7 @@ class NodeOrder(msgspec.Struct, frozen=True):
     def for_turn(self, certificate: tuple[str, str] | None = None, *, may_move: bool = False) -> TurnOrder:
         """Return the order for the TURN process of this node."""
         secrets_newest_first = tuple(secret.decode() for secret in reversed(self.turn_secrets))
-        return TurnOrder(self.settings, secrets_newest_first, may_move, certificate)
+        return TurnOrder(self.settings, secrets_newest_first, may_move, certificate, hears_names=True)
 
     def __repr__(self) -> str:
         return f"NodeOrder({self.settings!r}, {self.catalog!r})"
@@ -203,6 +204,8 @@ class Node:
     def _build(self, order: NodeOrder) -> RequestCounter:
         tickets = Tickets()
         authenticator = self._authenticator(order, tickets)
+        names = TurnNames(self._turn)
+        self._counters["turn_names"] = names.stats
         endpoints = _endpoints(self._settings)
         relays = IceSettings(
             uris=lambda: self.turn_uris,
@@ -211,7 +214,7 @@ class Node:
         )
         apis = (
             ChannelsApi(self.control, endpoints),
-            IceApi(self.control, relays, time.time),
+            IceApi(self.control, relays, time.time, names.tell),
             AlexaApi(self.control, Asks(self.hub)),
             StorageApi(self.control),
             TicketsApi(self.control, self.hub, tickets),

@@ -11,7 +11,7 @@ class TurnOrder(msgspec.Struct, frozen=True):
     """Work for the TURN process; with `may_move` a taken port gives way to any free one.
 
     Of `secrets` the newest comes first. `certificate` are the paths of the certificate and its key for TLS and DTLS.
-    `worker` of `workers` processes shares the ports with the others.
+    `worker` of `workers` processes shares the ports with the others. With `hears_names` it is told every user name.
     """
 
     settings: Settings
@@ -20,6 +20,7 @@ class TurnOrder(msgspec.Struct, frozen=True):
     certificate: tuple[str, str] | None = None
     worker: int = 0
     workers: int = 1
+    hears_names: bool = False
 
     def __repr__(self) -> str:
         return f"TurnOrder({self.settings!r}, {len(self.secrets)} secrets, may_move={self.may_move})"
@@ -33,13 +34,26 @@ def own_certificate(settings: Settings) -> tuple[str, str] | None:
     return str(certificate), str(key)
 
 
-class Revoked(msgspec.Struct, frozen=True, omit_defaults=True):
+class Revoked(msgspec.Struct, frozen=True, omit_defaults=True, tag="revoked"):
     """News for the TURN process: what is no longer good, in hexadecimal. `channels` are digests of deleted channels,
     `holders` tags of revoked credentials.
     """
 
     channels: tuple[str, ...] = ()
     holders: tuple[str, ...] = ()
+
+
+class Minted(msgspec.Struct, frozen=True, tag="minted"):
+    """News for the TURN process: a user name that a client was given, and its expiry (epoch s)."""
+
+    username: str
+    expires_at: float
+
+    def __repr__(self) -> str:
+        return f"Minted(expires_at={self.expires_at})"
+
+
+News = Revoked | Minted
 
 
 class MasterOrder(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from app.listen import BIND_ERRORS, refuse_port
 from app.loopback import is_loopback
 from app.processes import flatten
 from app.settings import Settings, SettingsError
-from app.wiring.orders import Revoked, TurnOrder
+from app.wiring.orders import Minted, News, Revoked, TurnOrder
 from app.wiring.turn_self_check import credential, find_out
 from app.wiring.turn_uris import Served, shown_host, turn_uris
 from app.wiring.turn_usage import Totals
@@ -27,12 +27,13 @@ from media.turn.placement import PlacementError
 from media.turn.relay import Relay, RelayAddress
 from media.turn.relay_settings import RelaySettings
 from media.turn.self_check import Finding
+from media.turn.user_names import UserNames
 
 if TYPE_CHECKING:
     from app.wiring.turn_tls import TurnTls
 
 log = logging.getLogger(__name__)
-_REVOKED = msgspec.json.Decoder(Revoked)
+_NEWS = msgspec.json.Decoder[News](News)
 _HTTPS = 443
 CERTIFICATE_S = 1.0
 OnReady = Callable[[tuple[str, ...]], None]
@@ -119,6 +120,7 @@ class TurnServer:
         self._secrets = tuple(secret.encode() for secret in order.secrets)
         self._tls = _tls(order.certificate)
         self._settings = with_port_443(order.settings)
+        self._names = UserNames(order.settings.turn_realm) if order.hears_names else None
         self._relay = self._make_relay(self._settings)
         self._revoked: list[Revoked] | None = []  # what came before the relay could take it
         self._running: asyncio.Task[None] | None = None
@@ -130,14 +132,13 @@ class TurnServer:
         rules = relay_settings(settings, self._order.worker, self._order.workers)
         if self._tls is not None:
             rules = msgspec.structs.replace(rules, tls=self._tls.context, certificate=self._tls.pair)
-        return Relay(rules, self._key_for)
+        return Relay(rules, self._key_for, None if self._names is None else self._names.username_for)
 
     def _key_for(self, username: str) -> Keys | None:
         keys = ice.turn_keys(username, self._secrets)
         if keys is None:
             return None
-        # credentials carry wall time, the relay's core lives in monotonic time
-        expires_at = keys.expires_at - time.time() + time.monotonic()
+        expires_at = _monotonic(keys.expires_at)
         return Keys(passwords=keys.passwords, quota_key=keys.channel, expires_at=expires_at, holders=keys.holders)
 
     async def check_self(self) -> Finding | None:
@@ -152,7 +153,8 @@ class TurnServer:
         certificates = {} if self._tls is None else self._tls.counters()
         transports = {} if self._revoked is not None else self._relay.transports()
         now = {f"transports.{name}": float(count) for name, count in transports.items()}
-        return flatten(self._relay.stats) | now | certificates
+        names = {} if self._names is None else {"names_forgotten": float(self._names.forgotten)}
+        return flatten(self._relay.stats) | now | certificates | names
 
     def usage(self) -> dict[str, Totals]:
         """Return what each channel used, by its digest in hexadecimal."""
@@ -160,12 +162,15 @@ class TurnServer:
         return {key.hex(): (one.allocations, one.bytes_to_peers, one.bytes_to_clients) for key, one in used.items()}
 
     def take(self, line: bytes) -> None:
-        """Take a line of the parent: end what was revoked, at once or as soon as there is a relay."""
-        revoked = _REVOKED.decode(line)
-        if self._revoked is None:
-            self._revoke(revoked)
+        """Take a line of the parent: know a name, or end what was revoked, at once or as soon as there is a relay."""
+        news = _NEWS.decode(line)
+        if isinstance(news, Minted):
+            if self._names is not None:
+                self._names.learn(news.username, _monotonic(news.expires_at), time.monotonic())
+        elif self._revoked is None:
+            self._revoke(news)
         else:
-            self._revoked.append(revoked)
+            self._revoked.append(news)
 
     def _revoke(self, revoked: Revoked) -> None:
         for channel in revoked.channels:
@@ -226,6 +231,11 @@ class TurnServer:
     def _has_tls(self, settings: Settings, host: str) -> bool:
         """Whether clients are told of TLS: only where they can take the certificate."""
         return self._tls is not None and self._tls.is_for(shown_host(settings, host), settings.turn_host_name)
+
+
+def _monotonic(epoch_s: float) -> float:
+    """Credentials carry wall time, the relay's core lives in monotonic time."""
+    return epoch_s - time.time() + time.monotonic()
 
 
 def _tls(files: tuple[str, str] | None) -> "TurnTls | None":

@@ -9,7 +9,7 @@ import msgspec
 from app import turn_places
 from app.processes import STOP_S, Child
 from app.settings import Settings
-from app.wiring.orders import Revoked, TurnOrder
+from app.wiring.orders import Minted, News, TurnOrder
 from app.wiring.turn import OnReady, TurnServer, any_port, relay_settings, with_port_443
 from app.wiring.turn_usage import Totals
 from media.turn.interfaces import read_interfaces
@@ -17,7 +17,7 @@ from media.turn.listeners import ListenError, Ports, open_listeners
 from media.turn.placement import every_host
 
 SILENCE_S = 3.0  # workers report once a second
-_REVOKED = msgspec.json.Decoder(Revoked)
+_NEWS = msgspec.json.Decoder[News](News)
 
 
 def make_server(order: TurnOrder, on_notice: Callable[[str], None]) -> "TurnServer | Workers":
@@ -69,9 +69,12 @@ class Workers:
 
     def take(self, line: bytes) -> None:
         """Pass a line of the parent on to all."""
-        news = _REVOKED.decode(line)
+        news = _NEWS.decode(line)
         for child in self._children:
-            child.tell(news)
+            if isinstance(news, Minted):
+                child.mention(news)
+            else:
+                child.tell(news)
 
     async def run(self, on_ready: OnReady, stopping: asyncio.Event) -> None:
         """Relay until `stopping`; `on_ready` gets the URIs once all are ready.

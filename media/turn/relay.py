@@ -14,7 +14,7 @@ from media.turn import address
 from media.turn.acceptor import Acceptor
 from media.turn.address import IPV4, SocketAddress, parse_range
 from media.turn.admission import Admission
-from media.turn.credential import KeyFor
+from media.turn.credential import KeyFor, UsernameFor
 from media.turn.doors import DOOR_TRANSPORTS, FIRST_DOOR, Doors
 from media.turn.drains import Drains, Sockets, Source
 from media.turn.dtls_records import FIRST_BYTE, LAST_BYTE
@@ -71,12 +71,16 @@ class RelayAddress(msgspec.Struct, frozen=True):
 
 
 class Relay:
-    """STUN and TURN over UDP, DTLS, TCP and TLS, until `stopping` is set. One `run` per object."""
+    """STUN and TURN over UDP, DTLS, TCP and TLS, until `stopping` is set. One `run` per object.
 
-    def __init__(self, settings: RelaySettings, key_for: KeyFor) -> None:
+    With `username_for` clients are told that they may send a USERHASH for their name.
+    """
+
+    def __init__(self, settings: RelaySettings, key_for: KeyFor, username_for: UsernameFor | None = None) -> None:
         self.stats = TurnStats()
         self._settings = settings
         self._key_for = key_for
+        self._username_for = username_for
         self._outbox = Outbox(self.stats)
         self._doors = Doors(self.stats)
         self._sockets = Sockets(self._doors, self._outbox)
@@ -104,6 +108,7 @@ class Relay:
                 self._key_for,
                 secrets.token_bytes(32),
                 self.stats,
+                self._username_for,
             )
             self._sockets.listeners = self._listeners.udp
             self._drains = Drains(self._server, self._sockets, self.stats, self.flush)

@@ -184,6 +184,25 @@ async def test_a_child_that_reads_no_news_is_ended(tmp_path: Path) -> None:
     assert str(ending.reason).startswith("relay ended by itself (signal SIGKILL)")
 
 
+async def test_a_child_that_does_not_read_misses_mentions_and_nothing_else(tmp_path: Path) -> None:
+    body = (
+        "say(ready={}); say(notice=' '.join(json.loads(lines.readline())['do'][:5] for _ in range(3))); time.sleep(30)"
+    )
+    child, heard = Child("relay", script(tmp_path, body)), asyncio.Queue[str]()
+    child.on_notice = heard.put_nowait
+    child.configure(Order("listen"))
+    assert child.mention(Order("early"))
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        running = group.create_task(child.run())
+        await child.ready()
+        child.tell(Order("x" * 2_000_000))
+        assert not child.mention(Order("lost"))
+        child.tell(Order("heard"))
+        assert await heard.get() == "early xxxxx heard"
+        assert child.mention(Order("late"))
+        running.cancel()
+
+
 async def test_a_child_may_take_its_time_unless_somebody_is_in_a_hurry(tmp_path: Path) -> None:
     told = tmp_path / "told"
     os.mkfifo(told)

@@ -34,6 +34,7 @@ class Service:
         self.store = SqliteStore(MEMORY)
         self.grant = GRANT
         self.uris = URIS
+        self.minted: list[tuple[str, float]] = []
         self.control = ControlPlane(
             self.store, ControlSettings(quotas=quotas), wall_ms=lambda: 1_700_000_000_000, now=lambda: 0.0
         )
@@ -41,6 +42,7 @@ class Service:
             self.control,
             IceSettings(lambda: self.uris, SECRET, is_for_coturn=is_for_coturn),
             wall=lambda: 1_700_000_000.5,
+            on_minted=lambda *told: self.minted.append(told),
         )
         routes = [
             Route(operation.path, operation_endpoint(operation, self._authenticate), methods=["POST"])
@@ -155,6 +157,16 @@ async def test_the_user_name_tells_what_of_the_caller_can_be_revoked(service: Se
     keys = ice.turn_keys(username, [SECRET])
     assert keys is not None
     assert keys.holders == (ice.holder_tag("ASIA"), ice.holder_tag("AKIA"))
+
+
+async def test_the_name_is_told_before_it_is_answered(service: Service) -> None:
+    arn = await service.create()
+    for _ in range(2):
+        answer = await service.post({"ChannelARN": str(arn)})
+    username = answer.json()["IceServerList"][0]["Username"]
+    assert service.minted == [(username, 1_700_000_300.5)] * 2
+    await service.code({"ChannelARN": str(arn), "ClientId": "aws_viewer"})
+    assert len(service.minted) == 2
 
 
 async def test_while_the_relay_has_no_port_the_answer_is_to_try_again(service: Service) -> None:

@@ -8,7 +8,7 @@ import pytest
 from app.exits import CommandError, Exit
 from app.settings import Settings, SettingsError
 from app.wiring.coturn import CoturnServer, coturn_rules
-from app.wiring.orders import TurnOrder
+from app.wiring.orders import Minted, Revoked, TurnOrder
 from media.turn.address import IPV4, pack
 from media.turn.interfaces import Interfaces
 from tests.media.turn.coturn_double import program
@@ -101,6 +101,8 @@ async def test_it_counts_nothing_and_says_once_that_it_cannot_revoke(caplog: pyt
     assert (server.counters(), server.moved) == ({}, "")
     assert await server.check_self() is None, "on loopback there is nothing to find out"
     with caplog.at_level(logging.WARNING):
-        server.take(b"{}")
-        server.take(b"{}")
+        server.take(msgspec.json.encode(Minted("user", 1.0)))
+        assert not caplog.records
+        for _ in range(2):
+            server.take(msgspec.json.encode(Revoked(channels=("00",))))
     assert len(caplog.records) == 1

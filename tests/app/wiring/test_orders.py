@@ -1,7 +1,7 @@
 import msgspec
 
 from app.settings import Settings
-from app.wiring.orders import MasterOrder, TurnOrder
+from app.wiring.orders import MasterOrder, Minted, TurnOrder
 
 
 def test_orders_survive_the_way_to_the_child() -> None:
@@ -12,5 +12,6 @@ def test_orders_survive_the_way_to_the_child() -> None:
 
 
 def test_secrets_do_not_show() -> None:
+    assert "ann" not in repr(Minted("ann", 1.0))
     assert "hush" not in repr(TurnOrder(Settings(), ("hush",)))
     assert "abc.def.ghi" not in repr(MasterOrder(Settings(token="abc.def.ghi"), "demo", "test"))

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from app.settings import Settings, SettingsError
-from app.wiring.orders import Revoked, TurnOrder
+from app.wiring.orders import Minted, Revoked, TurnOrder
 from app.wiring.turn import TurnServer, relay_settings, with_port_443
 from channels import ice
 from channels.names import ChannelArn
@@ -92,6 +92,20 @@ async def test_a_revocation_that_comes_before_the_relay_is_kept() -> None:
                 client.key = stun.integrity_key(username, "heliograph", password)
                 assert code_of(await client.allocate()) == code
         stopping.set()
+
+
+async def test_names_are_known_by_their_hash_where_they_are_told() -> None:
+    server = TurnServer(TurnOrder(Settings(turn_port=0), ("s" * 64,), hears_names=True))
+    deaf = TurnServer(TurnOrder(Settings(turn_port=0), ("s" * 64,)))
+    for each in (server, deaf):
+        each.take(msgspec.json.encode(Minted("late", time.time() - 1)))
+        each.take(msgspec.json.encode(Minted("ann", time.time() + 300)))
+    names = server._names
+    assert names is not None
+    assert names.username_for(stun.userhash("ann", "heliograph")) == "ann"
+    assert names.username_for(stun.userhash("late", "heliograph")) is None
+    assert server.counters()["names_forgotten"] == 0
+    assert (deaf._names, "names_forgotten" in deaf.counters()) == (None, False)
 
 
 @pytest.mark.parametrize(

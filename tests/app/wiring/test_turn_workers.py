@@ -9,11 +9,13 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.data_folder import read_turn_secrets
+from app.processes import MENTIONED_BYTES
 from app.settings import Settings
-from app.wiring.orders import TurnOrder
+from app.wiring.orders import Minted, Revoked, TurnOrder
 from app.wiring.turn import TurnServer
 from app.wiring.turn_workers import Workers, make_server
 from channels import ice
@@ -137,6 +139,22 @@ async def test_workers_end_with_who_watches_over_them(served: Served) -> None:
 def test_one_worker_needs_nobody_to_watch_over_it() -> None:
     order = TurnOrder(Settings(turn_port=0), ("s" * 64,))
     assert isinstance(make_server(order, print), TurnServer)
+
+
+def test_news_reach_every_worker_and_names_may_be_missed() -> None:
+    workers = Workers(TurnOrder(Settings(turn_port=0), ("s" * 64,)), 2, print)
+    try:
+        busy, other = workers._children
+        busy._untold += b"x" * MENTIONED_BYTES + b"\n"
+        workers.take(msgspec.json.encode(Minted("ann", 1.0)))
+        workers.take(msgspec.json.encode(Revoked(channels=("00",))))
+        assert [line.partition(b'"')[2] for line in busy._untold.splitlines()[1:]] == [
+            b'type":"revoked","channels":["00"]}'
+        ]
+        assert other._untold.count(b"\n") == 2
+    finally:
+        for child in workers._children:
+            child.abandon()
 
 
 def test_what_the_workers_count_adds_up() -> None:
