@@ -9,9 +9,10 @@ from collections.abc import Callable
 Drain = Callable[[float], None]
 """Reads a socket; it gets the instant."""
 
-MOST_READY = 256
+MOST_READY = 64
 ROUNDS = 4
-"""How often the sockets are looked at before the loop may do something else, if some are ready each time."""
+ROUNDS_S = 0.002
+"""The sockets are looked at as often, or as long, before the loop may do something else, if some are ready each time."""
 
 
 class Readiness:
@@ -50,6 +51,7 @@ class Readiness:
             self._drains.clear()
 
     def _serve(self) -> None:
+        until = self._loop.time() + ROUNDS_S
         for _ in range(ROUNDS):
             ready = self._epoll.poll(0, MOST_READY) if self._epoll is not None else ()
             now = self._loop.time()
@@ -57,5 +59,5 @@ class Readiness:
                 drain = self._drains.get(descriptor)
                 if drain is not None:  # the drain of another may have closed it
                     drain(now)
-            if len(ready) == 0:
+            if len(ready) == 0 or now >= until:
                 return
