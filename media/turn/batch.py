@@ -15,6 +15,7 @@ from media.turn.slots import SLOT_BYTES, Slots
 _NAME_BYTES = 32
 _IPV6_NAME_BYTES = 28
 _POINTER_BYTES = 8
+_IPV4, _DONT_WAIT = int(socket.AF_INET), int(getattr(socket, "MSG_DONTWAIT", 0))  # plain: enums cost time each time
 
 MOST_ERRORS = 64
 """How many errors of a socket are taken away at a time: some come again and again, as where this call is forbidden."""
@@ -109,7 +110,7 @@ class ManyAtOnce(Batch):
         self._numbers = memoryview(self._table).cast("I")
         self._step = ctypes.sizeof(_Message) // 4
         self._length_at = _Message.length.offset // 4
-        self._quads = memoryview(self._names).cast("Q")
+        self._quads, self._families = memoryview(self._names).cast("Q"), memoryview(self._names).cast("H")
         library = ctypes.PyDLL(None, use_errno=True)  # it does not block: no reason to let another thread run
         self._receive, self._send = library.recvmmsg, library.sendmmsg
         self._receive.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
@@ -128,8 +129,8 @@ class ManyAtOnce(Batch):
 
     def receive(self, handle: socket.socket) -> int:
         """See above."""
-        descriptor = handle.fileno()
-        found: int = self._receive(descriptor, self._pointer, self._count, socket.MSG_DONTWAIT, None)
+        descriptor, quads = handle.fileno(), self._quads
+        found: int = self._receive(descriptor, self._pointer, self._count, _DONT_WAIT, None)
         for _ in range(MOST_ERRORS):
             if found >= 0:
                 break
@@ -137,11 +138,11 @@ class ManyAtOnce(Batch):
                 self.lengths = self.sources = ()
                 return 0
             self.errors += 1
-            found = self._receive(descriptor, self._pointer, self._count, socket.MSG_DONTWAIT, None)
+            found = self._receive(descriptor, self._pointer, self._count, _DONT_WAIT, None)
         found = max(found, 0)
         self.lengths = self._numbers[self._length_at : found * self._step : self._step].tolist()
-        quads, end = self._quads, 4 * found
-        if handle.family == socket.AF_INET:
+        end = 4 * found
+        if self._families[0] == _IPV4:  # all sources of a socket are of one
             self.sources = quads[:end:4].tolist()  # family, port and address
         else:
             self.sources = list(zip(*(quads[at:end:4].tolist() for at in range(4)), strict=True))
@@ -158,7 +159,7 @@ class ManyAtOnce(Batch):
         lost = at = 0
         while at < len(answers):
             pointer = ctypes.addressof(self._answers) + at * ctypes.sizeof(_Message)
-            gone = self._send(handle.fileno(), pointer, len(answers) - at, socket.MSG_DONTWAIT)
+            gone = self._send(handle.fileno(), pointer, len(answers) - at, _DONT_WAIT)
             if gone <= 0:
                 lost, gone = lost + 1, 1
             at += gone
@@ -168,7 +169,7 @@ class ManyAtOnce(Batch):
         """See above."""
         name = self._names[index * _NAME_BYTES : (index + 1) * _NAME_BYTES]
         port = int.from_bytes(name[2:4])
-        if int.from_bytes(name[:2], sys.byteorder) == socket.AF_INET:
+        if int.from_bytes(name[:2], sys.byteorder) == _IPV4:
             return socket.inet_ntoa(name[4:8]), port
         flow, scope = int.from_bytes(name[4:8]), int.from_bytes(name[24:28], sys.byteorder)
         return socket.inet_ntop(socket.AF_INET6, name[8:24]), port, flow, scope

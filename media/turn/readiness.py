@@ -12,7 +12,7 @@ Drain = Callable[[float], None]
 MOST_READY = 64
 ROUNDS = 4
 ROUNDS_S = 0.002
-"""The sockets are looked at as often, or as long, before the loop may do something else, if some are ready each time."""
+"""So often or so long the sockets are looked at, if some are ready each time, before the loop may do something else."""
 
 
 class Readiness:
