@@ -54,23 +54,24 @@ def _tag(text: str) -> dict[str, str]:
 async def _describe(client: ServiceClient, arguments: argparse.Namespace) -> None:
     answer = await client.call("/describeSignalingChannel", {"ChannelName": arguments.name})
     channel = _part(answer, "ChannelInfo", dict)
+    used = await _usage(client, channel)
     if arguments.json:
-        print(json.dumps(channel))
+        print(json.dumps(channel | ({"RelayUsage": used} if used else {})))
         return
-    for name, value in (_row(channel) | await _usage(client, channel)).items():
+    relay = "{:,} allocations, {:,} bytes to peers, {:,} to clients".format(*used.values()) if used else ""
+    for name, value in (_row(channel) | ({"Relay": relay} if used else {})).items():
         print(f"{name:<18} {value}")
 
 
-async def _usage(client: ServiceClient, channel: dict[str, Any]) -> dict[str, str]:
+async def _usage(client: ServiceClient, channel: dict[str, Any]) -> dict[str, int]:
     """What it relays, where the service tells."""
     try:
         used = await client.call("/v1/relay-usage", {"channelArn": _part(channel, "ChannelARN", str)})
     except ServiceError:
         return {}
-    numbers = [used.get(name) for name in ("allocations", "bytesToPeers", "bytesToClients")]
-    if not all(isinstance(number, int) for number in numbers):
-        return {}
-    return {"Relay": "{} allocations, {:,} bytes to peers, {:,} to clients".format(*numbers)}
+    numbers = {name: used.get(name) for name in ("allocations", "bytesToPeers", "bytesToClients")}
+    counts = {name: number for name, number in numbers.items() if isinstance(number, int)}
+    return counts if len(counts) == len(numbers) else {}
 
 
 async def _delete(client: ServiceClient, arguments: argparse.Namespace) -> None:

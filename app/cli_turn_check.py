@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from app import certificates, logs
 from app.access import access_of
 from app.data_folder import read_turn_secrets
-from app.exits import CommandError, Exit, unreachable
+from app.exits import CommandError, Exit, cause, unreachable
 from app.settings import Loaded, Settings, SettingsError
 from app.wiring.turn_self_check import credential
 from app.wiring.turn_uris import Served, turn_uris
@@ -59,7 +59,10 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         CheckOrder(each.uris, each.credential, access.tls, describe, arguments.timeout, settings.ca_file)
         for each in targets
     ]
-    has_passed = asyncio.run(_check(orders, show))
+    try:
+        has_passed = asyncio.run(_check(orders, show))
+    except BaseExceptionGroup as error:  # `heliograph turn check | head`
+        raise cause(error) from None
     if arguments.json:
         print(json.dumps({"ok": has_passed, "attempts": [_as_data(attempt) for attempt in shown]}))
     elif len(shown) > 1:

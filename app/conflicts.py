@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _NETWORKS = ("allow_peer_cidrs", "trusted_proxies")
 _ADDRESSES = ("host", "ops_host", "turn_host", "turn_advertised_address")
+_NOT_OF_COTURN = ("turn_alternate_server", "turn_drain_s", "turn_mobility", "turn_tcp_relays")
 _DNS_NAME = re.compile(
     r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z"
 )
@@ -44,11 +45,18 @@ def _check_addresses(settings: "Settings", source: Callable[[str], str]) -> None
                 elif text not in ("", "localhost"):
                     ipaddress.ip_address(text)
             except ValueError as error:
-                reason = str(error) if name in _NETWORKS else f"{text} is not an IP address"
+                reason = _no_network(text, error) if name in _NETWORKS else f"{text} is not an IP address"
                 raise SettingsError(f"{name.upper()}: {reason} (from {source(name)})") from None
     versions = [ipaddress.ip_address(text).version for text in settings.turn_advertised_address]
     if len(set(versions)) < len(versions):
         raise SettingsError("TURN_ADVERTISED_ADDRESS: give one IPv4 and one IPv6 address at most")
+
+
+def _no_network(text: str, error: ValueError) -> str:
+    try:
+        return f"{text} is no network; the one around it is {ipaddress.ip_network(text, strict=False)}"
+    except ValueError:
+        return str(error)
 
 
 def _check_ports(settings: "Settings") -> None:
@@ -64,13 +72,13 @@ def _check_ports(settings: "Settings") -> None:
     known: set[tuple[int, str]] = set()
     for name, port, transport in _turn_ports(settings):
         if low <= port <= high:
-            raise SettingsError(f"{name}: {port} lies inside the relay ports {low}-{high}")
+            raise SettingsError(f"{name}: {port} lies inside the relay ports {low}-{high}; choose another")
         if transport != "udp" and settings.turn_tcp and port in ours:
             remedy = "choose another, take UDP alone, or give TURN an address of its own with --turn-host"
             raise SettingsError(f"{name}: {port} is {ours[port]} too; {remedy}")
         for each in ("udp", "tcp") if transport == "both" else (transport,):
             if (port, each) in known:
-                raise SettingsError(f"{name}: {port} over {each.upper()} is there twice")
+                raise SettingsError(f"{name}: {port} over {each.upper()} is there twice; leave one out")
             known.add((port, each))
 
 
@@ -117,6 +125,15 @@ def _check_one_worker(settings: "Settings") -> None:
         )
 
 
+def _check_coturn(settings: "Settings") -> None:
+    """What only our own server does would be left out without a word."""
+    if settings.turn_engine != "coturn":
+        return
+    for name in _NOT_OF_COTURN:
+        if getattr(settings, name):
+            raise SettingsError(f"{name.upper()}: TURN_ENGINE coturn does not have it; leave it out, or take builtin")
+
+
 def _check_turn(settings: "Settings") -> None:
     turn_places.alternate_server(settings.turn_alternate_server)
     if settings.turn_alternate_server and not settings.turn_drain_s:
@@ -126,6 +143,7 @@ def _check_turn(settings: "Settings") -> None:
             "TURN_HOST_NAME: without TLS it has no use; add --tls, or --turn-tls-certificate and --turn-tls-key"
         )
     _check_one_worker(settings)
+    _check_coturn(settings)
     workers, ports = turn_places.workers(settings.turn_workers), settings.turn_max_port - settings.turn_min_port + 1
     if workers > 1 and ports < 2 * workers:
         raise SettingsError(f"TURN_WORKERS: {workers} cannot share {ports} relay ports; widen TURN_MAX_PORT")

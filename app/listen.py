@@ -10,6 +10,7 @@ _BACKLOG = 2048
 _DEAD_MS = 20_000  # what a peer leaves unacknowledged this long ends its connection, closed or not
 BIND_ERRORS = (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL)
 _HOSTS = {"ops_port": "ops_host", "turn_port": "turn_host", "turn_more_ports": "turn_host"}
+_NEVER_ANY = ("turn_more_ports",)
 _REASONS = {
     errno.EADDRINUSE: "is taken",
     errno.EACCES: "needs the right to bind ports under 1024",
@@ -48,5 +49,7 @@ def refuse_port(host: str, port: int, name: str, error: OSError) -> NoReturn:
             f"{own.key}: {host} is no address of this machine; choose another with {own.flag} or {own.variable}"
         ) from None
     reason = _REASONS.get(error.errno or 0, f"cannot be bound: {error.strerror}")
-    remedy = f"choose another with {field.flag} or {field.variable} (0 takes any free one)"
+    remedy = f"choose another with {field.flag} or {field.variable}"
+    if name not in _NEVER_ANY:
+        remedy += " (0 takes any free one)"
     raise SettingsError(f"{field.key}: {port} on {host} {reason}; {remedy}") from None

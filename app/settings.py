@@ -96,7 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(pattern=_REALM, description="realm of TURN credentials, 1 to 36 characters of ASCII")
     ] = "heliograph"
     turn_workers: Annotated[
-        str, Meta(pattern=_WORKERS, description="processes that share the TURN ports; auto: one for each core")
+        str, Meta(pattern=_WORKERS, description="processes that share the TURN ports, 1 to 99; auto: one for each core")
     ] = "1"
     turn_allocations_per_channel: Annotated[
         int, Meta(ge=0, le=100_000, description="allocations of one channel at a time; 0: no limit but the ports")

@@ -129,9 +129,7 @@ class _Viewer:
         try:
             return await self._signaling.open()
         except ResourceNotFoundException as error:
-            raise ViewerError(
-                "no-channel", f"There is no channel {name!r}: create it with `heliograph channel create {name}`."
-            ) from error
+            raise _no_channel(name) from error
         except EndpointUnreachableError as error:
             raise ViewerError("unreachable", str(error)) from error
         except (ServiceError, RefusedError) as error:
@@ -142,6 +140,8 @@ class _Viewer:
     async def _ice_servers(self) -> Sequence[IceServer]:
         try:
             return await self._signaling.ice_servers()
+        except ResourceNotFoundException as error:
+            raise _no_channel(self._signaling.settings.channel_name) from error
         except (ServiceError, EndpointUnreachableError) as error:
             if self._settings.relay:
                 step = "unreachable" if isinstance(error, EndpointUnreachableError) else "refused"
@@ -228,6 +228,12 @@ class _Viewer:
             counter_first=tally.counter_first,
             counter_last=tally.counter_last,
         )
+
+
+def _no_channel(name: str) -> ViewerError:
+    return ViewerError(
+        "no-channel", f"There is no channel {name!r}: create it with `heliograph channel create {name}`."
+    )
 
 
 def _refusal(name: str, error: ServiceError | RefusedError) -> str:

@@ -13,7 +13,7 @@ from app.exits import CommandError, Exit
 from app.listen import BIND_ERRORS, refuse_port
 from app.settings import Settings, SettingsError
 from app.wiring.orders import News, Revoked, TurnOrder
-from app.wiring.turn import OnReady, relay_settings
+from app.wiring.turn import OnReady, relay_settings, unfit
 from app.wiring.turn_self_check import credential, find_out
 from app.wiring.turn_uris import Served, turn_uris
 from app.wiring.turn_usage import Totals
@@ -78,7 +78,7 @@ def _placement(settings: Settings, interfaces: Interfaces) -> Placement:
             lambda family: detect(families.get(family, socket.AF_INET6)),
         )
     except PlacementError as error:
-        raise SettingsError(f"TURN: {error}") from None
+        raise unfit(error) from None
 
 
 def _listeners(placement: Placement, interfaces: Interfaces) -> Iterator[str]:
@@ -151,8 +151,9 @@ class CoturnServer:
             try:
                 await Coturn(wanted, rules).run(ready, stopping)
             except CoturnError as error:
-                code = Exit.PART_ENDED if error.has_worked else Exit.USAGE
-                raise CommandError(f"TURN: {error}", code) from None
+                if error.has_worked:
+                    raise CommandError(f"TURN: {error}", Exit.PART_ENDED) from None
+                raise SettingsError(f"TURN_ENGINE: {error}") from None
 
     def hurry(self) -> None:
         """End the task of `run` at once."""

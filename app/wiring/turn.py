@@ -99,6 +99,12 @@ def with_port_443(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, turn_more_ports=(*settings.turn_more_ports, f"{_HTTPS}/udp"))
 
 
+def unfit(error: PlacementError) -> SettingsError:
+    """Return what the relay says of its setting under the name that the setting has here."""
+    name, _, reason = str(error).partition(": ")
+    return SettingsError(f"TURN_{name.upper()}: {reason}")
+
+
 def any_port(order: TurnOrder, settings: Settings, error: ListenError) -> Settings:
     """Return the settings with any free port in the place of the one that could not be bound.
 
@@ -187,7 +193,7 @@ class TurnServer:
         try:
             await self._relay_on(settings, on_ready, stopping)
         except PlacementError as error:
-            raise SettingsError(f"TURN: {error}") from None
+            raise unfit(error) from None
         except ssl.SSLError as error:
             raise SettingsError(f"TURN_TLS_CERTIFICATE: it is refused by OpenSSL: {error}") from None
         except ListenError as error:

@@ -50,10 +50,13 @@ def place(
         family = address.family(ip)
         if is_loopback_only and ip not in interfaces.addresses and not address.is_loopback(ip):
             raise PlacementError(
-                f"advertised_address: {text} is not of this machine, but TURN listens on loopback only"
+                f"advertised_address: {text} is not of this machine, but TURN listens on loopback only; give it a host "
+                "that others can reach"
             )
         if family not in relay_hosts:
-            raise PlacementError(f"advertised_address: {text} is of a family that TURN does not listen on")
+            raise PlacementError(
+                f"advertised_address: {text} is of a family that TURN does not listen on; the host `::` is for both"
+            )
         advertised[family] = ip
         if ip in interfaces.addresses:
             relay_hosts[family] = text

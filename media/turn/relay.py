@@ -168,6 +168,8 @@ class Relay:
     async def _drained(self) -> None:
         if not self._relays and not self._tcp_relays:
             return
+        allocations = sum(self.transports().values())
+        log.info("draining", extra={"allocations": allocations, "limit_s": self._settings.drain_s})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.drain_s):
                 await self._is_idle.wait()

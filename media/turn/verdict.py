@@ -72,6 +72,11 @@ def unreached(error: LinkError, asked: Asked, step: str) -> Advice:
         )
     if error.trouble is Trouble.UNREACHABLE:
         return Advice("There is no route to this address.", "Check the address and the network of this machine.")
+    if error.trouble is Trouble.CLOSED and step == "tls":
+        return Advice(
+            f"The server ends the {asked.way.value} handshake: it has no certificate, or is another program.",
+            f"Give the server a certificate, or use turn:{asked.host}:{port}?transport={transport}.",
+        )
     if error.trouble in (Trouble.CLOSED, Trouble.NOT_STUN):
         other = "" if asked.way.is_secure else f" If it is a port for TLS, use turns:{asked.host}:{port}."
         return Advice("Something else than a STUN server answers on this port.", f"Check the port.{other}")

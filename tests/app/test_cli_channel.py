@@ -111,6 +111,8 @@ def test_describe_tells_what_is_relayed_where_the_service_does(
     line = capsys.readouterr().out.splitlines()[-1]
     assert line.split(maxsplit=1) == ["Relay", "2 allocations, 1,048,576 bytes to peers, 73,400,320 to clients"]
     assert Service.asked[-1] == ("/v1/relay-usage", {"channelArn": INFO["ChannelARN"]})
+    run(service, "describe", json=True)
+    assert json.loads(capsys.readouterr().out) == INFO | {"RelayUsage": used}
 
 
 def test_list_follows_the_pages(service: HTTPServer, capsys: pytest.CaptureFixture[str]) -> None:

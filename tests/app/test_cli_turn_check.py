@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,12 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert (answer["ok"], attempt["ok"], attempt["way"], attempt["address"]) == (False, False, "UDP", "127.0.0.1")
     assert attempt["steps"][1]["result"] == "failed"
     assert attempt["steps"][1].keys() == {"name", "result", "ms", "seen", "cause", "fix"}
+
+
+def test_a_reader_that_has_gone_is_no_traceback() -> None:
+    command = f"{sys.executable} -P -m app turn check turn:127.0.0.1:{closed_port()} | true"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,14 @@ from app.settings import SettingsError, load
         ({"turn_alternate_server": "192.0.2.1:1"}, "TURN_ALTERNATE_SERVER: without TURN_DRAIN_S a stop sends nobody"),
         ({"turn_mobility": "1", "turn_workers": "2"}, "TURN_MOBILITY: it needs TURN_WORKERS 1"),
         ({"turn_tcp_relays": "1", "turn_workers": "2"}, "TURN_TCP_RELAYS: they need TURN_WORKERS 1"),
+        ({"turn_mobility": "1", "turn_engine": "coturn"}, "TURN_MOBILITY: TURN_ENGINE coturn does not have it"),
+        ({"turn_tcp_relays": "1", "turn_engine": "coturn"}, "TURN_TCP_RELAYS: TURN_ENGINE coturn"),
+        ({"turn_drain_s": "5", "turn_engine": "coturn"}, "TURN_DRAIN_S: TURN_ENGINE coturn"),
+        (
+            {"allow_peer_cidrs": "10.0.0.1/8"},
+            "ALLOW_PEER_CIDRS: 10.0.0.1/8 is no network; the one around it is 10.0.0.",
+        ),
+        ({"allow_peer_cidrs": "ten"}, "ALLOW_PEER_CIDRS: 'ten' does not appear to be"),
         ({"turn_workers": "many"}, "TURN_WORKERS: 'many' is not allowed"),
         ({"turn_workers": "0"}, "TURN_WORKERS: '0' is not allowed"),
         (

@@ -1,3 +1,4 @@
+import errno
 import socket
 
 import pytest
@@ -20,6 +21,11 @@ def test_a_taken_port_is_told_by_its_setting() -> None:
         f"HTTP_PORT: {port} on 127.0.0.1 is taken; choose another with --http-port or HELIOGRAPH_HTTP_PORT "
         "(0 takes any free one)"
     )
+
+
+def test_one_of_more_ports_cannot_be_any() -> None:
+    with pytest.raises(SettingsError, match=r"HELIOGRAPH_TURN_MORE_PORTS$"):
+        refuse_port("127.0.0.1", 443, "turn_more_ports", OSError(errno.EADDRINUSE, "taken"))
 
 
 def test_a_taken_port_gives_way_where_it_may() -> None:

@@ -269,4 +269,4 @@ def test_an_old_version_is_refused_unless_it_is_accepted(tmp_path: Path) -> None
         "--http-port", "0", "--ops-port", "0", home=tmp_path,
     )  # fmt: skip
     assert done.returncode == 2
-    assert re.search(r"heliograph: TURN: coturn 4\.\d\.\d is older than 4\.10\.0: .*CVE-2026-27624", done.stderr)
+    assert re.search(r"heliograph: TURN_ENGINE: coturn 4\.\d\.\d is older than 4\.10\.0: .*CVE-2026-27624", done.stderr)

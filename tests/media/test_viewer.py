@@ -229,6 +229,15 @@ async def test_a_viewer_that_gets_no_servers_to_relay_through_closes_its_websock
     assert line.viewers["v1"].close_code == 1000
 
 
+async def test_a_channel_that_goes_while_it_is_watched_is_told_as_such() -> None:
+    class Gone(LineClient):
+        async def ice_servers(self) -> tuple[IceServer, ...]:
+            raise ResourceNotFoundException("no")
+
+    found = await failure(Gone(Line(), "v1"), relay=True)
+    assert (found.step, "There is no channel" in found.message) == ("no-channel", True)
+
+
 async def test_no_relay_is_an_ice_failure_that_names_the_server() -> None:
     line = Line()
     found = await failure(line.client("v1"), relay=True)

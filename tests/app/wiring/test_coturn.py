@@ -57,7 +57,7 @@ def test_on_loopback_only_this_machine_is_a_peer() -> None:
         ({"turn_port": 0}, "TURN_PORT: coturn takes no free port"),
         ({"turn_more_ports": ("443/udp",)}, "TURN_MORE_PORTS: coturn serves 443 over UDP and TCP alike"),
         ({"turn_more_ports": ("443/tcp",)}, "TURN_MORE_PORTS: coturn serves 443"),
-        ({"turn_advertised_address": ("8.8.8.8",)}, "TURN: advertised_address: 8.8.8.8 is not of this machine"),
+        ({"turn_advertised_address": ("8.8.8.8",)}, "TURN_ADVERTISED_ADDRESS: 8.8.8.8 is not of this machine"),
     ],
 )
 def test_what_coturn_cannot_do_is_a_wrong_setting(changes: dict[str, object], sentence: str) -> None:
@@ -87,7 +87,7 @@ async def test_it_tells_its_uris_when_it_is_ready(tmp_path: Path) -> None:
 
 async def test_why_it_cannot_be_used_has_an_exit_code(tmp_path: Path) -> None:
     old = CoturnServer(order(turn_coturn_program=program(tmp_path, "4.6.1")))
-    with pytest.raises(CommandError, match=r"TURN: coturn 4\.6\.1 is older than 4\.10\.0") as caught:
+    with pytest.raises(CommandError, match=r"TURN_ENGINE: coturn 4\.6\.1 is older than 4\.10\.0") as caught:
         await uris_of(old)
     assert caught.value.code is Exit.USAGE
     with swallowing() as taken:

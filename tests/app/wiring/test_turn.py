@@ -43,6 +43,12 @@ def test_a_relaxed_profile_lifts_the_limits_of_the_relay_too() -> None:
     assert (own.bitrate_bps, own.allocations_per_channel) == (1_000, 7)
 
 
+async def test_an_address_of_no_use_is_told_by_the_name_of_its_setting() -> None:
+    order = TurnOrder(Settings(turn_port=0, turn_advertised_address=("8.8.8.8",)), ("s" * 32,))
+    with pytest.raises(SettingsError, match=r"^TURN_ADVERTISED_ADDRESS: 8\.8\.8\.8 is not of this machine"):
+        await TurnServer(order).run(lambda uris: None, asyncio.Event())
+
+
 async def test_a_taken_port_moves_only_where_it_may() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))

@@ -1,6 +1,7 @@
 """How a relay and its allocations start and end, on real sockets of this machine."""
 
 import asyncio
+import logging
 import socket
 
 import msgspec
@@ -76,12 +77,15 @@ async def test_draining_relay_sends_new_clients_to_its_alternate() -> None:
             assert code_of(await old.request(stun.REFRESH, [(stun.LIFETIME, bytes(4))])) == 0
 
 
-async def test_drain_ends_when_its_time_is_over() -> None:
+async def test_drain_ends_when_its_time_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     async with serving(drain_s=0.05) as running:
         with Client(("127.0.0.1", running.address.port)) as client:
             await client.allocated()
             running.stopping.set()
             await running.ended.wait()
+    told = [record for record in caplog.records if record.message == "draining"]
+    assert [(vars(record)["allocations"], vars(record)["limit_s"]) for record in told] == [(1, 0.05)]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])

@@ -23,6 +23,7 @@ NOW = 1_800_000_000.0
         (Trouble.REFUSED, TLS, "reach", "Nothing listens on TCP port 3478", "Start the server"),
         (Trouble.UNREACHABLE, UDP, "reach", "no route", "Check the address"),
         (Trouble.TLS, TLS, "tls", "does not speak TLS", "turn:example.org:3478?transport=tcp"),
+        (Trouble.CLOSED, TLS, "tls", "it has no certificate", "turn:example.org:3478?transport=tcp"),
         (Trouble.CLOSED, TCP, "stun", "Something else", "turns:example.org:3478"),
         (Trouble.NOT_STUN, TLS, "stun", "Something else", "Check the port."),
     ],
