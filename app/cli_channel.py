@@ -58,8 +58,10 @@ async def _describe(client: ServiceClient, arguments: argparse.Namespace) -> Non
     if arguments.json:
         print(json.dumps(channel | ({"RelayUsage": used} if used else {})))
         return
-    relay = "{:,} allocations, {:,} bytes to peers, {:,} to clients".format(*used.values()) if used else ""
-    for name, value in (_row(channel) | ({"Relay": relay} if used else {})).items():
+    rows = _row(channel)
+    if used:
+        rows["Relay"] = "allocations {:,}, bytes to peers {:,}, bytes to clients {:,}".format(*used.values())
+    for name, value in rows.items():
         print(f"{name:<18} {value}")
 
 

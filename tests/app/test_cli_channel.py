@@ -109,7 +109,7 @@ def test_describe_tells_what_is_relayed_where_the_service_does(
     monkeypatch.setattr(Service, "usage", (200, used))
     run(service, "describe")
     line = capsys.readouterr().out.splitlines()[-1]
-    assert line.split(maxsplit=1) == ["Relay", "2 allocations, 1,048,576 bytes to peers, 73,400,320 to clients"]
+    assert line.split(maxsplit=1) == ["Relay", "allocations 2, bytes to peers 1,048,576, bytes to clients 73,400,320"]
     assert Service.asked[-1] == ("/v1/relay-usage", {"channelArn": INFO["ChannelARN"]})
     run(service, "describe", json=True)
     assert json.loads(capsys.readouterr().out) == INFO | {"RelayUsage": used}
