@@ -103,6 +103,7 @@ class Drains:
         if route is None or len(data) != size or size > route.rate.left or size > routes.in_all.left:
             return False
         route.rate.left -= size
+        route.rate.count(1, now)
         routes.in_all.left -= size
         self._stats.packets_to_peers += 1
         self._stats.bytes_to_peers += size
@@ -133,14 +134,14 @@ class Drains:
             if number == bindings.REQUEST and self._answer(index, packet[1], packet[0], now):
                 continue
             if self._ups:
-                self._send_up(room)
+                self._send_up(room, now)
             self._send_back(source)
             client, last = packet[0], None
             address = source.addresses.get(client) or self._learn(source, client, batch.address(index))
             slow(source.number, views[index][: packet[1]], address, now)
             self._remember_client(source, client, address)
             room = self._routes.in_all.left
-        self._send_up(room)
+        self._send_up(room, now)
         self._send_back(source)
 
     def _from_peers(self, source: Source, slow: Slow, now: float) -> None:
@@ -156,12 +157,12 @@ class Drains:
                     self._downs.append(route)
                 route.packets.append(self._wrap(route, index, size))
                 continue
-            self._send_down(room)
+            self._send_down(room, now)
             address = batch.address(index)
             slow(source.number, views[index][HEADROOM : HEADROOM + size], address, now)
             self._remember_peer(source, peer, address)
             room = self._routes.in_all.left
-        self._send_down(room)
+        self._send_down(room, now)
 
     def _answer(self, index: int, length: int, client: Hashable, now: float) -> bool:
         """Answer a Binding request at the end of the drain; False when it is left to the server."""
@@ -220,7 +221,7 @@ class Drains:
                 source.downs.clear()
             source.downs[peer] = route
 
-    def _send_up(self, room: int) -> None:
+    def _send_up(self, room: int, now: float) -> None:
         stats, relays = self._stats, self._sockets.relays
         stats.bytes_to_peers += self._routes.in_all.left - room
         self._routes.in_all.left = room
@@ -230,6 +231,7 @@ class Drains:
         for route in self._ups:
             packets, route.packets = route.packets, []
             count += len(packets)
+            route.rate.count(len(packets), now)
             if len(packets) == 1:
                 try:
                     relays[route.relay].sendto(packets[0], route.peer_address)
@@ -246,7 +248,7 @@ class Drains:
             self._stats.send_errors += self._of_clients.send_back(source.udp.handle, self._answers)
             self._answers.clear()
 
-    def _send_down(self, room: int) -> None:
+    def _send_down(self, room: int, now: float) -> None:
         stats, listeners = self._stats, self._sockets.listeners
         stats.bytes_to_clients += self._routes.in_all.left - room
         self._routes.in_all.left = room
@@ -255,6 +257,7 @@ class Drains:
         for route in self._downs:
             packets, route.packets = route.packets, []
             stats.packets_to_clients += len(packets)
+            route.rate.count(len(packets), now)
             if route.listener < FIRST_DOOR:
                 stats.send_errors += send_all(listeners[route.listener], route.client_address, packets)
             else:

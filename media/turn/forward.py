@@ -161,6 +161,7 @@ class Forward:
             self._drop("rate-in-all")
             return False
         rate.left -= size
+        rate.count(1, now)
         self._routes.in_all.left -= size
         return True
 

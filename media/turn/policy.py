@@ -176,20 +176,41 @@ def _slot(ip: bytes) -> int:
     return hash(ip[:3] if len(ip) == 4 else ip[:7]) % BUCKETS
 
 
+LEAST_PACKET_BYTES = 100
+LEAST_PACKETS_PER_S = 200
+"""A bitrate is one of packets, too: those without data would else cost nothing, and travel with 28 bytes of headers."""
+
+
 class Rate:
     """One direction of one allocation: a bucket of whole bytes that holds what passes in half a second.
 
     It is filled when it runs short, not packet by packet: at most the bytes of a second pass at once, and on average
-    what the rate says. Whoever relays takes from `left` what it has checked to be there.
+    what the rate says. Whoever relays takes from `left` what it has checked to be there, and counts packets: however
+    small they are, of more than one for 100 bytes of the rate the rest of the second gets none.
     """
 
-    __slots__ = ("_bytes_per_s", "_filled_at", "_most", "_noted", "left")
+    __slots__ = ("_aside", "_bytes_per_s", "_counted_at", "_filled_at", "_most", "_noted", "_packets", "left")
 
     def __init__(self, bitrate_bps: int) -> None:
         self._bytes_per_s = bitrate_bps / 8  # 0 is no limit
         self._most = bitrate_bps // 16 if bitrate_bps else _UNLIMITED
         self._filled_at = -1.0
         self._noted = self.left = self._most
+        self._packets = self._aside = 0
+        self._counted_at = 0.0
+
+    def count(self, packets: int, now: float) -> None:
+        """Take note of packets that passed."""
+        self._packets += packets
+        if self._packets * LEAST_PACKET_BYTES <= self._bytes_per_s or self._packets <= LEAST_PACKETS_PER_S:
+            return
+        if self._bytes_per_s and now < self._counted_at + 1.0:
+            aside = self.left + 1  # nothing is left: not even for a packet without data
+            self._aside += aside
+            self._noted -= aside
+            self.left = -1
+        else:
+            self._packets, self._counted_at = 0, now
 
     def allows(self, size: int, now: float) -> bool:
         """Tell whether `size` bytes may pass now; the first call begins to count the time."""
@@ -205,6 +226,13 @@ class Rate:
         return passed
 
     def _fill(self, now: float) -> None:
+        if self._aside:
+            if now < self._counted_at + 1.0:
+                return
+            self._packets, self._counted_at = 0, now
+            self.left += self._aside
+            self._noted += self._aside
+            self._aside = 0
         earned = (now - self._filled_at) * self._bytes_per_s
         room = self._most - self.left
         if earned >= room or not self._bytes_per_s:

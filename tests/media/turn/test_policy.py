@@ -278,7 +278,32 @@ def test_rate_refuses_nobody_who_stays_below_it() -> None:
     assert all(passed(rate, 100, 1.0 + at / 10) for at in range(500))
 
 
+@given(st.lists(st.tuples(st.floats(0, 0.4), st.integers(0, 3), st.integers(1, 300)), min_size=20, max_size=60))
+def test_rate_bounds_packets_however_small_they_are(steps: list[tuple[float, int, int]]) -> None:
+    rate, now, packets, total = Rate(8 * 100 * 400), 5.0, 0, 0  # 400 packets a second
+    for pause_s, size, count in steps:
+        now += pause_s
+        for _ in range(count):
+            if passed(rate, size, now):
+                rate.count(1, now)
+                packets, total = packets + 1, total + size
+    assert packets <= 400 * (now - 5.0 + 2.0) + 2
+    assert rate.passed() == total
+    assert passed(rate, 0, now + 1.0)
+
+
+def test_packets_of_100_bytes_and_more_pass_as_the_bitrate_lets_them() -> None:
+    rate = Rate(8 * 100 * 400)
+    for at in range(4000):
+        now = 1.0 + at / 400
+        assert passed(rate, 100, now)
+        rate.count(1, now)
+    assert rate.passed() == 400_000
+
+
 def test_rate_of_zero_is_no_limit() -> None:
     rate = Rate(0)
-    assert all(passed(rate, 65535, 9.0 + at // 9000) for at in range(20_000))
+    for at in range(20_000):
+        assert passed(rate, 65535, 9.0 + at // 9000)
+        rate.count(1, 9.0)
     assert rate.passed() == 20_000 * 65535

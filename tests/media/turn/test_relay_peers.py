@@ -2,12 +2,13 @@
 
 import logging
 import socket
+import time
 
 import pytest
 
 from media.turn import stun
 from media.turn.interfaces import detect, read_interfaces
-from tests.media.turn.loopback import Client, peer_socket, received, serving
+from tests.media.turn.loopback import Client, StreamClient, peer_socket, received, serving
 from tests.media.turn.world import code_of
 
 
@@ -96,3 +97,20 @@ async def test_refused_peer_is_logged_once_with_its_reason_and_no_address(caplog
         ("INFO", "peer refused", "not-own-address")
     ]
     assert "8.8.8.8" not in str(logged)
+
+
+@pytest.mark.parametrize("kind", [Client, StreamClient])
+async def test_packets_without_data_are_bounded_by_the_bitrate_too(kind: type[Client]) -> None:
+    # over TCP each takes four bytes of the client's and 28 of whoever they are sent to
+    async with serving(bitrate_bps=800_000) as running:
+        with kind(("127.0.0.1", running.address.port)) as client, peer_socket("127.0.0.1") as peer:
+            await client.allocated()
+            assert await client.bind(0x4000, peer.getsockname()) == 0
+            begun = time.monotonic()
+            for _ in range(60):
+                for _ in range(100):
+                    client.send_channel(0x4000, b"")
+                assert code_of(await client.request(stun.REFRESH, [])) == 0
+            stats = running.relay.stats
+            assert 1000 <= stats.packets_to_peers <= 1000 * (time.monotonic() - begun + 2.0)
+            assert stats.packets_to_peers + stats.dropped.get("rate", 0) == 6000
