@@ -92,11 +92,12 @@ async def test_refused_peer_is_logged_once_with_its_reason_and_no_address(caplog
             await client.allocated()
             for host in ("8.8.8.8", "9.9.9.9"):
                 assert await client.permit(host) == 403
-    logged = [vars(record) for record in caplog.records if record.name == "media.turn.relay"]
+    told = [vars(record) for record in caplog.records if record.name == "media.turn.relay"]
+    logged = [each for each in told if each["msg"] != "draining"]
     assert [(each["levelname"], each["msg"], each["reason"]) for each in logged] == [
         ("INFO", "peer refused", "not-own-address")
     ]
-    assert "8.8.8.8" not in str(logged)
+    assert "8.8.8.8" not in str(told)
 
 
 @pytest.mark.parametrize("kind", [Client, StreamClient])
