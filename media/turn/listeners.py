@@ -137,6 +137,7 @@ def _open_udp(listeners: Listeners, host: str, port: int, interfaces: Interfaces
 def _open_beside(listeners: Listeners, wildcard: socket.socket, interfaces: Interfaces, is_shared: bool) -> None:
     # One socket per address, so that a reply leaves from the address that was asked; the wildcard socket was
     # bound alone (a taken port is noticed) and serves addresses that come later.
+    shared = [wildcard]
     wildcard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     port = wildcard.getsockname()[1]
     length = 4 if wildcard.family == socket.AF_INET else 16
@@ -144,6 +145,10 @@ def _open_beside(listeners: Listeners, wildcard: socket.socket, interfaces: Inte
         if len(ip) == length and is_for_listening(ip):
             handle = open_socket(address.host_text(ip), port, is_beside_wildcard=True, is_port_shared=is_shared)
             listeners.udp.append(UdpSocket(handle))
+            shared.append(handle)
+    for handle in shared:
+        # all are bound: nobody else on this machine may come beside them and take what is sent to us
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
 
 def _open_tcp(listeners: Listeners, host: str, port: int, is_shared: bool) -> int:

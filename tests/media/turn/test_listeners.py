@@ -112,3 +112,13 @@ def test_processes_of_ours_share_ports_that_were_free_before(host: str) -> None:
         with pytest.raises(ListenError, match="in use"):
             probe(shared, interfaces)
     probe(shared, interfaces)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_no_other_program_of_this_machine_comes_beside_the_listeners(host: str) -> None:
+    listeners = open_listeners(Ports(("0.0.0.0",), 0), read_interfaces())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="Address already in use"):
+            thief.bind((host, listeners.port))
+    listeners.close()
