@@ -181,10 +181,9 @@ def _percent_per_100mbit(report: Report) -> float:
 def _usage(pair: Pair) -> str:
     """How full the cores were, and what was lost or wrong; a closed loop loses nothing."""
     busy = [statistics.median(report.server_s / report.seconds for report in reports) for reports in pair]
-    reports = [*pair[0], *pair[1]]
-    own = max(report.own_s / report.seconds for report in reports)
-    wrong = sum(report.wrong for report in reports)
-    return f"server's core {busy[0]:.2f} and {busy[1]:.2f} used, generator's {own:.2f}; wrong {wrong}"
+    own = max(report.own_s / report.seconds for reports in pair for report in reports)
+    wrong = [sum(report.wrong for report in reports) for reports in pair]
+    return f"server's core {busy[0]:.2f} and {busy[1]:.2f} used, generator's {own:.2f}; wrong {wrong[0]} and {wrong[1]}"
 
 
 def _spread(values: Sequence[float]) -> str:
