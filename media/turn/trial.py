@@ -17,7 +17,6 @@ from media.turn.verdict import Asked, LinkError, Trouble
 
 _NUMBER = channel_data.FIRST_NUMBER
 _TOKEN_BYTES = 16
-_OF_TWO = ("permission", "relay to relay", "channel")
 _NO_CREDENTIAL = "give --username and --password to go on"
 
 
@@ -36,7 +35,9 @@ class Trial:
         "challenge",
         "credential",
         "relay address",
-        *_OF_TWO,
+        "permission",
+        "relay to relay",
+        "channel",
         "relay ports",
         "release",
     )
@@ -55,12 +56,6 @@ class Trial:
         """Take all steps."""
         for name, work in zip(self.NAMES, self._works(), strict=True):
             await steps.take(name, work)
-
-    async def run_alone(self, steps: Steps) -> None:
-        """Take the steps that need one relay only."""
-        for name, work in zip(self.NAMES, self._works(), strict=True):
-            if name not in _OF_TWO:
-                await steps.take(name, work)
 
     def _works(self) -> tuple[Callable[[], Awaitable[Seen]], ...]:
         return (

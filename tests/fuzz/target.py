@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from media.turn.certificate import CertificatePair, tls_context
+from media.turn.certificate import CertificatePair
 from media.turn.credential import REMEMBERED_ACCOUNTS, Keys
 from media.turn.relay import Relay, RelayAddress
 from media.turn.relay_settings import RelaySettings
@@ -139,7 +139,7 @@ async def target(folder: Path) -> AsyncIterator[Target]:
     """Serve until the end, and see then that all descriptors are closed."""
     files = certificates.made(folder)
     pair = CertificatePair(files.pair.certificate, files.pair.key)
-    settings = msgspec.structs.replace(SETTINGS, certificate=pair, tls=tls_context(pair))
+    settings = msgspec.structs.replace(SETTINGS, certificate=pair, tls=certificates.tls_context(pair))
     loop = asyncio.get_running_loop()
     assert isinstance(loop, HandClock)
     relay, stopping = Relay(settings, key_for), asyncio.Event()

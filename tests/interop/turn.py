@@ -14,7 +14,7 @@ import msgspec
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 
-from media.turn.certificate import CertificatePair, tls_context
+from media.turn.certificate import CertificatePair
 from media.turn.credential import Keys
 from media.turn.relay import Relay, RelayAddress
 from media.turn.relay_settings import RelaySettings
@@ -66,7 +66,7 @@ def relay_in_a_thread(files: certificates.DevelopmentFiles | None = None, **chan
     )
     if files is not None:
         pair = CertificatePair(files.pair.certificate, files.pair.key)
-        settings = msgspec.structs.replace(settings, tls=tls_context(pair), certificate=pair)
+        settings = msgspec.structs.replace(settings, tls=certificates.tls_context(pair), certificate=pair)
     loop = asyncio.new_event_loop()
     stopping, is_ready = asyncio.Event(), threading.Event()
     relay = Relay(msgspec.structs.replace(settings, **changes), key_for)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from media.turn.certificate import CertificatePair, tls_context
+from media.turn.certificate import CertificatePair
 from tests import certificates
 
 
@@ -29,13 +29,5 @@ def test_protocols_of_stun_are_chosen_and_none_is_needed(tmp_path: Path, protoco
     if protocol is not None:
         context.set_alpn_protocols(["http/1.1", protocol])
     pair = CertificatePair(files.pair.certificate, files.pair.key)
-    client = shaken_hands(tls_context(pair), context)
+    client = shaken_hands(certificates.tls_context(pair), context)
     assert (client.version(), client.selected_alpn_protocol()) == ("TLSv1.3", protocol)
-
-
-def test_files_that_are_no_certificate_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "none.pem").write_text("none")
-    with pytest.raises(ssl.SSLError):
-        tls_context(CertificatePair(tmp_path / "none.pem", tmp_path / "none.pem"))
-    with pytest.raises(FileNotFoundError):
-        tls_context(CertificatePair(tmp_path / "missing.pem", tmp_path / "missing.pem"))

@@ -7,11 +7,12 @@ import pytest
 
 from app.cli_turn_check import describe
 from media.turn import stun
-from media.turn.certificate import CertificatePair, tls_context
+from media.turn.certificate import CertificatePair
 from media.turn.check import CheckOrder, check
 from media.turn.client import Credential
 from media.turn.steps import Attempt
 from media.turn.uri import TurnUri
+from tests import certificates
 from tests.certificates import made, trusting
 from tests.media.turn.loopback import serving
 from tests.media.turn.scripted import (
@@ -71,7 +72,7 @@ async def test_our_own_server_over_udp_and_dtls(tmp_path: Path) -> None:
 
 async def test_tcp_and_tls_are_steps_of_their_own(tmp_path: Path) -> None:
     files = made(tmp_path)
-    server = tls_context(CertificatePair(files.pair.certificate, files.pair.key))
+    server = certificates.tls_context(CertificatePair(files.pair.certificate, files.pair.key))
     script = Script(allocate=486)
     async with over_stream(script) as plain, over_stream(script, server) as secure:
         uris = (f"turn:127.0.0.1:{plain}?transport=tcp", f"turns:localhost:{secure}?transport=tcp")

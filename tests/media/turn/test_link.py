@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from media.turn import channel_data, link, stun
-from media.turn.certificate import CertificatePair, tls_context
+from media.turn.certificate import CertificatePair
 from media.turn.link import StreamLink, UdpLink
 from media.turn.verdict import LinkError, Trouble
+from tests import certificates
 from tests.certificates import made, trusting
 from tests.media.turn.scripted import closed_port, over_stream, over_udp
 
@@ -78,7 +79,7 @@ async def test_a_tcp_port_without_a_listener_is_refused() -> None:
 
 async def test_tls_shows_the_certificate_and_carries_messages(tmp_path: Path) -> None:
     files = made(tmp_path)
-    server = tls_context(CertificatePair(files.pair.certificate, files.pair.key))
+    server = certificates.tls_context(CertificatePair(files.pair.certificate, files.pair.key))
     async with over_stream(lambda data: data, server) as port:
         secure = await link.over_tls(await link.connect_tcp("127.0.0.1", port), trusting(files.ca), "localhost")
         secure.send(BINDING)
@@ -92,7 +93,7 @@ async def test_tls_shows_the_certificate_and_carries_messages(tmp_path: Path) ->
 async def test_a_certificate_is_refused_and_can_be_looked_at(tmp_path: Path, name: str, code: int) -> None:
     files = made(tmp_path)
     trust = trusting(files.ca) if code == 62 else trusting(made(tmp_path / "other").ca)
-    server = tls_context(CertificatePair(files.pair.certificate, files.pair.key))
+    server = certificates.tls_context(CertificatePair(files.pair.certificate, files.pair.key))
     async with over_stream(lambda data: data, server) as port:
         with pytest.raises(LinkError) as caught:
             await link.over_tls(await link.connect_tcp("127.0.0.1", port), trust, name)

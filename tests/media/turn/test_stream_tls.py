@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from media.turn.certificate import CertificatePair, tls_context
+from media.turn.certificate import CertificatePair
 from media.turn.stream import Connection
 from tests import certificates
 from tests.media.turn.hallway import REPLY, REQUEST, Caller, TlsCaller, channel, entrance
@@ -20,7 +20,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> certificates.DevelopmentF
 
 @pytest.fixture
 def context(files: certificates.DevelopmentFiles) -> ssl.SSLContext:
-    return tls_context(CertificatePair(files.pair.certificate, files.pair.key))
+    return certificates.tls_context(CertificatePair(files.pair.certificate, files.pair.key))
 
 
 @pytest.fixture

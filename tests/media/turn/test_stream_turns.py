@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from media.turn.address import SocketAddress
-from media.turn.certificate import CertificatePair, tls_context
+from media.turn.certificate import CertificatePair
 from media.turn.stream import MOST_MESSAGES, MOST_OF_STRANGER_BYTES
 from tests import certificates
 from tests.media.turn.hallway import REPLY, REQUEST, Caller, TlsCaller, channel, entrance
@@ -26,7 +26,7 @@ async def most_in_a_turn(messages: list[bytes], count: int) -> int:
 @pytest.mark.parametrize("is_tls", [False, True])
 async def test_small_messages_of_one_client_leave_turns_to_the_others(tmp_path: Path, is_tls: bool) -> None:
     files = certificates.made(tmp_path)
-    tls = tls_context(CertificatePair(files.pair.certificate, files.pair.key))
+    tls = certificates.tls_context(CertificatePair(files.pair.certificate, files.pair.key))
     async with entrance(tls, write_buffer_bytes=1 << 20) as entered:
         caller = TlsCaller(entered, certificates.trusting(files.ca)) if is_tls else Caller(entered)
         with caller:

@@ -5,7 +5,7 @@ import ssl
 
 import pytest
 
-from media.turn.certificate import CertificatePair, tls_context
+from media.turn.certificate import CertificatePair
 from media.turn.tls import TlsError, TlsPipe
 from tests import certificates
 
@@ -14,7 +14,7 @@ class Ends:
     """A pipe and a client at its other end."""
 
     def __init__(self, files: certificates.DevelopmentFiles) -> None:
-        self.pipe = TlsPipe(tls_context(CertificatePair(files.pair.certificate, files.pair.key)))
+        self.pipe = TlsPipe(certificates.tls_context(CertificatePair(files.pair.certificate, files.pair.key)))
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.client = certificates.trusting(files.ca).wrap_bio(
             self.incoming, self.outgoing, server_hostname="localhost"
