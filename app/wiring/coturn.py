@@ -109,6 +109,7 @@ class CoturnServer:
     def __init__(self, order: TurnOrder) -> None:
         self._order = order
         self.moved = ""
+        self._is_ready = False
         self._has_heard_revoked = False
         self._running: asyncio.Task[None] | None = None
 
@@ -121,8 +122,11 @@ class CoturnServer:
         return {}
 
     def take(self, line: bytes) -> None:
-        """Take a line of the parent; of what was revoked coturn cannot be told, and it knows no names by their hash."""
-        if isinstance(_NEWS.decode(line), Revoked) and not self._has_heard_revoked:
+        """Take a line of the parent; of what was revoked coturn cannot be told, and it knows no names by their hash.
+
+        What was revoked before it is ready had its allocations, if any, with another process.
+        """
+        if isinstance(_NEWS.decode(line), Revoked) and self._is_ready and not self._has_heard_revoked:
             self._has_heard_revoked = True
             log.warning("coturn ends no allocation of what was revoked", extra={"hint": "they go on while refreshed"})
 
@@ -145,6 +149,7 @@ class CoturnServer:
             has_tls = rules.certificate is not None
 
             def ready() -> None:
+                self._is_ready = True
                 told = RelayAddress(_told(rules), rules.port, _served(rules))
                 on_ready(turn_uris(settings, Served(told, has_tls)))
 

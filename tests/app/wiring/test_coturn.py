@@ -96,13 +96,25 @@ async def test_why_it_cannot_be_used_has_an_exit_code(tmp_path: Path) -> None:
             await uris_of(server)
 
 
-async def test_it_counts_nothing_and_says_once_that_it_cannot_revoke(caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_counts_nothing() -> None:
     server = CoturnServer(order())
     assert (server.counters(), server.moved) == ({}, "")
     assert await server.check_self() is None, "on loopback there is nothing to find out"
-    with caplog.at_level(logging.WARNING):
+
+
+async def test_it_says_once_that_it_cannot_revoke(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    server = CoturnServer(order(turn_coturn_program=program(tmp_path)))
+    revoked, stopping = msgspec.json.encode(Revoked(channels=("00",))), asyncio.Event()
+
+    def ready(_uris: tuple[str, ...]) -> None:
+        assert not caplog.records, "what was revoked before the start had its relays elsewhere"
         server.take(msgspec.json.encode(Minted("user", 1.0)))
         assert not caplog.records
         for _ in range(2):
-            server.take(msgspec.json.encode(Revoked(channels=("00",))))
-    assert len(caplog.records) == 1
+            server.take(revoked)
+        stopping.set()
+
+    caplog.set_level(logging.WARNING)
+    server.take(revoked)
+    await server.run(ready, stopping)
+    assert [record.message for record in caplog.records] == ["coturn ends no allocation of what was revoked"]
