@@ -229,7 +229,8 @@ class Drains:
             self._sockets.outbox.flush()  # what came before took the slow way
         count = lost = 0
         for route in self._ups:
-            packets, route.packets = route.packets, []
+            packets = route.packets.copy()
+            route.packets.clear()  # it may be that of another route as well
             count += len(packets)
             route.rate.count(len(packets), now)
             if len(packets) == 1:

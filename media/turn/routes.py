@@ -25,7 +25,10 @@ _LEAST_ENDS = 1024
 
 
 class UpRoute:
-    """From a client to a peer by a relay socket. `packets` belongs to the shell: what it has taken in this drain."""
+    """From a client to a peer by a relay socket. `packets` belongs to the shell: what it has taken in this drain.
+
+    Routes of one client to one peer have the same `packets`.
+    """
 
     __slots__ = ("_home", "_key", "packets", "peer_address", "rate", "relay", "until")
 
@@ -123,6 +126,10 @@ class Routes:
         routes = self.up.setdefault(client[0], {}).setdefault(client[1], {})
         if len(routes) >= MOST_PER_ALLOCATION:
             _close(routes)
+        for other in routes.values():
+            if other.peer_address == route.peer_address:
+                route.packets = other.packets  # ChannelData and Send to one peer stay in order among each other
+                break
         route.put_in(routes, key)
         if is_own_peer:
             self._own_peers.add(route.peer_address)

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from media.turn import channel_data, stun
@@ -235,6 +235,7 @@ def request(server: Slow, caller: Caller, what: str) -> None:
 
 
 @settings(max_examples=120)
+@example([("up", [("c", 0, 1, 2), ("s", 0, 1, 2), ("s", 0, 1, 2), ("c", 0, 1, 2), ("s", 0, 1, 2)])], {"bitrate_bps": 0})
 @given(
     st.lists(STEPS, max_size=12),
     st.sampled_from(({"bitrate_bps": 0}, {"bitrate_bps": 200_000}, {"bitrate_bps": 0, "total_bitrate_bps": 400_000})),

@@ -42,6 +42,15 @@ def test_route_in_the_place_of_another_has_its_own_end() -> None:
     assert routes.up[0][CLIENT[1]] == {7: later}
 
 
+def test_routes_to_one_peer_collect_their_packets_together() -> None:
+    routes = Routes(Rate(0), b"seed")
+    channel, send, other = up(), up(), up(port=2)
+    for key, route in ((1, other), (2, channel), (3, send)):
+        routes.open_up(CLIENT, key, route, is_own_peer=False)
+    assert send.packets is channel.packets
+    assert other.packets is not channel.packets
+
+
 def test_own_peer_whose_relay_changes_takes_all_routes_out() -> None:
     routes = Routes(Rate(0), b"seed")
     route = up()
