@@ -122,7 +122,8 @@ class StreamLink:
 
 async def connect_tcp(host: str, port: int) -> socket.socket:
     """Return a connected socket. Raises: LinkError."""
-    handle = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    handle = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # by its number asyncio sets TCP_NODELAY
     handle.setblocking(False)
     with _translated():
         try:

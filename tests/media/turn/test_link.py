@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,8 @@ async def test_a_stream_is_cut_into_messages_however_it_comes() -> None:
             reader.feed_data(bytes((byte,)))
         assert [await stream.receive() for _ in range(3)] == [BINDING, DATA, BINDING]
         assert (stream.certificate, stream.protocol) == (b"", "")
+        handle = stream._writer.get_extra_info("socket")
+        assert handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "else messages wait 40 ms for each other"
         reader.feed_eof()
         assert await trouble_of(stream.receive()) is Trouble.CLOSED
         stream.close()
