@@ -15,6 +15,7 @@ from app.wiring.turn_usage import Totals
 from media.turn.interfaces import read_interfaces
 from media.turn.listeners import ListenError, Ports, open_listeners
 from media.turn.placement import every_host
+from media.turn.relay_settings import every_port
 
 SILENCE_S = 3.0  # workers report once a second
 _NEWS = msgspec.json.Decoder[News](News)
@@ -124,7 +125,8 @@ class Workers:
 
 def _bound_port(settings: Settings) -> int:
     rules = relay_settings(settings)
-    ports = Ports(every_host((rules.host,)), rules.port, rules.more_ports, rules.has_tcp)
+    hosts, kept_free = every_host((rules.host,)), every_port(rules)
+    ports = Ports(hosts, rules.port, rules.more_ports, rules.has_tcp, kept_free=kept_free)
     listeners = open_listeners(ports, read_interfaces())
     listeners.close()
     return listeners.port

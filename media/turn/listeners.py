@@ -17,19 +17,22 @@ DEAD_AFTER_S = 120
 """How long a connection may go without an answer from the other end's kernel."""
 
 MOST_TRIES = 32
-"""How often any free port is asked for until one is free for both transports."""
+"""How often any free port is asked for until one is free for both transports, and none that is kept for relays."""
 
 TRANSPORTS = {"udp": (True, False), "tcp": (False, True), "both": (True, True)}
 
 
 class Ports(msgspec.Struct, frozen=True):
-    """On which hosts and ports to listen. `port` 0 is any free one; `is_shared`: by several processes of ours."""
+    """On which hosts and ports to listen. `port` 0 is any free one, none of `kept_free` unless the system has no other;
+    `is_shared`: by several processes of ours.
+    """
 
     hosts: tuple[str, ...]
     port: int
     more: tuple[tuple[int, str], ...] = ()
     has_tcp: bool = True
     is_shared: bool = False
+    kept_free: range = range(0)
 
 
 class ListenError(OSError):
@@ -89,7 +92,9 @@ def open_listeners(ports: Ports, interfaces: Interfaces) -> Listeners:
             if error.errno != errno.EADDRINUSE or count == last:
                 raise
             continue
-        return listeners
+        if ports.port != 0 or listeners.port not in ports.kept_free or count == last:
+            return listeners
+        listeners.close()
     raise AssertionError("the last try returns or raises")
 
 

@@ -211,6 +211,7 @@ class Relay:
             more=settings.more_ports,
             has_tcp=settings.has_tcp,
             is_shared=settings.workers > 1,
+            kept_free=every_port(settings),
         )
 
     def _sessions(self) -> "Sessions | None":

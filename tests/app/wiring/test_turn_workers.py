@@ -17,11 +17,11 @@ from app.processes import MENTIONED_BYTES
 from app.settings import Settings
 from app.wiring.orders import Minted, Revoked, TurnOrder
 from app.wiring.turn import TurnServer
-from app.wiring.turn_workers import Workers, make_server
+from app.wiring.turn_workers import Workers, _bound_port, make_server
 from channels import ice
 from channels.names import ChannelArn
 from media.turn import stun
-from tests.media.turn.loopback import Client
+from tests.media.turn.loopback import Client, offer
 from tests.media.turn.world import code_of
 from tests.running import Started, ends_within, started
 
@@ -155,6 +155,12 @@ def test_news_reach_every_worker_and_names_may_be_missed() -> None:
     finally:
         for child in workers._children:
             child.abandon()
+
+
+def test_the_port_that_all_share_is_none_of_the_relays(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(turn_port=0, turn_min_port=FIRST, turn_max_port=LAST)
+    offer(monkeypatch, iter((FIRST, LAST)))
+    assert not FIRST <= _bound_port(settings) <= LAST
 
 
 def test_what_the_workers_count_adds_up() -> None:

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from media.turn import channel_data, stun
 from media.turn.address import SocketAddress, pack
@@ -158,6 +159,16 @@ def peer_socket(host: str):  # type: ignore[no-untyped-def]
 
 async def received(handle: socket.socket) -> tuple[bytes, SocketAddress]:
     return await asyncio.get_running_loop().sock_recvfrom(handle, 65536)
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, ports: Iterator[int]) -> None:
+    """Have the system offer these as free ports, then any."""
+
+    class Offered(socket.socket):
+        def bind(self, address: tuple[str, int]) -> None:
+            super().bind((address[0], address[1] or next(ports, 0)))
+
+    monkeypatch.setattr(socket, "socket", Offered)
 
 
 def open_descriptors() -> int:

@@ -1,13 +1,16 @@
 """The sockets that clients come to, on this machine."""
 
 import contextlib
+import itertools
 import socket
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from media.turn.interfaces import Interfaces, read_interfaces
 from media.turn.listeners import ListenError, Listeners, Ports, open_listeners, probe
+from tests.media.turn.loopback import offer
 
 LOOPBACK = Ports(("127.0.0.1",), 0)
 
@@ -80,17 +83,23 @@ def test_taken_port_is_named_and_nothing_stays_open(kind: socket.SocketKind, tra
 def test_any_free_port_is_one_that_is_free_for_tcp_too(monkeypatch: pytest.MonkeyPatch) -> None:
     with listening(LOOPBACK) as taken:
         taken.udp.pop().handle.close()  # its number is free for UDP alone
-        tried = iter((taken.port, free_port()))
-
-        class FirstTaken(socket.socket):
-            def bind(self, address: tuple[str, int]) -> None:
-                if address[1] == 0:
-                    address = (address[0], next(tried))
-                super().bind(address)
-
-        monkeypatch.setattr(socket, "socket", FirstTaken)
+        offer(monkeypatch, iter((taken.port, free_port())))
         with listening(LOOPBACK) as listeners:
             assert listeners.port != taken.port
+
+
+def test_any_free_port_is_none_that_is_kept_for_relays(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, port = free_port(), free_port()
+    ports = msgspec.structs.replace(LOOPBACK, kept_free=range(kept, kept + 1))
+    with monkeypatch.context() as patch:
+        offer(patch, iter((kept, port)))
+        with listening(ports) as listeners:
+            assert listeners.port == port
+    offer(monkeypatch, itertools.repeat(kept))
+    with listening(ports) as listeners:
+        assert listeners.port == kept, "there is no other"
+    with listening(msgspec.structs.replace(ports, port=kept)) as listeners:
+        assert listeners.port == kept, "as it was told"
 
 
 def test_wildcard_udp_has_a_socket_per_address_and_tcp_needs_none() -> None:

@@ -8,7 +8,8 @@ import pytest
 from media.turn import stun
 from media.turn.address import host_text
 from media.turn.interfaces import detect, read_interfaces
-from tests.media.turn.loopback import HOLDER, Client, peer_socket, received, serving
+from media.turn.relay_settings import every_port
+from tests.media.turn.loopback import HOLDER, SETTINGS, Client, offer, peer_socket, received, serving
 from tests.media.turn.world import UDP, address_of, code_of
 
 V6 = (stun.REQUESTED_ADDRESS_FAMILY, b"\2\0\0\0")
@@ -20,6 +21,12 @@ async def test_binding_is_answered() -> None:
             reply = await client.request(stun.BINDING, [])
             assert address_of(reply, stun.XOR_MAPPED_ADDRESS) == client.socket.getsockname()
     assert running.relay.stats.bindings_total == 1
+
+
+async def test_any_free_port_is_none_of_the_relays(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, iter((SETTINGS.min_port, SETTINGS.max_port)))
+    async with serving() as running:
+        assert running.address.port not in every_port(SETTINGS)
 
 
 @pytest.mark.parametrize("host", sorted(host_text(ip) for ip in read_interfaces().addresses if len(ip) == 4))
