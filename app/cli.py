@@ -232,7 +232,7 @@ COMMANDS = (
     Command("serve", "the service: API, signaling and TURN, data in --data-dir",
             "heliograph serve --host 0.0.0.0 --turn-advertised-address 203.0.113.7", _SERVE, "app.cli_serve:run",
             _serve),
-    Command("turn", "STUN/TURN alone, with the secret of --data-dir",
+    Command("turn", "STUN/TURN alone, with the secret of --data-dir; `turn check` says what is wrong",
             "heliograph turn --host 0.0.0.0 --turn-advertised-address 203.0.113.7",
             _TURN_ALONE, "app.cli_turn:run", _turn),
     Command("master", "send a picture into a channel", "heliograph master --channel front-door --source test",

@@ -169,7 +169,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     drain_s: Annotated[float, Meta(ge=0, le=600, description="seconds a stop may take to tell the clients to go")] = 1.0
     endpoint: Annotated[
-        str, Meta(pattern="^https?://[^/]", description="service that channel, master and viewer call")
+        str, Meta(pattern="^https?://[^/]", description="service that channel, master, viewer and turn check call")
     ] = "http://127.0.0.1:8080"
     token: Annotated[
         str, Meta(description="JWT that channel, master and viewer present", extra={"is_secret": True})
@@ -182,7 +182,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="session token of the access key, when it is of a session", extra={"is_secret": True})
     ] = ""
     ca_file: Annotated[
-        str, Meta(description="certificates (PEM) that channel, master and viewer trust beside those of the system")
+        str, Meta(description="PEM certificates that channel, master, viewer and turn check trust beside the system's")
     ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
