@@ -19,8 +19,8 @@ MOST_RAW_BYTES = 1 << 18
 MOST_OF_STRANGER_BYTES = 32768
 """What a client without an allocation may send in all: ten times what it takes to get one by TLS."""
 
-MOST_MESSAGES = 128
-"""Messages of one client per turn of the loop, so that the others live: 64 KiB may hold 16,000."""
+MOST_MESSAGES, MOST_STRANGER_MESSAGES = 128, 8
+"""Messages of one client per turn of the loop, so that others live: 64 KiB may hold 16,000, and strangers are many."""
 
 _DATA_INDICATION = b"\x00\x17"
 _PADDING = (b"", b"\0", b"\0\0", b"\0\0\0")
@@ -253,7 +253,8 @@ class Connection:
             pipe.take(data)
             return
         hall, number, source = self._hall, self.number, self.source
-        messages, used = cut(data, hall.last_of_channels, MOST_MESSAGES)
+        most = MOST_MESSAGES if self.has_allocation else MOST_STRANGER_MESSAGES
+        messages, used = cut(data, hall.last_of_channels, most)
         self._rest = bytes(data[used:]) if used != BROKEN else b""
         receive = hall.relay.receive
         has_asked = False
@@ -262,7 +263,7 @@ class Connection:
             has_asked |= message[0] <= LAST_OF_STUN
             if self._is_closed:
                 return  # what follows would be done for nobody, and nobody would end it
-        if len(messages) == MOST_MESSAGES and self._rest:
+        if len(messages) == most and self._rest:
             self.read_on(False)
             hall.loop.call_soon(self._go_on)
         if self.is_joined:

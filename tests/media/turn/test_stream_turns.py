@@ -7,7 +7,7 @@ import pytest
 
 from media.turn.address import SocketAddress
 from media.turn.certificate import CertificatePair
-from media.turn.stream import MOST_MESSAGES, MOST_OF_STRANGER_BYTES
+from media.turn.stream import MOST_MESSAGES, MOST_OF_STRANGER_BYTES, MOST_STRANGER_MESSAGES
 from tests import certificates
 from tests.media.turn.hallway import REPLY, REQUEST, Caller, TlsCaller, channel, entrance
 
@@ -42,6 +42,14 @@ async def test_small_messages_of_one_client_leave_turns_to_the_others(tmp_path: 
             await caller.send(REQUEST[10:])
             await most_in_a_turn(entered.relay.messages, len(sent) + 1)
             assert entered.relay.messages[-1] == REQUEST
+
+
+async def test_strangers_get_shorter_turns_since_there_may_be_many() -> None:
+    async with entrance() as entered:
+        with Caller(entered) as stranger:
+            await stranger.send(REQUEST * 100)
+            assert await most_in_a_turn(entered.relay.messages, 100) <= MOST_STRANGER_MESSAGES
+            assert await stranger.receive(100 * len(REPLY)) == 100 * REPLY
 
 
 async def test_stranger_that_says_too_much_is_closed() -> None:
