@@ -57,6 +57,8 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0
 INTERFACES_S = 30.0
+MOST_LINES = 20
+"""Lines of log for refused peers in a tick: whoever allocates again and again would else fill the disk."""
 
 
 class RelayAddress(msgspec.Struct, frozen=True):
@@ -88,6 +90,7 @@ class Relay:
         self._dtls: Sessions | None = None
         self._relays = self._sockets.relays
         self._is_idle = asyncio.Event()
+        self._lines_left = MOST_LINES
 
     async def run(self, ready: Callable[[RelayAddress], None], stopping: asyncio.Event) -> None:
         """Serve: call `ready` once all listeners are bound, return when drained after `stopping`.
@@ -179,6 +182,7 @@ class Relay:
         while True:
             await asyncio.sleep(TICK_S)
             now = self._loop.time()
+            self._lines_left = MOST_LINES
             self._perform(self._server.expire(now))
             if self._dtls is not None:
                 self._dtls.expire(now)
@@ -305,7 +309,9 @@ class Relay:
             elif type(effect) is CloseRelay:
                 self._close(effect.relay)
             elif type(effect) is PeerRefused:
-                log.info("peer refused", extra={"relay": effect.relay, "reason": effect.reason})
+                if self._lines_left > 0:
+                    self._lines_left -= 1
+                    log.info("peer refused", extra={"relay": effect.relay, "reason": effect.reason})
             else:
                 self._perform_on_peers(effect)
 

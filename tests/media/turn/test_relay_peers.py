@@ -100,6 +100,20 @@ async def test_refused_peer_is_logged_once_with_its_reason_and_no_address(caplog
     assert "8.8.8.8" not in str(told)
 
 
+async def test_client_that_allocates_again_and_again_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="media.turn")
+    begun = time.monotonic()
+    async with serving() as running:
+        with Client(("127.0.0.1", running.address.port)) as client:
+            for _ in range(100):
+                await client.allocated()
+                assert await client.permit("8.8.8.8") == 403
+                assert code_of(await client.request(stun.REFRESH, [(stun.LIFETIME, bytes(4))])) == 0
+        assert running.relay.stats.refused_peers == {"not-own-address": 100}
+    lines = sum(record.getMessage() == "peer refused" for record in caplog.records)
+    assert 20 <= lines <= 20 * (time.monotonic() - begun + 2)
+
+
 @pytest.mark.parametrize("kind", [Client, StreamClient])
 async def test_packets_without_data_are_bounded_by_the_bitrate_too(kind: type[Client]) -> None:
     # over TCP each takes four bytes of the client's and 28 of whoever they are sent to
