@@ -203,7 +203,8 @@ _REFUSALS = {
     442: Advice("The server relays no UDP.", "Switch UDP relays on (coturn: no-udp-relay)."),
     486: Advice(
         "The channel, user or address has as many allocations as it may.",
-        "Wait until old ones end (10 minutes at most), or raise the quota (limits_profile; coturn: user-quota).",
+        "Wait until old ones end (10 minutes at most), or raise the quota (--turn-allocations-per-channel, "
+        "--turn-allocations-per-source; coturn: user-quota).",
     ),
     500: Advice("The server failed.", "Its log says more."),
     508: Advice(
@@ -288,7 +289,8 @@ UNSIGNED = Advice(
 )
 LOST_INSIDE = Advice(
     "What one relay sends to the other, on the same server, is lost.",
-    "Look at the server's log; its bit rate limit, or a firewall between its own addresses, may drop it.",
+    "Look at the server's log; its bit rate limit (--turn-bitrate-bps; coturn: max-bps), or a firewall between its own "
+    "addresses, may drop it.",
 )
 LOST_OUTWARD = Advice(
     "Data of peers arrives, but what we send through the relay does not leave it.",

@@ -72,7 +72,7 @@ def test_each_refusal_has_a_cause_and_a_fix() -> None:
         advice = verdict.refused(code, "x", NOW, "")
         assert advice.cause
         assert advice.fix
-    assert "quota" in verdict.refused(486, "x", NOW, "").fix
+    assert "--turn-allocations-per-channel" in verdict.refused(486, "x", NOW, "").fix
     assert "--turn-min-port" in verdict.refused(508, "x", NOW, "").fix
 
 
