@@ -12,6 +12,7 @@ class TurnOrder(msgspec.Struct, frozen=True):
 
     Of `secrets` the newest comes first. `certificate` are the paths of the certificate and its key for TLS and DTLS.
     `worker` of `workers` processes shares the ports with the others. With `hears_names` it is told every user name.
+    At `board` they tell each other their relay ports.
     """
 
     settings: Settings
@@ -21,6 +22,7 @@ class TurnOrder(msgspec.Struct, frozen=True):
     worker: int = 0
     workers: int = 1
     hears_names: bool = False
+    board: str = ""
 
     def __repr__(self) -> str:
         return f"TurnOrder({self.settings!r}, {len(self.secrets)} secrets, may_move={self.may_move})"

@@ -20,6 +20,7 @@ from app.wiring.turn_self_check import credential, find_out
 from app.wiring.turn_uris import Served, shown_host, turn_uris
 from app.wiring.turn_usage import Totals
 from channels import ice
+from media.turn.board import Board
 from media.turn.credential import Keys
 from media.turn.interfaces import read_interfaces
 from media.turn.listeners import ListenError, Ports, probe
@@ -138,6 +139,7 @@ class TurnServer:
         rules = relay_settings(settings, self._order.worker, self._order.workers)
         if self._tls is not None:
             rules = msgspec.structs.replace(rules, tls=self._tls.context, certificate=self._tls.pair)
+        rules = msgspec.structs.replace(rules, board=_board(self._order.board))
         return Relay(rules, self._key_for, None if self._names is None else self._names.username_for)
 
     def _key_for(self, username: str) -> Keys | None:
@@ -242,6 +244,14 @@ class TurnServer:
 def _monotonic(epoch_s: float) -> float:
     """Credentials carry wall time, the relay's core lives in monotonic time."""
     return epoch_s - time.time() + time.monotonic()
+
+
+def _board(path: str) -> Board:
+    try:
+        return Board(path)
+    except OSError as error:
+        log.warning("relays of other workers are not reached", extra={"reason": str(error)})
+        return Board()
 
 
 def _tls(files: tuple[str, str] | None) -> "TurnTls | None":

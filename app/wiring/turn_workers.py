@@ -12,6 +12,7 @@ from app.settings import Settings
 from app.wiring.orders import Minted, News, TurnOrder
 from app.wiring.turn import OnReady, TurnServer, any_port, relay_settings, with_port_443
 from app.wiring.turn_usage import Totals
+from media.turn.board import shared
 from media.turn.interfaces import read_interfaces
 from media.turn.listeners import ListenError, Ports, open_listeners
 from media.turn.placement import every_host
@@ -36,6 +37,7 @@ class Workers:
     def __init__(self, order: TurnOrder, count: int, on_notice: Callable[[str], None]) -> None:
         self._order = order
         self.moved = ""  # a sentence, when the port was taken
+        self._board, _ = shared()  # it is there as long as this process
         command = (sys.executable, "-P", "-m", "app", "turn")
         self._children = [Child(f"TURN worker {number + 1}", command) for number in range(count)]
         for child in self._children:
@@ -90,9 +92,8 @@ class Workers:
             raise
         async with asyncio.TaskGroup() as group:
             for number, child in enumerate(self._children):
-                share = msgspec.structs.replace(
-                    self._order, settings=settings, worker=number, workers=len(self._children), may_move=False
-                )
+                place = {"worker": number, "workers": len(self._children), "board": self._board}
+                share = msgspec.structs.replace(self._order, settings=settings, may_move=False, **place)
                 child.configure(share)
             tasks = [group.create_task(child.run()) for child in self._children]
             tasks.append(group.create_task(self._announce(on_ready)))

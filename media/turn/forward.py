@@ -134,7 +134,8 @@ class Forward:
         if target is not None:
             # Relay to relay on this server: no socket, so it works behind a NAT that does not hairpin, too.
             return self.from_peer(target, data, relayed.address, now)
-        if way is not None:
+        # another process does not tell when a relay of its own ends: each packet there is judged
+        if way is not None and not (is_own and peer_address[1] in self._peers.sibling_ports):
             route = UpRoute(relayed.relay, peer_address, allocation.upward, min(way[1], relayed.expires_at))
             self._routes.open_up(allocation.client, way[0], route, is_own_peer=is_own)
         return (ToPeer(relayed.relay, peer_address, data),)

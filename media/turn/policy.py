@@ -2,6 +2,7 @@
 
 import sys
 from array import array
+from collections.abc import Container
 
 import msgspec
 
@@ -19,7 +20,7 @@ class PeerRules(msgspec.Struct, frozen=True):
 
     `own` are the interface addresses and `own_ranges` what is routed to this machine as a whole, `broadcasts` the
     broadcast addresses of its subnets, `advertised` the relay addresses told to clients. `is_loopback_only`: every
-    listener is bound to loopback. `sibling_ports` are the relay ports of the other processes that share our listeners.
+    listener is bound to loopback. `sibling_ports` are those of live relays of the processes that share our listeners.
     """
 
     own: frozenset[bytes] = frozenset()
@@ -28,7 +29,7 @@ class PeerRules(msgspec.Struct, frozen=True):
     allowed: tuple[Range, ...] = ()
     is_loopback_only: bool = False
     listener_ports: frozenset[int] = frozenset()
-    sibling_ports: frozenset[int] = frozenset()
+    sibling_ports: Container[int] = frozenset()
     own_ranges: tuple[Range, ...] = ()
 
     def is_own(self, ip: bytes) -> bool:
@@ -64,7 +65,7 @@ class PeerRules(msgspec.Struct, frozen=True):
     def own_port_refusal(self, port: int) -> str | None:
         """Return why this port of an own address, no live relay, must not be reached."""
         if port in self.sibling_ports:
-            return None  # which of them are live relays, only the sibling knows
+            return None
         return None if self.is_loopback_only and port not in self.listener_ports else "own-port"
 
     def _loopback_refusal(self, ip: bytes) -> str | None:

@@ -14,6 +14,7 @@ from media.turn import address
 from media.turn.acceptor import Acceptor
 from media.turn.address import IPV4, SocketAddress, parse_range
 from media.turn.admission import Admission
+from media.turn.board import Board
 from media.turn.credential import KeyFor, UsernameFor
 from media.turn.doors import DOOR_TRANSPORTS, FIRST_DOOR, Doors
 from media.turn.drains import Drains, Sockets, Source
@@ -41,8 +42,8 @@ from media.turn.relay_settings import (
     choose_places,
     every_port,
     last_channel_number,
-    ports_of_worker,
     server_rules,
+    siblings,
     stranger_bounds,
 )
 from media.turn.server import Server
@@ -91,6 +92,7 @@ class Relay:
         self._relays = self._sockets.relays
         self._is_idle = asyncio.Event()
         self._lines_left = MOST_LINES
+        self._board = settings.board or Board()
 
     async def run(self, ready: Callable[[RelayAddress], None], stopping: asyncio.Event) -> None:
         """Serve: call `ready` once all listeners are bound, return when drained after `stopping`.
@@ -345,6 +347,7 @@ class Relay:
         handle = open_socket(host, effect.port, is_unfragmented=effect.is_unfragmented)
         source = Source(effect.relay, UdpSocket(handle))
         self._relays[effect.relay] = source.udp
+        self._board.opened(effect.port)
         self._readiness.add(handle, functools.partial(self._drains.from_peers, source, self._from_peer))
 
     def _close(self, relay: int) -> None:
@@ -353,6 +356,7 @@ class Relay:
         else:
             self._outbox.flush()
             handle = self._relays.pop(relay).handle
+            self._board.closed(handle.getsockname()[1])
             self._readiness.remove(handle)
             handle.close()
         if not self._relays and not self._tcp_relays:
@@ -392,5 +396,5 @@ class Relay:
             allowed=tuple(parse_range(text, is_openable=True) for text in self._settings.allow_peer_cidrs),
             is_loopback_only=self._placement.is_loopback_only,
             listener_ports=self._listeners.ports,
-            sibling_ports=frozenset(every_port(self._settings)) - frozenset(ports_of_worker(self._settings)),
+            sibling_ports=siblings(self._settings, self._board),
         )

@@ -7,6 +7,7 @@ import msgspec
 
 from media.turn.address import IPV4
 from media.turn.admission import StreamBounds
+from media.turn.board import Board, Siblings
 from media.turn.certificate import CertificatePair
 from media.turn.channel_data import LAST_LEGACY_NUMBER, LAST_NUMBER
 from media.turn.interfaces import Interfaces, detect
@@ -54,6 +55,7 @@ class RelaySettings(msgspec.Struct, frozen=True):
     has_mobility: bool = False
     stream_bounds: StreamBounds = StreamBounds()
     has_tcp_relays: bool = False
+    board: Board | None = None
 
 
 def choose_places(settings: RelaySettings, interfaces: Interfaces) -> Placement:
@@ -102,6 +104,11 @@ def ports_of_worker(settings: RelaySettings) -> range:
     """Return the relay ports of this worker: an even share, so that none opens the port of another."""
     every, worker, workers = every_port(settings), settings.worker, settings.workers
     return every[len(every) * worker // workers : len(every) * (worker + 1) // workers]
+
+
+def siblings(settings: RelaySettings, board: Board) -> Siblings:
+    """Return the ports of live relays of other workers."""
+    return Siblings(frozenset(every_port(settings)) - frozenset(ports_of_worker(settings)), board)
 
 
 def last_channel_number(settings: RelaySettings) -> int:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from app.wiring.turn_workers import Workers, _bound_port, make_server
 from channels import ice
 from channels.names import ChannelArn
 from media.turn import stun
+from media.turn.interfaces import detect
 from tests.media.turn.loopback import Client, offer
 from tests.media.turn.world import code_of
 from tests.running import Started, ends_within, started
@@ -91,6 +93,19 @@ async def test_clients_come_to_both_and_reach_each_other(served: Served) -> None
         assert (await two.receive())[4:] == b"over the kernel"
         two.send_channel(0x4002, b"and back")
         assert (await one.receive())[4:] == b"and back"
+
+
+@pytest.mark.slow
+async def test_of_the_other_worker_only_live_relays_are_reached(tmp_path: Path) -> None:
+    if detect(socket.AF_INET) is None:
+        pytest.skip("this machine has no IPv4 route")
+    words = ("turn", "--data-dir", str(tmp_path / "data"), "--turn-host", "0.0.0.0", *WORDS)
+    with started(*words, ports=("--turn-port", "0")) as turn, contextlib.ExitStack() as stack:
+        (one, _), (two, (host, port)) = await Served(turn, read_turn_secrets(tmp_path / "data")[-1], stack).on_both()
+        assert await one.bind(0x4001, (host, LAST if port != LAST else LAST - 1)) == 403
+        assert await one.bind(0x4002, (host, port)) == 0
+        await end(two)
+        assert await one.bind(0x4003, (host, port)) == 403
 
 
 @pytest.mark.slow

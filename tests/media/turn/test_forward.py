@@ -1,5 +1,6 @@
 """What passes between clients and peers, and what does not."""
 
+import msgspec
 import pytest
 
 from media.turn import stun
@@ -211,6 +212,24 @@ def test_relay_that_has_ended_is_an_own_port_and_stays_unreachable() -> None:
     assert world.stats.dropped == {"own-port": 3}
     assert world.stats.packets_to_peers == 0
     assert world.refusals == [(one.relay, "own-port")]
+
+
+def test_relay_of_another_process_is_reached_as_long_as_it_is_there() -> None:
+    there = {49000}
+    world = World(peers=msgspec.structs.replace(PEERS, sibling_ports=there))
+    caller, sibling = Caller(world), (RELAY_HOST, 49000)
+    caller.allocate()
+    assert code_of(caller.bind(0x4001, sibling)) == 0
+    assert code_of(caller.bind(0x4002, (RELAY_HOST, 49001))) == 403
+    caller.channel_data(0x4001, b"x")
+    caller.indicate(b"y", sibling)
+    assert [data for _, _, data in world.to_peers] == [b"x", b"y"]
+    assert not world.server.routes.up  # nobody would close it
+    there.clear()
+    caller.channel_data(0x4001, b"x")
+    caller.indicate(b"y", sibling)
+    assert len(world.to_peers) == 2
+    assert world.stats.dropped == {"own-port": 2}
 
 
 def test_loopback_server_reaches_own_ports_but_not_its_listener() -> None:
