@@ -106,7 +106,7 @@ class Desk:
         """
         values = first_values(request, _LENGTHS)
         if stun.COTURN_ADDITIONAL_ADDRESS_FAMILY in values:
-            values.setdefault(stun.ADDITIONAL_ADDRESS_FAMILY, values[stun.COTURN_ADDITIONAL_ADDRESS_FAMILY])
+            values = {stun.ADDITIONAL_ADDRESS_FAMILY: values[stun.COTURN_ADDITIONAL_ADDRESS_FAMILY], **values}
         is_tcp = self._is_tcp(values, is_stream)
         token, even = values.get(stun.RESERVATION_TOKEN), values.get(stun.EVEN_PORT)
         _check_exclusions(values)
@@ -250,9 +250,9 @@ def first_values(message: stun.Message, lengths: dict[int, int]) -> Values:
 
     Raises: StunError for another length.
     """
-    values = dict(reversed(message.attributes))  # RFC 8489, 14: later ones of the same type do not count
-    for attribute, value in values.items():
-        if lengths.get(attribute, len(value)) != len(value):
+    values = message.values()  # RFC 8489, 14: later ones of the same type do not count
+    for attribute in lengths.keys() & values.keys():
+        if lengths[attribute] != len(values[attribute]):
             raise stun.StunError(f"attribute {attribute:#06x} is not {lengths[attribute]} bytes")
     return values
 

@@ -88,6 +88,9 @@ class Allocation(msgspec.Struct):
 
     def lose(self, relayed: Relayed) -> None:
         """Give up a relayed address, with the permissions and binds of its family (RFC 8656, 8.1)."""
+        if len(self.relayed) == 1:
+            self.relayed, self.permissions, self.binds = (), None, None
+            return
         self.relayed = tuple(each for each in self.relayed if each is not relayed)
         self.keep_peers(lambda host: family_of(host) != relayed.family)
 

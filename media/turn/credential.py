@@ -81,7 +81,7 @@ class Claim(msgspec.Struct, gc=False):
         # RFC 8489, 9.2.4: the checks in this order
         if not message.is_signed:
             raise CredentialError(401, "no-integrity")
-        values = dict(reversed(message.attributes))
+        values = message.values()
         nonce = values.get(stun.NONCE)
         if stun.REALM not in values or nonce is None:
             raise CredentialError(400, "incomplete")

@@ -67,7 +67,8 @@ class Lifecycle:
         """
         plan = self._desk.plan(client, request, account, now, is_stream)
         self._opening[client] = plan
-        self._note_deadline()
+        if plan.token is not None:
+            self._note_deadline()
         return self._open(plan)
 
     def opened(self, relay: int, is_open: bool, now: float) -> Sequence[Effect]:
@@ -102,8 +103,9 @@ class Lifecycle:
     def changed(self, allocation: Allocation, now: float) -> Sequence[Effect]:
         """Take note of other ends of an allocation, and close what is over."""
         effects = [self._end(allocation, each) for each in allocation.relayed if each.expires_at <= now]
-        self._table.moved(allocation)
-        self._note_deadline()
+        if allocation.relayed:
+            self._table.moved(allocation)
+            self._note_deadline()
         return effects
 
     def client_gone(self, client: Client) -> Sequence[Effect]:
@@ -215,7 +217,7 @@ class Lifecycle:
         self._routes.relayed_changed(relayed.address)
         allocation.count_usage()
         self._table.remove(allocation, relayed)
-        if all(each.port != relayed.port for each in allocation.relayed):
+        if not allocation.relayed or all(each.port != relayed.port for each in allocation.relayed):
             self._ports.give_back(relayed.port)
         if not allocation.relayed:
             self._tickets.forget(allocation)

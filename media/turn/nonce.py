@@ -3,7 +3,7 @@
 RFC 8489, 9.2: the cookie tells what the server offers. An attacker who changes it makes the nonce a stale one.
 """
 
-import base64
+import binascii
 
 from media.turn import mac
 
@@ -27,7 +27,7 @@ class Nonces:
 
     def __init__(self, secret: bytes, features: int) -> None:
         self._secret = secret
-        self._cookie = _COOKIE + base64.b64encode(features.to_bytes(3))
+        self._cookie = _COOKIE + binascii.b2a_base64(features.to_bytes(3), newline=False)
 
     def make(self, host: str, port: int, now: float) -> bytes:
         """Return the nonce that this client shall use now."""
@@ -43,7 +43,7 @@ class Nonces:
     def _make(self, host: str, port: int, slot: int) -> bytes:
         head = self._cookie + _mark(slot)
         digest = mac.sha256(self._secret, b"%b %d %d %b" % (head, slot, port, host.encode()))
-        return head + base64.b64encode(digest[:12])[:_MAC_CHARS]
+        return head + binascii.b2a_base64(digest[:12])[:_MAC_CHARS]
 
 
 def tells_password_algorithms(nonce: bytes) -> bool:

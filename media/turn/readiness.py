@@ -1,7 +1,6 @@
 """Which of many sockets can be read: one epoll below the event loop's, so that one wake-up serves all of them."""
 
 import asyncio
-import contextlib
 import select
 import socket
 from collections.abc import Callable
@@ -30,17 +29,21 @@ class Readiness:
         if self._epoll is None:
             self._loop.add_reader(handle, lambda: drain(self._loop.time()))
             return
-        self._drains[handle.fileno()] = drain
-        self._epoll.register(handle.fileno(), select.EPOLLIN)
+        descriptor = handle.fileno()
+        self._drains[descriptor] = drain
+        self._epoll.register(descriptor, select.EPOLLIN)
 
     def remove(self, handle: socket.socket) -> None:
         """Watch a socket no more; it may have been closed by then."""
         if self._epoll is None:
             self._loop.remove_reader(handle)
             return
-        self._drains.pop(handle.fileno(), None)
-        with contextlib.suppress(OSError, ValueError):
-            self._epoll.unregister(handle.fileno())
+        descriptor = handle.fileno()
+        self._drains.pop(descriptor, None)
+        try:
+            self._epoll.unregister(descriptor)
+        except (OSError, ValueError):
+            return
 
     def close(self) -> None:
         """Watch nothing more."""

@@ -48,7 +48,7 @@ from media.turn.relay_settings import (
 )
 from media.turn.server import Server
 from media.turn.tcp_relay import TcpRelays
-from media.turn.udp import Outbox, UdpSocket, open_socket
+from media.turn.udp import Outbox, UdpSocket, family_of, open_socket
 from media.turn.usage import Usage
 
 if typing.TYPE_CHECKING:
@@ -345,7 +345,7 @@ class Relay:
 
     def _open_udp(self, effect: OpenRelay, host: str) -> None:
         handle = open_socket(host, effect.port, is_unfragmented=effect.is_unfragmented)
-        source = Source(effect.relay, UdpSocket(handle))
+        source = Source(effect.relay, UdpSocket(handle, family_of(host)))
         self._relays[effect.relay] = source.udp
         self._board.opened(effect.port)
         self._readiness.add(handle, functools.partial(self._drains.from_peers, source, self._from_peer))

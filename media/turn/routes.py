@@ -154,11 +154,15 @@ class Routes:
         listener, client_address = allocation.client
         clients = self.up.get(listener)
         if clients is not None:
-            _close(clients.pop(client_address, {}))
+            ups = clients.pop(client_address, None)
+            if ups is not None:
+                _close(ups)
             if not clients:
                 del self.up[listener]
         for relayed in allocation.relayed:
-            _close(self.down.pop(relayed.relay, {}))
+            downs = self.down.pop(relayed.relay, None)
+            if downs is not None:
+                _close(downs)
 
     def relayed_changed(self, relayed_address: SocketAddress) -> None:
         """Take note that a relay begins or ends at an address: peers there are reached in another way now."""

@@ -87,6 +87,7 @@ _COOKIE_BYTES = COOKIE.to_bytes(4)
 _FINGERPRINT_MASK = 0x5354554E
 _HEADER = struct.Struct("!HHI12s")
 _ATTRIBUTE = struct.Struct("!HH")
+_XOR_IPV4 = struct.Struct("!xBHI")
 _FINGERPRINT_BYTES = 4 + 4
 _PROOFS = frozenset((MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256, FINGERPRINT))
 _SIGNATURES = ((MESSAGE_INTEGRITY, 20, mac.sha1), (MESSAGE_INTEGRITY_SHA256, 32, mac.sha256))
@@ -115,6 +116,7 @@ class Message(msgspec.Struct, gc=False):
     integrity_at: int = -1
     integrity_sha256_at: int = -1
     has_fingerprint: bool = False
+    first_values: dict[int, bytes] | None = None
 
     @property
     def is_signed(self) -> bool:
@@ -131,10 +133,13 @@ class Message(msgspec.Struct, gc=False):
 
     def first(self, attribute: int) -> bytes | None:
         """Return the first value of an attribute; later ones of the same type do not count (RFC 8489, 14)."""
-        for key, value in self.attributes:
-            if key == attribute:
-                return value
-        return None
+        return self.values().get(attribute)
+
+    def values(self) -> dict[int, bytes]:
+        """Return the first value of each attribute, made once: the attributes must not change after that."""
+        if self.first_values is None:
+            self.first_values = dict(reversed(self.attributes))
+        return self.first_values
 
     def every(self, attribute: int) -> list[bytes]:
         """Return all values of an attribute that may stand more than once, such as XOR-PEER-ADDRESS."""
@@ -143,7 +148,7 @@ class Message(msgspec.Struct, gc=False):
     def unknown(self) -> list[int]:
         """Return the comprehension-required attribute types that are not understood, each once."""
         found = [key for key, _ in self.attributes if key < 0x8000 and key not in UNDERSTOOD]
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(found)) if found else found
 
 
 def decode(datagram: bytes) -> Message:
@@ -158,13 +163,9 @@ def decode(datagram: bytes) -> Message:
         raise StunError("no STUN header")
     if length & 3 or length != len(datagram) - HEADER_BYTES:
         raise StunError("wrong length")
-    message = Message(
-        method=kind_and_method & 0x000F | (kind_and_method & 0x00E0) >> 1 | (kind_and_method & 0x3E00) >> 2,
-        kind=(kind_and_method & 0x0010) >> 4 | (kind_and_method & 0x0100) >> 7,
-        transaction_id=transaction_id,
-        attributes=[],
-        raw=datagram,
-    )
+    method = kind_and_method & 0x000F | (kind_and_method & 0x00E0) >> 1 | (kind_and_method & 0x3E00) >> 2
+    kind = (kind_and_method & 0x0010) >> 4 | (kind_and_method & 0x0100) >> 7
+    message = Message(method, kind, transaction_id, [], datagram)
     _decode_attributes(message, datagram)
     return message
 
@@ -261,7 +262,7 @@ def encode(message: Message, key: bytes | None = None, *, is_sha256: bool = Fals
     start, transaction_id = _start(message.method, message.kind), message.transaction_id
     body = b"".join(
         [
-            _ATTRIBUTE.pack(attribute, len(value)) + value + _PADDING[len(value) & 3]
+            _ATTRIBUTE.pack(attribute, size := len(value)) + value + _PADDING[size & 3]
             for attribute, value in message.attributes
         ]
     )
@@ -288,9 +289,10 @@ def is_answer(reply: bytes, method: int, transaction_id: bytes) -> bool:
 
 def xor_address(ip: bytes, port: int, transaction_id: bytes) -> bytes:
     """Write the value of XOR-MAPPED-, XOR-PEER- and XOR-RELAYED-ADDRESS (RFC 8489, 14.2)."""
-    mask = int.from_bytes((_COOKIE_BYTES + transaction_id)[: len(ip)])
-    masked = (int.from_bytes(ip) ^ mask).to_bytes(len(ip))
-    return struct.pack("!xBH", 1 if len(ip) == 4 else 2, port ^ COOKIE >> 16) + masked
+    if len(ip) == 4:
+        return _XOR_IPV4.pack(1, port ^ COOKIE >> 16, int.from_bytes(ip) ^ COOKIE)
+    masked = (int.from_bytes(ip) ^ int.from_bytes(_COOKIE_BYTES + transaction_id)).to_bytes(len(ip))
+    return struct.pack("!xBH", 2, port ^ COOKIE >> 16) + masked
 
 
 def parse_xor_address(value: bytes, transaction_id: bytes) -> tuple[bytes, int]:

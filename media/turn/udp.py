@@ -11,10 +11,14 @@ from media.turn.effects import Buffer, TurnStats
 RECEIVE_BUFFER_BYTES = 4 << 20
 MOST_SEGMENTS = 48
 MOST_RUN_BYTES = 65507
-MOST_SEGMENT_BYTES = {socket.AF_INET: 1472, socket.AF_INET6: 1452}
+MOST_SEGMENT_BYTES = {int(socket.AF_INET): 1472, int(socket.AF_INET6): 1452}
 """UDP payload that fits an MTU of 1500."""
 
-_SOL_UDP = socket.IPPROTO_UDP
+# plain numbers: enums cost time each time
+_AF_INET, _AF_INET6 = int(socket.AF_INET), int(socket.AF_INET6)
+_SOCK_NONBLOCK = int(getattr(socket, "SOCK_NONBLOCK", 0))  # Linux has it: a system call less
+_DATAGRAMS = int(socket.SOCK_DGRAM) | _SOCK_NONBLOCK
+_SOL_UDP = int(socket.IPPROTO_UDP)
 _UDP_SEGMENT = 103
 _IP_MTU_DISCOVER = 10
 _IP_PMTUDISC_DONT, _IP_PMTUDISC_DO = 0, 2
@@ -30,10 +34,16 @@ class UdpSocket:
 
     __slots__ = ("handle", "most_segment_bytes", "sendto")
 
-    def __init__(self, handle: socket.socket) -> None:
+    def __init__(self, handle: socket.socket, family: int = 0) -> None:
         self.handle = handle
         self.sendto = handle.sendto
-        self.most_segment_bytes = MOST_SEGMENT_BYTES[socket.AddressFamily(handle.family)]
+        # a socket makes an enum of its family each time, which takes longer than all else here
+        self.most_segment_bytes = MOST_SEGMENT_BYTES[family or int(handle.family)]
+
+
+def family_of(host: str) -> int:
+    """Return the family of the kernel for a host in text."""
+    return _AF_INET6 if ":" in host else _AF_INET
 
 
 def open_socket(
@@ -51,20 +61,21 @@ def open_socket(
 
     Raises: OSError as the kernel gives it.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    handle = socket.socket(family, socket.SOCK_DGRAM)
+    family = family_of(host)
+    handle = socket.socket(family, _DATAGRAMS, 0)
     try:
-        handle.setblocking(False)
+        if not _SOCK_NONBLOCK:
+            handle.setblocking(False)
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         if is_beside_wildcard:
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if is_port_shared:
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
+        if family == _AF_INET6:
             handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if is_unfragmented is not None:
             mode = _IP_PMTUDISC_DO if is_unfragmented else _IP_PMTUDISC_DONT
-            if family == socket.AF_INET:
+            if family == _AF_INET:
                 handle.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, mode)
             else:
                 handle.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, mode)
@@ -155,7 +166,16 @@ class Outbox:
 
     def flush(self) -> None:
         """Send what is collected."""
-        if self._socket is not None:
-            packets, self._packets = self._packets, []
-            udp, self._socket = self._socket, None
+        udp = self._socket
+        if udp is None:
+            return
+        self._socket = None
+        packets = self._packets
+        if len(packets) != 1:
+            self._packets = []
             self._stats.send_errors += send_all(udp, self._destination, packets)
+            return
+        try:
+            udp.sendto(packets.pop(), self._destination)
+        except OSError:
+            self._stats.send_errors += 1
