@@ -190,22 +190,34 @@ class Rate:
     small they are, of more than one for 100 bytes of the rate the rest of the second gets none.
     """
 
-    __slots__ = ("_aside", "_bytes_per_s", "_counted_at", "_filled_at", "_most", "_noted", "_packets", "left")
+    __slots__ = (
+        "_aside",
+        "_bytes_per_s",
+        "_counted_at",
+        "_filled_at",
+        "_most",
+        "_most_packets",
+        "_noted",
+        "_packets",
+        "left",
+    )
 
     def __init__(self, bitrate_bps: int) -> None:
         self._bytes_per_s = bitrate_bps / 8  # 0 is no limit
         self._most = bitrate_bps // 16 if bitrate_bps else _UNLIMITED
         self._filled_at = -1.0
         self._noted = self.left = self._most
+        most_packets = max(LEAST_PACKETS_PER_S, bitrate_bps // (8 * LEAST_PACKET_BYTES))
+        self._most_packets = most_packets if bitrate_bps else _UNLIMITED
         self._packets = self._aside = 0
         self._counted_at = 0.0
 
     def count(self, packets: int, now: float) -> None:
         """Take note of packets that passed."""
         self._packets += packets
-        if self._packets * LEAST_PACKET_BYTES <= self._bytes_per_s or self._packets <= LEAST_PACKETS_PER_S:
+        if self._packets <= self._most_packets:
             return
-        if self._bytes_per_s and now < self._counted_at + 1.0:
+        if now < self._counted_at + 1.0:
             aside = self.left + 1  # nothing is left: not even for a packet without data
             self._aside += aside
             self._noted -= aside
