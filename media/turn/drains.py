@@ -28,9 +28,12 @@ _NO_UPS: Ups = {}
 
 
 class Source:
-    """A UDP socket that is drained: its number, and the routes of those who sent to it by what the batch calls them."""
+    """A UDP socket that is drained: its number, and the routes of those who sent to it by what the batch calls them.
 
-    __slots__ = ("addresses", "downs", "number", "udp", "ups")
+    `busy` and `last_round` are those of `Rounds`.
+    """
+
+    __slots__ = ("addresses", "busy", "downs", "last_round", "number", "udp", "ups")
 
     def __init__(self, number: int, udp: UdpSocket) -> None:
         self.number = number
@@ -38,6 +41,8 @@ class Source:
         self.addresses: dict[Hashable, SocketAddress] = {}
         self.ups: dict[Hashable, Ups] = {}
         self.downs: dict[Hashable, DownRoute] = {}
+        self.busy = 0
+        self.last_round = -1
 
 
 class Sockets:
@@ -68,7 +73,7 @@ class Drains:
         self._sockets = sockets
         self._stats = stats
         self._slots = slots.Slots(BUDGET)
-        self._flush = flush
+        self.flush = flush
         self._bindings = Bindings(self._slots, server.may_answer_binding)
         self._of_clients = make_batch(self._slots, 0)
         self._of_peers = make_batch(self._slots, HEADROOM)
@@ -81,14 +86,14 @@ class Drains:
         try:
             self._from_clients(source, slow, now)
         finally:
-            self._flush()  # what is collected lies in the slots
+            self.flush()  # what is collected lies in the slots
 
-    def from_peers(self, source: Source, slow: Slow, now: float) -> None:
-        """Relay what peers sent to a relay socket."""
+    def from_peers(self, source: Source, slow: Slow, now: float) -> int:
+        """Relay what peers sent to a relay socket, and return how much that was."""
         try:
-            self._from_peers(source, slow, now)
+            return self._from_peers(source, slow, now)
         finally:
-            self._flush()  # likewise
+            self.flush()  # likewise
 
     def from_door(self, number: int, message: memoryview, address: SocketAddress, now: float) -> bool:
         """Relay a ChannelData message that came through a door, if it has a route; `flush` must follow."""
@@ -144,7 +149,7 @@ class Drains:
         self._send_up(room, now)
         self._send_back(source)
 
-    def _from_peers(self, source: Source, slow: Slow, now: float) -> None:
+    def _from_peers(self, source: Source, slow: Slow, now: float) -> int:
         batch, views, known = self._of_peers, self._slots.views, source.downs
         count = self._receive(batch, source, now)
         room = self._routes.in_all.left
@@ -155,7 +160,7 @@ class Drains:
                 room -= size
                 if not route.packets:
                     self._downs.append(route)
-                route.packets.append(self._wrap(route, index, size))
+                route.packets.append(self.wrap(self._slots, route, index, size))
                 continue
             self._send_down(room, now)
             address = batch.address(index)
@@ -163,6 +168,7 @@ class Drains:
             self._remember_peer(source, peer, address)
             room = self._routes.in_all.left
         self._send_down(room, now)
+        return count
 
     def _answer(self, index: int, length: int, client: Hashable, now: float) -> bool:
         """Answer a Binding request at the end of the drain; False when it is left to the server."""
@@ -171,15 +177,15 @@ class Drains:
             self._answers.append((index, size))
         return size != bindings.NOT_COMMON
 
-    def _wrap(self, route: DownRoute, index: int, size: int) -> memoryview:
+    def wrap(self, where: slots.Slots, route: DownRoute, index: int, size: int) -> memoryview:
         """Write in front of what a peer sent what the client wants to see there."""
         if route.number:
-            half, at = self._slots.half, index * slots.HALVES
+            half, at = where.half, index * slots.HALVES
             half[at + NUMBER_AT], half[at + LENGTH_AT] = route.number, IN_MEMORY[size]
-            return self._slots.views[index][CHANNEL_AT : HEADROOM + size]
+            return where.views[index][CHANNEL_AT : HEADROOM + size]
         if route.head_size != size:
             route.head, route.head_size = slots.data_head(size, route.indication, self._routes.seed), size
-        return slots.write_data(self._slots, index, route.head, size, self._routes.next_serial())
+        return slots.write_data(where, index, route.head, size, self._routes.next_serial())
 
     def _receive(self, batch: Batch, source: Source, now: float) -> int:
         if now >= self._routes.due_at:

@@ -3,10 +3,15 @@
 import asyncio
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from media.turn.drains import Source
 
 Drain = Callable[[float], None]
 """Reads a socket; it gets the instant."""
+
+Round = Callable[[Sequence[Source], float], None]
+"""Reads several sockets, at most MOST_READY; it gets the instant."""
 
 MOST_READY = 64
 ROUNDS = 4
@@ -20,6 +25,8 @@ class Readiness:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._drains: dict[int, Drain] = {}
+        self._together: dict[int, Source] = {}
+        self._read_together: Round | None = None
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         if self._epoll is not None:
             loop.add_reader(self._epoll.fileno(), self._serve)
@@ -33,6 +40,17 @@ class Readiness:
         self._drains[descriptor] = drain
         self._epoll.register(descriptor, select.EPOLLIN)
 
+    def add_together(self, source: Source, read: Round) -> None:
+        """Watch a socket that is read with others: `read`, the same for all of them, gets all that are ready."""
+        handle = source.udp.handle
+        if self._epoll is None:
+            self._loop.add_reader(handle, lambda: read((source,), self._loop.time()))
+            return
+        self._read_together = read
+        descriptor = handle.fileno()
+        self._together[descriptor] = source
+        self._epoll.register(descriptor, select.EPOLLIN)
+
     def remove(self, handle: socket.socket) -> None:
         """Watch a socket no more; it may have been closed by then."""
         if self._epoll is None:
@@ -40,6 +58,7 @@ class Readiness:
             return
         descriptor = handle.fileno()
         self._drains.pop(descriptor, None)
+        self._together.pop(descriptor, None)
         try:
             self._epoll.unregister(descriptor)
         except (OSError, ValueError):
@@ -52,6 +71,7 @@ class Readiness:
             self._epoll.close()
             self._epoll = None
             self._drains.clear()
+            self._together.clear()
 
     def _serve(self) -> None:
         until = self._loop.time() + ROUNDS_S
@@ -62,5 +82,8 @@ class Readiness:
                 drain = self._drains.get(descriptor)
                 if drain is not None:  # the drain of another may have closed it
                     drain(now)
+            together = [self._together[descriptor] for descriptor, _ in ready if descriptor in self._together]
+            if together and self._read_together is not None:
+                self._read_together(together, now)
             if len(ready) == 0 or now >= until:
                 return

@@ -46,6 +46,7 @@ from media.turn.relay_settings import (
     siblings,
     stranger_bounds,
 )
+from media.turn.rounds import Rounds
 from media.turn.server import Server
 from media.turn.tcp_relay import TcpRelays
 from media.turn.udp import Outbox, UdpSocket, family_of, open_socket
@@ -117,6 +118,8 @@ class Relay:
             )
             self._sockets.listeners = self._listeners.udp
             self._drains = Drains(self._server, self._sockets, self.stats, self.flush)
+            rounds = Rounds(self._server, self._sockets, self.stats, self._drains)
+            self._read_relays = functools.partial(rounds.from_peers, self._from_peer)
             self._dtls = self._sessions()
             self._hall = self._make_hall()
             self._server.connections.streams = self._hall.connections
@@ -245,11 +248,9 @@ class Relay:
 
     def _watch_listeners(self) -> None:
         self._acceptor.start()
-        from_clients = self._drains.from_clients
         for number, listener in enumerate(self._listeners.udp):
-            self._readiness.add(
-                listener.handle, functools.partial(from_clients, Source(number, listener), self._from_client)
-            )
+            drain = functools.partial(self._drains.from_clients, Source(number, listener), self._from_client)
+            self._readiness.add(listener.handle, drain)
 
     def _from_client(self, number: int, datagram: memoryview, source: SocketAddress, now: float) -> None:
         if self._dtls is None or not datagram or not FIRST_BYTE <= datagram[0] <= LAST_BYTE:
@@ -345,10 +346,9 @@ class Relay:
 
     def _open_udp(self, effect: OpenRelay, host: str) -> None:
         handle = open_socket(host, effect.port, is_unfragmented=effect.is_unfragmented)
-        source = Source(effect.relay, UdpSocket(handle, family_of(host)))
-        self._relays[effect.relay] = source.udp
+        udp = self._relays[effect.relay] = UdpSocket(handle, family_of(host))
         self._board.opened(effect.port)
-        self._readiness.add(handle, functools.partial(self._drains.from_peers, source, self._from_peer))
+        self._readiness.add_together(Source(effect.relay, udp), self._read_relays)
 
     def _close(self, relay: int) -> None:
         if relay in self._tcp_relays:

@@ -59,13 +59,13 @@ class DownRoute:
     """From a peer to a client by a listener, as ChannelData of `number` or, where that is 0, as Data indications.
 
     `number` is as it stands in memory, so that it can be written at once. `indication` are the bytes of a Data
-    indication from its XOR-PEER-ADDRESS to the type of its DATA. `packets` as in `UpRoute`; `head` is the shell's as
-    well, the begin of an indication with `head_size` bytes of data.
+    indication from its XOR-PEER-ADDRESS to the type of its DATA. `packets` as in `UpRoute`; the shell's as well are
+    `head`, the begin of an indication with `head_size` bytes of data, and `name`, the address as the kernel takes it.
     """
 
     __slots__ = (
         *("_home", "_key", "client_address", "head", "head_size", "indication"),
-        *("listener", "number", "packets", "rate", "until"),
+        *("listener", "name", "number", "packets", "rate", "until"),
     )
 
     def __init__(self, client: Client, number: int, indication: bytes, rate: Rate, until: float) -> None:
@@ -73,6 +73,7 @@ class DownRoute:
         self.number = in_memory(number)
         self.indication = indication
         self.head, self.head_size = b"", -1
+        self.name = b""
         self.rate = rate
         self.until = until
         self.packets: list[memoryview] = []

@@ -8,7 +8,10 @@ from contextlib import ExitStack
 import pytest
 
 from media.turn import batch
-from media.turn.batch import Batch, ManyAtOnce, best_batch
+from media.turn.address import SocketAddress
+from media.turn.batch import Batch, ManyAtOnce, ManyPosts, Posts, best_batch, best_posts
+from media.turn.policy import Rate
+from media.turn.routes import DownRoute
 from media.turn.slots import HEADROOM, Slots
 from media.turn.udp import open_socket
 
@@ -130,11 +133,39 @@ def test_error_between_datagrams_costs_none_of_them() -> None:
 
 def test_the_quick_way_is_taken_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(best_batch(Slots(4), 0)) is ManyAtOnce
+    assert type(best_posts(Slots(4))) is ManyPosts
     monkeypatch.setattr(batch._Message, "length", batch._Head.flags)
     assert type(best_batch(Slots(4), 0)) is Batch
+    assert type(best_posts(Slots(4))) is Posts
     monkeypatch.undo()
     monkeypatch.setattr(batch, "_POINTER_BYTES", 4)
     assert type(best_batch(Slots(4), 0)) is Batch
     monkeypatch.undo()
     monkeypatch.setattr(batch.ctypes, "PyDLL", lambda *_, **__: object())
     assert type(best_batch(Slots(4), 0)) is Batch
+
+
+def route_to(client_address: SocketAddress) -> DownRoute:
+    return DownRoute((0, client_address), 0x4000, b"", Rate(0), 1.0)
+
+
+@pytest.mark.parametrize("kind", [Posts, ManyPosts])
+def test_posts_go_to_their_clients_in_order_and_one_that_fails_costs_no_other(
+    kind: type[Posts], sockets: tuple[socket.socket, list[socket.socket]]
+) -> None:
+    sender, clients = sockets
+    slots = Slots(8)
+    posts = kind(slots)
+    routes = [route_to(client.getsockname()) for client in clients]
+    for turn in range(2):
+        for index, (who, length) in enumerate(((0, 3), (1, 66000), (1, 4), (2, 0), (0, 1200), (2, 66000))):
+            slots.views[index][36 : 36 + length] = bytes((turn * 16 + index,)) * length
+            posts.add(index, 36, length, routes[who])
+        assert posts.count == 6
+        assert posts.send(sender) == 2
+        assert posts.count == 0
+        base = turn * 16
+        assert [clients[0].recv(2000) for _ in range(2)] == [bytes((base,)) * 3, bytes((base + 4,)) * 1200]
+        assert clients[1].recv(2000) == bytes((base + 2,)) * 4
+        assert clients[2].recv(2000) == b""
+    assert posts.send(sender) == 0

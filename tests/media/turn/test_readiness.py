@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import pytest
 
 from media.turn import readiness
+from media.turn.drains import Source
 from media.turn.readiness import ROUNDS, Readiness
-from media.turn.udp import open_socket
+from media.turn.udp import UdpSocket, open_socket
 
 
 @pytest.mark.parametrize("has_epoll", [True, False])
@@ -83,4 +85,37 @@ async def test_socket_that_another_drain_closed_is_left_out() -> None:
             handle.sendto(b"x", handle.getsockname())
         async with asyncio.timeout(5):
             await drained.wait()
+        watched.close()
+
+
+@pytest.mark.parametrize("has_epoll", [True, False])
+async def test_sockets_that_are_read_together_are_read_by_one_call(
+    has_epoll: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_epoll:
+        monkeypatch.delattr(readiness.select, "epoll")
+    loop = asyncio.get_running_loop()
+    watched = Readiness(loop)
+    rounds: list[list[int]] = []
+    arrived: asyncio.Queue[int] = asyncio.Queue()
+
+    def read(sources: Sequence[Source], now: float) -> None:
+        assert now <= loop.time()
+        rounds.append([source.number for source in sources])
+        for source in sources:
+            source.udp.handle.recv(100)
+            arrived.put_nowait(source.number)
+
+    with ExitStack() as stack:
+        handles = [stack.enter_context(open_socket("127.0.0.1", 0)) for _ in range(4)]
+        for number, handle in enumerate(handles):
+            watched.add_together(Source(number, UdpSocket(handle)), read)
+        watched.remove(handles[3])
+        for handle in handles:
+            handles[0].sendto(b"x", handle.getsockname())
+        async with asyncio.timeout(5):
+            assert {await arrived.get() for _ in range(3)} == {0, 1, 2}
+        assert len(rounds) == (1 if has_epoll else 3)
+        for handle in handles:
+            watched.remove(handle)
         watched.close()
