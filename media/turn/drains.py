@@ -140,7 +140,8 @@ class Drains:
                 continue
             if self._ups:
                 self._send_up(room, now)
-            self._send_back(source)
+            if self._answers:
+                self._send_back(source)
             client, last = packet[0], None
             address = source.addresses.get(client) or self._learn(source, client, batch.address(index))
             slow(source.number, views[index][: packet[1]], address, now)
@@ -214,7 +215,8 @@ class Drains:
         return address
 
     def _remember_client(self, source: Source, client: Hashable, address: SocketAddress) -> None:
-        ups = self._routes.up.get(source.number, {}).get(address)
+        clients = self._routes.up.get(source.number)
+        ups = None if clients is None else clients.get(address)
         if ups is not None:
             if len(source.ups) >= MOST_REMEMBERED:
                 source.ups.clear()

@@ -4,6 +4,7 @@ RFC 8489, 9.2: the cookie tells what the server offers. An attacker who changes 
 """
 
 import binascii
+import functools
 
 from media.turn import mac
 
@@ -13,6 +14,9 @@ SLOT_S = 1800
 NONCE_BYTES = 28
 PASSWORD_ALGORITHMS_BIT, USERNAME_ANONYMITY_BIT = 1, 2
 """Bit 0 and bit 1 of the security features (RFC 8489, 18.1): bit 0 is the last one of the 24 (erratum 6290)."""
+
+REMEMBERED = 256
+"""Nonces that need not be made again: a client that begins shows the one that it got two times soon after."""
 
 _COOKIE = b"obMatJos2"
 _COOKIE_BYTES = 13
@@ -28,6 +32,7 @@ class Nonces:
     def __init__(self, secret: bytes, features: int) -> None:
         self._secret = secret
         self._cookie = _COOKIE + binascii.b2a_base64(features.to_bytes(3), newline=False)
+        self._make = functools.lru_cache(REMEMBERED)(self._made)
 
     def make(self, host: str, port: int, now: float) -> bytes:
         """Return the nonce that this client shall use now."""
@@ -40,7 +45,7 @@ class Nonces:
             slot -= 1
         return mac.is_same(nonce, self._make(*client, slot))
 
-    def _make(self, host: str, port: int, slot: int) -> bytes:
+    def _made(self, host: str, port: int, slot: int) -> bytes:
         head = self._cookie + _mark(slot)
         digest = mac.sha256(self._secret, b"%b %d %d %b" % (head, slot, port, host.encode()))
         return head + binascii.b2a_base64(digest[:12])[:_MAC_CHARS]

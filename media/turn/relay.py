@@ -338,11 +338,11 @@ class Relay:
                 self._tcp_relays.open(effect.relay, host, effect.port)
             else:
                 self._open_udp(effect, host)
+            is_open = True
+            self._is_idle.clear()
         except OSError:
-            self._perform(self._server.relay_opened(effect.relay, False, self._loop.time()))
-            return
-        self._is_idle.clear()
-        self._perform(self._server.relay_opened(effect.relay, True, self._loop.time()))
+            is_open = False
+        self._perform(self._server.relay_opened(effect.relay, is_open, self._loop.time()))
 
     def _open_udp(self, effect: OpenRelay, host: str) -> None:
         handle = open_socket(host, effect.port, is_unfragmented=effect.is_unfragmented)
@@ -354,11 +354,11 @@ class Relay:
         if relay in self._tcp_relays:
             self._tcp_relays.close(relay)
         else:
-            self._outbox.flush()
-            handle = self._relays.pop(relay).handle
-            self._board.closed(handle.getsockname()[1])
-            self._readiness.remove(handle)
-            handle.close()
+            udp = self._relays.pop(relay)
+            self._outbox.flush_from(udp)
+            self._board.closed(udp.handle.getsockname()[1])
+            self._readiness.remove(udp.handle)
+            udp.handle.close()
         if not self._relays and not self._tcp_relays:
             self._is_idle.set()
 

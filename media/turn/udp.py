@@ -93,7 +93,11 @@ def send_all(udp: UdpSocket, destination: SocketAddress, packets: Sequence[Buffe
     destination is a lost packet.
     """
     if len(packets) == 1:
-        return _send_each(udp, destination, packets)
+        try:
+            udp.sendto(packets[0], destination)
+        except OSError:
+            return 1
+        return 0
     lost = at = 0
     while at < len(packets):
         end = _end_of_run(udp, packets, at)
@@ -146,13 +150,16 @@ def _send_each(udp: UdpSocket, destination: SocketAddress, packets: Sequence[Buf
 
 
 class Outbox:
-    """Collects datagrams and sends them in order, those to one destination together.
+    """Collects datagrams and sends them in order, consecutive ones to one destination together.
 
-    Buffers must stay good until `flush`.
+    Buffers must stay good until `flush`. All are sent at once: a send runs through the whole kernel, and what handles
+    the next request would have to be fetched into the processor's caches again after each.
     """
 
     def __init__(self, stats: TurnStats) -> None:
         self._stats = stats
+        self._runs: list[tuple[UdpSocket, SocketAddress, list[Buffer]]] = []
+        self._senders: set[UdpSocket] = set()
         self._socket: UdpSocket | None = None
         self._destination: SocketAddress = ("", 0)
         self._packets: list[Buffer] = []
@@ -160,22 +167,21 @@ class Outbox:
     def send(self, udp: UdpSocket, destination: SocketAddress, head: bytes, data: Buffer) -> None:
         """Take `head` and `data` as one datagram."""
         if udp is not self._socket or destination != self._destination:
-            self.flush()
-            self._socket, self._destination = udp, destination
+            self._socket, self._destination, self._packets = udp, destination, []
+            self._runs.append((udp, destination, self._packets))
+            self._senders.add(udp)
         self._packets.append(b"".join((head, data)) if head else data)
 
     def flush(self) -> None:
         """Send what is collected."""
-        udp = self._socket
-        if udp is None:
+        if not self._runs:
             return
-        self._socket = None
-        packets = self._packets
-        if len(packets) != 1:
-            self._packets = []
-            self._stats.send_errors += send_all(udp, self._destination, packets)
-            return
-        try:
-            udp.sendto(packets.pop(), self._destination)
-        except OSError:
-            self._stats.send_errors += 1
+        runs, self._runs, self._socket = self._runs, [], None
+        self._senders.clear()
+        for udp, destination, packets in runs:
+            self._stats.send_errors += send_all(udp, destination, packets)
+
+    def flush_from(self, udp: UdpSocket) -> None:
+        """Send what is collected, if some of it leaves by this socket."""
+        if udp in self._senders:
+            self.flush()

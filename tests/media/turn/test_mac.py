@@ -31,3 +31,8 @@ def test_values_are_compared_whole() -> None:
     assert mac.is_same(b"abc", b"abc")
     assert not mac.is_same(b"abc", b"abd")
     assert not mac.is_same(b"abc", b"ab")
+
+
+def test_more_keys_than_are_remembered() -> None:
+    keys = [b"%d" % number for number in range(2 * mac.REMEMBERED_KEYS)] * 2
+    assert all(mac.sha1(key, b"data") == hmac.digest(key, b"data", "sha1") for key in keys)

@@ -70,6 +70,23 @@ def test_head_and_data_count_as_one_datagram() -> None:
     assert wire.runs == [[12, 12, 12]]
 
 
+def test_all_wait_for_the_flush_in_order_and_a_socket_that_closes_has_sent_its_own_before() -> None:
+    wire, other_wire = Wire(), Wire()
+    outbox, udp, _ = outbox_and(wire)
+    other = UdpSocket(other_wire)  # type: ignore[arg-type]  # a double
+    for number, to in enumerate((A, B, A)):
+        outbox.send(udp, to, b"", bytes([number]))
+    outbox.flush_from(other)
+    assert wire.sent == []
+    outbox.send(other, A, b"", b"last")
+    outbox.flush_from(other)
+    assert wire.sent == [(A, b"\0"), (B, b"\1"), (A, b"\2")]
+    assert other_wire.sent == [(A, b"last")]
+    outbox.flush_from(other)
+    outbox.flush()
+    assert len(wire.sent + other_wire.sent) == 4
+
+
 def test_run_keeps_its_bounds() -> None:
     wire = Wire()
     outbox, udp, _ = outbox_and(wire)
