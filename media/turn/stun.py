@@ -269,7 +269,10 @@ def encode(message: Message, key: bytes | None = None, *, is_sha256: bool = Fals
     if key is not None:
         attribute, size, sign = _SIGNATURES[is_sha256]
         covered = _HEADER.pack(start, len(body) + 4 + size, COOKIE, transaction_id) + body
-        body += _ATTRIBUTE.pack(attribute, size) + sign(key, covered)
+        integrity = _ATTRIBUTE.pack(attribute, size) + sign(key, covered)
+        if not message.has_fingerprint:
+            return covered + integrity
+        body += integrity
     if message.has_fingerprint:
         covered = _HEADER.pack(start, len(body) + _FINGERPRINT_BYTES, COOKIE, transaction_id) + body
         crc = binascii.crc32(covered) ^ _FINGERPRINT_MASK
