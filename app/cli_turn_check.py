@@ -22,13 +22,13 @@ from app.wiring.turn_uris import Served, turn_uris
 from channels.names import Role
 from channels.service import EndpointUnreachableError
 from channels.signaling.client import ClientSettings, SignalingClient
-from media.turn.check import Certificate, CheckOrder, check
-from media.turn.client import Credential
-from media.turn.interfaces import detect
-from media.turn.placement import WILDCARDS
-from media.turn.relay import RelayAddress
-from media.turn.steps import Attempt, Step
-from media.turn.uri import TurnUri, UriError
+from media.relay.interfaces import detect
+from media.relay.placement import WILDCARDS
+from media.relay.relay import RelayAddress
+from media.turn_check.check import Certificate, CheckOrder, check
+from media.turn_check.client import Credential
+from media.turn_check.steps import Attempt, Step
+from media.turn_check.uri import TurnUri, UriError
 
 _NAME_WIDTH = 14
 

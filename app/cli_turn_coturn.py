@@ -11,9 +11,9 @@ from app.exits import CommandError, Exit
 from app.setting import HIDDEN
 from app.settings import Loaded
 from app.wiring.coturn import coturn_rules
-from media.turn import coturn, coturn_config
-from media.turn.coturn_config import Version
-from media.turn.interfaces import read_interfaces
+from media.coturn import coturn, coturn_config
+from media.coturn.coturn_config import Version
+from media.relay.interfaces import read_interfaces
 
 FOLDER = "/var/lib/turn"
 _HEAD = """\

@@ -17,9 +17,9 @@ from app import certificates
 from app.certificates import CertificateError, Pair
 from app.listen import listen
 from app.settings import BY_NAME, Settings, SettingsError
+from media.relay.interfaces import detect
+from media.relay.placement import WILDCARDS
 from media.turn.address import IPV4
-from media.turn.interfaces import detect
-from media.turn.placement import WILDCARDS
 
 log = logging.getLogger(__name__)
 

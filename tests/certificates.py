@@ -5,7 +5,7 @@ import ssl
 from pathlib import Path
 
 from app.certificates import DevelopmentFiles, make_development_files
-from media.turn.certificate import ALPN, CertificatePair
+from media.relay.certificate import ALPN, CertificatePair
 
 NAMES = ("localhost", "127.0.0.1", "kvs.test")
 

@@ -12,6 +12,7 @@ PACKAGE_OF = {
     "turnutils_uclient": "coturn",
     "turnutils_stunclient": "coturn",
     "turnutils_peer": "coturn",
+    "cc": "gcc",
     "node": "nodejs",
     "npm": "npm",
     "jq": "jq",

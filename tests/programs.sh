@@ -2,12 +2,12 @@
 # Programs that the tests use: Debian packages (installed when root, none of their services started) and Node.
 set -euo pipefail
 bin=$1
-packages=(chromium redis-server coturn libnss3-tools jq nftables iproute2)
-commands=(chromium redis-server turnutils_uclient certutil jq nft ip)
+packages=(chromium redis-server coturn libnss3-tools jq nftables iproute2 gcc libc6-dev libssl-dev)
+commands=(chromium redis-server turnutils_uclient certutil jq nft ip cc /usr/include/stdio.h /usr/include/openssl/ssl.h)
 
 missing=()
 for i in "${!packages[@]}"; do
-  command -v "${commands[$i]}" > /dev/null || missing+=("${packages[$i]}")
+  command -v "${commands[$i]}" > /dev/null || [[ -e ${commands[$i]} ]] || missing+=("${packages[$i]}")
 done
 
 if ((${#missing[@]})); then

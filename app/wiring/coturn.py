@@ -17,16 +17,16 @@ from app.wiring.turn import OnReady, relay_settings, unfit
 from app.wiring.turn_self_check import credential, find_out
 from app.wiring.turn_uris import Served, turn_uris
 from app.wiring.turn_usage import Totals
+from media.coturn.coturn import Coturn, CoturnError, CoturnSettings
+from media.coturn.coturn_config import CoturnRules
+from media.relay.interfaces import Interfaces, detect, read_interfaces
+from media.relay.listeners import ListenError, Ports, probe
+from media.relay.placement import WILDCARDS, Placement, PlacementError, is_for_listening, place
+from media.relay.relay import RelayAddress
 from media.turn import address
 from media.turn.address import IPV4
-from media.turn.coturn import Coturn, CoturnError, CoturnSettings
-from media.turn.coturn_config import CoturnRules
-from media.turn.interfaces import Interfaces, detect, read_interfaces
-from media.turn.listeners import ListenError, Ports, probe
-from media.turn.placement import WILDCARDS, Placement, PlacementError, is_for_listening, place
 from media.turn.policy import PeerRules
-from media.turn.relay import RelayAddress
-from media.turn.self_check import Finding
+from media.turn_check.self_check import Finding
 
 log = logging.getLogger(__name__)
 _NEWS = msgspec.json.Decoder[News](News)

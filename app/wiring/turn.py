@@ -20,15 +20,15 @@ from app.wiring.turn_self_check import credential, find_out
 from app.wiring.turn_uris import Served, shown_host, turn_uris
 from app.wiring.turn_usage import Totals
 from channels import ice
-from media.turn.board import Board
+from media.relay.board import Board
+from media.relay.interfaces import read_interfaces
+from media.relay.listeners import ListenError, Ports, probe
+from media.relay.placement import PlacementError
+from media.relay.relay import Relay, RelayAddress
+from media.relay.relay_settings import RelaySettings
 from media.turn.credential import Keys
-from media.turn.interfaces import read_interfaces
-from media.turn.listeners import ListenError, Ports, probe
-from media.turn.placement import PlacementError
-from media.turn.relay import Relay, RelayAddress
-from media.turn.relay_settings import RelaySettings
-from media.turn.self_check import Finding
 from media.turn.user_names import UserNames
+from media.turn_check.self_check import Finding
 
 if TYPE_CHECKING:
     from app.wiring.turn_tls import TurnTls

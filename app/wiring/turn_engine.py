@@ -8,7 +8,7 @@ from app.wiring.orders import TurnOrder
 from app.wiring.turn import OnReady
 from app.wiring.turn_usage import Totals
 from app.wiring.turn_workers import make_server
-from media.turn.self_check import Finding
+from media.turn_check.self_check import Finding
 
 
 class TurnEngine(Protocol):

@@ -10,10 +10,10 @@ from app.loopback import is_loopback
 from app.settings import Settings
 from channels import ice
 from channels.names import ChannelArn
-from media.turn.client import Credential
-from media.turn.interfaces import read_interfaces
-from media.turn.placement import WILDCARDS
-from media.turn.self_check import Finding, Reach, SelfCheckOrder, check_self
+from media.relay.interfaces import read_interfaces
+from media.relay.placement import WILDCARDS
+from media.turn_check.client import Credential
+from media.turn_check.self_check import Finding, Reach, SelfCheckOrder, check_self
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from app.certificates import CertificateError, Pair, names
 from app.processes import flatten
 from app.settings import SettingsError
 from app.tls import TlsContext
-from media.turn.certificate import ALPN, CertificatePair
-from media.turn.verdict import is_named
+from media.relay.certificate import ALPN, CertificatePair
+from media.turn_check.verdict import is_named
 
 log = logging.getLogger(__name__)
 

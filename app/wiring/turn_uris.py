@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from app.settings import Settings
-from media.turn.relay import RelayAddress
+from media.relay.relay import RelayAddress
 
 MOST = 4  # KVS API: IceServer, Uris
 _HTTPS = 443  # the port that firewalls let through

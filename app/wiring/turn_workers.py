@@ -12,11 +12,11 @@ from app.settings import Settings
 from app.wiring.orders import Minted, News, TurnOrder
 from app.wiring.turn import OnReady, TurnServer, any_port, relay_settings, with_port_443
 from app.wiring.turn_usage import Totals
-from media.turn.board import shared
-from media.turn.interfaces import read_interfaces
-from media.turn.listeners import ListenError, Ports, open_listeners
-from media.turn.placement import every_host
-from media.turn.relay_settings import every_port
+from media.relay.board import shared
+from media.relay.interfaces import read_interfaces
+from media.relay.listeners import ListenError, Ports, open_listeners
+from media.relay.placement import every_host
+from media.relay.relay_settings import every_port
 
 SILENCE_S = 3.0  # workers report once a second
 _NEWS = msgspec.json.Decoder[News](News)

@@ -12,7 +12,7 @@ from channels.access import Access
 from channels.auth.sigv4 import Credentials
 from channels.service import ServiceClient
 from media.turn import stun
-from tests.media.turn.loopback import Client
+from tests.media.relay.loopback import Client
 from tests.media.turn.world import code_of
 from tests.running import heliograph
 

@@ -12,8 +12,8 @@ from app import cli
 from app.certificates import make_development_files
 from app.cli_turn_check import _lines, describe
 from app.tls import utc_now
-from media.turn.steps import Attempt, Step
-from tests.media.turn.scripted import closed_port
+from media.turn_check.steps import Attempt, Step
+from tests.media.turn_check.scripted import closed_port
 from tests.running import heliograph, started
 
 SECRET = "do-not-show-me"

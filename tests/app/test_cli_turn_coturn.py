@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from app import cli
-from tests.media.turn.coturn_double import program
+from tests.media.coturn.coturn_double import program
 
 
 def run(folder: Path, *words: str) -> int:

@@ -13,7 +13,7 @@ import pytest
 from media.turn import stun
 from tests.app.relay_rig import Service
 from tests.certificates import made
-from tests.media.turn.loopback import peer_socket, received
+from tests.media.relay.loopback import peer_socket, received
 from tests.media.turn.world import code_of
 from tests.running import FREE_PORTS, heliograph, running, started
 

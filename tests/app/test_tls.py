@@ -10,7 +10,7 @@ from cryptography import x509
 from app.certificates import CertificateError, DevelopmentFiles
 from app.settings import Settings, SettingsError
 from app.tls import TlsContext, listening, utc_now
-from media.turn.interfaces import detect
+from media.relay.interfaces import detect
 from tests.certificates import made, trusting
 
 YEAR = datetime.timedelta(days=365)

@@ -12,7 +12,7 @@ from media.turn.framing import FIRST_OF_CHANNELS
 from tests.fuzz.datagrams import Recipes
 from tests.fuzz.mutants import Mutator
 from tests.fuzz.target import Target
-from tests.media.turn.dtls_world import DtlsClient
+from tests.media.relay.dtls_world import DtlsClient
 
 SESSIONS = 8
 MOST_OF_SESSION = 300

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from media.turn.certificate import CertificatePair
+from media.relay.certificate import CertificatePair
+from media.relay.relay import Relay, RelayAddress
+from media.relay.relay_settings import RelaySettings
 from media.turn.credential import REMEMBERED_ACCOUNTS, Keys
-from media.turn.relay import Relay, RelayAddress
-from media.turn.relay_settings import RelaySettings
 from tests import certificates
 from tests.media.turn.world import PASSWORD
 

@@ -19,20 +19,20 @@ import pytest
 from cryptography import x509
 
 from app.cli_turn_check import describe
+from media.coturn.coturn import Coturn, CoturnSettings
+from media.coturn.coturn_config import CoturnRules
+from media.relay.interfaces import detect
 from media.turn import stun
 from media.turn.address import IPV4, IPV6, pack, parse_range
-from media.turn.check import CheckOrder, check
-from media.turn.client import Credential
-from media.turn.coturn import Coturn, CoturnSettings
-from media.turn.coturn_config import CoturnRules
-from media.turn.interfaces import detect
 from media.turn.policy import PeerRules
-from media.turn.steps import Attempt
-from media.turn.uri import TurnUri
+from media.turn_check.check import CheckOrder, check
+from media.turn_check.client import Credential
+from media.turn_check.steps import Attempt
+from media.turn_check.uri import TurnUri
 from tests.certificates import made, trusting
-from tests.media.turn.loopback import Client
-from tests.media.turn.scripted import closed_port
+from tests.media.relay.loopback import Client
 from tests.media.turn.world import code_of
+from tests.media.turn_check.scripted import closed_port
 from tests.programs import require
 from tests.running import Started, ends_within, heliograph, started
 

@@ -14,10 +14,10 @@ import msgspec
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 
-from media.turn.certificate import CertificatePair
+from media.relay.certificate import CertificatePair
+from media.relay.relay import Relay, RelayAddress
+from media.relay.relay_settings import RelaySettings
 from media.turn.credential import Keys
-from media.turn.relay import Relay, RelayAddress
-from media.turn.relay_settings import RelaySettings
 from tests import certificates
 from tests.programs import require
 

@@ -11,9 +11,9 @@ from channels.signaling.messages import Status
 from media.master import Master, MasterSettings
 from media.peer import gather
 from media.peer.peer import End, PeerSettings
+from media.relay.relay import Relay, RelayAddress
+from media.relay.relay_settings import RelaySettings
 from media.turn.credential import Keys
-from media.turn.relay import Relay, RelayAddress
-from media.turn.relay_settings import RelaySettings
 from media.viewer import ViewerError, ViewerSettings, watch
 from tests.media.line import Line, LineClient, LineConnection
 from tests.media.stage import running_feed, running_master

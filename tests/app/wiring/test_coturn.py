@@ -9,10 +9,10 @@ from app.exits import CommandError, Exit
 from app.settings import Settings, SettingsError
 from app.wiring.coturn import CoturnServer, coturn_rules
 from app.wiring.orders import Minted, Revoked, TurnOrder
+from media.relay.interfaces import Interfaces
 from media.turn.address import IPV4, pack
-from media.turn.interfaces import Interfaces
-from tests.media.turn.coturn_double import program
-from tests.media.turn.scripted import closed_port, swallowing
+from tests.media.coturn.coturn_double import program
+from tests.media.turn_check.scripted import closed_port, swallowing
 
 SECRET = "s" * 64
 MACHINE = Interfaces(

@@ -14,7 +14,7 @@ from channels import ice
 from channels.names import ChannelArn
 from media.turn import stun
 from tests.certificates import made
-from tests.media.turn.loopback import Client
+from tests.media.relay.loopback import Client
 from tests.media.turn.world import code_of
 
 ARN = ChannelArn("aws", "us-west-2", "000000000000", "demo", 1)

@@ -18,4 +18,4 @@ def test_the_settings_choose_what_relays() -> None:
 def test_our_own_server_loads_nothing_of_coturn() -> None:
     program = "import sys, app.wiring.turn_engine; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout
-    assert not {"app.wiring.coturn", "media.turn.coturn"} & set(loaded.split())
+    assert not {"app.wiring.coturn", "media.coturn.coturn"} & set(loaded.split())

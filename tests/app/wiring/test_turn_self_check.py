@@ -6,8 +6,8 @@ import pytest
 from app.settings import Settings
 from app.wiring.turn_self_check import credential, find_out, tell
 from channels import ice
-from media.turn.self_check import Finding, Reach
-from tests.media.turn.scripted import closed_port
+from media.turn_check.self_check import Finding, Reach
+from tests.media.turn_check.scripted import closed_port
 
 SECRET = secrets.token_hex(32).encode()
 

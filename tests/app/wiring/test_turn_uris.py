@@ -4,7 +4,7 @@ import pytest
 
 from app.settings import Settings
 from app.wiring.turn_uris import Served, turn_uris
-from media.turn.relay import RelayAddress
+from media.relay.relay import RelayAddress
 
 UDP, TCP = (3478, "udp"), (3478, "tcp")
 

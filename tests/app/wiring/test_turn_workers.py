@@ -21,9 +21,9 @@ from app.wiring.turn import TurnServer
 from app.wiring.turn_workers import Workers, _bound_port, make_server
 from channels import ice
 from channels.names import ChannelArn
+from media.relay.interfaces import detect
 from media.turn import stun
-from media.turn.interfaces import detect
-from tests.media.turn.loopback import Client, offer
+from tests.media.relay.loopback import Client, offer
 from tests.media.turn.world import code_of
 from tests.running import Started, ends_within, started
 

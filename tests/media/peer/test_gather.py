@@ -6,9 +6,9 @@ from aioice import Candidate, Connection
 
 from channels.ice import IceServer
 from media.peer import gather
+from media.relay.relay import Relay, RelayAddress
+from media.relay.relay_settings import RelaySettings
 from media.turn.credential import Keys
-from media.turn.relay import Relay, RelayAddress
-from media.turn.relay_settings import RelaySettings
 
 
 def server(*uris: str) -> IceServer:
