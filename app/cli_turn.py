@@ -19,6 +19,7 @@ from app.wiring.orders import TurnOrder, own_certificate
 from app.wiring.turn_engine import TurnEngine, engine
 from app.wiring.turn_self_check import tell
 from app.wiring.turn_usage import UsageReports
+from media.relay import packet_loop
 
 USAGE_S = 1.0
 _VERBS = {"check": "app.cli_turn_check", "coturn-config": "app.cli_turn_coturn"}
@@ -37,9 +38,12 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
             server = engine(order, lambda sentence: _report_notice(link, sentence))
         except SettingsError as error:
             return refuse(link, error)
-        return run_for_parent(link, lambda stopping: _for_parent(server, link, stopping), server.take)
+        return run_for_parent(
+            link, lambda stopping: _for_parent(server, link, stopping), server.take, packet_loop.new_event_loop
+        )
     logs.configure(loaded.settings.log_level, loaded.settings.log_format)
-    asyncio.run(_alone(order_of(loaded.settings), is_json=arguments.json))
+    with asyncio.Runner(loop_factory=packet_loop.new_event_loop) as runner:
+        runner.run(_alone(order_of(loaded.settings), is_json=arguments.json))
     return Exit.OK
 
 

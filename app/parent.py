@@ -81,10 +81,15 @@ async def report_stats(link: ParentLink, read: Callable[[], dict[str, float] | N
 Work = Callable[[asyncio.Event], Coroutine[object, object, None]]
 
 
-def run_for_parent(link: ParentLink, work: Work, take: Take | None = None) -> Exit:
+def run_for_parent(
+    link: ParentLink,
+    work: Work,
+    take: Take | None = None,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> Exit:
     """Run a child's work until its parent, SIGTERM or itself ends it; a reason to fail goes to the parent.
 
-    `take` gets what the parent tells after the configuration.
+    `take` gets what the parent tells after the configuration, `new_loop` makes the event loop.
     """
 
     async def watched() -> None:
@@ -94,7 +99,8 @@ def run_for_parent(link: ParentLink, work: Work, take: Take | None = None) -> Ex
             await work(ending.event)
 
     try:
-        asyncio.run(watched())
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(watched())
     except (CommandError, ExceptionGroup) as error:
         reason = cause(error)
         if not isinstance(reason, CommandError):

@@ -1,4 +1,5 @@
-"""Which of many sockets can be read: one epoll below the event loop's, so that one wake-up serves all of them."""
+"""Which of many sockets can be read, by one epoll for all of them: the event loop's own where it has one for packets,
+else one below the event loop's."""
 
 import asyncio
 import select
@@ -6,6 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from media.relay.drains import Source
+from media.relay.packet_loop import MOST_READY, PacketLoop, Ready
 
 Drain = Callable[[float], None]
 """Reads a socket; it gets the instant."""
@@ -13,7 +15,6 @@ Drain = Callable[[float], None]
 Round = Callable[[Sequence[Source], float], None]
 """Reads several sockets, at most MOST_READY; it gets the instant."""
 
-MOST_READY = 64
 ROUNDS = 4
 ROUNDS_S = 0.002
 """So often or so long the sockets are looked at, if some are ready each time, before the loop may do something else."""
@@ -27,9 +28,14 @@ class Readiness:
         self._drains: dict[int, Drain] = {}
         self._together: dict[int, Source] = {}
         self._read_together: Round | None = None
-        self._epoll = select.epoll() if hasattr(select, "epoll") else None
-        if self._epoll is not None:
-            loop.add_reader(self._epoll.fileno(), self._serve)
+        self._packets = loop.packets if isinstance(loop, PacketLoop) else None
+        self._epoll: select.epoll | None = None
+        if self._packets is not None:
+            self._epoll = self._packets.epoll
+            self._packets.serve = self._serve_safely
+        elif hasattr(select, "epoll"):
+            self._epoll = select.epoll()
+            loop.add_reader(self._epoll.fileno(), self._look)
 
     def add(self, handle: socket.socket, drain: Drain) -> None:
         """Watch a socket."""
@@ -56,34 +62,51 @@ class Readiness:
         if self._epoll is None:
             self._loop.remove_reader(handle)
             return
-        descriptor = handle.fileno()
-        self._drains.pop(descriptor, None)
-        self._together.pop(descriptor, None)
-        try:
-            self._epoll.unregister(descriptor)
-        except (OSError, ValueError):
-            return
+        self._forget(handle.fileno())
 
     def close(self) -> None:
         """Watch nothing more."""
-        if self._epoll is not None:
+        if self._epoll is None:
+            return
+        if self._packets is None:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
-            self._epoll = None
-            self._drains.clear()
-            self._together.clear()
+        else:
+            for descriptor in [*self._drains, *self._together]:
+                self._forget(descriptor)
+        self._epoll = None
+        self._drains.clear()
+        self._together.clear()
 
-    def _serve(self) -> None:
+    def _forget(self, descriptor: int) -> None:
+        self._drains.pop(descriptor, None)
+        self._together.pop(descriptor, None)
+        try:
+            if self._epoll is not None:
+                self._epoll.unregister(descriptor)
+        except (OSError, ValueError):
+            return
+
+    def _look(self) -> None:
         until = self._loop.time() + ROUNDS_S
         for _ in range(ROUNDS):
             ready = self._epoll.poll(0, MOST_READY) if self._epoll is not None else ()
-            now = self._loop.time()
-            for descriptor, _event in ready:
-                drain = self._drains.get(descriptor)
-                if drain is not None:  # the drain of another may have closed it
-                    drain(now)
-            together = [self._together[descriptor] for descriptor, _ in ready if descriptor in self._together]
-            if together and self._read_together is not None:
-                self._read_together(together, now)
-            if len(ready) == 0 or now >= until:
+            if len(ready) == 0 or self._serve(ready) >= until:
                 return
+
+    def _serve_safely(self, ready: Ready) -> None:
+        try:
+            self._serve(ready)
+        except Exception as error:  # noqa: BLE001  # a bug that one packet meets must not end the loop of all
+            self._loop.call_exception_handler({"message": "a packet met a bug", "exception": error})
+
+    def _serve(self, ready: Ready) -> float:
+        now = self._loop.time()
+        for descriptor, _event in ready:
+            drain = self._drains.get(descriptor)
+            if drain is not None:  # the drain of another may have closed it
+                drain(now)
+        together = [self._together[descriptor] for descriptor, _ in ready if descriptor in self._together]
+        if together and self._read_together is not None:
+            self._read_together(together, now)
+        return now
