@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 CORES := channels/*,media/control/*,media/rtp/*,media/turn/*
 UNIT := not browser and not interop and not netns and not faults and not slow
 
-.PHONY: help demo install check test programs format types lint contracts dependencies unit fuzz bench constraints clean
+.PHONY: help demo install check test programs format types lint contracts compiled dependencies unit fuzz bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ demo: .venv/runtime ## all planes on loopback with a live picture; prints the UR
 install: .venv/test ## .venv with all that the project and its tests need
 
 check: .venv/test ## formatting, lint, types, contracts, unit tests: under a minute
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target format lint types contracts dependencies
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target types compiled format lint contracts dependencies
 	@$(MAKE) --no-print-directory unit
 
 test: .venv/test programs ## every test; as root on Debian it installs the programs they use
@@ -55,6 +55,9 @@ types: .venv/test
 	@$(BIN)/mypy
 contracts: .venv/test
 	@$(BIN)/lint-imports --no-logo
+# once, while the types are read; else every worker of `unit` would compile the tests for itself
+compiled: .venv/test
+	@$(BIN)/pytest --collect-only --quiet --quiet > /dev/null
 dependencies: .venv/test
 	@$(BIN)/deptry --no-ansi .
 unit: .venv/test

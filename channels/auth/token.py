@@ -151,7 +151,7 @@ def mint(  # noqa: PLR0913  # a token has this many independent parts; all but t
         aud=settings.audience,
         exp=int(now_wall + lifetime_s),
         iat=int(now_wall),
-        jti=secrets.token_urlsafe(12),
+        jti=secrets.token_hex(12),
         scope=claims_of.scope(list(actions)),
         channels=tuple(claims_of.channel_pattern(text, settings.account) for text in channels),
         cid=None if client_id is None else parse_client_id(client_id),

@@ -254,6 +254,7 @@ class Drains:
 
     def _send_back(self, source: Source) -> None:
         if self._answers:
+            self._sockets.outbox.flush()  # answers leave in the order of their requests
             self._stats.send_errors += self._of_clients.send_back(source.udp.handle, self._answers)
             self._answers.clear()
 

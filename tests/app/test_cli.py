@@ -68,6 +68,7 @@ def test_each_verb_of_channel_has_an_example(verb: str, capsys: pytest.CaptureFi
     assert re.search(r"\n(Make|Show|Remove) (a|all) channels?\.\n", text)
 
 
+@pytest.mark.slow
 def test_version_is_data_and_quick() -> None:
     best_s = min(_processor_s("version", "--json") for _ in range(3))
     assert best_s < 0.5  # 0.1 s alone; processor time, since other tests share the cores

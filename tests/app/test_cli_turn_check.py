@@ -46,6 +46,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert attempt["steps"][1].keys() == {"name", "result", "ms", "seen", "cause", "fix"}
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_is_no_traceback() -> None:
     command = f"{sys.executable} -P -m app turn check turn:127.0.0.1:{closed_port()} | true"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True, timeout=30)

@@ -145,6 +145,7 @@ async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
     await writer.drain()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [b"", b"GET / HT", START, b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /"])
 async def test_a_head_that_does_not_come_is_not_waited_for(first: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.serving.HEAD_S", 0.1)

@@ -123,6 +123,7 @@ def test_who_can_be_revoked_stands_behind_the_client_id() -> None:
     assert base64.b64decode(nameless.partition(":")[2]).decode() == f"v1:{ARN}::{tags[1]}"
 
 
+@pytest.mark.slow
 @given(ARNS, CLIENT | st.none(), st.lists(st.uuids().map(str), max_size=20))
 def test_the_tags_never_give_way(arn: ChannelArn, client_id: str | None, credential_ids: list[str]) -> None:
     username, password = ice.mint(b"secret", arn, client_id, 0.0, 60, credential_ids)

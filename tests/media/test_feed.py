@@ -289,6 +289,7 @@ async def test_sink_may_leave_while_it_is_called() -> None:
         assert len(seen) == 1
 
 
+@pytest.mark.slow
 async def test_units_that_a_busy_loop_cannot_take_are_dropped_up_to_a_key_frame() -> None:
     async with running(pattern()) as feed:
         watcher = Watcher()

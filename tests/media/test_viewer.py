@@ -60,6 +60,7 @@ async def test_a_viewer_may_be_held_to_relays(is_master_relaying: bool) -> None:
         stopping.set()
 
 
+@pytest.mark.slow
 async def test_a_viewer_whose_peer_ends_offers_again() -> None:
     line = Line()
     async with running_master(line) as master, asyncio.TaskGroup() as group:
@@ -72,6 +73,7 @@ async def test_a_viewer_whose_peer_ends_offers_again() -> None:
         assert master.stats.offers == 2
 
 
+@pytest.mark.slow
 async def test_a_viewer_offers_to_the_next_master() -> None:
     line = Line()
     async with asyncio.TaskGroup() as group:
@@ -83,6 +85,7 @@ async def test_a_viewer_offers_to_the_next_master() -> None:
             assert (await watching).frames == 15
 
 
+@pytest.mark.slow
 async def test_a_viewer_whose_signaling_ends_too_comes_back_when_the_service_does() -> None:
     line = Line()
     client = line.client("v1")
@@ -190,6 +193,7 @@ async def test_an_answer_that_cannot_be_used_is_no_answer() -> None:
     assert "cannot be used" in found.message
 
 
+@pytest.mark.slow
 async def test_a_way_that_does_not_open_names_the_candidates() -> None:
     def cut(text: bytes) -> bytes:
         return text.replace(b" typ host", b" typ x").replace(b"a=candidate", b"a=x")
@@ -251,6 +255,7 @@ async def test_no_relay_is_an_ice_failure_that_names_the_server() -> None:
     assert "127.0.0.1" in found.message
 
 
+@pytest.mark.slow
 async def test_too_few_frames_in_time_is_told_with_their_number() -> None:
     line = Line()
     async with running_master(line):

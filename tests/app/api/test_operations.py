@@ -50,6 +50,7 @@ async def test_livez_tells_the_version_and_asks_no_store() -> None:
     assert (body["status"], body["version"]) == ("ok", "1.2.3")
 
 
+@pytest.mark.slow
 async def test_livez_fails_while_the_loop_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "LAG_LIMIT_S", 0.2)
     async with operating() as (port, _):

@@ -88,12 +88,14 @@ async def test_its_end_is_ours(tmp_path: Path) -> None:
     assert error.has_worked
 
 
+@pytest.mark.slow
 async def test_one_that_answers_no_more_is_ended(tmp_path: Path) -> None:
     error = await trouble_of(coturn(tmp_path, program(tmp_path, answers=2, ignores_term=True)))
     assert str(error) == "coturn does not answer any more, 2 times in a row"
     assert error.has_worked
 
 
+@pytest.mark.slow
 async def test_one_that_does_not_start_is_told(tmp_path: Path) -> None:
     error = await trouble_of(coturn(tmp_path, program(tmp_path, fails=True)))
     assert str(error).startswith("coturn did not start (exit code 3)")

@@ -82,6 +82,7 @@ def is_out_of_reach(ip: bytes) -> bool:
 LISTS: dict[str, PeerLists] = {name: peer_lists(rules) for name, rules in RULES.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 @given(ip=edges())
 @example(ip=pack("10.0.0.5"))

@@ -234,6 +234,7 @@ def request(server: Slow, caller: Caller, what: str) -> None:
     server.clients_sent([(channel(NUMBERS[1], b"before"), caller.source), (built, caller.source)])
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @example([("up", [("c", 0, 1, 2), ("s", 0, 1, 2), ("s", 0, 1, 2), ("c", 0, 1, 2), ("s", 0, 1, 2)])], {"bitrate_bps": 0})
 @given(

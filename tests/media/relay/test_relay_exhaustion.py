@@ -52,6 +52,7 @@ async def test_allocations_are_refused_while_none_is_left_and_the_others_go_on()
             await new.allocated()
 
 
+@pytest.mark.slow
 async def test_connections_wait_without_work_while_none_is_left() -> None:
     async with serving() as running:
         server = ("127.0.0.1", running.address.port)
@@ -66,6 +67,7 @@ async def test_connections_wait_without_work_while_none_is_left() -> None:
             await later.allocated()  # within the next tick
 
 
+@pytest.mark.slow
 async def test_peers_of_a_tcp_relay_wait_without_work_while_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tcp_relay, "PAUSE_S", 0.5)
     async with serving(has_tcp_relays=True) as running:

@@ -114,6 +114,7 @@ async def test_client_that_allocates_again_and_again_does_not_fill_the_log(caplo
     assert 20 <= lines <= 20 * (time.monotonic() - begun + 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Client, StreamClient])
 async def test_packets_without_data_are_bounded_by_the_bitrate_too(kind: type[Client]) -> None:
     # over TCP each takes four bytes of the client's and 28 of whoever they are sent to

@@ -77,6 +77,7 @@ def by_flow(sent: Sent) -> dict[object, list[bytes]]:
 TOGETHER = st.tuples(st.just("together"), st.lists(DOWNS, min_size=1, max_size=30))
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(
     st.lists(st.one_of(STEPS, TOGETHER), max_size=12), st.sampled_from(({"bitrate_bps": 0}, {"bitrate_bps": 200_000}))

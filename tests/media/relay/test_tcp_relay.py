@@ -128,6 +128,7 @@ async def test_much_arrives_whole_though_the_other_end_is_slow(is_up: bool) -> N
             await sending
 
 
+@pytest.mark.slow
 async def test_bitrate_is_kept_and_nothing_is_lost() -> None:
     async with both_ends(bitrate_bps=800_000) as (_, _, near, far):
         begun = asyncio.get_running_loop().time()

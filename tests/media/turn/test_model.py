@@ -3,6 +3,7 @@
 import itertools
 
 import hypothesis
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -241,4 +242,4 @@ class TurnMachine(RuleBasedStateMachine):
 
 
 TurnMachine.TestCase.settings = hypothesis.settings(max_examples=40, stateful_step_count=30, deadline=None)
-TestTurnMachine = TurnMachine.TestCase
+TestTurnMachine = pytest.mark.slow(TurnMachine.TestCase)

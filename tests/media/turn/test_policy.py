@@ -278,6 +278,7 @@ def test_rate_refuses_nobody_who_stays_below_it() -> None:
     assert all(passed(rate, 100, 1.0 + at / 10) for at in range(500))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0, 0.4), st.integers(0, 3), st.integers(1, 300)), min_size=20, max_size=60))
 def test_rate_bounds_packets_however_small_they_are(steps: list[tuple[float, int, int]]) -> None:
     rate, now, packets, total = Rate(8 * 100 * 400), 5.0, 0, 0  # 400 packets a second

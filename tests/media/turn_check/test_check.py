@@ -89,6 +89,7 @@ async def test_tcp_and_tls_are_steps_of_their_own(tmp_path: Path) -> None:
         assert "signed by Heliograph development CA" in failed(untrusted)[1]
 
 
+@pytest.mark.slow
 async def test_a_port_without_a_listener_and_one_that_swallows_everything() -> None:
     closed = closed_port()
     assert [failed(each) for each in await checked(order(f"turn:127.0.0.1:{closed}"))] == [("reach", "refused")] * 2

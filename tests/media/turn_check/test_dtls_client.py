@@ -26,6 +26,7 @@ class Lossy(UdpLink):
             super().send(message)
 
 
+@pytest.mark.slow
 async def test_a_session_carries_messages_and_survives_a_lost_flight(tmp_path: Path) -> None:
     files = made(tmp_path)
     async with serving(certificate=CertificatePair(files.pair.certificate, files.pair.key)) as running:
