@@ -104,9 +104,12 @@ async def test_a_stop_lets_open_allocations_go_on_and_sends_new_clients_elsewher
         await late.end()
         served.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):
-            while code_of(refused := await late.allocate()) == 0:
-                await late.end()
-        assert code_of(refused) == 300
+            while (code := code_of(refused := await late.allocate())) in (0, 438):
+                if code == 0:
+                    await late.end()
+                else:  # its worker had nothing left to wait for: the other one does not know its nonce
+                    late.nonce = refused.first(stun.NONCE) or b""
+        assert code == 300
         assert refused.first(stun.ALTERNATE_SERVER) == bytes([0, 1, *(3478).to_bytes(2), 192, 0, 2, 8])
         assert await client.is_alive()
         await client.end()
