@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import hmac
+import os
 import subprocess
 import threading
 import time
@@ -22,6 +23,8 @@ from tests import certificates
 from tests.programs import require
 
 SECRET = b"north"
+ENVIRONMENT = dict(os.environ)
+"""Taken once: a child made in a thread would read it while pytest, in its own, moves it by naming the next test."""
 
 
 def password(username: str, digest: str) -> str:
@@ -105,7 +108,7 @@ def uclient(port: int, echo_port: int, options: str, secret: str = "north") -> s
     peer = [] if "-e" in options else ["-e", "127.0.0.1"]
     command = [require("turnutils_uclient"), *words, *peer, *options.split(), "-p", str(port), server]
     for _ in range(4):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, env=ENVIRONMENT)
         # The tool draws lots with -O: each tenth time it leaves a socket whose Allocate was answered, and brings the
         # reservation token again from another one. RFC 8656, 7.2 (5) refuses that, and so does coturn.
         if "-O" not in options or "error 508" not in done.stdout:
