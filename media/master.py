@@ -189,7 +189,7 @@ class Master:
             if old.answer is not None:
                 group.create_task(self._signal(client_id, "SDP_ANSWER", old.answer))
             return
-        if old is None and len(self._peers) >= self._settings.peers_limit:
+        if old is None and sum(peer.end is None for peer in self._peers.values()) >= self._settings.peers_limit:
             raise DescriptionError(f"there are {self._settings.peers_limit} peers already")
         outside = Outside(self._fanout, self._ice_servers, partial(self._signal, client_id))
         peer = Peer(client_id, offer, outside, self._peer_settings)

@@ -5,14 +5,14 @@ leaves, stays silent, never connects, or is stopped.
 """
 
 import asyncio
+import contextlib
 import enum
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import msgspec
-from aioice import Candidate as IceCandidate
 from aiortc import (
     RTCDtlsTransport,
     RTCPeerConnection,
@@ -21,23 +21,22 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.exceptions import OperationError
-from aiortc.rtcicetransport import candidate_from_aioice
 
-from channels.ice import IceServer
 from media.fanout import FanOut
 from media.feed import Codec
 from media.peer import attach, description, gather
 from media.peer.attach import Negotiated
 from media.peer.description import Candidate, Description, DescriptionError, MediaPlan
+from media.peer.liveness import Liveness
 from media.peer.stream import OutgoingStream
+from media.peer.trickle import Servers, Trickle
 from media.rtp import feedback
-from media.rtp.feedback import Goodbye, Remb
+from media.rtp.feedback import Goodbye, ReceiverReport, Remb
 
 _log = logging.getLogger(__name__)
 
 Signal = Callable[[str, bytes], Awaitable[None]]
 """Sends (message type, payload) to this viewer; a message that cannot go out is dropped."""
-Servers = Callable[[], Awaitable[Sequence[IceServer]]]
 
 _CODECS = {codec.value: codec for codec in Codec}
 _CLOSE_LIMIT_S = 1.0
@@ -56,11 +55,10 @@ class End(enum.Enum):
 
 
 class PeerSettings(msgspec.Struct, frozen=True):
-    """`deadline_s` from offer to DTLS; `silence_s` without RTCP from a viewer that has sent some before; `report_s`
-    from one sender report to the next.
+    """`deadline_s` from offer to DTLS; `silence_s` without a sign of life (`liveness.py`); `report_s` from one sender
+    report to the next.
 
-    A viewer that never sends RTCP (the KVS C SDK may not) is left to ICE consent, about 30 s. `is_relay_only` keeps
-    our own addresses to ourselves: the answer then waits for a TURN server.
+    `is_relay_only` keeps our own addresses to ourselves: the answer then waits for a TURN server.
     """
 
     deadline_s: float = 20.0
@@ -78,8 +76,6 @@ class PeerStats(msgspec.Struct):
     answered_at: float | None = None
     connected_at: float | None = None
     heard_at: float | None = None
-    candidates: int = 0
-    candidates_dropped: int = 0
 
 
 class Outside(msgspec.Struct, frozen=True):
@@ -104,8 +100,8 @@ class Peer:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self.stats = PeerStats(offered_at=self._loop.time())
-        self._candidates: asyncio.Queue[Candidate] = asyncio.Queue(settings.candidates_limit)
-        self._has_local_all = asyncio.Event()
+        self.trickle = Trickle(client_id, settings.candidates_limit)
+        self._liveness: Liveness | None = None
         self._up = asyncio.Event()
         self._ended = asyncio.Event()
         self._all: list[OutgoingStream] = []
@@ -122,11 +118,7 @@ class Peer:
 
     def add_candidate(self, candidate: Candidate) -> None:
         """Take a remote candidate, before or after the offer was worked through; too many are dropped."""
-        if self.stats.candidates >= self._settings.candidates_limit:
-            self.stats.candidates_dropped += 1
-            return
-        self.stats.candidates += 1
-        self._candidates.put_nowait(candidate)
+        self.trickle.add(candidate)
 
     def stop(self, end: End = End.STOPPED) -> None:
         """Make `run` come to its end; idempotent, the first reason stands."""
@@ -147,9 +139,10 @@ class Peer:
             await self._negotiate(connection)
             on_answered()
             async with asyncio.TaskGroup() as group:
+                servers_later = None if gathers_first else self._outside.servers
                 tasks = [
-                    group.create_task(self._gather(connection, is_needed=not gathers_first)),
-                    group.create_task(self._take_candidates(connection)),
+                    group.create_task(self.trickle.gather(connection, servers_later, self._signal_candidate)),
+                    group.create_task(self.trickle.take(connection)),
                 ]
                 try:
                     await self._live()
@@ -181,7 +174,8 @@ class Peer:
             if transceiver.direction == "sendonly":
                 self._attach_stream(connection, transceiver)
         for ice, _, _ in attach.ice_connections(connection):
-            attach.recheck_when_asked(ice)
+            attach.recheck_when_asked(ice, self._heard)
+            attach.ask_when_silent(ice, self._must_ask, self._heard)
         await connection.setLocalDescription(await connection.createAnswer())
         if self.end is not None:
             return  # stopped meanwhile: an answer now would meet a viewer that has offered anew
@@ -221,6 +215,7 @@ class Peer:
         if state == "connected":
             if self.stats.connected_at is None:
                 self.stats.connected_at = self._loop.time()
+                self._liveness = Liveness(self._settings.silence_s, self.stats.connected_at)
                 _log.info("viewer connected", extra={"client_id": self.client_id})
             self._up.set()
         elif state == "failed":
@@ -228,10 +223,25 @@ class Peer:
         elif state == "closed":
             self.stop(End.LEFT)
 
+    def _heard(self) -> None:
+        if self._liveness is not None:
+            self._liveness.heard(self._loop.time())
+
+    def _must_ask(self) -> bool:
+        return self._liveness is not None and self._liveness.must_ask(self._loop.time())
+
     def _rtcp_received(self, data: bytes) -> None:
         self.stats.heard_at = self._loop.time()
-        for event in feedback.parse(data):
+        events = feedback.parse(data)
+        if self._liveness is not None:
+            is_regular = any(isinstance(event, ReceiverReport) and self._is_picture(event.ssrc) for event in events)
+            self._liveness.reported(self.stats.heard_at, is_regular=is_regular)
+        for event in events:
             self._guarded(partial(self._route, event))
+
+    def _is_picture(self, ssrc: int) -> bool:
+        stream = self.streams.get(ssrc)
+        return stream is not None and stream.codec.is_video
 
     def _guarded(self, send: Callable[[], None]) -> None:
         try:
@@ -255,58 +265,24 @@ class Peer:
                 await self._up.wait()
         except TimeoutError:
             self.stop(End.DEADLINE)
+        report_at = 0.0
         while not self._ended.is_set():
-            try:
+            now = self._loop.time()
+            if self._liveness is not None and now >= self._liveness.deadline:
+                self.stop(End.SILENCE)
+                return
+            if now >= report_at:
+                for stream in self._all:
+                    self._guarded(stream.report)
                 # RFC 3550, 6.2: the interval is varied by half.
-                async with asyncio.timeout(self._settings.report_s * random.uniform(0.5, 1.5)):  # noqa: S311 - no secret
+                report_at = now + self._settings.report_s * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+            wake_at = report_at if self._liveness is None else min(report_at, self._liveness.deadline)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(wake_at):
                     await self._ended.wait()
-            except TimeoutError:
-                self._tick()
-
-    def _tick(self) -> None:
-        heard_at = self.stats.heard_at
-        if heard_at is not None and self._loop.time() - heard_at > self._settings.silence_s:
-            self.stop(End.SILENCE)
-            return
-        for stream in self._all:
-            self._guarded(stream.report)
-
-    async def _gather(self, connection: RTCPeerConnection, *, is_needed: bool) -> None:
-        async with asyncio.TaskGroup() as group:
-            servers = gather.turn_servers(await self._outside.servers()) if is_needed else []
-            for ice, mid, index in attach.ice_connections(connection):
-                ufrag = ice.local_username
-
-                def found(candidate: IceCandidate, mid: str = mid, index: int = index, ufrag: str = ufrag) -> None:
-                    ours = candidate_from_aioice(candidate)
-                    payload = description.write_candidate(ours, mid, index, ufrag)
-                    group.create_task(self._signal_candidate(payload))
-
-                group.create_task(gather.gather(ice, servers, found))
-        self._has_local_all.set()
 
     async def _signal_candidate(self, payload: bytes) -> None:
         await self._outside.signal("ICE_CANDIDATE", payload)
-
-    async def _take_candidates(self, connection: RTCPeerConnection) -> None:
-        async with asyncio.TaskGroup() as group:
-            while True:
-                candidate = await self._candidates.get()
-                if candidate.candidate is None:
-                    group.create_task(self._end_candidates(connection))
-                elif candidate.candidate.protocol.lower() == "udp":
-                    group.create_task(self._add(connection, candidate))
-
-    async def _add(self, connection: RTCPeerConnection, candidate: Candidate) -> None:
-        try:
-            await connection.addIceCandidate(candidate.candidate)
-        except (OSError, ValueError) as error:  # no multicast for an mDNS name, a candidate after the end
-            _log.debug("candidate left out", extra={"client_id": self.client_id, "error": str(error)})
-
-    async def _end_candidates(self, connection: RTCPeerConnection) -> None:
-        # aioice fails a check list of failed pairs once the remote end is known: wait for our own late candidates.
-        await self._has_local_all.wait()
-        await connection.addIceCandidate(None)
 
     async def _close(self, connection: RTCPeerConnection) -> None:
         self.stop(self.end or End.LEFT)

@@ -14,7 +14,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.rtcdtlstransport import RTCCertificate, generate_certificate
-from aiortc.rtp import RtcpPsfbPacket
+from aiortc.rtp import RtcpPsfbPacket, RtcpReceiverInfo, RtcpRrPacket
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from channels.ice import IceServer
@@ -50,6 +50,11 @@ class Browser:
     async def answered(self, payload: bytes) -> None:
         answer = description.read_description(payload, "answer")
         await self.connection.setRemoteDescription(RTCSessionDescription(answer.sdp, "answer"))
+
+
+def report_about(ssrc: int) -> bytes:
+    """One receiver report."""
+    return bytes(RtcpRrPacket(ssrc=1, reports=[RtcpReceiverInfo(ssrc, 0, 0, 0, 0, 0, 0)]))
 
 
 class Visit:
@@ -158,9 +163,10 @@ async def test_a_viewer_that_falls_silent_is_evicted() -> None:
     async with visit(PeerSettings(silence_s=0.3, report_s=0.05)) as guest:
         await connected(guest)
         transport = guest.browser.connection.getTransceivers()[0].receiver.transport
-        await transport._send_rtp(bytes(RtcpPsfbPacket(fmt=1, ssrc=1, media_ssrc=2)))
-        while guest.peer.stats.heard_at is None:
-            await guest.browser.tracks["video"].recv()
+        (stream,) = guest.peer.streams.values()
+        assert stream.sender is not None
+        for _ in range(2):
+            await transport._send_rtp(report_about(stream.sender.stream.ssrc))
 
         async def nothing(data: bytes) -> None:
             return
@@ -268,8 +274,8 @@ async def test_candidates_in_the_offer_are_bounded_too() -> None:
 
     async with visit(change=with_many) as guest:
         await guest.answered.wait()
-        assert guest.peer.stats.candidates == QUICK.candidates_limit
-        assert guest.peer.stats.candidates_dropped > 0
+        assert guest.peer.trickle.taken == QUICK.candidates_limit
+        assert guest.peer.trickle.dropped > 0
 
 
 async def test_candidates_are_bounded() -> None:
@@ -277,8 +283,8 @@ async def test_candidates_are_bounded() -> None:
         for port in range(1, 100):
             text = f"candidate:1 1 udp 1 192.0.2.77 {port} typ host"
             guest.peer.add_candidate(description.read_candidate(json.dumps({"candidate": text}).encode()))
-        assert guest.peer.stats.candidates == QUICK.candidates_limit
-        assert guest.peer.stats.candidates_dropped == 99 - QUICK.candidates_limit
+        assert guest.peer.trickle.taken == QUICK.candidates_limit
+        assert guest.peer.trickle.dropped == 99 - QUICK.candidates_limit
         await guest.answered.wait()
 
 
