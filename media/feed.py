@@ -33,11 +33,13 @@ AUDIO_INBOX = 10
 
 
 class FeedStats(msgspec.Struct):
-    """Counters of a feed: of its source, of the encoder of each codec, and sinks that raised."""
+    """Counters of a feed: of its source, of the encoder of each codec, sinks that raised, and changes of encoder."""
 
     source: PumpStats
     encoders: dict[Codec, EncoderStats] = {}
     sink_errors: int = 0
+    fallbacks: dict[str, int] = {}
+    """See `choose.Chains.fallbacks`."""
 
 
 class _Watcher:
@@ -68,8 +70,15 @@ class Feed:
     Threads: one for the source, one per codec. All methods belong to the thread of the event loop.
     """
 
-    def __init__(self, source: Source, settings: EncoderSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        source: Source,
+        settings: EncoderSettings,
+        clock: Callable[[], float] = time.monotonic,
+        chains: choose.Chains | None = None,
+    ) -> None:
         choose.check_name(settings.encoder)
+        self._chains = chains or choose.Chains()
         self.width, self.height, self.fps = source.width, source.height, source.fps
         self.has_audio = source.has_audio
         self._settings = settings
@@ -81,7 +90,7 @@ class Feed:
         self._source_stop: threading.Event | None = None
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.stats = FeedStats(self._pump.stats)
+        self.stats = FeedStats(self._pump.stats, fallbacks=self._chains.fallbacks)
 
     def attach(self, codec: Codec, sink: Sink) -> Callable[[], None]:
         """Send access units of `codec` to `sink`, beginning with a key frame, which is made at once.
@@ -172,11 +181,11 @@ class Feed:
         line.stop = threading.Event()
         if codec.is_video:
             shape = Shape(self.width, self.height, self.fps)
-            video = EncoderWorker(partial(choose.open_video_encoder, codec, shape, self._settings), outlet, 1, stats)
+            video = EncoderWorker(self._chains.chain(codec, shape, self._settings), outlet, 1, stats)
             line.worker = video
             self._video = (*self._video, video)
         else:
-            audio = EncoderWorker(partial(choose.open_audio_encoder, self._settings), outlet, AUDIO_INBOX, stats)
+            audio = EncoderWorker(choose.AudioChain(self._settings), outlet, AUDIO_INBOX, stats)
             line.worker = audio
             self._audio = (*self._audio, audio)
         group.create_task(self._run_line(codec, line, line.worker))

@@ -40,13 +40,15 @@ class EncoderSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to encode: names and rates.
 
     `bitrate_bps` is the video rate at the start and the most that `set_bitrate` may ask for, unless
-    `max_bitrate_bps` is given. `encoder` is `auto` or a name that `choose` knows. `preset` is one of x264.
+    `max_bitrate_bps` is given. `encoder` is `auto` or a name of the table of backends; of the devices `auto` takes
+    those that are `usable`. `preset` is one of x264.
     """
 
     bitrate_bps: int = 2_000_000
     max_bitrate_bps: int | None = None
     audio_bitrate_bps: int = 64_000
     encoder: str = "auto"
+    usable: tuple[str, ...] = ()
     preset: str = "superfast"
     vp8_speed: int = 8
     keyframe_interval_s: float = 10.0

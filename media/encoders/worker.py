@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import av
 import msgspec
@@ -20,6 +20,20 @@ REOPEN_S = 0.5
 IDLE_S = 0.2
 
 FrameT = TypeVar("FrameT", av.VideoFrame, av.AudioFrame)
+
+
+class Chain(Protocol[FrameT]):
+    """Where encoders come from, one after the other; see `choose.EncoderChain`."""
+
+    @property
+    def stall_s(self) -> float | None:
+        """How long the encoder of the next `open` may give nothing; None for as long as it likes."""
+
+    def open(self) -> Encoder[FrameT]:
+        """Open the encoder whose turn it is; raises whatever a driver raises."""
+
+    def failed(self, error: Exception) -> bool:
+        """Take note of a failure; whether `open` gives another encoder now."""
 
 
 class EncoderStats(msgspec.Struct):
@@ -42,13 +56,13 @@ class EncoderWorker(Generic[FrameT]):
 
     def __init__(
         self,
-        open_encoder: Callable[[], Encoder[FrameT]],
+        chain: Chain[FrameT],
         outlet: Outlet,
         inbox_bound: int,
         stats: EncoderStats,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._open_encoder: Callable[[], Encoder[FrameT]] = open_encoder
+        self._chain: Chain[FrameT] = chain
         self._outlet = outlet
         self._inbox: Inbox[Capture[FrameT]] = Inbox(inbox_bound)
         self._coalescer = KeyframeCoalescer()
@@ -77,25 +91,25 @@ class EncoderWorker(Generic[FrameT]):
         self._inbox.close()
 
     def run(self, stop: threading.Event) -> None:
-        """Encode until `stop`; a broken encoder is replaced after 0.5 s and starts with a key frame."""
+        """Encode until `stop`; a broken encoder is replaced by the next one at once, by the same after 0.5 s."""
         while not stop.is_set():
             try:
-                encoder = self._open_encoder()
+                encoder = self._chain.open()
             except Exception as error:  # noqa: BLE001  drivers raise anything; the feed must outlive them
-                self._failed("encoder did not open", error)
-                stop.wait(REOPEN_S)
+                self._failed("encoder did not open", error, stop)
                 continue
             try:
                 self._encode(encoder, stop)
             except Exception as error:  # noqa: BLE001  as above
-                self._failed("encoder broke", error)
-                stop.wait(REOPEN_S)
+                self._failed("encoder broke", error, stop)
             finally:
                 encoder.close()
 
-    def _failed(self, event: str, error: Exception) -> None:
+    def _failed(self, event: str, error: Exception, stop: threading.Event) -> None:
         self.stats.failures += 1
         log.warning(event, extra={"reason": f"{type(error).__name__}: {error}"})
+        if not self._chain.failed(error):
+            stop.wait(REOPEN_S)
 
     def _encode(self, encoder: Encoder[FrameT], stop: threading.Event) -> None:
         with self._lock:

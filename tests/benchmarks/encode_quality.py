@@ -37,8 +37,8 @@ def measure(seconds: float, width: int = 1280, height: int = 720, fps: float = 3
     shape = Shape(width, height, fps)
     rows = [Quality("source", _cost(shape, None, frames), seconds=seconds)]
     for codec, name in ((Codec.H264, f"source + x264 {settings.preset}"), (Codec.VP8, "source + VP8")):
-        cores = _cost(shape, choose.open_video_encoder(codec, shape, settings), frames)
-        bitrate_bps, psnr = _quality(shape, codec, choose.open_video_encoder(codec, shape, settings), frames)
+        cores = _cost(shape, choose.EncoderChain(codec, shape, settings).open(), frames)
+        bitrate_bps, psnr = _quality(shape, codec, choose.EncoderChain(codec, shape, settings).open(), frames)
         rows.append(Quality(name, cores, bitrate_bps, float(np.mean(psnr)), float(np.min(psnr)), seconds))
     return tuple(rows)
 

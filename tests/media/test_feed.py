@@ -361,4 +361,4 @@ async def test_sound_of_a_silent_source_is_refused() -> None:
 
 def test_unknown_encoder_is_refused_at_once() -> None:
     with pytest.raises(EncoderError, match="no encoder"):
-        Feed(pattern(), EncoderSettings(encoder="nvenc"))
+        Feed(pattern(), EncoderSettings(encoder="nvidia"))

@@ -42,13 +42,31 @@ class Recorder:
         self.closed.set()
 
 
+class Ladder:
+    """Encoders one after the other; with `goes_on` each failure leads to another one."""
+
+    stall_s: float | None = None
+
+    def __init__(self, open_encoder: Callable[[], Recorder], goes_on: bool) -> None:
+        self._open_encoder, self._goes_on = open_encoder, goes_on
+        self.failures: list[Exception] = []
+
+    def open(self) -> Recorder:
+        return self._open_encoder()
+
+    def failed(self, error: Exception) -> bool:
+        self.failures.append(error)
+        return self._goes_on
+
+
 class Bench:
-    def __init__(self, open_encoder: Callable[[], Recorder]) -> None:
+    def __init__(self, open_encoder: Callable[[], Recorder], goes_on: bool = False) -> None:
         self.now = 0.0
+        self.ladder = Ladder(open_encoder, goes_on)
         self.stats = EncoderStats()
         self.outlet = Outlet(lambda: None)
         self.worker: EncoderWorker[av.VideoFrame] = EncoderWorker(
-            open_encoder, self.outlet, 1, self.stats, lambda: self.now
+            self.ladder, self.outlet, 1, self.stats, lambda: self.now
         )
         self.number = 0
 
@@ -136,7 +154,22 @@ def test_broken_encoder_is_replaced(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     units = bench.outlet.drain()
     assert [(unit.timestamp, unit.is_key) for unit in units] == [(0, True), (6000, True)]
     assert bench.stats.failures == 1
+    assert [str(error) for error in bench.ladder.failures] == ["the driver went away"]
     assert "encoder broke" in caplog.text
+
+
+def test_the_next_encoder_is_opened_without_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "REOPEN_S", 3600.0)
+    first, second = Recorder(), Recorder()
+    opened = iter([first, second])
+    bench = Bench(lambda: next(opened), goes_on=True)
+    with running(bench):
+        bench.step(first)
+        first.fails_next = True
+        bench.worker.offer(Capture(FRAME, 3000, 0.0))
+        assert first.closed.wait(5)
+        bench.number = 2
+        bench.step(second)
 
 
 def test_encoder_that_does_not_open_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,34 @@
+"""The table of encoders."""
+
+from media.encoders import backends
+from media.encoders.backends import AUTO, SOFTWARE
+
+
+def names(codec: str, name: str, *usable: str) -> list[str]:
+    return [backend.name for backend in backends.order(codec, name, usable)]
+
+
+def test_order_is_devices_that_work_then_software() -> None:
+    assert names("H264", AUTO) == ["x264"]
+    assert names("H264", AUTO, "amf", "nvenc") == ["nvenc", "amf", "x264"]
+    assert names("H264", SOFTWARE, "nvenc") == ["x264"]
+    assert names("VP8", AUTO, "nvenc") == ["vpx"]
+
+
+def test_pin_holds_for_its_own_codec_alone() -> None:
+    assert names("H264", "qsv", "nvenc") == ["qsv"]
+    assert names("VP8", "qsv", "nvenc") == ["vpx"]
+    assert names("opus", AUTO) == []
+
+
+def test_options_carry_rate_and_forced_key_frames_and_no_b_frames() -> None:
+    options = backends.BY_NAME["nvenc"].all_options(1_000_000, 2_000_000)
+    assert options["maxrate"] == "1000000"
+    assert options["bufsize"] == "500000"
+    assert options["forced-idr"] == "1"
+    for backend in backends.TABLE:
+        assert backend.is_software or backend.options == () or ("bf", "0") in backend.options
+
+
+def test_names_are_unique() -> None:
+    assert len(set(backends.NAMES)) == len(backends.NAMES)

@@ -1,0 +1,65 @@
+"""Log lines of FFmpeg -> classes -> sentences."""
+
+import pytest
+
+from media.encoders import failure
+from media.encoders.encoder import EncoderError
+from media.encoders.failure import FailureClass, OrderError, StallError
+
+ROWS = (
+    ("nvenc", "Cannot load libcuda.so.1", FailureClass.DRIVER_MISSING, "NVIDIA driver"),
+    ("nvenc", "Cannot load libnvidia-encode.so.1", FailureClass.ENCODE_LIBRARY_MISSING, "libnvidia-encode"),
+    ("nvenc", "dl_fn->cuda_dl->cuInit(0) failed -> CUDA_ERROR_NO_DEVICE", FailureClass.NO_DEVICE, "nvidia-smi"),
+    (
+        "nvenc",
+        "OpenEncodeSessionEx failed: unsupported device (2): (no details)\nNo capable devices found",
+        FailureClass.NO_NVENC,
+        "H100",
+    ),
+    (
+        "nvenc",
+        "OpenEncodeSessionEx failed: unsupported device (2)\nOpenEncodeSessionEx failed: out of memory (10)\n"
+        "No capable devices found",
+        FailureClass.SESSION_LIMIT,
+        "end other encoders",
+    ),
+    ("nvenc", "OpenEncodeSessionEx failed: invalid version (15)", FailureClass.DRIVER_TOO_OLD, "newer NVIDIA driver"),
+    ("qsv", "Error creating a MFX session: -9.", FailureClass.RUNTIME_MISSING, "oneVPL"),
+    ("amf", "DLL libamfrt64.so.1 failed to open", FailureClass.RUNTIME_MISSING, "AMF runtime"),
+    ("v4l2m2m", "Could not find a valid device", FailureClass.NO_DEVICE, "/dev/video"),
+    ("vaapi", "No VA display found for device /dev/dri/renderD128.", FailureClass.RUNTIME_MISSING, "group render"),
+    ("vaapi", "/dev/dri/renderD128: Permission denied", FailureClass.NO_PERMISSION, "group render"),
+)
+
+
+@pytest.mark.parametrize(("backend", "lines", "kind", "advice"), ROWS)
+def test_line_has_a_class_and_a_sentence(backend: str, lines: str, kind: FailureClass, advice: str) -> None:
+    found = failure.classify(f"[h264] something before\n{lines}", backend)
+    assert found.kind is kind
+    assert found.words.startswith(f"{kind.value}: ")
+    assert advice in found.words
+
+
+def test_unknown_line_is_quoted() -> None:
+    found = failure.classify("first\nThe flux is not compensated\n", "nvenc")
+    assert found.kind is FailureClass.UNKNOWN
+    assert 'unknown ("The flux is not compensated"): ' in found.words
+    assert 'unknown ("nothing")' in failure.classify("", "nvenc").words
+
+
+def test_errors_of_running_encoders_have_classes() -> None:
+    kinds = [
+        failure.of(error, "nvenc").kind
+        for error in (StallError("a"), OrderError("b"), EncoderError("c"), OSError("invalid version (15)"))
+    ]
+    assert kinds == [
+        FailureClass.STALLED,
+        FailureClass.WRONG_ORDER,
+        FailureClass.BROKE,
+        FailureClass.DRIVER_TOO_OLD,
+    ]
+
+
+def test_every_class_has_a_sentence() -> None:
+    for kind in FailureClass:
+        assert len(failure.Failure(kind, "", "nvenc").words) > len(kind.value) + 10
