@@ -1,4 +1,4 @@
-"""A feed: one source, one encoder per codec, any number of sinks. Runs only while somebody watches."""
+"""A feed: one source, one line per codec and layer, any number of sinks. Runs only while somebody watches."""
 
 import asyncio
 import logging
@@ -10,7 +10,9 @@ from functools import partial
 import av
 import msgspec
 
+from media.control.ladder import Layer, rungs
 from media.encoders import choose
+from media.encoders.decode import DecoderStats, DecodeWorker
 from media.encoders.encoder import (
     AccessUnit,
     AudioCapture,
@@ -19,8 +21,11 @@ from media.encoders.encoder import (
     Shape,
     VideoCapture,
 )
+from media.encoders.line import Line, Passage, PassedStats, Sink, Watcher
 from media.encoders.outlet import Outlet
-from media.encoders.worker import EncoderStats, EncoderWorker
+from media.encoders.scale import LayerChain, Scaler
+from media.encoders.thread import in_thread
+from media.encoders.worker import Chain, EncoderStats, EncoderWorker
 from media.sources.pump import Pump, PumpStats
 from media.sources.source import Source
 
@@ -28,46 +33,29 @@ __all__ = ["AccessUnit", "Codec", "EncoderSettings", "Feed", "FeedStats", "Sink"
 
 log = logging.getLogger(__name__)
 
-Sink = Callable[[AccessUnit], None]
 AUDIO_INBOX = 10
+MAX_LAYERS = 3
 
 
 class FeedStats(msgspec.Struct):
-    """Counters of a feed: of its source, of the encoder of each codec, sinks that raised, and changes of encoder."""
+    """Counters of a feed: of its source, of each encoder and each way through by the name of its line, as "H264/0"; of
+    the decoder that serves other lines of an encoded source; sinks that raised, and changes of encoder.
+    """
 
     source: PumpStats
-    encoders: dict[Codec, EncoderStats] = {}
+    encoders: dict[str, EncoderStats] = {}
+    passed: dict[str, PassedStats] = {}
+    decoder: DecoderStats = msgspec.field(default_factory=DecoderStats)
     sink_errors: int = 0
     fallbacks: dict[str, int] = {}
     """See `choose.Chains.fallbacks`."""
 
 
-class _Watcher:
-    """One attached sink; it sees nothing before its first key frame."""
-
-    def __init__(self, sink: Sink) -> None:
-        self.sink = sink
-        self.waits_for_key = True
-        self.has_failed = False
-
-
-class _Line:
-    """Everything of one codec: who watches, and the encoder while it runs."""
-
-    def __init__(self) -> None:
-        self.watchers: list[_Watcher] = []
-        self.worker: EncoderWorker[av.VideoFrame] | EncoderWorker[av.AudioFrame] | None = None
-        self.stop = threading.Event()
-        self.left_at = 0.0
-
-    def is_idle(self, now: float, linger_s: float) -> bool:
-        return not self.watchers and now >= self.left_at + linger_s
-
-
 class Feed:
     """Shares what one source gives with all who attach; see `attach`.
 
-    Threads: one for the source, one per codec. All methods belong to the thread of the event loop.
+    Threads: one for the source, one per encoder, and one for a decoder while a line is watched that a source of encoded
+    pictures does not give. All methods but the three that take from the source belong to the thread of the event loop.
     """
 
     def __init__(
@@ -76,64 +64,94 @@ class Feed:
         settings: EncoderSettings,
         clock: Callable[[], float] = time.monotonic,
         chains: choose.Chains | None = None,
+        max_layers: int = MAX_LAYERS,
     ) -> None:
         choose.check_name(settings.encoder)
         self._chains = chains or choose.Chains()
         self.width, self.height, self.fps = source.width, source.height, source.fps
         self.has_audio = source.has_audio
+        self.layers: tuple[Layer, ...] = rungs(self._shape, settings.bitrate_bps)[: max(max_layers, 1)]
+        self._source = source
         self._settings = settings
         self._clock = clock
         self._pump = Pump(source, self, clock)
-        self._lines: dict[Codec, _Line] = {}
+        self._lines: dict[tuple[Codec, int], Line] = {}
+        self._scalers = {layer.number: Scaler(layer.width, layer.height) for layer in self.layers[1:]}
         self._video: tuple[EncoderWorker[av.VideoFrame], ...] = ()
         self._audio: tuple[EncoderWorker[av.AudioFrame], ...] = ()
+        self._passages: dict[Codec, Passage] = {}
+        self._decoder: DecodeWorker | None = None
+        self._decoder_stop = threading.Event()
         self._source_stop: threading.Event | None = None
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.stats = FeedStats(self._pump.stats, fallbacks=self._chains.fallbacks)
 
-    def attach(self, codec: Codec, sink: Sink) -> Callable[[], None]:
-        """Send access units of `codec` to `sink`, beginning with a key frame, which is made at once.
+    @property
+    def _shape(self) -> Shape:
+        return Shape(self.width, self.height, self.fps)
 
-        The sink is called on the event loop and must not block. The result detaches; it is idempotent.
-        Raises: ValueError: Opus from a source without sound.
+    def attach(self, codec: Codec, sink: Sink, layer: int = 0) -> Callable[[], None]:
+        """Send access units of `codec` in the size `layer` to `sink`.
+
+        It begins with a key frame, at once where that can be made. The sink is called on the event loop and must not
+        block. The result detaches; it is idempotent.
+        Raises: ValueError: Opus from a source without sound, or a layer that is not in `layers`.
         """
         if not codec.is_video and not self.has_audio:
             raise ValueError("this source has no sound")
-        line = self._lines.setdefault(codec, _Line())
-        watcher = _Watcher(sink)
+        if not 0 <= layer < (len(self.layers) if codec.is_video else 1):
+            raise ValueError(f"there is no layer {layer} of {codec.value}")
+        line = self._lines.get((codec, layer))
+        if line is None:
+            line = self._lines[codec, layer] = Line(codec, layer)
+        watcher = Watcher(sink)
         line.watchers.append(watcher)
-        self.request_keyframe(codec)
+        self.request_keyframe(codec, layer)
         self._changed.set()
         return partial(self._detach, line, watcher)
 
-    def _detach(self, line: _Line, watcher: _Watcher) -> None:
-        if watcher in line.watchers:
-            line.watchers.remove(watcher)
-            line.left_at = self._clock()
-            self._changed.set()
+    def _detach(self, line: Line, watcher: Watcher) -> None:
+        line.remove(watcher, self._clock())
+        self._changed.set()
 
-    def request_keyframe(self, codec: Codec) -> None:
+    def can_request_keyframe(self, codec: Codec, layer: int = 0) -> bool:
+        """Whether a key frame comes when it is asked for; else only when the source has one by itself."""
+        return not self._passes(codec, layer) or self._source.can_request_keyframe
+
+    def _passes(self, codec: Codec, layer: int) -> bool:
+        return layer == 0 and codec in self._source.passes
+
+    def request_keyframe(self, codec: Codec, layer: int = 0) -> None:
         """Somebody needs a key frame; requests of one 300 ms window are answered together."""
-        line = self._lines.get(codec)
-        if line is not None and line.worker is not None:
-            line.worker.request_keyframe()
+        line = self._lines.get((codec, layer))
+        if line is not None and line.runner is not None:
+            line.runner.request_keyframe()
 
-    def set_bitrate(self, codec: Codec, bitrate_bps: int) -> None:
+    def set_bitrate(self, codec: Codec, bitrate_bps: int, layer: int = 0) -> None:
         """Change the rate of a running encoder; see `EncoderSettings.max_bitrate_bps`."""
-        line = self._lines.get(codec)
-        if line is not None and line.worker is not None:
-            line.worker.set_bitrate(bitrate_bps)
+        line = self._lines.get((codec, layer))
+        if line is not None and line.runner is not None:
+            line.runner.set_bitrate(bitrate_bps)
 
     def video(self, capture: VideoCapture) -> None:
-        """Take a picture from the source's thread."""
+        """Take a raw picture from the thread of the source or of the decoder."""
         for worker in self._video:
             worker.offer(capture)
 
     def audio(self, capture: AudioCapture) -> None:
-        """Take sound from the source's thread."""
+        """Take raw sound from the source's thread."""
         for worker in self._audio:
             worker.offer(capture)
+
+    def encoded(self, codec: Codec, unit: AccessUnit) -> None:
+        """Take an encoded picture or sound from the source's thread."""
+        passage = self._passages.get(codec)
+        if passage is not None:
+            passage.offer(unit)
+        decoder = self._decoder
+        if decoder is not None and codec.is_video:
+            decoder.offer(unit)
 
     async def run(self) -> None:
         """Start and stop source and encoders as sinks come and go; until cancelled."""
@@ -152,16 +170,16 @@ class Feed:
         """Bring what runs in line with who watches; seconds until it must be looked at again, None for never."""
         now = self._clock()
         waits = []
-        for codec, line in self._lines.items():
-            if line.worker is None:
+        for line in self._lines.values():
+            if line.runner is None:
                 if line.watchers:
-                    self._start_line(group, codec, line)
+                    self._start_line(group, line)
             elif line.is_idle(now, self._settings.linger_s):
-                line.stop.set()
-                line.worker.close()
+                self._stop_line(line)
             elif not line.watchers:
                 waits.append(line.left_at + self._settings.linger_s - now)
-        is_needed = any(line.worker is not None for line in self._lines.values())
+        self._tend_decoder(group)
+        is_needed = any(line.runner is not None for line in self._lines.values())
         if is_needed and self._source_stop is None:
             self._source_stop = threading.Event()
             group.create_task(self._run_source(self._source_stop))
@@ -169,7 +187,18 @@ class Feed:
             self._source_stop.set()
         return min(waits, default=None)
 
-    def _start_line(self, group: asyncio.TaskGroup, codec: Codec, line: _Line) -> None:
+    def _tend_decoder(self, group: asyncio.TaskGroup) -> None:
+        passed = next((codec for codec in self._source.passes if codec.is_video), None)
+        if self._video and passed is not None and self._decoder is None:
+            self._decoder = DecodeWorker(passed, self._shape, self.video, self.stats.decoder)
+            self._decoder_stop = threading.Event()
+            self.request_keyframe(passed)
+            group.create_task(self._run_decoder(self._decoder, self._decoder_stop))
+        elif not self._video and self._decoder is not None:
+            self._decoder_stop.set()
+            self._decoder.close()
+
+    def _start_line(self, group: asyncio.TaskGroup, line: Line) -> None:
         loop = self._loop
         assert loop is not None  # noqa: S101  set by run, the only caller
 
@@ -177,86 +206,75 @@ class Feed:
             loop.call_soon_threadsafe(self._deliver, line, outlet)
 
         outlet = Outlet(wake)
-        stats = self.stats.encoders.setdefault(codec, EncoderStats())
         line.stop = threading.Event()
-        if codec.is_video:
-            shape = Shape(self.width, self.height, self.fps)
-            video = EncoderWorker(self._chains.chain(codec, shape, self._settings), outlet, 1, stats)
-            line.worker = video
-            self._video = (*self._video, video)
+        if self._passes(line.codec, line.layer):
+            self._start_passage(line, outlet)
+            return
+        stats = self.stats.encoders.setdefault(line.name, EncoderStats())
+        worker: EncoderWorker[av.VideoFrame] | EncoderWorker[av.AudioFrame]
+        if line.codec.is_video:
+            worker = EncoderWorker(self._chain(line.codec, line.layer), outlet, 1, stats)
+            self._video = (*self._video, worker)
         else:
-            audio = EncoderWorker(choose.AudioChain(self._settings), outlet, AUDIO_INBOX, stats)
-            line.worker = audio
-            self._audio = (*self._audio, audio)
-        group.create_task(self._run_line(codec, line, line.worker))
-        log.info("encoder started", extra={"codec": codec.value})
+            worker = EncoderWorker(choose.AudioChain(self._settings), outlet, AUDIO_INBOX, stats)
+            self._audio = (*self._audio, worker)
+        line.runner = worker
+        group.create_task(self._run_line(line, worker))
+        log.info("encoder started", extra={"codec": line.codec.value, "layer": line.layer})
 
-    async def _run_line(
-        self,
-        codec: Codec,
-        line: _Line,
-        worker: EncoderWorker[av.VideoFrame] | EncoderWorker[av.AudioFrame],
-    ) -> None:
+    def _chain(self, codec: Codec, layer: int) -> Chain[av.VideoFrame]:
+        if layer == 0:
+            return self._chains.chain(codec, self._shape, self._settings)
+        rung = self.layers[layer]
+        most = self._settings.max_bitrate_bps
+        settings = msgspec.structs.replace(
+            self._settings,
+            bitrate_bps=rung.bitrate_bps,
+            max_bitrate_bps=None if most is None else most * rung.bitrate_bps // self._settings.bitrate_bps,
+        )
+        chain = self._chains.chain(codec, Shape(rung.width, rung.height, self.fps), settings)
+        return LayerChain(chain, self._scalers[layer], layer)
+
+    def _start_passage(self, line: Line, outlet: Outlet) -> None:
+        stats = self.stats.passed.setdefault(line.name, PassedStats())
+        ask = self._source.request_keyframe if self._source.can_request_keyframe else None
+        passage = Passage(outlet, stats, ask, self._clock)
+        line.runner = passage
+        self._passages = {**self._passages, line.codec: passage}
+
+    def _stop_line(self, line: Line) -> None:
+        if line.runner is None:
+            return
+        line.stop.set()
+        line.runner.close()
+        if self._passes(line.codec, line.layer):
+            line.runner = None
+            self._passages = {codec: passage for codec, passage in self._passages.items() if codec is not line.codec}
+
+    async def _run_line(self, line: Line, worker: EncoderWorker[av.VideoFrame] | EncoderWorker[av.AudioFrame]) -> None:
+        name = f"encode-{line.codec.value}" + (f"-{line.layer}" if line.layer else "")
         try:
-            await _in_thread(f"encode-{codec.value}", worker.run, line.stop, worker.close)
+            await in_thread(name, worker.run, line.stop, worker.close)
         finally:
             self._video = tuple(other for other in self._video if other is not worker)
             self._audio = tuple(other for other in self._audio if other is not worker)
-            line.worker = None
+            line.runner = None
             self._changed.set()
-            log.info("encoder stopped", extra={"codec": codec.value})
+            log.info("encoder stopped", extra={"codec": line.codec.value, "layer": line.layer})
+
+    async def _run_decoder(self, decoder: DecodeWorker, stop: threading.Event) -> None:
+        try:
+            await in_thread("decode", decoder.run, stop, decoder.close)
+        finally:
+            self._decoder = None
+            self._changed.set()
 
     async def _run_source(self, stop: threading.Event) -> None:
         try:
-            await _in_thread("source", self._pump.run, stop, lambda: None)
+            await in_thread("source", self._pump.run, stop, lambda: None)
         finally:
             self._source_stop = None
             self._changed.set()
 
-    def _deliver(self, line: _Line, outlet: Outlet) -> None:
-        for unit in outlet.drain():
-            for watcher in tuple(line.watchers):
-                if watcher.waits_for_key and not unit.is_key:
-                    continue
-                watcher.waits_for_key = False
-                self._give(watcher, unit)
-
-    def _give(self, watcher: _Watcher, unit: AccessUnit) -> None:
-        try:
-            watcher.sink(unit)
-        except Exception:  # one sink that fails must not take the picture from the others
-            self.stats.sink_errors += 1
-            if not watcher.has_failed:
-                watcher.has_failed = True
-                log.exception("sink failed")
-
-
-async def _in_thread(
-    name: str, work: Callable[[threading.Event], None], stop: threading.Event, wake: Callable[[], None]
-) -> None:
-    """Run `work` in a thread of its own until it returns; on cancellation `stop` it and wait for its end."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-
-    def body() -> None:
-        try:
-            work(stop)
-        except BaseException as error:  # noqa: BLE001  carried over to the task that waits
-            loop.call_soon_threadsafe(ended.set_exception, error)
-        else:
-            loop.call_soon_threadsafe(ended.set_result, None)
-
-    thread = threading.Thread(target=body, name=name, daemon=True)
-    thread.start()
-    is_cancelled = False
-    while not ended.done():
-        try:
-            await asyncio.wait((ended,))
-        except asyncio.CancelledError:  # however often: the thread calls into this loop, so it must not outlive us
-            is_cancelled = True
-            stop.set()
-            wake()
-    thread.join()
-    ended.result()
-    if is_cancelled:
-        raise asyncio.CancelledError
+    def _deliver(self, line: Line, outlet: Outlet) -> None:
+        self.stats.sink_errors += line.deliver(outlet)

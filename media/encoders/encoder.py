@@ -70,7 +70,8 @@ class AccessUnit(msgspec.Struct, frozen=True):
 
     `timestamp` counts in units of the RTP clock, 0 at the start of the feed, strictly rising and not wrapped;
     `captured_at` is the monotonic time in seconds at which the picture or the sound was taken. `audio_level` is -dBov
-    of sound, 0 (loudest) to 127 (silence), None of pictures.
+    of sound, 0 (loudest) to 127 (silence), None of pictures and where it was not measured. `layer` is the number of
+    the size of the picture, 0 for the full one; see `media/control/ladder.py`.
     """
 
     data: bytes
@@ -78,6 +79,7 @@ class AccessUnit(msgspec.Struct, frozen=True):
     is_key: bool
     captured_at: float
     audio_level: int | None = None
+    layer: int = 0
 
 
 F = TypeVar("F", av.VideoFrame, av.AudioFrame)

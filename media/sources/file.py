@@ -15,7 +15,7 @@ from av.video.frame import PictureType
 
 from media.encoders.encoder import AUDIO_CLOCK_HZ, OPUS_FRAME_SAMPLES
 from media.encoders.frame import private_copy
-from media.sources.source import Pace, Picture, Sound, SourceError
+from media.sources.source import Pace, Picture, RawSource, Sound, SourceError
 
 SOUND_S = OPUS_FRAME_SAMPLES / AUDIO_CLOCK_HZ
 OPTIONS = {"protocol_whitelist": "file"}
@@ -37,7 +37,7 @@ class _Facts(msgspec.Struct, frozen=True):
     has_audio: bool
 
 
-class FileSource:
+class FileSource(RawSource):
     """Anything FFmpeg reads that holds video, most often MP4. An odd width or height is rounded down.
 
     Raises: SourceError: the file is missing, no file, without video, or damaged.

@@ -10,7 +10,7 @@ from av.video.frame import PictureType
 from media.encoders.encoder import AUDIO_CLOCK_HZ, OPUS_FRAME_SAMPLES
 from media.sources import counter, tone
 from media.sources.scene import Moment, Scene
-from media.sources.source import Pace, Picture, Sound, SourceError
+from media.sources.source import Pace, Picture, RawSource, Sound, SourceError
 
 SOUND_S = OPUS_FRAME_SAMPLES / AUDIO_CLOCK_HZ
 SOUND_BYTES = OPUS_FRAME_SAMPLES * 4
@@ -23,7 +23,7 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class PatternSource:
+class PatternSource(RawSource):
     """Pictures of any even size of at least 160x90; the frame number goes on when the source is played again.
 
     Raises: SourceError: a size or rate that cannot be made.

@@ -13,11 +13,13 @@ from media.encoders.encoder import (
     AUDIO_CLOCK_HZ,
     OPUS_FRAME_SAMPLES,
     VIDEO_CLOCK_HZ,
+    AccessUnit,
     AudioCapture,
     Capture,
+    Codec,
     VideoCapture,
 )
-from media.sources.source import Picture, Sound, Source
+from media.sources.source import EncodedPicture, EncodedSound, Item, Picture, Sound, Source
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ class PumpStats(msgspec.Struct):
 
     pictures: int = 0
     sounds: int = 0
+    skipped: int = 0
+    """Encoded pictures before the first key frame after a start: nobody could decode them."""
     failures: int = 0
     rebased: int = 0
 
@@ -44,6 +48,9 @@ class Outputs(Protocol):
     def audio(self, capture: AudioCapture) -> None:
         """Take 20 ms of sound."""
 
+    def encoded(self, codec: Codec, unit: AccessUnit) -> None:
+        """Take a picture or sound that the source gives encoded."""
+
 
 class Pump:
     """Plays one source in real time. Time stamps go on over every restart of the source."""
@@ -56,6 +63,7 @@ class Pump:
         self._origin = 0.0
         self._video_timestamp = -1
         self._audio_timestamp = -OPUS_FRAME_SAMPLES
+        self._waits_for_key = True
         self.stats = PumpStats()
 
     def run(self, stop: threading.Event) -> None:
@@ -84,6 +92,7 @@ class Pump:
 
         try:
             self._origin = self._clock()
+            self._waits_for_key = True
             with closing(self._source.frames(pace)) as items:
                 for item in items:
                     self._give(item)
@@ -93,18 +102,33 @@ class Pump:
             return f"{type(error).__name__}: {error}"
         return "the source ended"
 
-    def _give(self, item: Picture | Sound) -> None:
+    def _give(self, item: Item) -> None:
         captured_at = self._origin + item.time_s
         if self._epoch is None:
             self._epoch = captured_at
         elapsed = max(captured_at - self._epoch, 0.0)
-        if isinstance(item, Picture):
+        if isinstance(item, EncodedPicture) and self._waits_for_key and not item.is_key:
+            self.stats.skipped += 1
+        elif isinstance(item, (Picture, EncodedPicture)):
             timestamp = max(round(elapsed * VIDEO_CLOCK_HZ), self._video_timestamp + 1)
             self._video_timestamp = timestamp
+            self._waits_for_key = False
             self.stats.pictures += 1
-            self._outputs.video(Capture(item.frame, timestamp, captured_at))
+            self._give_picture(item, timestamp, captured_at)
         else:
             timestamp = max(round(elapsed * AUDIO_CLOCK_HZ), self._audio_timestamp + OPUS_FRAME_SAMPLES)
             self._audio_timestamp = timestamp
             self.stats.sounds += 1
+            self._give_sound(item, timestamp, captured_at)
+
+    def _give_picture(self, item: Picture | EncodedPicture, timestamp: int, captured_at: float) -> None:
+        if isinstance(item, Picture):
+            self._outputs.video(Capture(item.frame, timestamp, captured_at))
+        else:
+            self._outputs.encoded(item.codec, AccessUnit(item.data, timestamp, item.is_key, captured_at))
+
+    def _give_sound(self, item: Sound | EncodedSound, timestamp: int, captured_at: float) -> None:
+        if isinstance(item, Sound):
             self._outputs.audio(Capture(item.frame, timestamp, captured_at))
+        else:
+            self._outputs.encoded(item.codec, AccessUnit(item.data, timestamp, True, captured_at))

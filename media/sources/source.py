@@ -1,10 +1,12 @@
-"""What a source is: pictures and sound with their time. An interface and its values."""
+"""What a source is: pictures and sound with their time, raw or encoded. An interface and its values."""
 
 from collections.abc import Callable, Generator
 from typing import Protocol
 
 import av
 import msgspec
+
+from media.encoders.encoder import Codec
 
 Pace = Callable[[float], bool]
 """Waits until a time in seconds since the start of the source; False means stop."""
@@ -31,6 +33,30 @@ class Sound(msgspec.Struct, frozen=True, eq=False):
     time_s: float
 
 
+class EncodedPicture(msgspec.Struct, frozen=True):
+    """A picture that the source gives encoded: H.264 Annex-B, parameter sets before each IDR, or one VP8 frame.
+
+    `time_s` is that of `Picture`. There are no B-frames: the order of decoding is that of time.
+    """
+
+    codec: Codec
+    data: bytes
+    is_key: bool
+    time_s: float
+
+
+class EncodedSound(msgspec.Struct, frozen=True):
+    """20 ms of sound that the source gives as one Opus packet; `time_s` is that of `Sound`."""
+
+    codec: Codec
+    data: bytes
+    time_s: float
+
+
+Item = Picture | Sound | EncodedPicture | EncodedSound
+"""What a source gives."""
+
+
 class Source(Protocol):
     """Somewhere pictures come from. Width and height are even; they do not change."""
 
@@ -38,8 +64,15 @@ class Source(Protocol):
     height: int
     fps: float
     has_audio: bool
+    passes: frozenset[Codec]
+    """Codecs that it gives as encoded items, and then as nothing else; empty for one that gives raw ones."""
+    can_request_keyframe: bool
+    """Whether `request_keyframe` has an effect; it matters for a source that passes pictures."""
 
-    def frames(self, pace: Pace) -> Generator[Picture | Sound, None, None]:
+    def request_keyframe(self) -> None:
+        """Give a key frame soon; called in the thread of `frames`, between two items."""
+
+    def frames(self, pace: Pace) -> Generator[Item, None, None]:
         """Play from the start; blocks, so it runs in a thread of its own.
 
         Each item is preceded by `pace(time_s)`; times never fall. Nobody writes to a frame that was given out.
@@ -47,3 +80,13 @@ class Source(Protocol):
 
         Raises: SourceError: the source died, try again later.
         """
+
+
+class RawSource:
+    """What all sources of raw pictures and sound have in common."""
+
+    passes: frozenset[Codec] = frozenset()
+    can_request_keyframe = False
+
+    def request_keyframe(self) -> None:
+        """There is nothing to do: the encoder makes the key frames."""

@@ -3,8 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Generator
 from itertools import pairwise
 
 import av
@@ -14,59 +13,9 @@ from media.encoders.encoder import AccessUnit, Codec, EncoderError, EncoderSetti
 from media.feed import Feed
 from media.sources import pump
 from media.sources.pattern import PatternSource
-from media.sources.source import Pace, Picture, Sound, Source, SourceError
+from media.sources.source import Item, Pace, Picture, RawSource, SourceError
 from tests.media.pictures import decoder
-
-QUICK = EncoderSettings(bitrate_bps=200_000, linger_s=0.05)
-
-
-def pattern() -> PatternSource:
-    return PatternSource(160, 90, 60)
-
-
-class Watcher:
-    """A sink that keeps what it gets and lets a test wait for it."""
-
-    def __init__(self) -> None:
-        self.units: list[AccessUnit] = []
-        self._more = asyncio.Event()
-
-    def __call__(self, unit: AccessUnit) -> None:
-        self.units.append(unit)
-        self._more.set()
-
-    async def until(self, condition: Callable[["Watcher"], bool]) -> None:
-        async with asyncio.timeout(5):
-            while not condition(self):
-                self._more.clear()
-                await self._more.wait()
-
-    async def has(self, count: int) -> list[AccessUnit]:
-        await self.until(lambda watcher: len(watcher.units) >= count)
-        return self.units
-
-
-@asynccontextmanager
-async def running(source: Source, settings: EncoderSettings = QUICK) -> AsyncIterator[Feed]:
-    feed = Feed(source, settings)
-    task = asyncio.create_task(feed.run())
-    try:
-        yield feed
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert media_threads() == set()
-
-
-def media_threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate()} & {"source", "encode-H264", "encode-VP8", "encode-opus"}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)  # the end of a thread rings no bell
+from tests.media.watching import QUICK, Watcher, media_threads, pattern, running, until
 
 
 async def test_nothing_runs_while_nobody_watches() -> None:
@@ -114,7 +63,7 @@ async def test_watchers_share_one_encode() -> None:
         for watcher in watchers:
             await watcher.has(3)
         assert all(watcher.units[2] is watchers[0].units[2] for watcher in watchers)
-        assert feed.stats.encoders[Codec.H264].frames <= len(watchers[0].units) + 4
+        assert feed.stats.encoders["H264/0"].frames <= len(watchers[0].units) + 4
         assert media_threads() == {"source", "encode-H264"}
 
 
@@ -123,7 +72,7 @@ async def test_late_watcher_gets_a_key_frame_at_once_and_nothing_before_it() -> 
         early, late = Watcher(), Watcher()
         feed.attach(Codec.H264, early)
         await early.has(6)
-        frames = feed.stats.encoders[Codec.H264].frames
+        frames = feed.stats.encoders["H264/0"].frames
         feed.attach(Codec.H264, late)
         units = await late.has(3)
         assert [unit.is_key for unit in units[:3]] == [True, False, False]
@@ -235,7 +184,7 @@ async def test_cancelled_twice_it_still_waits_for_its_threads_without_holding_up
     inside, release = threading.Event(), threading.Event()
 
     class Slow(PatternSource):
-        def frames(self, pace: Pace) -> Generator[Picture | Sound, None, None]:
+        def frames(self, pace: Pace) -> Generator[Item, None, None]:
             yield from super().frames(lambda time_s: time_s == 0)
             inside.set()
             release.wait(5)
@@ -299,7 +248,7 @@ async def test_units_that_a_busy_loop_cannot_take_are_dropped_up_to_a_key_frame(
         time.sleep(0.5)  # noqa: ASYNC251  the loop is busy on purpose
         await watcher.until(lambda seen: any(unit.is_key for unit in seen.units[before:]))
         await watcher.has(before + 8)
-        stats = feed.stats.encoders[Codec.H264]
+        stats = feed.stats.encoders["H264/0"]
         assert stats.dropped_units > 5
         context = decoder(Codec.H264)
         gap = next(at for at in range(1, len(watcher.units)) if _steps(watcher.units, at) > 1600)
@@ -322,7 +271,7 @@ async def test_bitrate_can_be_changed_while_it_runs() -> None:
         await watcher.until(lambda seen: sum(unit.is_key for unit in seen.units) == 2)
 
 
-class Flaky:
+class Flaky(RawSource):
     """A source that dies after each second picture."""
 
     width, height, fps, has_audio = 160, 90, 60.0, False
@@ -330,7 +279,7 @@ class Flaky:
     def __init__(self) -> None:
         self._inner = pattern()
 
-    def frames(self, pace: Pace) -> Generator[Picture | Sound, None, None]:
+    def frames(self, pace: Pace) -> Generator[Item, None, None]:
         pictures = 0
         inner = self._inner.frames(pace)
         for item in inner:

@@ -2,7 +2,8 @@
 
 import threading
 
-from media.encoders.inbox import Inbox
+from media.encoders.encoder import AccessUnit
+from media.encoders.inbox import Inbox, UnitInbox
 
 
 def test_slot_keeps_only_the_newest() -> None:
@@ -38,3 +39,26 @@ def test_close_wakes_who_waits_and_refuses_what_comes() -> None:
     assert not thread.is_alive()
     assert inbox.put(1) == 1
     assert inbox.take(10) is None
+
+
+def unit(number: int, is_key: bool = False) -> AccessUnit:
+    return AccessUnit(b"", number, is_key, 0.0)
+
+
+def test_decoder_gets_nothing_before_a_key_frame() -> None:
+    inbox = UnitInbox(4)
+    assert [inbox.put(unit(number, number == 1)) for number in range(3)] == [1, 0, 0]
+    assert [taken.timestamp for taken in iter(lambda: inbox.take(0), None)] == [1, 2]
+
+
+def test_full_queue_of_units_is_given_up_to_the_next_key_frame() -> None:
+    inbox = UnitInbox(2)
+    lost = [inbox.put(unit(number, number in (0, 4))) for number in range(6)]
+    assert lost == [0, 0, 3, 1, 0, 0]
+    assert [taken.timestamp for taken in iter(lambda: inbox.take(0), None)] == [4, 5]
+    for number in range(2):
+        inbox.put(unit(number))
+    assert inbox.put(unit(9, True)) == 2, "a key frame replaces what waits"
+    assert [taken.timestamp for taken in iter(lambda: inbox.take(0), None)] == [9]
+    inbox.close()
+    assert inbox.put(unit(10)) == 1

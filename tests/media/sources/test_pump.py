@@ -7,9 +7,9 @@ from collections.abc import Generator
 import av
 import pytest
 
-from media.encoders.encoder import AudioCapture, VideoCapture
+from media.encoders.encoder import AccessUnit, AudioCapture, Codec, VideoCapture
 from media.sources.pump import LATE_S, Pump
-from media.sources.source import Pace, Picture, Sound, SourceError
+from media.sources.source import EncodedPicture, EncodedSound, Item, Pace, Picture, RawSource, Sound, SourceError
 
 PICTURE = av.VideoFrame(16, 16, "yuv420p")
 SOUND = av.AudioFrame("s16", "stereo", 960)
@@ -42,6 +42,7 @@ class Taken:
     def __init__(self) -> None:
         self.pictures: list[VideoCapture] = []
         self.sounds: list[AudioCapture] = []
+        self.units: list[tuple[Codec, AccessUnit]] = []
 
     def video(self, capture: VideoCapture) -> None:
         self.pictures.append(capture)
@@ -49,17 +50,20 @@ class Taken:
     def audio(self, capture: AudioCapture) -> None:
         self.sounds.append(capture)
 
+    def encoded(self, codec: Codec, unit: AccessUnit) -> None:
+        self.units.append((codec, unit))
 
-class Script:
+
+class Script(RawSource):
     """A source that gives what it is told, once per play."""
 
     width, height, fps, has_audio = 16, 16, 10.0, True
 
-    def __init__(self, *plays: list[Picture | Sound | Exception]) -> None:
+    def __init__(self, *plays: list[Item | Exception]) -> None:
         self._plays = iter(plays)
         self.closed = 0
 
-    def frames(self, pace: Pace) -> Generator[Picture | Sound, None, None]:
+    def frames(self, pace: Pace) -> Generator[Item, None, None]:
         try:
             for item in next(self._plays, []):
                 if isinstance(item, Exception):
@@ -108,7 +112,7 @@ def test_dead_source_is_tried_again_with_growing_waits_and_jitter(caplog: pytest
 
 
 def test_source_that_played_starts_again_with_the_first_wait() -> None:
-    dead: list[Picture | Sound | Exception] = [OSError("unplugged")]
+    dead: list[Item | Exception] = [OSError("unplugged")]
     source = Script(dead, dead, dead, [picture(0.0), *dead], dead)
     _, _, clock = pump(source, 6.0)
     assert clock.waits[3] <= 0.5
@@ -121,6 +125,29 @@ def test_time_stamps_go_on_over_a_restart() -> None:
     assert stamps == sorted(set(stamps))
     assert stamps[2] >= 9000 + 0.25 * 90_000, "the pause before the new try is in the time stamps"
     assert taken.pictures[2].captured_at - 1000.0 == pytest.approx(stamps[2] / 90_000, abs=1e-4)
+
+
+def encoded(time_s: float, is_key: bool = False) -> EncodedPicture:
+    return EncodedPicture(Codec.H264, b"picture", is_key, time_s)
+
+
+def test_what_comes_encoded_is_stamped_on_the_same_clocks() -> None:
+    source = Script([encoded(0.0, True), EncodedSound(Codec.OPUS, b"sound", 0.02), encoded(0.1)])
+    _, taken, _ = pump(source, 0.2)
+    assert [(codec, unit.timestamp, unit.is_key, unit.data) for codec, unit in taken.units] == [
+        (Codec.H264, 0, True, b"picture"),
+        (Codec.OPUS, 960, True, b"sound"),
+        (Codec.H264, 9000, False, b"picture"),
+    ]
+    assert [unit.captured_at for _, unit in taken.units] == pytest.approx([1000.0, 1000.02, 1000.1])
+
+
+def test_encoded_pictures_before_a_key_frame_are_left_out_at_each_start() -> None:
+    source = Script([encoded(0.0), encoded(0.1, True), encoded(0.2)], [encoded(0.0), encoded(0.1, True)])
+    pumped, taken, _ = pump(source, 2.0)
+    assert [unit.is_key for _, unit in taken.units] == [True, False, True]
+    assert pumped.stats.skipped == 2
+    assert pumped.stats.pictures == 3
 
 
 def test_any_error_of_a_source_is_survived() -> None:
@@ -141,7 +168,7 @@ def test_source_that_fell_far_behind_does_not_race_to_catch_up() -> None:
     taken, clock = Taken(), Clock(20.0)
 
     class Stalled(Script):
-        def frames(self, pace: Pace) -> Generator[Picture | Sound, None, None]:
+        def frames(self, pace: Pace) -> Generator[Item, None, None]:
             for number in range(10):
                 if number == 5:
                     clock.now += 3.0
