@@ -1,11 +1,12 @@
-"""Our sender in the place of aiortc's: the private names of aiortc and aioice that sending, feedback and stats need.
+"""Our sender and receiver in the place of aiortc's: the private names of aiortc and aioice that they and stats need.
 
-aiortc keeps SDP, ICE and DTLS. `RTCRtpSender.send` is called once, after DTLS connects, with what was negotiated:
-there our stream starts instead of aiortc's encoder loop. A test holds every private name used here to the library.
+aiortc keeps SDP, ICE and DTLS. `RTCRtpSender.send` and `RTCRtpReceiver.receive` are called once, after DTLS connects,
+with what was negotiated: there our streams start instead of aiortc's encoder loop and decoder thread. A test holds
+every private name used here to the library.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from struct import pack
 from typing import Any
 
@@ -24,9 +25,10 @@ from aiortc import (
 )
 from aiortc.codecs import is_rtx
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
-from aiortc.rtcrtpparameters import RTCRtpSendParameters
+from aiortc.rtcrtpparameters import RTCRtpReceiveParameters, RTCRtpSendParameters
 
 from channels.ice import IceServer
+from media.rtp.receive import Incoming, IncomingCodec
 
 _CIPHERS = b":".join(
     (
@@ -165,6 +167,36 @@ def _negotiated(transceiver: RTCRtpTransceiver, parameters: RTCRtpSendParameters
     )
 
 
+def replace_receiver(transceiver: RTCRtpTransceiver, start: Callable[[Incoming, RTCDtlsTransport], None]) -> None:
+    """Call `start` once when DTLS is up and the transceiver may receive; aiortc's own receiver never runs."""
+    receiver = transceiver.receiver
+    has_started = False
+
+    async def receive(parameters: RTCRtpReceiveParameters) -> None:
+        nonlocal has_started
+        if not has_started:
+            has_started = True
+            start(_incoming(transceiver, parameters), receiver.transport)
+
+    receiver.receive = receive  # type: ignore[method-assign]
+
+
+def _incoming(transceiver: RTCRtpTransceiver, parameters: RTCRtpReceiveParameters) -> Incoming:
+    codecs = {codec.payloadType: codec for codec in parameters.codecs if codec.payloadType is not None}
+    repairs = {number: codec.parameters.get("apt") for number, codec in codecs.items() if is_rtx(codec)}
+    return Incoming(
+        kind=transceiver.kind,
+        ssrc=transceiver.sender._ssrc,
+        cname=f"{transceiver.sender._ssrc:08x}",
+        codecs={
+            number: IncomingCodec(codec.name, codec.clockRate)
+            for number, codec in codecs.items()
+            if number not in repairs
+        },
+        repairs={number: apt for number, apt in repairs.items() if isinstance(apt, int) and apt in codecs},
+    )
+
+
 def first_codec(transceiver: RTCRtpTransceiver) -> str | None:
     """RTP name of the codec that a negotiated transceiver will send, before DTLS is up."""
     return transceiver._codecs[0].name if transceiver._codecs else None
@@ -177,6 +209,30 @@ def hear_rtcp(dtls: RTCDtlsTransport, receive: Callable[[bytes], None]) -> None:
         receive(data)
 
     dtls._handle_rtcp_data = handle  # type: ignore[method-assign]
+
+
+class _Hearers:
+    """In the place of aiortc's RTP parser and router: each packet goes to who takes its payload type."""
+
+    def __init__(self) -> None:
+        self.by_payload_type: dict[int, Callable[[bytes], None]] = {}
+
+    async def __call__(self, data: bytes, arrival_time_ms: int) -> None:
+        receive = self.by_payload_type.get(data[1] & 0x7F)
+        if receive is not None:
+            receive(data)
+
+
+def hear_rtp(dtls: RTCDtlsTransport, payload_types: Iterable[int], receive: Callable[[bytes], None]) -> None:
+    """Give every decrypted RTP packet of these payload types to `receive`, which must not raise; others are dropped.
+
+    Several streams of one transport each call this; within a bundle no payload type is of two of them.
+    """
+    handler: Any = dtls._handle_rtp_data
+    if not isinstance(handler, _Hearers):
+        handler = _Hearers()
+        dtls._handle_rtp_data = handler  # type: ignore[method-assign]
+    handler.by_payload_type.update(dict.fromkeys(payload_types, receive))
 
 
 def ice_connections(peer: RTCPeerConnection) -> list[tuple[Connection, str, int]]:

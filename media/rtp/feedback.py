@@ -1,4 +1,4 @@
-"""RTCP of a viewer, bytes in, events out; whatever the bytes are, nothing is raised. No I/O, no clock.
+"""RTCP of the other side, bytes in, events out; whatever the bytes are, nothing is raised. No I/O, no clock.
 
 RFC 3550 section 6 (reports, BYE), RFC 4585 (NACK, PLI), RFC 5104 (FIR), draft-alvestrand-rmcat-remb.
 """
@@ -47,13 +47,21 @@ class ReceiverReport(msgspec.Struct, frozen=True, gc=False):
     delay: int
 
 
+class SenderReport(msgspec.Struct, frozen=True, gc=False):
+    """The other side's own stream `ssrc` at the 64-bit NTP time `ntp`, with the RTP `timestamp` of that moment."""
+
+    ssrc: int
+    ntp: int
+    timestamp: int
+
+
 class Goodbye(msgspec.Struct, frozen=True, gc=False):
     """The viewer's own streams `ssrcs` end."""
 
     ssrcs: tuple[int, ...]
 
 
-Feedback = KeyframeRequest | Nack | Remb | ReceiverReport | Goodbye
+Feedback = KeyframeRequest | Nack | Remb | ReceiverReport | SenderReport | Goodbye
 
 
 def parse(data: bytes) -> list[Feedback]:
@@ -86,6 +94,8 @@ def _reports(body: bytes, count: int, start: int) -> Iterator[ReceiverReport]:
 
 
 def _sender_report(body: bytes, count: int) -> Iterator[Feedback]:
+    if len(body) >= 24:
+        yield SenderReport(*unpack_from("!LQL", body))
     yield from _reports(body, count, 24)
 
 

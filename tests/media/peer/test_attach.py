@@ -12,6 +12,7 @@ from aioice import ice, stun, turn
 from aiortc import rtcdtlstransport, rtcicetransport, rtcpeerconnection, rtcrtpsender, rtcrtptransceiver
 
 from media.peer import attach
+from media.rtp.receive import Incoming
 
 Send = Callable[[stun.Message, tuple[str, int]], None]
 MEDIA = Path(attach.__file__).parent.parent
@@ -26,6 +27,7 @@ HOMES = {
     "_remote_candidates": ice.Connection,
     "_pair_remote_candidate": ice.Connection,
     "_tx_srtp": rtcdtlstransport.RTCDtlsTransport,
+    "_handle_rtp_data": rtcdtlstransport.RTCDtlsTransport,
     "_handle_rtcp_data": rtcdtlstransport.RTCDtlsTransport,
     "_create_ssl_context": rtcdtlstransport.RTCCertificate,
     "_RTCPeerConnection__certificates": rtcpeerconnection.RTCPeerConnection,
@@ -59,11 +61,17 @@ def test_every_private_name_we_touch_still_exists() -> None:
         assert plain in inspect.getsource(home), f"{home.__name__} has no {name} any more"
 
 
-@pytest.mark.parametrize("name", ["send", "_handle_rtcp_data", "_create_ssl_context"])
+@pytest.mark.parametrize("name", ["send", "receive", "_handle_rtcp_data", "_handle_rtp_data", "_create_ssl_context"])
 def test_what_we_replace_is_still_called_on_the_object(name: str) -> None:
     callers = (
         inspect.getsource(rtcpeerconnection) + inspect.getsource(rtcdtlstransport),
-        ("sender.send(", "self._handle_rtcp_data(", "_create_ssl_context("),
+        (
+            "sender.send(",
+            "receiver.receive(",
+            "self._handle_rtcp_data(",
+            "self._handle_rtp_data(",
+            "_create_ssl_context(",
+        ),
     )
     assert any(name in call and call in callers[0] for call in callers[1])
 
@@ -81,6 +89,39 @@ def test_no_other_file_touches_private_names() -> None:
 def test_the_versions_are_the_ones_this_was_written_for() -> None:
     assert aiortc.__version__.startswith("1.16.")
     assert aioice.__version__.startswith("0.13.")
+
+
+async def test_packets_go_to_who_takes_their_payload_type() -> None:
+    connection = aiortc.RTCPeerConnection(attach.configuration((), is_relay_only=False))
+    dtls = connection.addTransceiver("video").receiver.transport
+    heard: dict[str, list[bytes]] = {"video": [], "audio": []}
+    attach.hear_rtp(dtls, (96, 97), heard["video"].append)
+    attach.hear_rtp(dtls, (111,), heard["audio"].append)
+    for payload_type in (96, 97, 111, 50):
+        await dtls._handle_rtp_data(bytes((0x80, payload_type | 0x80)), arrival_time_ms=0)
+    assert [data[1] & 0x7F for data in heard["video"]] == [96, 97]
+    assert [data[1] & 0x7F for data in heard["audio"]] == [111]
+    await connection.close()
+
+
+async def test_a_replaced_receiver_starts_once_with_what_was_negotiated() -> None:
+    ours, theirs = (aiortc.RTCPeerConnection(attach.configuration((), is_relay_only=False)) for _ in range(2))
+    started: asyncio.Future[Incoming] = asyncio.get_running_loop().create_future()
+    transceiver = ours.addTransceiver("video", "recvonly")
+    attach.replace_receiver(transceiver, lambda incoming, _: started.set_result(incoming))
+    theirs.addTransceiver("video", "sendonly")
+    await ours.setLocalDescription(await ours.createOffer())
+    await theirs.setRemoteDescription(ours.localDescription)
+    await theirs.setLocalDescription(await theirs.createAnswer())
+    await ours.setRemoteDescription(theirs.localDescription)
+    async with asyncio.timeout(5):
+        incoming = await started
+    assert incoming.kind == "video"
+    assert {codec.name for codec in incoming.codecs.values()} == {"VP8", "H264"}
+    assert set(incoming.repairs.values()) == set(incoming.codecs)
+    assert incoming.payload_types == set(incoming.repairs) | set(incoming.codecs)
+    await ours.close()
+    await theirs.close()
 
 
 async def test_no_server_is_asked_that_was_not_given() -> None:

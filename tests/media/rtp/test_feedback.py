@@ -16,7 +16,7 @@ from aiortc.rtp import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media.rtp.feedback import Goodbye, KeyframeRequest, Nack, ReceiverReport, Remb, parse
+from media.rtp.feedback import Goodbye, KeyframeRequest, Nack, ReceiverReport, Remb, SenderReport, parse
 
 OURS, THEIRS = 0x11111111, 0x22222222
 REPORT = RtcpReceiverInfo(
@@ -59,7 +59,10 @@ def test_reports_are_read_out_of_receiver_and_sender_reports() -> None:
     expected = ReceiverReport(OURS, 0.25, -3, 7, 0xABCD, 65536)
     information = RtcpSenderInfo(ntp_timestamp=1, rtp_timestamp=2, packet_count=3, octet_count=4)
     assert parse(bytes(RtcpRrPacket(ssrc=THEIRS, reports=[REPORT]))) == [expected]
-    assert parse(bytes(RtcpSrPacket(ssrc=THEIRS, sender_info=information, reports=[REPORT]))) == [expected]
+    assert parse(bytes(RtcpSrPacket(ssrc=THEIRS, sender_info=information, reports=[REPORT]))) == [
+        SenderReport(THEIRS, 1, 2),
+        expected,
+    ]
 
 
 def test_a_compound_packet_gives_its_events_in_order() -> None:
