@@ -28,10 +28,10 @@ _REPLAY_STEP_S = 0.001
 class Feed(Protocol):
     """The part of `media/feed.py` that a fan-out needs."""
 
-    def attach(self, codec: Codec, sink: Callable[[AccessUnit], None]) -> Detach:
-        """Call `sink` on the event loop for each access unit until the answer is called."""
+    def attach(self, codec: Codec, sink: Callable[[AccessUnit], None], layer: int = 0) -> Detach:
+        """Call `sink` on the event loop for each access unit of the layer until the answer is called."""
 
-    def request_keyframe(self, codec: Codec) -> None:
+    def request_keyframe(self, codec: Codec, layer: int = 0) -> None:
         """Ask for a key frame soon; many requests become one."""
 
 
@@ -65,10 +65,11 @@ def _packetizer(codec: Codec) -> Packetize:
 
 
 class _Branch:
-    """All recipients of one codec; attached to the feed while there is at least one."""
+    """All recipients of one codec and layer; attached to the feed while there is at least one."""
 
-    def __init__(self, codec: Codec, stats: FanOutStats) -> None:
+    def __init__(self, codec: Codec, layer: int, stats: FanOutStats) -> None:
         self._codec = codec
+        self._layer = layer
         self._packetize = _packetizer(codec)
         self._stats = stats
         self.recipients: dict[int, Recipient] = {}
@@ -93,7 +94,13 @@ class _Branch:
         if not payloads:
             return
         packetized = PacketizedUnit(
-            payloads, unit.timestamp, unit.is_key, unit.captured_at, sum(map(len, payloads)), unit.audio_level
+            payloads=payloads,
+            timestamp=unit.timestamp,
+            is_key=unit.is_key,
+            captured_at=unit.captured_at,
+            size=sum(map(len, payloads)),
+            audio_level=unit.audio_level,
+            layer=self._layer,
         )
         if self._codec.is_video:
             self._keep(packetized)
@@ -118,37 +125,39 @@ class _Branch:
 
 
 class FanOut:
-    """Hands the access units of one feed to any number of recipients per codec."""
+    """Hands the access units of one feed to any number of recipients per codec and layer."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._branches: dict[Codec, _Branch] = {}
+        self._branches: dict[tuple[Codec, int], _Branch] = {}
         self._next_key = 0
         self.stats = FanOutStats()
 
-    def join(self, codec: Codec, recipient: Recipient) -> Detach:
+    def join(self, codec: Codec, recipient: Recipient, layer: int = 0) -> Detach:
         """Add a recipient; the answer takes it out again, as often as it is called."""
-        branch = self._branches.get(codec)
+        branch = self._branches.get((codec, layer))
         if branch is None:
-            branch = self._branches[codec] = _Branch(codec, self.stats)
+            branch = self._branches[codec, layer] = _Branch(codec, layer, self.stats)
         key = self._next_key
         self._next_key += 1
         branch.recipients[key] = recipient
         if branch.detach is None:
-            branch.detach = self._feed.attach(codec, branch.deliver)
+            branch.detach = self._feed.attach(codec, branch.deliver, layer)
 
         def leave() -> None:
             branch.recipients.pop(key, None)
-            self._close_if_empty(codec)
+            if not branch.recipients and branch.detach is not None:
+                detach, branch.detach = branch.detach, None
+                detach()
 
         return leave
 
-    def replay(self, codec: Codec, now: float) -> list[PacketizedUnit]:
+    def replay(self, codec: Codec, now: float, layer: int = 0) -> list[PacketizedUnit]:
         """A key frame of the last `RECENT_S` and all since, for who joins at `now`; empty when it is too old.
 
         The timestamps are drawn together to a millisecond apart, so that the burst does not look like jitter.
         """
-        branch = self._branches.get(codec)
+        branch = self._branches.get((codec, layer))
         units = branch.recent(now) if branch else []
         step = round(codec.clock_hz * _REPLAY_STEP_S)
         return [
@@ -156,17 +165,11 @@ class FanOut:
             for index, unit in enumerate(units)
         ]
 
-    def request_keyframe(self, codec: Codec) -> None:
+    def request_keyframe(self, codec: Codec, layer: int = 0) -> None:
         """Pass a viewer's wish on to the encoder."""
-        self._feed.request_keyframe(codec)
+        self._feed.request_keyframe(codec, layer)
 
-    def count(self, codec: Codec) -> int:
-        """How many recipients the codec has."""
-        branch = self._branches.get(codec)
+    def count(self, codec: Codec, layer: int = 0) -> int:
+        """How many recipients the codec and layer have."""
+        branch = self._branches.get((codec, layer))
         return len(branch.recipients) if branch else 0
-
-    def _close_if_empty(self, codec: Codec) -> None:
-        branch = self._branches.get(codec)
-        if branch is not None and not branch.recipients and branch.detach is not None:
-            detach, branch.detach = branch.detach, None
-            detach()

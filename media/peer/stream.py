@@ -12,7 +12,7 @@ from media.rtp.feedback import Feedback
 from media.rtp.header import ExtensionIds
 from media.rtp.packetize import PacketizedUnit
 from media.rtp.send import Path, PathSender
-from media.rtp.viewer import State, Stream, ViewerSender
+from media.rtp.viewer import Mode, Stream, Turn, ViewerSender
 
 _log = logging.getLogger(__name__)
 
@@ -25,16 +25,36 @@ def ntp_now() -> int:
     return int((time.time() + _NTP_EPOCH_S) * (1 << 32)) & 0xFFFFFFFFFFFFFFFF
 
 
+_ORDERS = {
+    Mode.WAITING: Turn.RESUME,
+    Mode.LIVE: Turn.RESUME,
+    Mode.THINNED: Turn.THIN,
+    Mode.PAUSED: Turn.PAUSE,
+    Mode.GONE: Turn.END,
+}
+
+
+def _nothing() -> None:
+    return
+
+
 class OutgoingStream:
-    """Recipient of the fan-out; silent until `start`, that is until DTLS is up."""
+    """Recipient of the fan-out; silent until `start`, that is until DTLS is up.
+
+    `layer` is the one it gets, 0 the full size.
+    """
 
     def __init__(self, codec: Codec, fanout: FanOut, on_fail: Callable[[], None]) -> None:
         self.codec = codec
+        self.layer = 0
         self.sender: ViewerSender | None = None
         self.path: PathSender | None = None
-        self.leave: Callable[[], None] = lambda: None
+        self.leave: Callable[[], None] = _nothing
         self._fanout = fanout
         self._on_fail = on_fail
+        self._is_closed = False
+        self._next_layer: int | None = None
+        self._leave_next: Callable[[], None] = _nothing
 
     def start(self, negotiated: Negotiated, path: Path) -> None:
         """Send from now on, beginning with a key frame: the last one if it is very young, else one that this asks for.
@@ -70,17 +90,62 @@ class OutgoingStream:
         """Send one unit, unless the path is full; raises whatever a closed transport raises."""
         if self.sender is None or self.path is None:
             return
+        if unit.layer != self.layer and not self._changes_to(unit):
+            return
         if self.path.is_full:
             self.sender.skip()
             return
         packets = self.sender.send(unit, ntp_now())
         if packets:
             self.path.send(packets)
-        elif self.sender.state is State.WAITING:
+        elif self.sender.mode is Mode.WAITING:
             self._request_keyframe()
 
+    def switch_layer(self, layer: int) -> None:
+        """Go over to another layer with its next key frame; the old one is sent until then.
+
+        Raises: ValueError: the feed has no such layer.
+        """
+        wanted = self.layer if self._next_layer is None else self._next_layer
+        if layer == wanted or self.sender is None:
+            return
+        self._leave_next()
+        self._next_layer, self._leave_next = None, _nothing
+        if layer != self.layer:
+            self._leave_next = self._fanout.join(self.codec, self, layer)
+            self._next_layer = layer
+            self._fanout.request_keyframe(self.codec, layer)
+
+    def _changes_to(self, unit: PacketizedUnit) -> bool:
+        if unit.layer != self._next_layer or not unit.is_key:
+            return False
+        self.leave()
+        self.leave, self._leave_next = self._leave_next, _nothing
+        self.layer, self._next_layer = unit.layer, None
+        return True
+
+    @property
+    def mode(self) -> Mode:
+        """What the viewer gets; waiting before `start`, gone after `close`."""
+        if self.sender is None:
+            return Mode.GONE if self._is_closed else Mode.WAITING
+        return self.sender.mode
+
+    def set_mode(self, mode: Mode) -> None:
+        """Thin, pause or end the stream; `LIVE` and `WAITING` both go on with the next key frame where one is needed.
+
+        `GONE` ends the peer.
+        """
+        if self.sender is None:
+            return
+        self.sender.turn(_ORDERS[mode])
+        if self.sender.mode is Mode.WAITING:
+            self._request_keyframe()
+        elif self.sender.mode is Mode.GONE:
+            self._on_fail()
+
     def _request_keyframe(self) -> None:
-        self._fanout.request_keyframe(self.codec)
+        self._fanout.request_keyframe(self.codec, self.layer)
 
     def fail(self, error: Exception) -> None:
         """The path is gone: the peer ends."""
@@ -106,7 +171,9 @@ class OutgoingStream:
 
     def close(self) -> None:
         """Leave the fan-out and say goodbye; idempotent, never raises."""
+        self._is_closed = True
         self.leave()
+        self._leave_next()
         sender, path = self.sender, self.path
         self.sender = self.path = None
         if sender is None or path is None:

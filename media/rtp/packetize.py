@@ -22,7 +22,8 @@ class PacketizedUnit(msgspec.Struct, frozen=True, gc=False):
     """One access unit as RTP payloads, shared by all viewers.
 
     `timestamp` counts the codec's RTP clock from the start of the feed, `captured_at` is monotonic seconds,
-    `audio_level` is -dBov (0 loudest, 127 silence) or None when it was not measured (RFC 6464).
+    `audio_level` is -dBov (0 loudest, 127 silence) or None when it was not measured (RFC 6464), `layer` that of the
+    access unit.
     """
 
     payloads: tuple[bytes, ...]
@@ -31,6 +32,7 @@ class PacketizedUnit(msgspec.Struct, frozen=True, gc=False):
     captured_at: float
     size: int
     audio_level: int | None = None
+    layer: int = 0
 
 
 def nal_units(data: bytes) -> Iterator[bytes]:

@@ -23,11 +23,54 @@ _SENDER_REPORT, _RECEIVER_REPORT, _SOURCE_DESCRIPTION, _BYE = 200, 201, 202, 203
 _CNAME = 1
 
 
-class State(enum.Enum):
-    """A viewer gets nothing before its first key frame."""
+class Mode(enum.Enum):
+    """What a viewer gets: nothing before its first key frame, then everything; key frames only; nothing; never more."""
 
     WAITING = "waiting"
     LIVE = "live"
+    THINNED = "thinned"
+    PAUSED = "paused"
+    GONE = "gone"
+
+
+class Turn(enum.Enum):
+    """What changes a mode: a key frame goes out, a unit cannot go out, or an order."""
+
+    KEYFRAME = "key frame"
+    SKIP = "skip"
+    RESUME = "resume"
+    THIN = "thin"
+    PAUSE = "pause"
+    END = "end"
+
+
+NEXT = {
+    (Mode.WAITING, Turn.KEYFRAME): Mode.LIVE,
+    (Mode.WAITING, Turn.SKIP): Mode.WAITING,
+    (Mode.WAITING, Turn.RESUME): Mode.WAITING,
+    (Mode.WAITING, Turn.THIN): Mode.THINNED,
+    (Mode.WAITING, Turn.PAUSE): Mode.PAUSED,
+    (Mode.WAITING, Turn.END): Mode.GONE,
+    (Mode.LIVE, Turn.KEYFRAME): Mode.LIVE,
+    (Mode.LIVE, Turn.SKIP): Mode.WAITING,
+    (Mode.LIVE, Turn.RESUME): Mode.LIVE,
+    (Mode.LIVE, Turn.THIN): Mode.THINNED,
+    (Mode.LIVE, Turn.PAUSE): Mode.PAUSED,
+    (Mode.LIVE, Turn.END): Mode.GONE,
+    (Mode.THINNED, Turn.KEYFRAME): Mode.THINNED,
+    (Mode.THINNED, Turn.SKIP): Mode.THINNED,
+    (Mode.THINNED, Turn.RESUME): Mode.WAITING,  # the pictures before are missing: it goes on with a key frame
+    (Mode.THINNED, Turn.THIN): Mode.THINNED,
+    (Mode.THINNED, Turn.PAUSE): Mode.PAUSED,
+    (Mode.THINNED, Turn.END): Mode.GONE,
+    (Mode.PAUSED, Turn.SKIP): Mode.PAUSED,
+    (Mode.PAUSED, Turn.RESUME): Mode.WAITING,
+    (Mode.PAUSED, Turn.THIN): Mode.THINNED,
+    (Mode.PAUSED, Turn.PAUSE): Mode.PAUSED,
+    (Mode.PAUSED, Turn.END): Mode.GONE,
+    (Mode.GONE, Turn.END): Mode.GONE,
+}
+"""A pair that is not here is an error; a stream without key frames goes on with any unit."""
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -58,6 +101,7 @@ class SenderStats(msgspec.Struct):
     keyframes: int = 0
     units_waited: int = 0
     units_skipped: int = 0
+    units_left_out: int = 0
     resent: int = 0
     resend_refused: int = 0
     keyframe_requests: int = 0
@@ -89,7 +133,7 @@ class ViewerSender:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.stats = SenderStats()
-        self.state = State.WAITING if stream.has_keyframes else State.LIVE
+        self.mode = Mode.WAITING if stream.has_keyframes else Mode.LIVE
         self._header = HeaderTemplate(stream.ssrc, stream.payload_type, stream.mid, stream.ids)
         self._rtx = HeaderTemplate(stream.rtx[1], stream.rtx[0], stream.mid, stream.ids) if stream.rtx else None
         self._sequence = stream.first_sequence
@@ -100,13 +144,12 @@ class ViewerSender:
         self._resends = 0
 
     def send(self, unit: PacketizedUnit, ntp: int) -> list[bytes]:
-        """Packets of one access unit, not yet encrypted; none while the first key frame is awaited."""
-        if self.state is State.WAITING:
-            if not unit.is_key:
-                self.stats.units_waited += 1
-                return []
-            self.state = State.LIVE
-        timestamp = (unit.timestamp + self.stream.timestamp_offset) & 0xFFFFFFFF
+        """Packets of one access unit, not yet encrypted; none where the mode has no place for it."""
+        if not self._takes(unit):
+            return []
+        # Two layers are encoded side by side: where one takes over, its picture may be no younger than the last one.
+        position = unit.timestamp if self._last is None else max(unit.timestamp, self._last[0] + 1)
+        timestamp = (position + self.stream.timestamp_offset) & 0xFFFFFFFF
         block = self._header.extensions(ntp, unit.audio_level)
         last = len(unit.payloads) - 1
         packets = []
@@ -118,14 +161,31 @@ class ViewerSender:
                 kept = _Kept(sequence, timestamp, index == last, block, payload, 0.0)
                 self._history[sequence % HISTORY_PACKETS] = kept
         self._count(unit)
-        self._last = (timestamp, unit.captured_at)
+        self._last = (position, unit.captured_at)
         return packets
+
+    def turn(self, turn: Turn) -> None:
+        """Change the mode; a stream that needs no key frame goes on at once. KeyError: a turn that cannot be here."""
+        self.mode = NEXT[self.mode, turn]
+        if self.mode is Mode.WAITING and not self.stream.has_keyframes:
+            self.mode = Mode.LIVE
 
     def skip(self) -> None:
         """The unit cannot be sent now (the path is full): nothing more goes out before the next key frame."""
         self.stats.units_skipped += 1
-        if self.stream.has_keyframes:
-            self.state = State.WAITING
+        self.turn(Turn.SKIP)
+
+    def _takes(self, unit: PacketizedUnit) -> bool:
+        if self.mode is Mode.LIVE:
+            return True
+        if unit.is_key and self.mode in (Mode.WAITING, Mode.THINNED):
+            self.turn(Turn.KEYFRAME)
+            return True
+        if self.mode is Mode.WAITING:
+            self.stats.units_waited += 1
+        else:
+            self.stats.units_left_out += 1
+        return False
 
     def receive(self, event: Feedback, now: float, ntp: int) -> Reaction:
         """React to feedback about this stream; the caller has matched the SSRC."""
@@ -144,9 +204,10 @@ class ViewerSender:
         """Sender report and source description, about once a second; None before the first packet (RFC 3550, 6.4.1)."""
         if self._last is None:
             return None
-        timestamp, captured_at = self._last
+        position, captured_at = self._last
         # The RTP time of this very moment: both streams of a viewer meet on one clock, however late a unit was.
-        timestamp = (timestamp + round((now - captured_at) * self.stream.clock_rate)) & 0xFFFFFFFF
+        position += self.stream.timestamp_offset + round((now - captured_at) * self.stream.clock_rate)
+        timestamp = position & 0xFFFFFFFF
         counts = (self.stats.packets & 0xFFFFFFFF, self.stats.payload_bytes & 0xFFFFFFFF)
         report = pack("!BBHLQLLL", 0x80, _SENDER_REPORT, 6, self.stream.ssrc, ntp, timestamp, *counts)
         return report + self._source_description()

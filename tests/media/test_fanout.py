@@ -12,18 +12,18 @@ UNIT = AccessUnit(b"\x00\x00\x00\x01\x65picture", 3000, True, 1.0)
 
 class FakeFeed:
     def __init__(self) -> None:
-        self.sinks: dict[Codec, list[Callable[[AccessUnit], None]]] = {}
-        self.keyframes: list[Codec] = []
+        self.sinks: dict[tuple[Codec, int], list[Callable[[AccessUnit], None]]] = {}
+        self.keyframes: list[tuple[Codec, int]] = []
 
-    def attach(self, codec: Codec, sink: Callable[[AccessUnit], None]) -> Callable[[], None]:
-        self.sinks.setdefault(codec, []).append(sink)
-        return lambda: self.sinks[codec].remove(sink)
+    def attach(self, codec: Codec, sink: Callable[[AccessUnit], None], layer: int = 0) -> Callable[[], None]:
+        self.sinks.setdefault((codec, layer), []).append(sink)
+        return lambda: self.sinks[codec, layer].remove(sink)
 
-    def request_keyframe(self, codec: Codec) -> None:
-        self.keyframes.append(codec)
+    def request_keyframe(self, codec: Codec, layer: int = 0) -> None:
+        self.keyframes.append((codec, layer))
 
-    def give(self, codec: Codec, unit: AccessUnit) -> None:
-        for sink in list(self.sinks.get(codec, [])):
+    def give(self, codec: Codec, unit: AccessUnit, layer: int = 0) -> None:
+        for sink in list(self.sinks.get((codec, layer), [])):
             sink(unit)
 
 
@@ -58,7 +58,7 @@ def test_all_viewers_share_one_packetization(feed: FakeFeed, fanout: FanOut) -> 
     viewers = [Viewer() for _ in range(3)]
     for viewer in viewers:
         fanout.join(Codec.H264, viewer)
-    assert len(feed.sinks[Codec.H264]) == 1
+    assert len(feed.sinks[Codec.H264, 0]) == 1
     feed.give(Codec.H264, UNIT)
     first = viewers[0].units[0]
     assert first.payloads == (b"\x65picture",)
@@ -109,9 +109,9 @@ def test_the_last_one_to_leave_detaches_the_feed_and_the_next_attaches_again(fee
     leave_first, leave_second = fanout.join(Codec.H264, Viewer()), fanout.join(Codec.H264, Viewer())
     leave_first()
     leave_first()
-    assert len(feed.sinks[Codec.H264]) == 1
+    assert len(feed.sinks[Codec.H264, 0]) == 1
     leave_second()
-    assert feed.sinks[Codec.H264] == []
+    assert feed.sinks[Codec.H264, 0] == []
     viewer = Viewer()
     fanout.join(Codec.H264, viewer)
     feed.give(Codec.H264, UNIT)
@@ -122,7 +122,7 @@ def test_a_lone_viewer_that_dies_detaches_the_feed_when_it_leaves(feed: FakeFeed
     leave = fanout.join(Codec.H264, Dying())
     feed.give(Codec.H264, UNIT)
     leave()
-    assert feed.sinks[Codec.H264] == []
+    assert feed.sinks[Codec.H264, 0] == []
 
 
 def test_each_codec_has_its_own_packets(feed: FakeFeed, fanout: FanOut) -> None:
@@ -144,4 +144,17 @@ def test_an_empty_unit_is_nobodys_business(feed: FakeFeed, fanout: FanOut) -> No
 
 def test_key_frame_requests_reach_the_feed(feed: FakeFeed, fanout: FanOut) -> None:
     fanout.request_keyframe(Codec.VP8)
-    assert feed.keyframes == [Codec.VP8]
+    fanout.request_keyframe(Codec.VP8, 2)
+    assert feed.keyframes == [(Codec.VP8, 0), (Codec.VP8, 2)]
+
+
+def test_each_layer_has_its_own_viewers_and_marks_its_units(feed: FakeFeed, fanout: FanOut) -> None:
+    full, half = Viewer(), Viewer()
+    fanout.join(Codec.H264, full)
+    leave = fanout.join(Codec.H264, half, 1)
+    feed.give(Codec.H264, UNIT)
+    feed.give(Codec.H264, UNIT, 1)
+    assert [unit.layer for unit in full.units + half.units] == [0, 1]
+    leave()
+    assert (fanout.count(Codec.H264), fanout.count(Codec.H264, 1)) == (1, 0)
+    assert feed.sinks[Codec.H264, 1] == []

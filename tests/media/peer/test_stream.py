@@ -9,6 +9,7 @@ from media.peer.attach import Negotiated
 from media.peer.stream import OutgoingStream, ntp_now
 from media.rtp.feedback import KeyframeRequest, Nack
 from media.rtp.send import WAITING_LIMIT
+from media.rtp.viewer import Mode
 
 SSRC = 5
 
@@ -33,19 +34,25 @@ class Path:
 
 class FakeFeed:
     def __init__(self) -> None:
-        self.sinks: list[Callable[[AccessUnit], None]] = []
-        self.keyframes = 0
+        self.sinks: list[tuple[int, Callable[[AccessUnit], None]]] = []
+        self.wishes: list[int] = []
 
-    def attach(self, codec: Codec, sink: Callable[[AccessUnit], None]) -> Callable[[], None]:
-        self.sinks.append(sink)
-        return lambda: self.sinks.remove(sink)
+    @property
+    def keyframes(self) -> int:
+        return len(self.wishes)
 
-    def request_keyframe(self, codec: Codec) -> None:
-        self.keyframes += 1
+    def attach(self, codec: Codec, sink: Callable[[AccessUnit], None], layer: int = 0) -> Callable[[], None]:
+        self.sinks.append((layer, sink))
+        return lambda: self.sinks.remove((layer, sink))
 
-    def give(self, *, is_key: bool = False, captured_at: float = 0.0) -> None:
-        for sink in self.sinks:
-            sink(AccessUnit(b"\x00\x00\x01\x65picture", round(captured_at * 90000), is_key, captured_at))
+    def request_keyframe(self, codec: Codec, layer: int = 0) -> None:
+        self.wishes.append(layer)
+
+    def give(self, *, is_key: bool = False, captured_at: float = 0.0, layer: int = 0) -> None:
+        data = b"\x00\x00\x01\x65picture%d" % layer
+        for number, sink in list(self.sinks):
+            if number == layer:
+                sink(AccessUnit(data, round(captured_at * 90000), is_key, captured_at))
 
 
 class Stage:
@@ -173,3 +180,65 @@ def test_sound_starts_without_a_key_frame() -> None:
 
 def test_ntp_counts_from_1900() -> None:
     assert 0xE0000000 < ntp_now() >> 32 < 0x1_0000_0000
+
+
+def test_a_switch_of_layers_goes_on_with_the_old_until_the_key_frame_of_the_new(stage: Stage) -> None:
+    stage.start()
+    stage.feed.give(is_key=True)
+    stage.stream.switch_layer(1)
+    assert stage.feed.wishes == [0, 1]
+    stage.feed.give(captured_at=0.1)
+    stage.feed.give(captured_at=0.1, layer=1)
+    assert (stage.stream.layer, len(stage.path.written)) == (0, 2)
+    stage.feed.give(captured_at=0.1, layer=1, is_key=True)
+    stage.feed.give(captured_at=0.2)
+    stage.feed.give(captured_at=0.2, layer=1)
+    packets = [RtpPacket.parse(packet) for packet in stage.path.written]
+    assert [packet.payload[-1:] for packet in packets] == [b"0", b"0", b"1", b"1"]
+    first = packets[0]
+    assert [packet.sequence_number - first.sequence_number for packet in packets] == [0, 1, 2, 3]
+    assert [(packet.timestamp - first.timestamp) % 2**32 for packet in packets] == [0, 9000, 9001, 18000]
+    assert {packet.ssrc for packet in packets} == {SSRC}
+    assert [layer for layer, _ in stage.feed.sinks] == [1]
+    stage.stream.close()
+    assert stage.feed.sinks == []
+
+
+def test_a_switch_that_is_taken_back_leaves_everything_as_it_was(stage: Stage) -> None:
+    stage.start()
+    stage.feed.give(is_key=True)
+    stage.stream.switch_layer(1)
+    stage.stream.switch_layer(1)
+    stage.stream.switch_layer(2)
+    assert [layer for layer, _ in stage.feed.sinks] == [0, 2]
+    stage.stream.switch_layer(0)
+    assert [layer for layer, _ in stage.feed.sinks] == [0]
+    stage.stream.switch_layer(2)
+    stage.stream.close()
+    assert stage.feed.sinks == []
+
+
+def test_modes_thin_pause_and_resume_with_a_key_frame(stage: Stage) -> None:
+    assert stage.stream.mode is Mode.WAITING
+    stage.stream.set_mode(Mode.PAUSED)  # nothing to pause yet
+    stage.start()
+    stage.feed.give(is_key=True)
+    assert stage.stream.mode is Mode.LIVE
+    stage.stream.set_mode(Mode.THINNED)
+    stage.feed.give()
+    assert len(stage.path.written) == 1
+    stage.feed.give(is_key=True)
+    assert len(stage.path.written) == 2
+    stage.stream.set_mode(Mode.PAUSED)
+    stage.feed.give(is_key=True)
+    assert len(stage.path.written) == 2
+    before = stage.feed.keyframes
+    stage.stream.set_mode(Mode.LIVE)
+    assert stage.feed.keyframes == before + 1
+    stage.feed.give()
+    stage.feed.give(is_key=True)
+    assert (stage.stream.mode, len(stage.path.written)) == (Mode.LIVE, 3)
+    stage.stream.set_mode(Mode.GONE)
+    assert stage.failed == 1
+    stage.stream.close()
+    assert stage.stream.mode is Mode.GONE

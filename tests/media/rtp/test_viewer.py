@@ -1,3 +1,4 @@
+import itertools
 from struct import unpack
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from media.rtp.feedback import KeyframeRequest, Nack, ReceiverReport, Remb
 from media.rtp.header import ExtensionIds
 from media.rtp.packetize import PacketizedUnit
-from media.rtp.viewer import HISTORY_PACKETS, RESENDS_PER_SECOND, State, Stream, ViewerSender
+from media.rtp.viewer import HISTORY_PACKETS, NEXT, RESENDS_PER_SECOND, Mode, Stream, Turn, ViewerSender
 
 NTP = 0xE000_0000_0000_0000
 SSRC, RTX_SSRC = 77, 78
@@ -60,7 +61,7 @@ def test_a_full_path_pauses_until_the_next_key_frame_without_a_gap_in_the_number
     viewer = sender()
     viewer.send(unit(0, is_key=True), NTP)
     viewer.skip()
-    assert viewer.state is State.WAITING
+    assert viewer.mode is Mode.WAITING
     assert viewer.send(unit(3000), NTP) == []
     (first, _) = parsed(viewer.send(unit(6000, is_key=True), NTP))
     assert first.sequence_number == 2
@@ -177,3 +178,45 @@ def test_goodbye_names_the_stream_behind_a_report_and_its_name() -> None:
     assert isinstance(goodbye, RtcpByePacket)
     assert goodbye.sources == [SSRC]
     assert unpack("!L", sender().goodbye()[4:8]) == (SSRC,)
+
+
+def test_every_mode_takes_every_order_and_none_comes_back_from_the_end() -> None:
+    orders = (Turn.RESUME, Turn.THIN, Turn.PAUSE, Turn.END)
+    assert all((mode, order) in NEXT for mode in Mode if mode is not Mode.GONE for order in orders)
+    assert {after for (mode, _), after in NEXT.items() if mode is Mode.GONE} == {Mode.GONE}
+    viewer = sender()
+    viewer.turn(Turn.END)
+    assert viewer.send(unit(0, is_key=True), NTP) == []
+    assert viewer.stats.units_left_out == 1
+    with pytest.raises(KeyError):
+        viewer.turn(Turn.RESUME)
+
+
+def test_a_thinned_viewer_gets_key_frames_only_and_full_pictures_from_the_next_one_on() -> None:
+    viewer = sender()
+    viewer.send(unit(0, is_key=True), NTP)
+    viewer.turn(Turn.THIN)
+    assert viewer.send(unit(3000), NTP) == []
+    assert len(viewer.send(unit(6000, is_key=True), NTP)) == 2
+    viewer.turn(Turn.RESUME)
+    assert viewer.mode is Mode.WAITING
+    assert viewer.send(unit(9000), NTP) == []
+    viewer.send(unit(12000, is_key=True), NTP)
+    assert viewer.mode is Mode.LIVE
+
+
+def test_sound_resumes_without_a_key_frame() -> None:
+    viewer = sender(has_keyframes=False)
+    viewer.turn(Turn.PAUSE)
+    assert viewer.send(unit(0), NTP) == []
+    viewer.turn(Turn.RESUME)
+    assert viewer.mode is Mode.LIVE
+
+
+@given(st.lists(st.integers(-9000, 9000), min_size=2, max_size=20))
+def test_timestamps_rise_over_any_order_of_layers(steps: list[int]) -> None:
+    viewer, position, stamps = sender(), 100_000, []
+    for step in steps:
+        position += step
+        stamps += [packet.timestamp for packet in parsed(viewer.send(unit(position, is_key=True), NTP))[:1]]
+    assert all(earlier < later for earlier, later in itertools.pairwise(stamps))
