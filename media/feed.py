@@ -27,6 +27,7 @@ from media.encoders.scale import LayerChain, Scaler
 from media.encoders.thread import in_thread
 from media.encoders.worker import Chain, EncoderStats, EncoderWorker
 from media.sources.pump import Pump, PumpStats
+from media.sources.slate import slate
 from media.sources.source import Source
 
 __all__ = ["AccessUnit", "Codec", "EncoderSettings", "Feed", "FeedStats", "Sink"]
@@ -35,6 +36,10 @@ log = logging.getLogger(__name__)
 
 AUDIO_INBOX = 10
 MAX_LAYERS = 3
+SLATE_S = 0.1
+"""Seconds between two pictures that stand for those of a dead source."""
+WATCH_S = 0.25
+"""How often the source is looked at."""
 
 
 class FeedStats(msgspec.Struct):
@@ -83,6 +88,10 @@ class Feed:
         self._decoder: DecodeWorker | None = None
         self._decoder_stop = threading.Event()
         self._source_stop: threading.Event | None = None
+        self._slate: av.VideoFrame | None = None
+        self._slate_at = 0.0
+        self._slate_worker: EncoderWorker[av.VideoFrame] | None = None
+        self._slate_stop = threading.Event()
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.stats = FeedStats(self._pump.stats, fallbacks=self._chains.fallbacks)
@@ -119,6 +128,11 @@ class Feed:
         """Whether a key frame comes when it is asked for; else only when the source has one by itself."""
         return not self._passes(codec, layer) or self._source.can_request_keyframe
 
+    @property
+    def _passed(self) -> Codec | None:
+        """The video codec that the source gives."""
+        return next((codec for codec in self._source.passes if codec.is_video), None)
+
     def _passes(self, codec: Codec, layer: int) -> bool:
         return layer == 0 and codec in self._source.passes
 
@@ -127,6 +141,8 @@ class Feed:
         line = self._lines.get((codec, layer))
         if line is not None and line.runner is not None:
             line.runner.request_keyframe()
+        if self._slate_worker is not None and self._passes(codec, layer):
+            self._slate_worker.request_keyframe()
 
     def set_bitrate(self, codec: Codec, bitrate_bps: int, layer: int = 0) -> None:
         """Change the rate of a running encoder; see `EncoderSettings.max_bitrate_bps`."""
@@ -152,6 +168,12 @@ class Feed:
         decoder = self._decoder
         if decoder is not None and codec.is_video:
             decoder.offer(unit)
+
+    def slate(self, capture: VideoCapture) -> None:
+        """Take a picture that stands for those of a dead source."""
+        self.video(capture)
+        if self._slate_worker is not None:
+            self._slate_worker.offer(capture)
 
     async def run(self) -> None:
         """Start and stop source and encoders as sinks come and go; until cancelled."""
@@ -185,10 +207,29 @@ class Feed:
             group.create_task(self._run_source(self._source_stop))
         elif not is_needed and self._source_stop is not None:
             self._source_stop.set()
+        if self._source_stop is not None:
+            waits.append(self._tend_slate(group, now))
         return min(waits, default=None)
 
+    def _tend_slate(self, group: asyncio.TaskGroup, now: float) -> float:
+        """Stand in for a dead source; where its own pictures would pass, an encoder of ours does, until they come."""
+        is_dead = self._pump.is_dead
+        line = self._lines.get((self._passed, 0)) if self._passed else None
+        if is_dead and self._slate_worker is None and line is not None and line.runner is not None:
+            self._start_slate(group, line)
+        elif self._slate_worker is not None and (not is_dead or line is None or line.runner is None):
+            self._slate_stop.set()
+            self._slate_worker.close()
+        if not is_dead:
+            return WATCH_S
+        if now >= self._slate_at:
+            self._slate_at = now + SLATE_S
+            self._slate = self._slate or slate(self.width, self.height)
+            self._pump.slate(self._slate)
+        return SLATE_S
+
     def _tend_decoder(self, group: asyncio.TaskGroup) -> None:
-        passed = next((codec for codec in self._source.passes if codec.is_video), None)
+        passed = self._passed
         if self._video and passed is not None and self._decoder is None:
             self._decoder = DecodeWorker(passed, self._shape, self.video, self.stats.decoder)
             self._decoder_stop = threading.Event()
@@ -198,14 +239,25 @@ class Feed:
             self._decoder_stop.set()
             self._decoder.close()
 
-    def _start_line(self, group: asyncio.TaskGroup, line: Line) -> None:
+    def _start_slate(self, group: asyncio.TaskGroup, line: Line) -> None:
+        stats = self.stats.encoders.setdefault(line.name, EncoderStats())
+        outlet = self._outlet(line)
+        self._slate_worker = EncoderWorker(self._chain(line.codec, line.layer), outlet, 1, stats)
+        self._slate_stop = threading.Event()
+        group.create_task(self._run_slate(self._slate_worker, self._slate_stop))
+
+    def _outlet(self, line: Line) -> Outlet:
         loop = self._loop
-        assert loop is not None  # noqa: S101  set by run, the only caller
+        assert loop is not None  # noqa: S101  set by run, the root of all callers
 
         def wake() -> None:
             loop.call_soon_threadsafe(self._deliver, line, outlet)
 
         outlet = Outlet(wake)
+        return outlet
+
+    def _start_line(self, group: asyncio.TaskGroup, line: Line) -> None:
+        outlet = self._outlet(line)
         line.stop = threading.Event()
         if self._passes(line.codec, line.layer):
             self._start_passage(line, outlet)
@@ -267,6 +319,13 @@ class Feed:
             await in_thread("decode", decoder.run, stop, decoder.close)
         finally:
             self._decoder = None
+            self._changed.set()
+
+    async def _run_slate(self, worker: EncoderWorker[av.VideoFrame], stop: threading.Event) -> None:
+        try:
+            await in_thread("encode-slate", worker.run, stop, worker.close)
+        finally:
+            self._slate_worker = None
             self._changed.set()
 
     async def _run_source(self, stop: threading.Event) -> None:

@@ -100,6 +100,7 @@ class Line:
         self.runner: Runner | None = None
         self.stop = threading.Event()
         self.left_at = 0.0
+        self._reached = -1
 
     def is_idle(self, now: float, linger_s: float) -> bool:
         """Nobody has watched for `linger_s`."""
@@ -112,9 +113,15 @@ class Line:
             self.left_at = now
 
     def deliver(self, outlet: Outlet) -> int:
-        """Hand what waits to all watchers and give the number of sinks that raised."""
+        """Hand what waits to all watchers and give the number of sinks that raised.
+
+        Time goes on only: of two runners the one that comes late with an older picture is not heard.
+        """
         errors = 0
         for unit in outlet.drain():
+            if unit.timestamp <= self._reached:
+                continue
+            self._reached = unit.timestamp
             for watcher in tuple(self.watchers):
                 if watcher.waits_for_key and not unit.is_key:
                     continue

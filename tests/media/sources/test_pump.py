@@ -8,7 +8,7 @@ import av
 import pytest
 
 from media.encoders.encoder import AccessUnit, AudioCapture, Codec, VideoCapture
-from media.sources.pump import LATE_S, Pump
+from media.sources.pump import ASK_AGAIN, DEAD_S, LATE_S, SILENT_S, Pump
 from media.sources.source import EncodedPicture, EncodedSound, Item, Pace, Picture, RawSource, Sound, SourceError
 
 PICTURE = av.VideoFrame(16, 16, "yuv420p")
@@ -52,6 +52,9 @@ class Taken:
 
     def encoded(self, codec: Codec, unit: AccessUnit) -> None:
         self.units.append((codec, unit))
+
+    def slate(self, capture: VideoCapture) -> None:
+        self.pictures.append(capture)
 
 
 class Script(RawSource):
@@ -148,6 +151,59 @@ def test_encoded_pictures_before_a_key_frame_are_left_out_at_each_start() -> Non
     assert [unit.is_key for _, unit in taken.units] == [True, False, True]
     assert pumped.stats.skipped == 2
     assert pumped.stats.pictures == 3
+
+
+def test_source_that_failed_is_dead_until_its_next_picture_and_a_slate_stands_in() -> None:
+    taken, clock = Taken(), Clock(4.0)
+    seen: list[tuple[float, bool]] = []
+
+    class Watched(Script):
+        def frames(self, pace: Pace) -> Generator[Item, None, None]:
+            seen.append((clock.now, pumped.is_dead))
+            pumped.slate(PICTURE)
+            yield from super().frames(pace)
+
+    dead: list[Item | Exception] = [SourceError("unplugged")]
+    pumped = Pump(Watched([encoded(0.0, True), *dead], dead, dead, [encoded(0.0), encoded(0.1, True)]), taken, clock)
+    assert not pumped.is_dead, "it was not started"
+    pumped.run(clock)
+    assert [is_dead for at, is_dead in seen[:4]] == [at > 1000.0 + DEAD_S for at, _ in seen[:4]]
+    assert pumped.stats.slates == len(taken.pictures) == sum(is_dead for _, is_dead in seen)
+    first, second = (unit.timestamp for _, unit in taken.units)
+    stamps = [capture.timestamp for capture in taken.pictures]
+    assert [first, *stamps[:2], second] == sorted([first, *stamps[:2], second])
+    assert stamps[0] == round((taken.pictures[0].captured_at - 1000.0) * 90_000)
+
+
+def test_source_that_gives_nothing_is_dead_without_a_failure() -> None:
+    clock = Clock(1e9)
+    seen: list[bool] = []
+
+    class Silent(Script):
+        def frames(self, pace: Pace) -> Generator[Item, None, None]:
+            for wait_s in (1.0, SILENT_S - 1.0, 0.1):
+                clock.now += wait_s
+                seen.append(pumped.is_dead)
+            yield picture(clock.now - 1000.0)
+            seen.append(pumped.is_dead)
+            clock.set()
+
+    pumped = Pump(Silent(), Taken(), clock)
+    pumped.run(clock)
+    assert seen == [False, False, True, False]
+
+
+def test_source_whose_pictures_nobody_can_decode_is_asked_for_a_key_frame() -> None:
+    class Able(Script):
+        can_request_keyframe = True
+        asked = 0
+
+        def request_keyframe(self) -> None:
+            self.asked += 1
+
+    source = Able([encoded(number / 100) for number in range(ASK_AGAIN + 1)])
+    pump(source, 0.5)
+    assert source.asked == 2
 
 
 def test_any_error_of_a_source_is_survived() -> None:
