@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from media.encoders import backends, failure
 from media.encoders.backends import Backend, Route
 from media.encoders.encoder import AudioEncoder, Codec, EncoderError, EncoderSettings, Shape, VideoEncoder
+from media.encoders.hardware import HardwareEncoder
 from media.encoders.opus import OpusEncoder
 from media.encoders.software import VpxEncoder, X264Encoder
 
@@ -24,7 +25,7 @@ def _open_software(backend: Backend, shape: Shape, settings: EncoderSettings) ->
     return {"x264": X264Encoder, "vpx": VpxEncoder}[backend.name](shape, settings)
 
 
-OPENERS: Mapping[Route, Opener] = {Route.SOFTWARE: _open_software}
+OPENERS: Mapping[Route, Opener] = {Route.SOFTWARE: _open_software, Route.HARDWARE: HardwareEncoder}
 
 
 def check_name(name: str) -> None:

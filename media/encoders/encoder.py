@@ -103,6 +103,8 @@ class Encoder(Protocol[FrameIn]):
     """One open encoder; used by one thread at a time."""
 
     name: str
+    bitrate_costs_key: bool
+    """Whether each change of the bitrate makes a key frame, so that it should come seldom."""
 
     def encode(self, capture: Capture[FrameIn], is_key: bool) -> list[AccessUnit]:
         """Encode one frame; the first one and each with `is_key` becomes a key frame.

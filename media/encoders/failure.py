@@ -52,7 +52,7 @@ _LINES = tuple(
     for pattern, kind in (
         (r"OpenEncodeSessionEx failed: out of memory \(10\)", F.SESSION_LIMIT),
         (
-            r"invalid version \(15\)|minimum required Nvidia driver|does not support the required nvenc API",
+            r"invalid version \(15\)|does not support the required nvenc API",
             F.DRIVER_TOO_OLD,
         ),
         (r"unsupported device \(2\)", F.NO_NVENC),
@@ -65,7 +65,9 @@ _LINES = tuple(
         (r"libamfrt|amfrt64", F.RUNTIME_MISSING),
         (r"No VA display found|Failed to initialise VAAPI|Failed to open .*va(api|info)?.*driver", F.RUNTIME_MISSING),
         (r"Could not find a valid device|No such file or directory.*/dev/", F.NO_DEVICE),
-        (r"No capable devices found", F.NO_NVENC),
+        (r"Codec not supported|(Width|Height) \d+ exceeds", F.NO_ENCODER),
+        (r"\A(?!(.|\n)*OpenEncodeSessionEx failed)(.|\n)*No capable devices found", F.NO_NVENC),
+        (r"minimum required Nvidia driver", F.DRIVER_TOO_OLD),
     )
 )
 
@@ -125,13 +127,22 @@ class Failure(msgspec.Struct, frozen=True):
         return f"{self.kind.value}{quoted}: {to_do}"
 
 
+class OpenError(EncoderError):
+    """An encoder does not open; the text is the sentence of its failure."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.backend}: {failure.words}")
+        self.failure = failure
+
+
 def classify(lines: str, backend: str, otherwise: FailureClass = FailureClass.UNKNOWN) -> Failure:
-    """Find the class of what was logged, most telling line first; what is not known is quoted."""
+    """Find the class of what was logged; of what is not known the line that speaks of an error is quoted."""
     for pattern, kind in _LINES:
         if found := pattern.search(lines):
             return Failure(kind, _line_around(lines, found.start()), backend)
     said = [line.strip() for line in lines.splitlines() if line.strip()]
-    return Failure(otherwise, said[-1] if said else "nothing", backend)
+    telling = [line for line in said if re.search("failed|error|cannot", line, re.IGNORECASE)]
+    return Failure(otherwise, (telling[:1] or said[-1:] or ["nothing"])[0], backend)
 
 
 def _line_around(lines: str, at: int) -> str:
@@ -142,6 +153,8 @@ def _line_around(lines: str, at: int) -> str:
 def of(error: Exception, backend: str) -> Failure:
     """The class of an error of a running encoder, or of one that does not open any more."""
     match error:
+        case OpenError():
+            return error.failure
         case StallError():
             return Failure(F.STALLED, str(error), backend)
         case OrderError():

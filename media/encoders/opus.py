@@ -25,6 +25,7 @@ class OpusEncoder:
     """Opus at `audio_bitrate_bps`; each packet stands alone, so each is a key frame."""
 
     name = "libopus"
+    bitrate_costs_key = False
 
     def __init__(self, settings: EncoderSettings) -> None:
         self._context: av.AudioCodecContext | None = self._open(settings.audio_bitrate_bps)

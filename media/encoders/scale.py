@@ -52,6 +52,7 @@ class LayerEncoder:
         self._scaler = scaler
         self._layer = layer
         self.name = encoder.name
+        self.bitrate_costs_key = encoder.bitrate_costs_key
 
     def encode(self, capture: VideoCapture, is_key: bool) -> list[AccessUnit]:
         """Scale and encode one picture; see `Encoder`."""

@@ -25,6 +25,7 @@ class SoftwareEncoder:
     """One software encoder of a fixed picture size; the subclasses name the codec and its options."""
 
     name: str
+    bitrate_costs_key: bool
 
     def __init__(self, shape: Shape, settings: EncoderSettings) -> None:
         self._shape = shape
@@ -80,6 +81,7 @@ class X264Encoder(SoftwareEncoder):
     """H.264 Constrained Baseline, parameter sets before each key frame, no frame of delay."""
 
     name = "libx264"
+    bitrate_costs_key = False
 
     def _options(self) -> dict[str, str]:
         ceiling = self._settings.max_bitrate_bps or self._settings.bitrate_bps
@@ -111,6 +113,7 @@ class VpxEncoder(SoftwareEncoder):
     """VP8 in real-time mode, no frame of delay."""
 
     name = "libvpx"
+    bitrate_costs_key = True
 
     def _options(self) -> dict[str, str]:
         return {

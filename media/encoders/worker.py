@@ -11,6 +11,7 @@ import msgspec
 
 from media.control.keyframes import KeyframeCoalescer
 from media.encoders.encoder import AccessUnit, Capture, Encoder
+from media.encoders.failure import OrderError, StallError
 from media.encoders.inbox import Inbox
 from media.encoders.outlet import Outlet
 
@@ -18,6 +19,10 @@ log = logging.getLogger(__name__)
 
 REOPEN_S = 0.5
 IDLE_S = 0.2
+OPEN_S = 5.0
+"""How long a device may take to open."""
+FIRST_UNIT_S = 2.0
+"""How long it may take for the first unit, at which drivers set up what they left out at `open`."""
 
 FrameT = TypeVar("FrameT", av.VideoFrame, av.AudioFrame)
 
@@ -49,6 +54,10 @@ class EncoderStats(msgspec.Struct):
     dropped_units: int = 0
     """Access units for which the event loop was too slow."""
     encode_seconds: float = 0.0
+    encoder: str = ""
+    """Name of the encoder that was opened last, as FFmpeg has it."""
+    bitrate_costs_key: bool = False
+    """See `Encoder.bitrate_costs_key`; of the encoder that was opened last."""
 
 
 class EncoderWorker(Generic[FrameT]):
@@ -68,7 +77,9 @@ class EncoderWorker(Generic[FrameT]):
         self._coalescer = KeyframeCoalescer()
         self._lock = threading.Lock()
         self._bitrate_bps: int | None = None
+        self._is_bitrate_new = False
         self._clock = clock
+        self._turn: _Turn[FrameT] | None = None
         self.stats = stats
 
     def offer(self, capture: Capture[FrameT]) -> None:
@@ -82,9 +93,9 @@ class EncoderWorker(Generic[FrameT]):
             self._coalescer.request()
 
     def set_bitrate(self, bitrate_bps: int) -> None:
-        """Aim at another rate from the next frame on."""
+        """Aim at another rate from the next frame on; an encoder that takes over goes on with it."""
         with self._lock:
-            self._bitrate_bps = bitrate_bps
+            self._bitrate_bps, self._is_bitrate_new = bitrate_bps, True
 
     def close(self) -> None:
         """Wake the thread, so that it sees that it shall stop."""
@@ -93,48 +104,124 @@ class EncoderWorker(Generic[FrameT]):
     def run(self, stop: threading.Event) -> None:
         """Encode until `stop`; a broken encoder is replaced by the next one at once, by the same after 0.5 s."""
         while not stop.is_set():
-            try:
-                encoder = self._chain.open()
-            except Exception as error:  # noqa: BLE001  drivers raise anything; the feed must outlive them
-                self._failed("encoder did not open", error, stop)
-                continue
-            try:
-                self._encode(encoder, stop)
-            except Exception as error:  # noqa: BLE001  as above
-                self._failed("encoder broke", error, stop)
-            finally:
-                encoder.close()
+            turn = _Turn(self, self._chain, self._inbox)
+            with self._lock:
+                self._turn = turn
+            stall_s = self._chain.stall_s
+            error = turn.run(stop) if stall_s is None else _watched(turn, stop, stall_s)
+            if error is not None:
+                self._failed(error, stop)
 
-    def _failed(self, event: str, error: Exception, stop: threading.Event) -> None:
+    def _failed(self, error: Exception, stop: threading.Event) -> None:
         self.stats.failures += 1
-        log.warning(event, extra={"reason": f"{type(error).__name__}: {error}"})
+        log.warning("encoder failed", extra={"reason": f"{type(error).__name__}: {error}"})
         if not self._chain.failed(error):
             stop.wait(REOPEN_S)
 
-    def _encode(self, encoder: Encoder[FrameT], stop: threading.Event) -> None:
+    def opened(self, encoder: Encoder[FrameT]) -> None:
+        """Begin with another encoder; called in the thread of its turn."""
+        self.stats.encoder, self.stats.bitrate_costs_key = encoder.name, encoder.bitrate_costs_key
         with self._lock:
             self._coalescer.restarted()
-        while not stop.is_set():
-            capture = self._inbox.take(IDLE_S)
-            if capture is None:
-                continue
-            with self._lock:
-                is_key = self._coalescer.take(self._clock())
-                bitrate_bps, self._bitrate_bps = self._bitrate_bps, None
-            if bitrate_bps is not None:
-                encoder.set_bitrate(bitrate_bps)
-            before = time.perf_counter()
-            units = encoder.encode(capture, is_key)
-            self.stats.encode_seconds += time.perf_counter() - before
-            self.stats.frames += 1
-            for unit in units:
-                self._emit(unit)
+            self._is_bitrate_new = self._bitrate_bps is not None
 
-    def _emit(self, unit: AccessUnit) -> None:
-        self.stats.key_frames += unit.is_key
-        self.stats.encoded_bytes += len(unit.data)
-        lost = self._outlet.put(unit)
-        self.stats.dropped_units += lost
-        if lost and not unit.is_key:
-            with self._lock:
+    def wishes(self) -> tuple[bool, int | None]:
+        """Whether the next picture must be a key frame, and a new bitrate."""
+        with self._lock:
+            is_new, self._is_bitrate_new = self._is_bitrate_new, False
+            return self._coalescer.take(self._clock()), self._bitrate_bps if is_new else None
+
+    def emit(self, turn: "_Turn[FrameT]", unit: AccessUnit) -> None:
+        """Pass a unit on, unless another encoder has taken over from the one of this turn."""
+        with self._lock:
+            if self._turn is not turn:
+                return
+            self.stats.key_frames += unit.is_key
+            self.stats.encoded_bytes += len(unit.data)
+            lost = self._outlet.put(unit)
+            self.stats.dropped_units += lost
+            if lost and not unit.is_key:
                 self._coalescer.request()
+
+
+class _Turn(Generic[FrameT]):
+    """The time of one encoder in a worker, from its opening to its end; it runs in one thread."""
+
+    def __init__(self, worker: EncoderWorker[FrameT], chain: Chain[FrameT], inbox: Inbox[Capture[FrameT]]) -> None:
+        self._worker: EncoderWorker[FrameT] = worker
+        self._chain: Chain[FrameT] = chain
+        self._inbox: Inbox[Capture[FrameT]] = inbox
+        self._stall_s = chain.stall_s
+        self._busy: tuple[float, float] | None = None  # since when it is in the codec, and how long it may be
+        self._silent_since: float | None = None
+        self._last = -1
+        self.ended = threading.Event()
+        self.is_given_up = False
+        self.error: Exception | None = None
+
+    def run(self, stop: threading.Event) -> Exception | None:
+        """Open and encode until `stop`; the error that ended it."""
+        try:
+            self._open_and_encode(stop)
+        except Exception as error:  # noqa: BLE001  drivers raise anything; the feed must outlive them
+            self.error = error
+        self.ended.set()
+        return self.error
+
+    def stalled_for(self, now: float) -> float | None:
+        """How long the codec has kept its thread, when that is too long."""
+        busy = self._busy
+        return now - busy[0] if busy is not None and now - busy[0] > busy[1] else None
+
+    def _open_and_encode(self, stop: threading.Event) -> None:
+        self._busy = (time.monotonic(), OPEN_S)
+        encoder = self._chain.open()
+        self._busy = None
+        try:
+            self._worker.opened(encoder)
+            while not stop.is_set() and not self.is_given_up:
+                capture = self._inbox.take(IDLE_S)
+                if capture is not None:
+                    self._encode(encoder, capture)
+        finally:
+            encoder.close()
+
+    def _encode(self, encoder: Encoder[FrameT], capture: Capture[FrameT]) -> None:
+        is_key, bitrate_bps = self._worker.wishes()
+        limit_s = max(self._stall_s or 0.0, 0.0 if self._last >= 0 else FIRST_UNIT_S)
+        before = time.monotonic()
+        self._busy = (before, limit_s)
+        if bitrate_bps is not None:
+            encoder.set_bitrate(bitrate_bps)
+        units = encoder.encode(capture, is_key)
+        self._busy = None
+        stats = self._worker.stats
+        stats.encode_seconds += time.monotonic() - before
+        stats.frames += 1
+        for unit in units:
+            if unit.timestamp <= self._last:
+                raise OrderError(f"{encoder.name} gave the picture of {unit.timestamp} after that of {self._last}")
+            self._last = unit.timestamp
+            self._worker.emit(self, unit)
+        self._judge_silence(encoder, bool(units), before, limit_s)
+
+    def _judge_silence(self, encoder: Encoder[FrameT], has_given: bool, now: float, limit_s: float) -> None:
+        if has_given or self._stall_s is None:
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = now
+        elif now - self._silent_since > limit_s:
+            raise StallError(f"{encoder.name} gave no picture for {now - self._silent_since:.1f} s")
+
+
+def _watched(turn: _Turn[FrameT], stop: threading.Event, stall_s: float) -> Exception | None:
+    """Run a turn in a thread of its own, which is given up when a driver never comes back."""
+    thread = threading.Thread(target=turn.run, args=(stop,), name="encoder-device", daemon=True)
+    thread.start()
+    while not turn.ended.wait(stall_s / 5):
+        stalled_s = turn.stalled_for(time.monotonic())
+        if stalled_s is not None:
+            turn.is_given_up = True
+            return None if stop.is_set() else StallError(f"the driver did not come back for {stalled_s:.1f} s")
+    thread.join()
+    return turn.error

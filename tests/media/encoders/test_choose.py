@@ -15,6 +15,8 @@ DEVICES = EncoderSettings(usable=("nvenc", "qsv"))
 class Silent:
     """An encoder that is nothing but its name."""
 
+    bitrate_costs_key = False
+
     def __init__(self, backend: Backend, _: Shape, __: EncoderSettings) -> None:
         self.name = backend.name
 

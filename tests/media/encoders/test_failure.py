@@ -8,7 +8,14 @@ from media.encoders.failure import FailureClass, OrderError, StallError
 
 ROWS = (
     ("nvenc", "Cannot load libcuda.so.1", FailureClass.DRIVER_MISSING, "NVIDIA driver"),
-    ("nvenc", "Cannot load libnvidia-encode.so.1", FailureClass.ENCODE_LIBRARY_MISSING, "libnvidia-encode"),
+    (
+        "nvenc",
+        "Cannot load libnvidia-encode.so.1\nThe minimum required Nvidia driver for nvenc is 570.0 or newer",
+        FailureClass.ENCODE_LIBRARY_MISSING,
+        "libnvidia-encode",
+    ),
+    ("nvenc", "No capable devices found", FailureClass.NO_NVENC, "H100"),
+    ("nvenc", "Codec not supported\nNo capable devices found", FailureClass.NO_ENCODER, "H.264"),
     ("nvenc", "dl_fn->cuda_dl->cuInit(0) failed -> CUDA_ERROR_NO_DEVICE", FailureClass.NO_DEVICE, "nvidia-smi"),
     (
         "nvenc",
@@ -44,6 +51,8 @@ def test_unknown_line_is_quoted() -> None:
     found = failure.classify("first\nThe flux is not compensated\n", "nvenc")
     assert found.kind is FailureClass.UNKNOWN
     assert 'unknown ("The flux is not compensated"): ' in found.words
+    lines = "OpenEncodeSessionEx failed: invalid param (8): (no details)\nNo capable devices found\nErrno 1"
+    assert failure.classify(lines, "nvenc").line.startswith("OpenEncodeSessionEx failed: invalid param")
     assert 'unknown ("nothing")' in failure.classify("", "nvenc").words
 
 

@@ -19,6 +19,7 @@ class Recorder:
     """An encoder that records its calls and fails when it is told to."""
 
     name = "recorder"
+    bitrate_costs_key = False
 
     def __init__(self) -> None:
         self.keys: list[bool] = []
@@ -155,7 +156,7 @@ def test_broken_encoder_is_replaced(monkeypatch: pytest.MonkeyPatch, caplog: pyt
     assert [(unit.timestamp, unit.is_key) for unit in units] == [(0, True), (6000, True)]
     assert bench.stats.failures == 1
     assert [str(error) for error in bench.ladder.failures] == ["the driver went away"]
-    assert "encoder broke" in caplog.text
+    assert "encoder failed" in caplog.text
 
 
 def test_the_next_encoder_is_opened_without_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
