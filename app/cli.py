@@ -14,7 +14,7 @@ from typing import NoReturn
 import msgspec
 
 from app import settings
-from app.cli_parser import Parser, add_settings, json_flag, positive, seconds, texts
+from app.cli_parser import Parser, add_settings, json_flag, positive, program, seconds, texts
 from app.exits import MEANING, CommandError, Exit, cause, refusal
 from channels.errors import ServiceError
 
@@ -128,6 +128,9 @@ def _master(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", metavar="NAME", help="channel to be the master of")
     parser.add_argument("--source", default="test", help="what to send: test or file:PATH (default: test)")
     parser.add_argument("--persist", action="store_true", help="when replaced by a newer master, try again after 30 s")
+    parser.add_argument(
+        "--ptz-command", type=program, default=(), metavar="WORDS", help="program that moves the camera for viewers"
+    )
 
 
 def _viewer(parser: argparse.ArgumentParser) -> None:

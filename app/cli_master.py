@@ -26,7 +26,13 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         raise CommandError("--channel NAME is missing; example: heliograph master --channel demo", Exit.USAGE)
     settings = loaded.preferring(log_format="text")
     logs.configure(settings.log_level, settings.log_format)
-    order = MasterOrder(settings, arguments.channel, arguments.source, arguments.persist)
+    order = MasterOrder(
+        settings,
+        arguments.channel,
+        arguments.source,
+        arguments.persist,
+        ptz_command=arguments.ptz_command,
+    )
     asyncio.run(_alone(order))
     return Exit.OK
 

@@ -2,6 +2,8 @@
 
 import argparse
 import difflib
+import shlex
+import shutil
 from collections.abc import Sequence
 from typing import NoReturn, TypedDict
 
@@ -75,6 +77,17 @@ def seconds(text: str) -> float:
     if not 0 < value < 1e9:  # also refuses NaN
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
     return value
+
+
+def program(text: str) -> tuple[str, ...]:
+    """Read a program with its arguments, quoted as in a shell, which is not used."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text} is not a program with arguments: {error}") from None
+    if not words or shutil.which(words[0]) is None:
+        raise argparse.ArgumentTypeError(f"there is no program {words[0] if words else text!r}")
+    return tuple(words)
 
 
 def add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:

@@ -94,6 +94,8 @@ class Feed:
         self._slate_stop = threading.Event()
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.last_picture: VideoCapture | None = None
+        """The newest raw picture, of a source or of the decoder; as old as its time says."""
         self.stats = FeedStats(self._pump.stats, fallbacks=self._chains.fallbacks)
 
     @property
@@ -152,6 +154,7 @@ class Feed:
 
     def video(self, capture: VideoCapture) -> None:
         """Take a raw picture from the thread of the source or of the decoder."""
+        self.last_picture = capture
         for worker in self._video:
             worker.offer(capture)
 

@@ -27,6 +27,8 @@ from media.peer import description
 from media.peer.description import Candidate, DescriptionError
 from media.peer.early import EarlyCandidates
 from media.peer.peer import End, Outside, Peer, PeerSettings
+from media.peer.ptz import Ptz
+from media.snapshots import Snapshots
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class MasterSettings(msgspec.Struct, frozen=True):
     """`source` is for logs only: the feed is open already. The back-off has full jitter; times in seconds.
 
     `peers_limit` bounds what viewers that come, offer and leave can hold; the service bounds how many are there.
+    `ptz_command` is the program, with its arguments, that moves the camera; every viewer may then.
     """
 
     source: str = "test"
@@ -55,6 +58,7 @@ class MasterSettings(msgspec.Struct, frozen=True):
     backoff_first_s: float = 0.2
     backoff_last_s: float = 10.0
     peers_limit: int = 256
+    ptz_command: tuple[str, ...] = ()
     peer: PeerSettings = PeerSettings()
 
 
@@ -81,6 +85,8 @@ class Master:
         self._settings = settings
         self._peer_settings = msgspec.structs.replace(settings.peer, has_audio=feed.has_audio)
         self._fanout = FanOut(feed)
+        self._snapshots = Snapshots(feed)
+        self._move = Ptz(settings.ptz_command).move if settings.ptz_command else None
         self._peers: dict[str, Peer] = {}
         self._replaced: dict[str, list[Peer]] = {}
         self._early = EarlyCandidates()
@@ -191,7 +197,8 @@ class Master:
             return
         if old is None and sum(peer.end is None for peer in self._peers.values()) >= self._settings.peers_limit:
             raise DescriptionError(f"there are {self._settings.peers_limit} peers already")
-        outside = Outside(self._fanout, self._ice_servers, partial(self._signal, client_id))
+        signal = partial(self._signal, client_id)
+        outside = Outside(self._fanout, self._ice_servers, signal, self._snapshots.take, self._move)
         peer = Peer(client_id, offer, outside, self._peer_settings)
         if old is not None and old.answer is None:
             old.stop(End.REPLACED)

@@ -38,7 +38,8 @@ class MasterPart:
             signaling = SignalingClient(client)
         except EndpointUnreachableError as error:
             raise unreachable(error) from None
-        self._master = Master(signaling, self._feed, MasterSettings(source=order.source, persist=order.persist))
+        own = MasterSettings(source=order.source, persist=order.persist, ptz_command=order.ptz_command)
+        self._master = Master(signaling, self._feed, own)
 
     def counters(self) -> dict[str, float]:
         """Return the plain counters by name."""

@@ -59,9 +59,10 @@ News = Revoked | Minted
 
 
 class MasterOrder(msgspec.Struct, frozen=True):
-    """Work for a master; `settings` hold endpoint and token."""
+    """Work for a master; `settings` hold endpoint and token, `ptz_command` a program with its arguments."""
 
     settings: Settings
     channel: str
     source: str
     persist: bool = False
+    ptz_command: tuple[str, ...] = ()

@@ -22,16 +22,20 @@ from aiortc import (
 )
 from aiortc.exceptions import OperationError
 
+from media.encoders.snapshot import Jpeg, SnapshotError
 from media.fanout import FanOut
 from media.feed import Codec
-from media.peer import attach, description, gather
+from media.peer import association, attach, checks, description, gather
 from media.peer.attach import Negotiated
+from media.peer.commands import CommandStats, Move
+from media.peer.control_channel import Abilities, ControlChannel
 from media.peer.description import Candidate, Description, DescriptionError, MediaPlan
 from media.peer.liveness import Liveness
 from media.peer.stream import OutgoingStream
 from media.peer.trickle import Servers, Trickle
 from media.rtp import feedback
 from media.rtp.feedback import Goodbye, ReceiverReport, Remb
+from media.rtp.viewer import SenderStats
 
 _log = logging.getLogger(__name__)
 
@@ -78,12 +82,37 @@ class PeerStats(msgspec.Struct):
     heard_at: float | None = None
 
 
+async def no_snapshot(codec: Codec) -> Jpeg:
+    """Refuse: there is no feed to take a picture of."""
+    raise SnapshotError("this master takes no snapshots")
+
+
+class StreamReport(msgspec.Struct, frozen=True):
+    """What is counted about one stream; see `SenderStats`."""
+
+    codec: str
+    sent: SenderStats | None
+
+
+class PeerReport(msgspec.Struct, frozen=True):
+    """What a viewer may know about itself."""
+
+    connected_s: float
+    streams: tuple[StreamReport, ...]
+    commands: CommandStats
+
+
 class Outside(msgspec.Struct, frozen=True):
-    """What a peer needs from its master: the fan-out, the ICE servers of this moment, and a way to its viewer."""
+    """What a peer needs from its master: the fan-out, the ICE servers of this moment, and a way to its viewer.
+
+    `take_snapshot` and `move` serve commands of the viewer; without `move` there is no camera to move.
+    """
 
     fanout: FanOut
     servers: Servers
     signal: Signal
+    take_snapshot: Callable[[Codec], Awaitable[Jpeg]] = no_snapshot
+    move: Callable[[Move], Awaitable[None]] | None = None
 
 
 class Peer:
@@ -105,6 +134,8 @@ class Peer:
         self._up = asyncio.Event()
         self._ended = asyncio.Event()
         self._all: list[OutgoingStream] = []
+        abilities = Abilities(self._take_snapshot, self._choose_layer, self.report, outside.move)
+        self.control = ControlChannel(client_id, abilities)
 
     @property
     def is_connected(self) -> bool:
@@ -134,6 +165,7 @@ class Peer:
         servers = await self._outside.servers() if gathers_first else ()
         connection = RTCPeerConnection(attach.configuration(servers, is_relay_only=self._settings.is_relay_only))
         attach.accept_rsa(connection)
+        connection.on("datachannel", self.control.opened)
         connection.on("connectionstatechange", lambda: self._state_changed(connection.connectionState))
         try:
             await self._negotiate(connection)
@@ -143,6 +175,7 @@ class Peer:
                 tasks = [
                     group.create_task(self.trickle.gather(connection, servers_later, self._signal_candidate)),
                     group.create_task(self.trickle.take(connection)),
+                    group.create_task(self.control.run()),
                 ]
                 try:
                     await self._live()
@@ -170,12 +203,7 @@ class Peer:
             raise
         except Exception as error:  # aiortc raises whatever broken SDP makes it raise
             raise DescriptionError(f"the offer cannot be used: {type(error).__name__}: {error}") from error
-        for transceiver in connection.getTransceivers():
-            if transceiver.direction == "sendonly":
-                self._attach_stream(connection, transceiver)
-        for ice, _, _ in attach.ice_connections(connection):
-            attach.recheck_when_asked(ice, self._heard)
-            attach.ask_when_silent(ice, self._must_ask, self._heard)
+        self._attach(connection)
         await connection.setLocalDescription(await connection.createAnswer())
         if self.end is not None:
             return  # stopped meanwhile: an answer now would meet a viewer that has offered anew
@@ -185,6 +213,16 @@ class Peer:
         await self._outside.signal("SDP_ANSWER", self.answer)
         self.stats.answered_at = self._loop.time()
         _log.info("viewer answered", extra={"client_id": self.client_id})
+
+    def _attach(self, connection: RTCPeerConnection) -> None:
+        for transceiver in connection.getTransceivers():
+            if transceiver.direction == "sendonly":
+                self._attach_stream(connection, transceiver)
+        for ice, _, _ in attach.ice_connections(connection):
+            checks.recheck_when_asked(ice, self._heard)
+            checks.ask_when_silent(ice, self._must_ask, self._heard)
+        if connection.sctp is not None:
+            association.guard(connection.sctp)
 
     def _prepare(self, connection: RTCPeerConnection, section: MediaPlan) -> None:
         transceiver = connection.addTransceiver(section.kind, "sendonly" if section.sends else "inactive")
@@ -258,6 +296,27 @@ class Peer:
             stream = self.streams.get(ssrc)
             if stream is not None:
                 stream.receive(event)
+
+    def report(self) -> PeerReport:
+        """What is counted about this viewer."""
+        connected_at = self.stats.connected_at
+        streams = (StreamReport(s.codec.value, s.sender.stats if s.sender else None) for s in self._all)
+        since_s = 0.0 if connected_at is None else self._loop.time() - connected_at
+        return PeerReport(round(since_s, 1), tuple(streams), self.control.stats)
+
+    async def _take_snapshot(self) -> Jpeg:
+        codec = next((stream.codec for stream in self._all if stream.codec.is_video), None)
+        if codec is None:
+            raise SnapshotError("this viewer has no picture")
+        return await self._outside.take_snapshot(codec)
+
+    def _choose_layer(self, layer: int | None) -> int:
+        stream = next((stream for stream in self._all if stream.codec.is_video), None)
+        if stream is None:
+            raise ValueError("this viewer has no picture")
+        stream.switch_layer(layer or 0)
+        stream.wanted_layer = layer
+        return stream.layer if layer is None else layer
 
     async def _live(self) -> None:
         try:

@@ -41,12 +41,13 @@ def _nothing() -> None:
 class OutgoingStream:
     """Recipient of the fan-out; silent until `start`, that is until DTLS is up.
 
-    `layer` is the one it gets, 0 the full size.
+    `layer` is the one it gets, 0 the full size; `wanted_layer` is the largest that the viewer chose, None for any.
     """
 
     def __init__(self, codec: Codec, fanout: FanOut, on_fail: Callable[[], None]) -> None:
         self.codec = codec
         self.layer = 0
+        self.wanted_layer: int | None = None
         self.sender: ViewerSender | None = None
         self.path: PathSender | None = None
         self.leave: Callable[[], None] = _nothing

@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from app.cli_parser import Parser, add_settings, json_flag, positive, seconds, texts
+from app.cli_parser import Parser, add_settings, json_flag, positive, program, seconds, texts
 
 
 def a_parser() -> Parser:
@@ -45,3 +45,10 @@ def test_seconds_are_finite_and_above_zero(text: str) -> None:
     assert seconds("0.5") == 0.5
     with pytest.raises(argparse.ArgumentTypeError, match="number of seconds"):
         seconds(text)
+
+
+def test_a_program_is_split_into_words_and_must_exist() -> None:
+    assert program("true --at 'two words' \"$HOME;\"") == ("true", "--at", "two words", "$HOME;")
+    for text in ("", "'open", "/nowhere/ptz now"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            program(text)

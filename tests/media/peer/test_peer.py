@@ -303,3 +303,22 @@ async def test_a_viewer_without_bundling_gets_a_transport_for_each_stream() -> N
     async with visit(browser=Browser("video", "audio"), change=unbundled) as guest:
         await guest.answered.wait()
         assert len({line for line in guest.answer.splitlines() if line.startswith("a=candidate")}) >= 2
+
+
+async def test_commands_come_through_a_real_data_channel() -> None:
+    browser = Browser()
+    channel = browser.connection.createDataChannel("control")
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    channel.on("message", heard.put_nowait)
+    async with visit(browser=browser) as guest:
+        await connected(guest)
+        async with asyncio.timeout(5):
+            while channel.readyState != "open":
+                await guest.browser.tracks["video"].recv()
+            channel.send('{"type": "stats", "id": 1}')
+            stats = json.loads(await heard.get())
+            channel.send('{"type": "layer", "id": 2, "data": {"layer": 5}}')
+            refused = json.loads(await heard.get())
+    assert stats["data"]["streams"][0]["codec"] == "H264"
+    assert stats["data"]["streams"][0]["sent"]["packets"] > 0
+    assert refused["data"]["reason"] == "no-such-layer"

@@ -1,0 +1,75 @@
+import asyncio
+import time
+from collections.abc import Callable
+
+import aioice
+import pytest
+from aioice import ice, stun
+
+from media.peer import checks
+
+Send = Callable[[stun.Message, tuple[str, int]], None]
+
+
+async def pair() -> tuple[aioice.Connection, aioice.Connection]:
+    """Two connections that know each other's candidates."""
+    ours, theirs = aioice.Connection(False, use_ipv6=False), aioice.Connection(True, use_ipv6=False)
+    for connection in (ours, theirs):
+        await connection.gather_candidates()
+    for here, there in ((ours, theirs), (theirs, ours)):
+        here.remote_username, here.remote_password = there.local_username, there.local_password
+        for candidate in there.local_candidates:
+            await here.add_remote_candidate(candidate)
+        await here.add_remote_candidate(None)
+    return ours, theirs
+
+
+async def test_a_check_that_was_lost_is_repeated_when_the_other_side_checks() -> None:
+    ours, theirs = await pair()
+    checks.recheck_when_asked(ours)
+    lost = []
+    for protocol in ours._protocols:
+
+        def lose_the_first(message: stun.Message, addr: tuple[str, int], plain: Send = protocol.send_stun) -> None:
+            if message.message_class is stun.Class.REQUEST and addr not in lost:
+                lost.append(addr)
+            else:
+                plain(message, addr)
+
+        protocol.send_stun = lose_the_first
+    started = time.monotonic()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(ours.connect())
+        await asyncio.sleep(0.05)  # our check is out, and lost
+        group.create_task(theirs.connect())
+    assert lost
+    assert time.monotonic() - started < 0.3  # the retransmission comes after half a second
+    await ours.close()
+    await theirs.close()
+
+
+async def test_the_other_side_is_asked_while_we_must_and_its_answers_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_ASK_EVERY_S", 0.02)
+    ours, theirs = await pair()
+    heard, must_ask = asyncio.Event(), False
+    checks.ask_when_silent(ours, lambda: must_ask, heard.set)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(ours.connect())
+        group.create_task(theirs.connect())
+    asked = 0
+    received = theirs.request_received
+
+    def count(message: stun.Message, addr: tuple[str, int], protocol: ice.StunProtocol) -> None:
+        nonlocal asked
+        asked += 1
+        received(message, addr, protocol)
+
+    theirs.request_received = count  # type: ignore[method-assign]
+    await asyncio.sleep(0.06)
+    assert (asked, heard.is_set()) == (0, False)
+    must_ask = True
+    async with asyncio.timeout(2):
+        await heard.wait()
+    assert asked
+    await ours.close()
+    await theirs.close()

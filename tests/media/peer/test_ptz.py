@@ -1,0 +1,55 @@
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+
+from media.peer.commands import Move
+from media.peer.ptz import Ptz, PtzError
+
+pytestmark = pytest.mark.slow
+NOTES = "import sys,pathlib; pathlib.Path(sys.argv[1]).open('a').write('|'.join(sys.argv[2:]) + '\\n')"
+
+
+def noting(path: Path, more: str = "") -> Ptz:
+    return Ptz((sys.executable, "-c", NOTES + more, str(path)), limit_s=10)
+
+
+async def test_the_program_gets_the_move_as_arguments(tmp_path: Path) -> None:
+    ptz = noting(tmp_path / "moves")
+    await ptz.move(Move(pan=0.5, tilt=-1))
+    await ptz.move(Move(preset=7))
+    assert (tmp_path / "moves").read_text().splitlines() == ["move|0.500|-1.000|0.000", "preset|7"]
+
+
+async def test_of_moves_that_come_meanwhile_only_the_newest_is_carried_out(tmp_path: Path) -> None:
+    ptz = noting(tmp_path / "moves")
+    async with asyncio.TaskGroup() as group:
+        moves = [group.create_task(outcome(ptz, Move(pan=pan))) for pan in (0.1, 0.2, 0.3, 0.0)]
+    assert [task.result() for task in moves] == ["", *["a newer move took its place"] * 2, ""] or [
+        task.result() for task in moves
+    ] == [*["a newer move took its place"] * 3, ""]
+    assert (tmp_path / "moves").read_text().splitlines()[-1] == "move|0.000|0.000|0.000"
+
+
+async def outcome(ptz: Ptz, move: Move) -> str:
+    try:
+        await ptz.move(move)
+    except PtzError as error:
+        return str(error)
+    return ""
+
+
+async def test_a_program_that_fails_says_so_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        said = await outcome(Ptz((sys.executable, "-c", "raise SystemExit('no camera')")), Move())
+    assert said == "the command ended with 1"
+    assert getattr(caplog.records[-1], "stderr", "") == "no camera"
+    assert "does not start" in await outcome(Ptz(("/nowhere/ptz",)), Move())
+
+
+async def test_a_program_that_hangs_is_ended_with_its_children() -> None:
+    hangs = "import subprocess,sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    said = await outcome(Ptz((sys.executable, "-c", hangs), limit_s=0.5), Move())
+    assert said == "the command took longer than 0.5 s"
