@@ -136,7 +136,12 @@ def _master(parser: argparse.ArgumentParser) -> None:
 def _viewer(parser: argparse.ArgumentParser) -> None:
     json_flag(parser)
     parser.add_argument("--channel", metavar="NAME", required=True, help="channel to watch")
-    parser.add_argument("--frames", type=positive, default=30, help="frames to decode before leaving (default: 30)")
+    parser.add_argument(
+        "--frames", type=positive, help="frames to decode before leaving (default: 30; with --latency 300)"
+    )
+    parser.add_argument(
+        "--latency", action="store_true", help="measure glass to glass by the counter of the test pattern"
+    )
     parser.add_argument("--relay", action="store_true", help="use relay candidates only")
     parser.add_argument(
         "--codec", choices=("H264", "VP8"), default="H264", help="video codec to prefer (default: H264)"

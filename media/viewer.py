@@ -1,4 +1,4 @@
-"""A headless viewer: joins a channel, receives with aiortc's stock path, counts decoded frames, tells how it went."""
+"""A headless viewer: joins a channel, receives, decodes and counts the pictures, tells how it went."""
 
 import asyncio
 import itertools
@@ -15,7 +15,9 @@ from channels.signaling.client import (
     SignalingClient,
     SignalingConnection,
 )
-from media.peer.receiver import ReceivingPeer, Tally
+from media.peer.receiver import ReceivingPeer
+from media.peer.tally import Latency, Second, Tally
+from media.rtp.receive import ReceiverStats
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +45,8 @@ class ViewerReport(msgspec.Struct):
     `first_frame_ms` counts from createOffer to the first decoded frame of the first session that gave one. `path` is
     `relay` when either end of the selected candidate pair is a relay address, since the media crosses a TURN server
     then; else the type of our own end (host, srflx or prflx). `counter_first` and `counter_last` are the frame
-    numbers burnt into the picture, None where there are none.
+    numbers burnt into the picture, None where there are none. `latency` is from glass to glass, None where the picture
+    has no counter; `seconds` is what came second by second, `stream` how the last session's packets came.
     """
 
     frames: int
@@ -54,6 +57,9 @@ class ViewerReport(msgspec.Struct):
     height: int
     counter_first: int | None = None
     counter_last: int | None = None
+    latency: Latency | None = None
+    seconds: tuple[Second, ...] = ()
+    stream: ReceiverStats | None = None
 
 
 class ViewerError(Exception):
@@ -227,6 +233,9 @@ class _Viewer:
             height=tally.height,
             counter_first=tally.counter_first,
             counter_last=tally.counter_last,
+            latency=tally.latency(),
+            seconds=tuple(tally.seconds),
+            stream=tally.stream,
         )
 
 

@@ -242,6 +242,15 @@ def ice_connections(peer: RTCPeerConnection) -> list[tuple[Connection, str, int]
     return list(found.values())
 
 
+def is_one_machine(peer: RTCPeerConnection) -> bool:
+    """Whether the selected pair surely ends on this machine at both sides."""
+    for connection, _, _ in ice_connections(peer):
+        pair = connection._nominated.get(1)
+        if pair is not None:
+            return pair.remote_addr[0] in {c.host for c in connection.local_candidates if c.type == "host"}
+    return False
+
+
 def selected_types(peer: RTCPeerConnection) -> tuple[str, str] | None:
     """Candidate types (local, remote) of the selected pair: host, srflx, prflx or relay; None before there is one."""
     for connection, _, _ in ice_connections(peer):

@@ -1,4 +1,4 @@
-"""The receiving side of a viewer: one offer, its answer, decoded frames counted. Receives with aiortc's stock path."""
+"""The receiving side of a viewer: one offer, its answer, and pictures counted. aiortc negotiates, we receive."""
 
 import asyncio
 import logging
@@ -7,26 +7,22 @@ from typing import Protocol
 
 from aioice import Candidate as IceCandidate
 from aiortc import (
-    MediaStreamTrack,
     RTCIceCandidate,
     RTCPeerConnection,
     RTCRtpReceiver,
     RTCSessionDescription,
 )
-from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcicetransport import candidate_from_aioice
-from av import VideoFrame
 
 from channels.ice import IceServer
 from channels.signaling.client import ConnectionEndedError
 from media.peer import attach, description, gather
 from media.peer.description import Candidate, Description, DescriptionError
-from media.sources import counter
+from media.peer.tally import Tally
+from media.peer.watching import Watching
 
 _log = logging.getLogger(__name__)
 
-_STALL_S = 3.0
-"""No frame for this long after the first one: the media has ended."""
 _CLOSE_LIMIT_S = 1.0
 _CANDIDATES_LIMIT = 64
 
@@ -40,47 +36,13 @@ class Send(Protocol):
         """Send one message. Raises: ConnectionEndedError."""
 
 
-class Tally:
-    """Decoded frames over all sessions of a viewer."""
-
-    def __init__(self, wanted: int) -> None:
-        self.wanted = wanted
-        self.frames = 0
-        self.first_frame_s = 0.0
-        self.width = self.height = 0
-        self.path = self.codec = ""
-        self.counter_first: int | None = None
-        self.counter_last: int | None = None
-
-    @property
-    def is_full(self) -> bool:
-        """As many frames as were wanted have come."""
-        return self.frames >= self.wanted
-
-    def add(self, frame: VideoFrame, since_offer_s: float) -> None:
-        """Count one frame; `since_offer_s` is kept of the very first one."""
-        self.frames += 1
-        self.width, self.height = frame.width, frame.height
-        if self.frames == 1:
-            self.first_frame_s = since_offer_s
-        if self.counter_first is None or self.is_full:
-            plane = frame.planes[0]
-            read = counter.read(memoryview(plane), plane.line_size, frame.width, frame.height)
-            if read is not None:
-                self.counter_last = read.number
-                if self.counter_first is None:
-                    self.counter_first = read.number
-
-
 class ReceivingPeer:
     """One offer and what comes of it; `finished` is set when the tally is full or nothing more will come."""
 
     def __init__(self, servers: Sequence[IceServer], tally: Tally, *, is_relay_only: bool, codec: str) -> None:
-        self.finished = asyncio.Event()
         self.failure: tuple[str, str] | None = None
         self.is_connected = False
         self._answered = asyncio.Event()
-        self._tally = tally
         self._is_relay_only = is_relay_only
         self._codec = codec
         # Stock gathering holds the offer until a server answers: only where there is nothing else to offer.
@@ -90,10 +52,11 @@ class ReceivingPeer:
         self._candidates: asyncio.Queue[Candidate] = asyncio.Queue(_CANDIDATES_LIMIT)
         self._tried: list[str] = []
         self._offered: list[str] = []
-        self._offered_at = 0.0
         self._connection = RTCPeerConnection(
             attach.configuration(servers if self._gathers_first else (), is_relay_only=is_relay_only, is_offering=True)
         )
+        self._watching = Watching(self._connection, tally)
+        self.finished = self._watching.ended
         self._connection.on("connectionstatechange", self._state_changed)
         attach.accept_rsa(self._connection)
 
@@ -135,16 +98,18 @@ class ReceivingPeer:
         try:
             await self._offer(send)
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._watching.run())
                 if not self._gathers_first:
                     group.create_task(self._gather(group, send))
                 payload = await self._answer
-                await self._apply(group, payload)
+                await self._apply(payload)
                 await self._take_candidates(group)
         except ConnectionEndedError:
             self.finished.set()
 
     async def close(self) -> None:
         """Free everything; waits at most a second."""
+        self._watching.close()
         await attach.close(self._connection, _CLOSE_LIMIT_S)
 
     async def _offer(self, send: Send) -> None:
@@ -154,8 +119,9 @@ class ReceivingPeer:
         if codecs is not None:
             wanted = f"video/{self._codec}".lower()
             video.setCodecPreferences(sorted(codecs.codecs, key=lambda codec: codec.mimeType.lower() != wanted))
-        connection.addTransceiver("audio", "recvonly")
-        self._offered_at = asyncio.get_running_loop().time()
+        for section in (video, connection.addTransceiver("audio", "recvonly")):
+            self._watching.receive(section)
+        self._watching.offered_at = asyncio.get_running_loop().time()
         await connection.setLocalDescription(await connection.createOffer())
         sdp = description.sha256_only(connection.localDescription.sdp)
         self._tried.extend(dict.fromkeys(description.candidate_addresses(sdp)))
@@ -186,13 +152,11 @@ class ReceivingPeer:
         except ConnectionEndedError:
             _log.info("candidate not sent: signaling has ended")
 
-    async def _apply(self, group: asyncio.TaskGroup, payload: bytes) -> None:
-        self._connection.on("track", lambda track: group.create_task(self._consume(track)))
+    async def _apply(self, payload: bytes) -> None:
         try:
             answer = description.read_description(payload, "answer")
             sdp, candidates = description.split_candidates(answer.sdp)
             await self._connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
-            self._tally.codec = description.sent_codec(sdp) or ""
             for candidate in candidates:
                 self._take(candidate)
         except Exception as error:  # noqa: BLE001 - aiortc raises whatever a broken answer makes it raise
@@ -218,26 +182,6 @@ class ReceivingPeer:
             await self._connection.addIceCandidate(candidate)
         except (OSError, ValueError) as error:
             _log.info("candidate left out", extra={"reason": type(error).__name__})
-
-    async def _consume(self, track: MediaStreamTrack) -> None:
-        try:
-            while track.kind == "audio":
-                await track.recv()
-            while not self._tally.is_full:
-                async with asyncio.timeout(_STALL_S if self._tally.frames else None):
-                    frame = await track.recv()
-                if isinstance(frame, VideoFrame):
-                    self._count(frame)
-        except (MediaStreamError, TimeoutError):
-            _log.info("media ended", extra={"kind": track.kind})
-        if track.kind == "video":
-            self.finished.set()
-
-    def _count(self, frame: VideoFrame) -> None:
-        self._tally.add(frame, asyncio.get_running_loop().time() - self._offered_at)
-        types = attach.selected_types(self._connection)
-        if types is not None:
-            self._tally.path = "relay" if "relay" in types else types[0]
 
     def _state_changed(self) -> None:
         state = self._connection.connectionState

@@ -1,3 +1,4 @@
+import re
 import subprocess
 
 import pytest
@@ -34,3 +35,17 @@ def test_people_get_a_sentence() -> None:
         answer = watch(demo, "--channel", "demo", "--frames", "3", "--codec", "VP8")
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith("3 frames, VP8 1280x720, by the path ")
+
+
+def test_latency_is_a_number_with_its_error() -> None:
+    with started("demo") as demo:
+        answer = watch(demo, "--channel", "demo", "--latency", "--frames", "90")
+        assert answer.returncode == 0, answer.stderr
+        told = re.search(
+            r"glass to glass: min (\d+) ms, p50 (\d+) ms, p95 (\d+) ms.*a frame \((\d+) ms\)", answer.stdout
+        )
+        assert told, answer.stdout
+        shortest, half, most, frame = map(int, told.groups())
+        assert 0 <= shortest <= half <= most < 1000
+        assert 30 <= frame <= 50
+        assert "another machine" not in answer.stdout

@@ -40,6 +40,11 @@ async def test_the_report_tells_how_the_picture_came(codec: str) -> None:
     assert report.counter_first is not None
     assert report.counter_last is not None
     assert report.counter_last > report.counter_first
+    assert report.latency is not None
+    assert (report.latency.pictures, report.latency.clocks) == (5, "one machine")
+    assert 0 <= report.latency.min_ms <= report.latency.p95_ms < 5000
+    assert report.stream is not None
+    assert (report.stream.packets > 0, report.stream.packets_lost, report.stream.malformed) == (True, 0, 0)
 
 
 @pytest.mark.parametrize("is_master_relaying", [False, True])

@@ -1,35 +1,7 @@
-import av
 import pytest
 
-from media.peer.receiver import ReceivingPeer, Tally
-from media.sources import counter
-from media.sources.counter import Counter
-
-
-def frame(number: int | None, width: int = 320, height: int = 180) -> av.VideoFrame:
-    made = av.VideoFrame(width, height, "yuv420p")
-    plane = made.planes[0]
-    luma = bytearray(plane.buffer_size)
-    if number is not None:
-        counter.draw(luma, plane.line_size, width, Counter(number, 0))
-    plane.update(bytes(luma))
-    return made
-
-
-def test_frames_are_counted_up_to_the_wish() -> None:
-    tally = Tally(2)
-    tally.add(frame(7), 0.25)
-    assert not tally.is_full
-    tally.add(frame(9), 0.3)
-    assert tally.is_full
-    assert (tally.first_frame_s, tally.width, tally.height) == (0.25, 320, 180)
-    assert (tally.counter_first, tally.counter_last) == (7, 9)
-
-
-def test_a_picture_without_a_counter_has_none() -> None:
-    tally = Tally(1)
-    tally.add(frame(None), 0.1)
-    assert (tally.counter_first, tally.counter_last) == (None, None)
+from media.peer.receiver import ReceivingPeer
+from media.peer.tally import Tally
 
 
 async def test_the_first_reason_of_a_failure_stands() -> None:
