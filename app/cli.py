@@ -81,9 +81,19 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source",
+        metavar="URI",
+        default="test",
+        help="what the master sends: test, file:PATH, rtsp://HOST/PATH, v4l2:/dev/video0, screen: or "
+        "'command:PROGRAM ARGUMENT ...', with options as in 'test?size=640x360&fps=15' (default: test)",
+    )
+
+
 def _demo(parser: argparse.ArgumentParser) -> None:
     json_flag(parser)
-    parser.add_argument("--source", default="test", help="what the master sends: test or file:PATH (default: test)")
+    _source(parser)
     parser.add_argument("--relaxed", action="store_true", help="short for --limits-profile relaxed")
 
 
@@ -126,7 +136,7 @@ def _verb_flags(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
 def _master(parser: argparse.ArgumentParser) -> None:
     _inherited(parser)
     parser.add_argument("--channel", metavar="NAME", help="channel to be the master of")
-    parser.add_argument("--source", default="test", help="what to send: test or file:PATH (default: test)")
+    _source(parser)
     parser.add_argument("--persist", action="store_true", help="when replaced by a newer master, try again after 30 s")
     parser.add_argument(
         "--ptz-command", type=program, default=(), metavar="WORDS", help="program that moves the camera for viewers"

@@ -11,6 +11,7 @@ from app.exits import Exit
 from app.listen import listen
 from app.processes import Child, since_start_ms
 from app.settings import Loaded, Origin, Settings
+from media.sources.uri import shown
 
 _LOOPBACK = "127.0.0.1"
 _DRAIN_S = 0.2
@@ -94,7 +95,7 @@ def _announce(arguments: argparse.Namespace, where: dict[str, object]) -> None:
     print(
         _PAGE.format(
             **where,
-            source=arguments.source,
+            source=shown(arguments.source),
             relay_url=f"{http}/viewer#channel={where['channel_name']}&relay=1&token={token}",
             camera_url=f"{http}/master#channel=camera&token={token}",
             program=sys.argv[0] if sys.argv[0].endswith("heliograph") else "heliograph",

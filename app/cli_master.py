@@ -13,6 +13,7 @@ from app.processes import Ending, Report
 from app.settings import Loaded
 from app.wiring.master import MasterPart
 from app.wiring.orders import MasterOrder
+from media.sources.uri import shown
 
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
@@ -50,7 +51,7 @@ async def _for_parent(order: MasterOrder, link: ParentLink, stopping: asyncio.Ev
 
 async def _alone(order: MasterOrder) -> None:
     def announce() -> None:
-        print(f"heliograph: master of {order.channel} sends {order.source}", file=sys.stderr)
+        print(f"heliograph: master of {order.channel} sends {shown(order.source)}", file=sys.stderr)
 
     ending = Ending()
     async with ending.by_signal():

@@ -16,6 +16,7 @@ from media.feed import Feed
 from media.master import Master, MasterSettings, ReplacedError
 from media.sources.open import open_source
 from media.sources.source import SourceError
+from media.sources.uri import shown
 
 
 class MasterPart:
@@ -33,12 +34,12 @@ class MasterPart:
         try:
             self._feed = Feed(open_source(order.source), EncoderSettings())
         except SourceError as error:
-            raise CommandError(f"--source {order.source}: {error}", Exit.USAGE) from None
+            raise CommandError(f"--source {shown(order.source)}: {error}", Exit.USAGE) from None
         try:
             signaling = SignalingClient(client)
         except EndpointUnreachableError as error:
             raise unreachable(error) from None
-        own = MasterSettings(source=order.source, persist=order.persist, ptz_command=order.ptz_command)
+        own = MasterSettings(source=shown(order.source), persist=order.persist, ptz_command=order.ptz_command)
         self._master = Master(signaling, self._feed, own)
 
     def counters(self) -> dict[str, float]:

@@ -57,6 +57,17 @@ Item = Picture | Sound | EncodedPicture | EncodedSound
 """What a source gives."""
 
 
+class Facts(msgspec.Struct, frozen=True):
+    """What a source was found to give; see `Source`. `note` says in words why it is passed on, or encoded anew."""
+
+    width: int
+    height: int
+    fps: float
+    has_audio: bool = False
+    passes: frozenset[Codec] = frozenset()
+    note: str = ""
+
+
 class Source(Protocol):
     """Somewhere pictures come from. Width and height are even; they do not change."""
 
@@ -64,10 +75,15 @@ class Source(Protocol):
     height: int
     fps: float
     has_audio: bool
-    passes: frozenset[Codec]
-    """Codecs that it gives as encoded items, and then as nothing else; empty for one that gives raw ones."""
     can_request_keyframe: bool
     """Whether `request_keyframe` has an effect; it matters for a source that passes pictures."""
+
+    @property
+    def passes(self) -> frozenset[Codec]:
+        """Codecs that it gives as encoded items, and then as nothing else; empty for one that gives raw ones.
+
+        It changes only while nobody plays the source: a camera that was off at the start is known later.
+        """
 
     def request_keyframe(self) -> None:
         """Give a key frame soon; called in the thread of `frames`, between two items."""
@@ -75,7 +91,8 @@ class Source(Protocol):
     def frames(self, pace: Pace) -> Generator[Item, None, None]:
         """Play from the start; blocks, so it runs in a thread of its own.
 
-        Each item is preceded by `pace(time_s)`; times never fall. Nobody writes to a frame that was given out.
+        Each item is preceded by `pace(time_s)`; the times of each kind never fall. Nobody writes to a frame that
+        was given out.
         It ends when `pace` says so, or when the source does. Closing the generator frees what it holds.
 
         Raises: SourceError: the source died, try again later.

@@ -7,9 +7,11 @@ from pathlib import Path
 import av
 import pytest
 
+from media.encoders.encoder import Codec
 from media.sources.file import FileSource
-from media.sources.source import Picture, Sound, SourceError
+from media.sources.source import EncodedPicture, EncodedSound, Item, Picture, Sound, SourceError
 from tests.media.pictures import at_once, write_clip
+from tests.media.sources.clips import shades, write_h264
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +19,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4")
 
 
-def play(source: FileSource, count: int) -> list[Picture | Sound]:
+def play(source: FileSource, count: int) -> list[Item]:
     playing = source.frames(at_once)
     got = list(islice(playing, count))
     playing.close()
@@ -232,3 +234,50 @@ def test_playlist_opens_no_address(tmp_path: Path) -> None:
     path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://192.0.2.1/a.ts\n#EXT-X-ENDLIST\n")
     with pytest.raises(SourceError):
         FileSource(path)
+
+
+def test_baseline_and_opus_are_passed_on_and_loop(tmp_path: Path) -> None:
+    source = FileSource(write_h264(tmp_path / "a.mkv", opus=True))
+    assert source.passes == {Codec.H264, Codec.OPUS}
+    playing = source.frames(at_once)
+    got = list(islice(playing, 140))
+    playing.close()
+    images = [item for item in got if isinstance(item, EncodedPicture)]
+    sounds = [item for item in got if isinstance(item, EncodedSound)]
+    assert len(images) + len(sounds) == 140
+    assert len(sounds) > len(images) > 40
+    assert [picture.is_key for picture in images[:30]] == [number % 10 == 0 for number in range(30)]
+    got_shades = shades(images)
+    assert got_shades[20:40] == pytest.approx(got_shades[:20], abs=6), "the second loop is the first again"
+    steps = [after.time_s - before.time_s for before, after in pairwise(images)]
+    assert steps == pytest.approx([0.04] * (len(images) - 1), abs=0.022)
+    assert min(after.time_s - before.time_s for before, after in pairwise(sounds[1:18])) > 0.018
+
+
+@pytest.mark.parametrize("profile", ["baseline", "main"])
+def test_variable_frame_rate_keeps_the_times_of_the_file(tmp_path: Path, profile: str) -> None:
+    source = FileSource(write_h264(tmp_path / "a.mp4", profile=profile, pictures=8, steps=(1, 3, 2)))
+    playing = source.frames(at_once)
+    times = [item.time_s for item in islice(playing, 7)]
+    playing.close()
+    assert times == pytest.approx([0, 0.04, 0.16, 0.24, 0.28, 0.4, 0.48])
+
+
+def test_what_could_be_passed_is_encoded_where_that_is_wished(tmp_path: Path) -> None:
+    source = FileSource(write_h264(tmp_path / "a.mp4", size=(162, 92)), transcode=True)
+    assert (source.passes, source.width, source.height) == (set(), 162, 92)
+    assert isinstance(next(source.frames(at_once)), Picture)
+
+
+def test_damaged_packet_is_passed_on_and_the_rest_plays(tmp_path: Path) -> None:
+    path = write_h264(tmp_path / "a.mp4")
+    with av.open(str(path)) as container:
+        place, size = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size][4]
+    assert place is not None
+    data = bytearray(path.read_bytes())
+    data[place : place + size] = b"\xff" * size
+    path.write_bytes(data)
+    playing = FileSource(path).frames(at_once)
+    got = list(islice(playing, 45))
+    playing.close()
+    assert sum(item.is_key for item in got if isinstance(item, EncodedPicture)) >= 4

@@ -1,0 +1,34 @@
+"""Pictures and sound in the order of time."""
+
+import av
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from media.encoders.encoder import Codec
+from media.sources import interleave
+from media.sources.source import EncodedPicture, EncodedSound, Item, Picture
+
+
+def item(is_picture: bool, time_s: float) -> Item:
+    return EncodedPicture(Codec.H264, b"", True, time_s) if is_picture else EncodedSound(Codec.OPUS, b"", time_s)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 0.2)), max_size=60))
+def test_nothing_is_lost_and_each_kind_keeps_its_order(steps: list[tuple[bool, float]]) -> None:
+    items, now = [], {True: 0.0, False: 0.0}
+    for is_picture, step in steps:
+        now[is_picture] += step
+        items.append(item(is_picture, now[is_picture]))
+    got = list(interleave.by_time(iter(items)))
+    for kind in (EncodedPicture, EncodedSound):
+        assert [each for each in got if isinstance(each, kind)] == [each for each in items if isinstance(each, kind)]
+
+
+def test_stream_that_runs_ahead_is_held_within_bounds() -> None:
+    ahead = [item(True, number / 25) for number in range(12)] + [item(False, number / 50) for number in range(24)]
+    times = [each.time_s for each in interleave.by_time(iter(ahead))]
+    assert times == sorted(times)
+    frame = av.VideoFrame(16, 16, "yuv420p")
+    endless = interleave.by_time(Picture(frame, float(number)) for number in range(10_000))
+    assert next(endless).time_s == 0, "a file whose sound ends before its pictures plays on"
