@@ -15,14 +15,7 @@ def playlist(segments: Sequence[Segment], *, is_complete: bool, with_hours: bool
     URIs are those of files beside the playlist or, `with_hours`, in the folders of their hours below it.
     """
     longest_ms = max((segment.duration_ms for segment in segments), default=0)
-    lines = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{max(TARGET_S, -(-longest_ms // 1000))}"]
-    if segments:
-        lines += [
-            f"#EXT-X-MEDIA-SEQUENCE:{segments[0].number}",
-            f"#EXT-X-DISCONTINUITY-SEQUENCE:{segments[0].stretch}",
-        ]
-    if is_complete:
-        lines.append("#EXT-X-PLAYLIST-TYPE:VOD")
+    lines = header(segments[0] if segments else None, longest_ms, is_complete=is_complete)
     before: Segment | None = None
     for segment in segments:
         lines += entry(segment, before, with_hours=with_hours)
@@ -30,6 +23,16 @@ def playlist(segments: Sequence[Segment], *, is_complete: bool, with_hours: bool
     if is_complete:
         lines.append("#EXT-X-ENDLIST")
     return "\n".join(lines) + "\n"
+
+
+def header(first: Segment | None, longest_ms: int, *, is_complete: bool) -> list[str]:
+    """Return the lines before the first segment, of which the longest lasts `longest_ms`."""
+    lines = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{max(TARGET_S, -(-longest_ms // 1000))}"]
+    if first is not None:
+        lines += [f"#EXT-X-MEDIA-SEQUENCE:{first.number}", f"#EXT-X-DISCONTINUITY-SEQUENCE:{first.stretch}"]
+    if is_complete:
+        lines.append("#EXT-X-PLAYLIST-TYPE:VOD")
+    return lines
 
 
 def entry(segment: Segment, before: Segment | None, *, with_hours: bool = False) -> list[str]:
