@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 _CLOSE_LIMIT_S = 1.0
 _CANDIDATES_LIMIT = 64
+_START_BPS = 2_500_000
+"""What browsers aim at for 1280x720."""
 
 
 class Send(Protocol):
@@ -124,6 +126,7 @@ class ReceivingPeer:
         self._watching.offered_at = asyncio.get_running_loop().time()
         await connection.setLocalDescription(await connection.createOffer())
         sdp = description.sha256_only(connection.localDescription.sdp)
+        sdp = description.with_start_bitrate(sdp, _START_BPS)
         self._tried.extend(dict.fromkeys(description.candidate_addresses(sdp)))
         if self._gathers_first:
             if not self._tried:

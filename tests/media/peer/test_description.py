@@ -154,3 +154,15 @@ def test_what_is_no_session_description_is_refused(sdp: str) -> None:
 async def test_the_codec_of_an_answer_is_its_first() -> None:
     assert description.sent_codec(await offer_of(audio="recvonly", video="recvonly")) == "VP8"
     assert description.sent_codec(await offer_of(audio="recvonly")) is None
+
+
+async def test_browsers_are_told_the_rate_to_begin_with_for_each_video_codec_of_ours() -> None:
+    plain = await offer_of(video="recvonly", audio="recvonly")
+    told = description.with_start_bitrate(plain, 2_500_000)
+    added = [line for line in told.splitlines() if "x-google-start-bitrate=2500" in line]
+    assert len(added) == plain.count("H264/90000") + plain.count("VP8/90000")
+    assert all(line.startswith("a=fmtp:") for line in added)
+    assert (
+        told.replace(";x-google-start-bitrate=2500", "").replace("a=fmtp:97 x-google-start-bitrate=2500\r\n", "")
+        == plain
+    )
