@@ -14,7 +14,7 @@ from typing import NoReturn
 import msgspec
 
 from app import settings
-from app.cli_parser import Parser, add_settings, json_flag, positive, program, seconds, texts
+from app.cli_parser import Parser, add_settings, bitrate, json_flag, positive, program, seconds, texts
 from app.exits import MEANING, CommandError, Exit, cause, refusal
 from channels.errors import ServiceError
 
@@ -139,8 +139,22 @@ def _master(parser: argparse.ArgumentParser) -> None:
     _source(parser)
     parser.add_argument("--persist", action="store_true", help="when replaced by a newer master, try again after 30 s")
     parser.add_argument(
+        "--encoder",
+        default="auto",
+        metavar="NAME",
+        help="encoder that is never replaced, or auto; `heliograph encoders` lists them (default: auto)",
+    )
+    parser.add_argument(
+        "--bitrate", type=bitrate, default="2M", metavar="BIT/S", help="of the picture: 800k, 2M ... (default: 2M)"
+    )
+    parser.add_argument(
         "--ptz-command", type=program, default=(), metavar="WORDS", help="program that moves the camera for viewers"
     )
+
+
+def _encoders(parser: argparse.ArgumentParser) -> None:
+    json_flag(parser)
+    parser.add_argument("--refresh", action="store_true", help="probe anew what is known to work or to crash, too")
 
 
 def _viewer(parser: argparse.ArgumentParser) -> None:
@@ -257,6 +271,8 @@ COMMANDS = (
             _CLIENT, "app.cli_master:run", _master),
     Command("viewer", "watch a channel without a screen", "heliograph viewer --channel demo --frames 30 --json",
             _CLIENT, "app.cli_viewer:run", _viewer),
+    Command("encoders", "what each encoder can do here, which is used and why the others are not",
+            "heliograph encoders --json", ("data_dir", *_LOGS), "app.cli_encoders:run", _encoders),
     Command("channel", "make, show, list and remove channels", "heliograph channel create front-door", (),
             "app.cli_channel:run", _channel),
     Command("token", "sign a token with the keys of --data-dir",

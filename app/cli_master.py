@@ -32,6 +32,8 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         arguments.channel,
         arguments.source,
         arguments.persist,
+        encoder=arguments.encoder,
+        bitrate_bps=arguments.bitrate,
         ptz_command=arguments.ptz_command,
     )
     asyncio.run(_alone(order))

@@ -10,6 +10,8 @@ from typing import NoReturn, TypedDict
 from app import setting, settings
 from app.exits import Exit
 
+_FACTORS = {"k": 1000, "M": 1_000_000}
+
 
 class Parser(argparse.ArgumentParser):
     """argparse with errors in two lines, told by the command that they belong to."""
@@ -66,6 +68,20 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
     return int(text)
+
+
+def bitrate(text: str) -> int:
+    """Read bits per second: `800k`, `2M`, `2500000`; 50 kbit/s to 100 Mbit/s."""
+    digits, factor = text, 1
+    if text[-1:] in _FACTORS:
+        digits, factor = text[:-1], _FACTORS[text[-1]]
+    try:
+        value = float(digits) * factor
+    except ValueError:
+        value = 0
+    if not 50_000 <= value <= 100_000_000:  # also refuses NaN
+        raise argparse.ArgumentTypeError(f"{text} is no bitrate from 50k to 100M bit/s; example: 2M")
+    return round(value)
 
 
 def seconds(text: str) -> float:

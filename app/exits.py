@@ -23,6 +23,7 @@ class Exit(enum.IntEnum):
     ICE_FAILED = 14
     NO_FRAME = 15
     REPLACED = 20
+    ENCODER = 21
     PART_ENDED = 30
 
 
@@ -40,6 +41,7 @@ MEANING = {
     Exit.ICE_FAILED: "viewer: no ICE path works",
     Exit.NO_FRAME: "viewer: connected, but no frame arrived",
     Exit.REPLACED: "master: replaced by a newer one",
+    Exit.ENCODER: "master: the encoder of --encoder does not work here",
     Exit.PART_ENDED: "a part of the service ended by itself",
 }
 

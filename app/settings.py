@@ -6,6 +6,7 @@ Each field of Settings is one setting: its name, type, bounds and help stand in 
 
 import difflib
 import enum
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -208,6 +209,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def data_path(self) -> Path:
         """The data folder with `~` replaced."""
         return Path(self.data_dir).expanduser()
+
+
+def cache_folder() -> Path | None:
+    """Where files lie that can be made again at any time; None for a user without a home."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
+    return home / "heliograph"
 
 
 def _fields() -> tuple[Field, ...]:

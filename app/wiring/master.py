@@ -6,12 +6,12 @@ from collections.abc import Callable
 from app.access import access_of
 from app.exits import CommandError, Exit, cause, refusal, refusal_words, unreachable
 from app.processes import flatten
+from app.wiring.encoders import encoder_settings
 from app.wiring.orders import MasterOrder
 from channels.errors import ServiceError
 from channels.names import Role
 from channels.service import EndpointUnreachableError
 from channels.signaling.client import ClientSettings, RefusedError, SignalingClient
-from media.encoders.encoder import EncoderSettings
 from media.feed import Feed
 from media.master import Master, MasterSettings, ReplacedError
 from media.sources.open import open_source
@@ -32,9 +32,10 @@ class MasterPart:
             client_id=None,
         )
         try:
-            self._feed = Feed(open_source(order.source), EncoderSettings())
+            source = open_source(order.source)
         except SourceError as error:
             raise CommandError(f"--source {shown(order.source)}: {error}", Exit.USAGE) from None
+        self._feed = Feed(source, encoder_settings(order.encoder, order.bitrate_bps, settings))
         try:
             signaling = SignalingClient(client)
         except EndpointUnreachableError as error:

@@ -59,10 +59,15 @@ News = Revoked | Minted
 
 
 class MasterOrder(msgspec.Struct, frozen=True):
-    """Work for a master; `settings` hold endpoint and token, `ptz_command` a program with its arguments."""
+    """Work for a master; `settings` hold endpoint and token, `ptz_command` a program with its arguments.
+
+    `encoder` is `auto` or the name of one that is never replaced.
+    """
 
     settings: Settings
     channel: str
     source: str
     persist: bool = False
+    encoder: str = "auto"
+    bitrate_bps: int = 2_000_000
     ptz_command: tuple[str, ...] = ()

@@ -124,14 +124,21 @@ NAMES = (AUTO, SOFTWARE, *(backend.name for backend in TABLE))
 BY_NAME = {backend.name: backend for backend in TABLE}
 
 
-def order(codec: str, name: str, usable: tuple[str, ...]) -> tuple[Backend, ...]:
+def order(codec: str, name: str, usable: tuple[Backend, ...]) -> tuple[Backend, ...]:
     """What to try for a codec, best first: for `auto` the usable devices, then software; else what is pinned.
 
-    A pin that makes another codec pins nothing for this one, which then is encoded in software.
+    A pin that makes another codec pins nothing for this one, which then is encoded in software. `usable` are devices
+    as the probe found them, which may differ from the table in what they obey.
     """
-    mine = [backend for backend in TABLE if backend.codec == codec]
+    found = {backend.name: backend for backend in usable}
+    mine = [found.get(backend.name, backend) for backend in TABLE if backend.codec == codec]
     pinned = tuple(backend for backend in mine if backend.name == name)
     if pinned:
         return pinned
-    allowed = usable if name == AUTO else ()
+    allowed = found if name == AUTO else {}
     return tuple(backend for backend in mine if backend.is_software or backend.name in allowed)
+
+
+def is_software(name: str, codec: str) -> bool:
+    """Whether a name asks for an encoder of this codec that needs no device."""
+    return all(backend.is_software for backend in order(codec, name, ()))

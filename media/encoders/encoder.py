@@ -6,6 +6,8 @@ from typing import Generic, Protocol, TypeVar
 import av
 import msgspec
 
+from media.encoders.backends import Backend
+
 VIDEO_CLOCK_HZ = 90_000
 """RTP clock of all video (RFC 6184, 8.2.1; RFC 7741, 6.1)."""
 AUDIO_CLOCK_HZ = 48_000
@@ -48,7 +50,7 @@ class EncoderSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_bitrate_bps: int | None = None
     audio_bitrate_bps: int = 64_000
     encoder: str = "auto"
-    usable: tuple[str, ...] = ()
+    usable: tuple[Backend, ...] = ()
     preset: str = "superfast"
     vp8_speed: int = 8
     keyframe_interval_s: float = 10.0

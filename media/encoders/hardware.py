@@ -1,5 +1,6 @@
 """Encoders that run on a device through FFmpeg: NVENC, QSV, VA-API, AMF, V4L2 and VideoToolbox."""
 
+import re
 import threading
 from fractions import Fraction
 from typing import Any
@@ -25,6 +26,7 @@ from media.encoders.frame import private_copy
 TIME_BASE = Fraction(1, VIDEO_CLOCK_HZ)
 MOST_HELD = 64
 """Pictures that an encoder may hold back before the oldest is given up."""
+_GPU = re.compile(r"GPU #\d+ - < (.*?) > has Compute")
 _LOG = threading.Lock()  # the level of FFmpeg's log is one for the process
 
 
@@ -45,6 +47,7 @@ class HardwareEncoder:
         self._times: dict[int, float] = {}
         self._last = -1
         self._parameter_sets = annexb.ParameterSets()
+        self.device = ""
         self._context: av.VideoCodecContext | None = self._open()
 
     def _open(self) -> av.VideoCodecContext:
@@ -58,7 +61,9 @@ class HardwareEncoder:
         if not isinstance(context, av.VideoCodecContext):
             raise EncoderError(f"{backend.encoder} is not a video encoder")
         self._configure(context)
-        _open_listening(context, backend.name)
+        said = _open_listening(context, backend.name)
+        gpu = _GPU.search(said)
+        self.device = gpu[1] if gpu else ""
         self._parameter_sets = annexb.ParameterSets(context.extradata or b"")
         self._times.clear()
         return context
@@ -127,8 +132,8 @@ class HardwareEncoder:
         self._context = None
 
 
-def _open_listening(context: av.VideoCodecContext, name: str) -> None:
-    """Open a codec; the log of FFmpeg tells why it does not, the exception alone would not.
+def _open_listening(context: av.VideoCodecContext, name: str) -> str:
+    """Open a codec and give what FFmpeg logged, which tells why it does not open; the exception alone would not.
 
     Raises: failure.OpenError.
     """
@@ -136,9 +141,10 @@ def _open_listening(context: av.VideoCodecContext, name: str) -> None:
     level = av.logging.get_level()
     try:
         if is_ours:
-            av.logging.set_level(av.logging.WARNING)
+            av.logging.set_level(av.logging.VERBOSE)
         with av.logging.Capture() as lines:
             context.open()
+        return "\n".join(line[2] for line in lines)
     except av.FFmpegError as error:
         said = "\n".join([*(line[2] for line in lines), str(error)])
         raise failure.OpenError(failure.classify(said, name)) from error

@@ -37,6 +37,9 @@ def _await_sending(master: subprocess.Popen[str]) -> None:
         (["--channel", "camera", "--token", "wrong"], 4, "token"),
         (["--channel", "camera", "--endpoint", "http://127.0.0.1:9"], 3, "--endpoint or HELIOGRAPH_ENDPOINT"),
         (["--channel", "camera", "--source", "rtsp:x"], 2, "--source rtsp:x"),
+        (["--channel", "camera", "--encoder", "videotoolbox"], 21, "VideoToolbox exists on macOS alone"),
+        (["--channel", "camera", "--encoder", "nvidia"], 2, "known are: auto, software, nvenc"),
+        (["--channel", "camera", "--bitrate", "2G"], 2, "2G is no bitrate"),
     ],
 )
 def test_what_keeps_a_master_from_starting_has_its_exit_code(words: list[str], code: int, sentence: str) -> None:

@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from app.cli_parser import Parser, add_settings, json_flag, positive, program, seconds, texts
+from app.cli_parser import Parser, add_settings, bitrate, json_flag, positive, program, seconds, texts
 
 
 def a_parser() -> Parser:
@@ -52,3 +52,10 @@ def test_a_program_is_split_into_words_and_must_exist() -> None:
     for text in ("", "'open", "/nowhere/ptz now"):
         with pytest.raises(argparse.ArgumentTypeError):
             program(text)
+
+
+def test_a_bitrate_has_a_unit_or_none() -> None:
+    assert [bitrate(text) for text in ("800k", "2M", "1.5M", "64000")] == [800_000, 2_000_000, 1_500_000, 64_000]
+    for text in ("", "k", "2G", "nan", "nanM", "inf", "-2M", "10k", "200M", "2 m"):
+        with pytest.raises(argparse.ArgumentTypeError, match="example: 2M"):
+            bitrate(text)

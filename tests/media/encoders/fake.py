@@ -6,7 +6,7 @@ import msgspec
 
 from media.encoders.backends import Backend, Route
 from media.encoders.choose import OPENERS, Chains
-from media.encoders.encoder import AccessUnit, EncoderError, EncoderSettings, Shape, VideoCapture, VideoEncoder
+from media.encoders.encoder import AccessUnit, Capture, EncoderError, EncoderSettings, Shape, VideoCapture, VideoEncoder
 from media.encoders.failure import OpenError, classify
 from media.encoders.software import X264Encoder
 
@@ -24,6 +24,8 @@ class Faults(msgspec.Struct):
     hangs_at: int | None = None
     """From there its driver never comes back."""
     dies_at: int | None = None
+    repeats_at: int | None = None
+    """There it encodes the picture before once more."""
     ignores_bitrate: bool = False
     ignores_key: bool = False
 
@@ -63,6 +65,7 @@ class FakeEncoder:
         self._x264 = X264Encoder(shape, settings)
         self._held: list[AccessUnit] = []
         self._number = -1
+        self._before: VideoCapture | None = None
         self._is_closed = False
 
     def encode(self, capture: VideoCapture, is_key: bool) -> list[AccessUnit]:
@@ -73,6 +76,9 @@ class FakeEncoder:
         if faults.hangs_at is not None and self._number >= faults.hangs_at:
             self._device.released.wait()
             return []
+        if faults.repeats_at == self._number and self._before is not None:
+            capture = Capture(self._before.frame, capture.timestamp, capture.captured_at)
+        self._before = capture
         self._held += self._x264.encode(capture, is_key and not faults.ignores_key)
         if faults.stalls_at is not None and self._number >= faults.stalls_at:
             return []

@@ -1,11 +1,13 @@
 """The table of encoders."""
 
+import msgspec
+
 from media.encoders import backends
-from media.encoders.backends import AUTO, SOFTWARE
+from media.encoders.backends import AUTO, BY_NAME, SOFTWARE, LiveBitrate
 
 
 def names(codec: str, name: str, *usable: str) -> list[str]:
-    return [backend.name for backend in backends.order(codec, name, usable)]
+    return [backend.name for backend in backends.order(codec, name, tuple(BY_NAME[each] for each in usable))]
 
 
 def test_order_is_devices_that_work_then_software() -> None:
@@ -19,6 +21,19 @@ def test_pin_holds_for_its_own_codec_alone() -> None:
     assert names("H264", "qsv", "nvenc") == ["qsv"]
     assert names("VP8", "qsv", "nvenc") == ["vpx"]
     assert names("opus", AUTO) == []
+
+
+def test_what_the_probe_found_stands_over_the_table() -> None:
+    found = msgspec.structs.replace(BY_NAME["qsv"], bitrate=LiveBitrate.REOPEN)
+    for name in (AUTO, "qsv"):
+        assert backends.order("H264", name, (found,))[0] is found
+
+
+def test_software_needs_no_device() -> None:
+    assert backends.is_software(AUTO, "H264")
+    assert backends.is_software("x264", "H264")
+    assert not backends.is_software("nvenc", "H264")
+    assert backends.is_software("nvenc", "VP8")
 
 
 def test_options_carry_rate_and_forced_key_frames_and_no_b_frames() -> None:

@@ -3,13 +3,13 @@
 import pytest
 
 from media.encoders import choose
-from media.encoders.backends import Backend, Route
+from media.encoders.backends import BY_NAME, Backend, Route
 from media.encoders.choose import Chains, EncoderChain
 from media.encoders.encoder import AccessUnit, Codec, EncoderError, EncoderSettings, Shape, VideoCapture
 from media.encoders.failure import StallError
 
 SHAPE = Shape(160, 90, 15.0)
-DEVICES = EncoderSettings(usable=("nvenc", "qsv"))
+DEVICES = EncoderSettings(usable=(BY_NAME["nvenc"], BY_NAME["qsv"]))
 
 
 class Silent:
@@ -90,7 +90,7 @@ def test_session_limit_of_one_layer_is_not_held_against_the_others(chains: Chain
 
 
 def test_pinned_encoder_is_never_replaced(chains: Chains) -> None:
-    chain = chains.chain(Codec.H264, SHAPE, EncoderSettings(encoder="qsv", usable=("nvenc",)))
+    chain = chains.chain(Codec.H264, SHAPE, EncoderSettings(encoder="qsv", usable=(BY_NAME["nvenc"],)))
     assert chain.open().name == "qsv"
     assert not chain.failed(StallError("no picture"))
     assert chain.open().name == "qsv"

@@ -8,6 +8,7 @@ import pytest
 
 from media.encoders import choose
 from media.encoders import worker as worker_module
+from media.encoders.backends import BY_NAME
 from media.encoders.encoder import AccessUnit, Capture, Codec, EncoderSettings, Shape
 from media.encoders.outlet import Outlet
 from media.encoders.worker import EncoderStats, EncoderWorker
@@ -15,7 +16,7 @@ from tests.media.encoders.fake import FakeDevice, Faults
 from tests.media.pictures import decoder
 
 SHAPE = Shape(64, 64, 200.0)
-SETTINGS = EncoderSettings(bitrate_bps=100_000, usable=("nvenc",))
+SETTINGS = EncoderSettings(bitrate_bps=100_000, usable=(BY_NAME["nvenc"],))
 FRAME = av.VideoFrame(64, 64, "yuv420p")
 
 
