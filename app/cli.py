@@ -148,6 +148,15 @@ def _master(parser: argparse.ArgumentParser) -> None:
         "--bitrate", type=bitrate, default="2M", metavar="BIT/S", help="of the picture: 800k, 2M ... (default: 2M)"
     )
     parser.add_argument(
+        "--talkback", metavar="URI", help="let viewers talk: alsa:DEVICE, file:PATH or 'command:PROGRAM ARGUMENT ...'"
+    )
+    parser.add_argument(
+        "--talkback-mode",
+        choices=("mix", "floor"),
+        default="mix",
+        help="when several talk: all together, or one at a time (default: mix)",
+    )
+    parser.add_argument(
         "--ptz-command", type=program, default=(), metavar="WORDS", help="program that moves the camera for viewers"
     )
 

@@ -34,6 +34,8 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         arguments.persist,
         encoder=arguments.encoder,
         bitrate_bps=arguments.bitrate,
+        talkback=arguments.talkback,
+        talkback_mode=arguments.talkback_mode,
         ptz_command=arguments.ptz_command,
     )
     asyncio.run(_alone(order))

@@ -28,6 +28,8 @@ from media.peer.description import Candidate, DescriptionError
 from media.peer.early import EarlyCandidates
 from media.peer.peer import End, Outside, Peer, PeerSettings
 from media.peer.ptz import Ptz
+from media.peer.speaker import Speaker
+from media.peer.talkback import Mode, Talkback
 from media.snapshots import Snapshots
 
 _log = logging.getLogger(__name__)
@@ -49,7 +51,8 @@ class MasterSettings(msgspec.Struct, frozen=True):
     """`source` is for logs only: the feed is open already. The back-off has full jitter; times in seconds.
 
     `peers_limit` bounds what viewers that come, offer and leave can hold; the service bounds how many are there.
-    `ptz_command` is the program, with its arguments, that moves the camera; every viewer may then.
+    `ptz_command` is the program, with its arguments, that moves the camera; every viewer may then. `talkback_mode` says
+    who is heard when several talk.
     """
 
     source: str = "test"
@@ -59,6 +62,7 @@ class MasterSettings(msgspec.Struct, frozen=True):
     backoff_last_s: float = 10.0
     peers_limit: int = 256
     ptz_command: tuple[str, ...] = ()
+    talkback_mode: Mode = Mode.MIX
     peer: PeerSettings = PeerSettings()
 
 
@@ -78,14 +82,20 @@ class MasterStats(msgspec.Struct):
 
 
 class Master:
-    """Serves one channel from one feed; whoever makes it also runs the feed (`Feed.run`)."""
+    """Serves one channel from one feed; whoever makes it also runs the feed (`Feed.run`).
 
-    def __init__(self, signaling: SignalingClient, feed: Feed, settings: MasterSettings) -> None:
+    With a `speaker` viewers may talk back; the master closes it.
+    """
+
+    def __init__(
+        self, signaling: SignalingClient, feed: Feed, settings: MasterSettings, speaker: Speaker | None = None
+    ) -> None:
         self._signaling = signaling
         self._settings = settings
         self._peer_settings = msgspec.structs.replace(settings.peer, has_audio=feed.has_audio)
         self._fanout = FanOut(feed)
         self._snapshots = Snapshots(feed)
+        self.talkback = Talkback(speaker, settings.talkback_mode) if speaker else None
         self._move = Ptz(settings.ptz_command).move if settings.ptz_command else None
         self._peers: dict[str, Peer] = {}
         self._replaced: dict[str, list[Peer]] = {}
@@ -116,14 +126,17 @@ class Master:
         connection = await self._signaling.open()
         replaced: ReplacedError | None = None
         async with asyncio.TaskGroup() as group:
-            warm = group.create_task(self._ice_servers())
+            tasks: list[asyncio.Task[object]] = [group.create_task(self._ice_servers())]
+            if self.talkback is not None:
+                tasks.append(group.create_task(self.talkback.run()))
             on_ready()
             try:
                 await self._serve(group, connection)
             except ReplacedError as error:
                 replaced = error
             finally:
-                warm.cancel()
+                for task in tasks:
+                    task.cancel()
                 self._stop_peers()
         if replaced is not None:
             raise replaced
@@ -198,7 +211,7 @@ class Master:
         if old is None and sum(peer.end is None for peer in self._peers.values()) >= self._settings.peers_limit:
             raise DescriptionError(f"there are {self._settings.peers_limit} peers already")
         signal = partial(self._signal, client_id)
-        outside = Outside(self._fanout, self._ice_servers, signal, self._snapshots.take, self._move)
+        outside = Outside(self._fanout, self._ice_servers, signal, self._snapshots.take, self._move, self.talkback)
         peer = Peer(client_id, offer, outside, self._peer_settings)
         if old is not None and old.answer is None:
             old.stop(End.REPLACED)

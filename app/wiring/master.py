@@ -14,6 +14,8 @@ from channels.service import EndpointUnreachableError
 from channels.signaling.client import ClientSettings, RefusedError, SignalingClient
 from media.feed import Feed
 from media.master import Master, MasterSettings, ReplacedError
+from media.peer.speaker import Speaker, SpeakerError, open_speaker
+from media.peer.talkback import Mode
 from media.sources.open import open_source
 from media.sources.source import SourceError
 from media.sources.uri import shown
@@ -40,8 +42,13 @@ class MasterPart:
             signaling = SignalingClient(client)
         except EndpointUnreachableError as error:
             raise unreachable(error) from None
-        own = MasterSettings(source=shown(order.source), persist=order.persist, ptz_command=order.ptz_command)
-        self._master = Master(signaling, self._feed, own)
+        own = MasterSettings(
+            source=shown(order.source),
+            persist=order.persist,
+            ptz_command=order.ptz_command,
+            talkback_mode=Mode(order.talkback_mode),
+        )
+        self._master = Master(signaling, self._feed, own, _speaker(order.talkback))
 
     def counters(self) -> dict[str, float]:
         """Return the plain counters by name."""
@@ -50,6 +57,7 @@ class MasterPart:
             **flatten(self._master.stats, "master"),
             **flatten(self._feed.stats, "feed"),
             **flatten(self._master.fanout.stats, "fanout"),
+            **(flatten(self._master.talkback.stats, "talkback") if self._master.talkback else {}),
         }
 
     async def run(self, on_ready: Callable[[], None], stopping: asyncio.Event) -> None:
@@ -68,6 +76,15 @@ class MasterPart:
             raise CommandError("replaced by a newer master", Exit.REPLACED) from None
         except* (ServiceError, RefusedError, EndpointUnreachableError) as group:
             raise _reason(cause(group)) from None
+
+
+def _speaker(text: str | None) -> Speaker | None:
+    if text is None:
+        return None
+    try:
+        return open_speaker(text)
+    except SpeakerError as error:
+        raise CommandError(f"--talkback {text}: {error}", Exit.USAGE) from None
 
 
 def _reason(error: BaseException) -> CommandError:

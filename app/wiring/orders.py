@@ -1,6 +1,7 @@
 """What a parent tells its children: one JSON line each, with settings and secrets, and news. Light to import."""
 
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -59,7 +60,7 @@ News = Revoked | Minted
 
 
 class MasterOrder(msgspec.Struct, frozen=True):
-    """Work for a master; `settings` hold endpoint and token, `ptz_command` a program with its arguments.
+    """Work for a master; `settings` hold endpoint and token, `talkback` names a speaker and `ptz_command` a program.
 
     `encoder` is `auto` or the name of one that is never replaced.
     """
@@ -70,4 +71,6 @@ class MasterOrder(msgspec.Struct, frozen=True):
     persist: bool = False
     encoder: str = "auto"
     bitrate_bps: int = 2_000_000
+    talkback: str | None = None
+    talkback_mode: Literal["mix", "floor"] = "mix"
     ptz_command: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ RTCSessionDescriptionInit and RTCIceCandidateInit of W3C WebRTC; SDP of RFC 8829
 
 import contextlib
 import re
+from typing import Literal
 
 import msgspec
 from aiortc import RTCIceCandidate
@@ -46,10 +47,18 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class MediaPlan(msgspec.Struct, frozen=True):
-    """One audio or video section of an offer and whether we can send into it."""
+    """One audio or video section of an offer, and whether we send into it and receive from it."""
 
     kind: str
     sends: bool
+    receives: bool = False
+
+    @property
+    def direction(self) -> Literal["sendrecv", "sendonly", "recvonly", "inactive"]:
+        """Ours, for the answer (RFC 8829, 5.3.1)."""
+        if self.sends:
+            return "sendrecv" if self.receives else "sendonly"
+        return "recvonly" if self.receives else "inactive"
 
 
 _description_decoder = msgspec.json.Decoder(Description)
@@ -168,9 +177,10 @@ def candidate_addresses(sdp: str) -> list[str]:
     return [f"{kind} {address}:{port}" for address, port, kind in _CANDIDATE_TYPE.findall(sdp)]
 
 
-def plan(sdp: str, *, has_audio: bool) -> tuple[MediaPlan, ...]:
+def plan(sdp: str, *, has_audio: bool, hears: bool = False) -> tuple[MediaPlan, ...]:
     """What to do with each audio and video section of an offer: we send into the first of each kind we can fill.
 
+    With `hears` we take the sound of the first section that offers Opus.
     Raises: DescriptionError when the text is no SDP, has too many sections or offers no video codec of ours.
     """
     try:
@@ -194,7 +204,9 @@ def plan(sdp: str, *, has_audio: bool) -> tuple[MediaPlan, ...]:
             raise DescriptionError(f"the offer has no video codec of ours (H264, VP8), only {', '.join(sorted(names))}")
         if sends:
             filled.add(section.kind)
-        found.append(MediaPlan(section.kind, sends))
+        offers_sound = section.kind == "audio" and section.direction in ("sendonly", "sendrecv") and "opus" in names
+        found.append(MediaPlan(section.kind, sends, hears and offers_sound))
+        hears = hears and not offers_sound
     return tuple(found)
 
 

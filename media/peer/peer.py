@@ -10,14 +10,10 @@ import enum
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import msgspec
 from aiortc import (
-    RTCDtlsTransport,
     RTCPeerConnection,
-    RTCRtpSender,
-    RTCRtpTransceiver,
     RTCSessionDescription,
 )
 from aiortc.exceptions import OperationError
@@ -26,23 +22,19 @@ from media.encoders.snapshot import Jpeg, SnapshotError
 from media.fanout import FanOut
 from media.feed import Codec
 from media.peer import association, attach, checks, description, gather
-from media.peer.attach import Negotiated
 from media.peer.commands import CommandStats, Move
 from media.peer.control_channel import Abilities, ControlChannel
-from media.peer.description import Candidate, Description, DescriptionError, MediaPlan
+from media.peer.description import Candidate, Description, DescriptionError
 from media.peer.liveness import Liveness
-from media.peer.stream import OutgoingStream
+from media.peer.streams import Ears, StreamReport, Streams
+from media.peer.talkback import Talkback
 from media.peer.trickle import Servers, Trickle
-from media.rtp import feedback
-from media.rtp.feedback import Goodbye, ReceiverReport, Remb
-from media.rtp.viewer import SenderStats
 
 _log = logging.getLogger(__name__)
 
 Signal = Callable[[str, bytes], Awaitable[None]]
 """Sends (message type, payload) to this viewer; a message that cannot go out is dropped."""
 
-_CODECS = {codec.value: codec for codec in Codec}
 _CLOSE_LIMIT_S = 1.0
 
 
@@ -87,13 +79,6 @@ async def no_snapshot(codec: Codec) -> Jpeg:
     raise SnapshotError("this master takes no snapshots")
 
 
-class StreamReport(msgspec.Struct, frozen=True):
-    """What is counted about one stream; see `SenderStats`."""
-
-    codec: str
-    sent: SenderStats | None
-
-
 class PeerReport(msgspec.Struct, frozen=True):
     """What a viewer may know about itself."""
 
@@ -105,7 +90,8 @@ class PeerReport(msgspec.Struct, frozen=True):
 class Outside(msgspec.Struct, frozen=True):
     """What a peer needs from its master: the fan-out, the ICE servers of this moment, and a way to its viewer.
 
-    `take_snapshot` and `move` serve commands of the viewer; without `move` there is no camera to move.
+    `take_snapshot` and `move` serve commands of the viewer; without `move` there is no camera to move, without
+    `talkback` viewers are not heard.
     """
 
     fanout: FanOut
@@ -113,6 +99,7 @@ class Outside(msgspec.Struct, frozen=True):
     signal: Signal
     take_snapshot: Callable[[Codec], Awaitable[Jpeg]] = no_snapshot
     move: Callable[[Move], Awaitable[None]] | None = None
+    talkback: Talkback | None = None
 
 
 class Peer:
@@ -123,7 +110,6 @@ class Peer:
         self.ufrag = description.ufrag(offer.sdp)
         self.end: End | None = None
         self.answer: bytes | None = None
-        self.streams: dict[int, OutgoingStream] = {}
         self._offer = offer
         self._outside = outside
         self._settings = settings
@@ -133,7 +119,8 @@ class Peer:
         self._liveness: Liveness | None = None
         self._up = asyncio.Event()
         self._ended = asyncio.Event()
-        self._all: list[OutgoingStream] = []
+        ears = Ears(self._heard, self._reported, lambda: self.stop(End.LEFT))
+        self.streams = Streams(client_id, outside.fanout, outside.talkback, ears)
         abilities = Abilities(self._take_snapshot, self._choose_layer, self.report, outside.move)
         self.control = ControlChannel(client_id, abilities)
 
@@ -194,8 +181,7 @@ class Peer:
         for candidate in candidates:
             self.add_candidate(candidate)
         try:
-            for section in description.plan(offered, has_audio=self._settings.has_audio):
-                self._prepare(connection, section)
+            self.streams.prepare(connection, offered, has_audio=self._settings.has_audio)
             await connection.setRemoteDescription(RTCSessionDescription(offered, "offer"))
         except OperationError as error:
             raise DescriptionError("no codec in common with the offer") from error
@@ -203,7 +189,12 @@ class Peer:
             raise
         except Exception as error:  # aiortc raises whatever broken SDP makes it raise
             raise DescriptionError(f"the offer cannot be used: {type(error).__name__}: {error}") from error
-        self._attach(connection)
+        self.streams.attach(connection)
+        for ice, _, _ in attach.ice_connections(connection):
+            checks.recheck_when_asked(ice, self._heard)
+            checks.ask_when_silent(ice, self._must_ask, self._heard)
+        if connection.sctp is not None:
+            association.guard(connection.sctp)
         await connection.setLocalDescription(await connection.createAnswer())
         if self.end is not None:
             return  # stopped meanwhile: an answer now would meet a viewer that has offered anew
@@ -213,41 +204,6 @@ class Peer:
         await self._outside.signal("SDP_ANSWER", self.answer)
         self.stats.answered_at = self._loop.time()
         _log.info("viewer answered", extra={"client_id": self.client_id})
-
-    def _attach(self, connection: RTCPeerConnection) -> None:
-        for transceiver in connection.getTransceivers():
-            if transceiver.direction == "sendonly":
-                self._attach_stream(connection, transceiver)
-        for ice, _, _ in attach.ice_connections(connection):
-            checks.recheck_when_asked(ice, self._heard)
-            checks.ask_when_silent(ice, self._must_ask, self._heard)
-        if connection.sctp is not None:
-            association.guard(connection.sctp)
-
-    def _prepare(self, connection: RTCPeerConnection, section: MediaPlan) -> None:
-        transceiver = connection.addTransceiver(section.kind, "sendonly" if section.sends else "inactive")
-        if section.kind == "audio" and section.sends:
-            codecs = RTCRtpSender.getCapabilities("audio").codecs
-            transceiver.setCodecPreferences([codec for codec in codecs if codec.mimeType == "audio/opus"])
-
-    def _attach_stream(self, connection: RTCPeerConnection, transceiver: RTCRtpTransceiver) -> None:
-        name = attach.first_codec(transceiver)
-        codec = _CODECS.get(name or "")
-        if codec is None:
-            return
-        fanout = self._outside.fanout
-        stream = OutgoingStream(codec, fanout, lambda: self.stop(End.LEFT))
-        # Joined before DTLS is up, so that the encoder runs warm; nothing is sent before `start`.
-        stream.leave = fanout.join(codec, stream)
-        self._all.append(stream)
-
-        def start(negotiated: Negotiated, dtls: RTCDtlsTransport) -> None:
-            if self.end is None:
-                self.streams[negotiated.ssrc] = stream
-                attach.hear_rtcp(dtls, self._rtcp_received)
-                self._guarded(partial(stream.start, negotiated, attach.DtlsPath(dtls)))
-
-        attach.replace_sender(transceiver, start)
 
     def _state_changed(self, state: str) -> None:
         if state == "connected":
@@ -268,50 +224,25 @@ class Peer:
     def _must_ask(self) -> bool:
         return self._liveness is not None and self._liveness.must_ask(self._loop.time())
 
-    def _rtcp_received(self, data: bytes) -> None:
+    def _reported(self, is_regular: bool) -> None:
         self.stats.heard_at = self._loop.time()
-        events = feedback.parse(data)
         if self._liveness is not None:
-            is_regular = any(isinstance(event, ReceiverReport) and self._is_picture(event.ssrc) for event in events)
             self._liveness.reported(self.stats.heard_at, is_regular=is_regular)
-        for event in events:
-            self._guarded(partial(self._route, event))
-
-    def _is_picture(self, ssrc: int) -> bool:
-        stream = self.streams.get(ssrc)
-        return stream is not None and stream.codec.is_video
-
-    def _guarded(self, send: Callable[[], None]) -> None:
-        try:
-            send()
-        except Exception as error:  # noqa: BLE001 - a path that is closing raises anything; only this peer ends
-            _log.info("viewer path failed", extra={"client_id": self.client_id, "error": type(error).__name__})
-            self.stop(End.LEFT)
-
-    def _route(self, event: feedback.Feedback) -> None:
-        if isinstance(event, Goodbye):
-            return
-        ssrcs = event.ssrcs if isinstance(event, Remb) else (event.ssrc,)
-        for ssrc in ssrcs:
-            stream = self.streams.get(ssrc)
-            if stream is not None:
-                stream.receive(event)
 
     def report(self) -> PeerReport:
         """What is counted about this viewer."""
         connected_at = self.stats.connected_at
-        streams = (StreamReport(s.codec.value, s.sender.stats if s.sender else None) for s in self._all)
         since_s = 0.0 if connected_at is None else self._loop.time() - connected_at
-        return PeerReport(round(since_s, 1), tuple(streams), self.control.stats)
+        return PeerReport(round(since_s, 1), self.streams.reports(), self.control.stats)
 
     async def _take_snapshot(self) -> Jpeg:
-        codec = next((stream.codec for stream in self._all if stream.codec.is_video), None)
-        if codec is None:
+        stream = self.streams.picture
+        if stream is None:
             raise SnapshotError("this viewer has no picture")
-        return await self._outside.take_snapshot(codec)
+        return await self._outside.take_snapshot(stream.codec)
 
     def _choose_layer(self, layer: int | None) -> int:
-        stream = next((stream for stream in self._all if stream.codec.is_video), None)
+        stream = self.streams.picture
         if stream is None:
             raise ValueError("this viewer has no picture")
         stream.switch_layer(layer or 0)
@@ -331,8 +262,7 @@ class Peer:
                 self.stop(End.SILENCE)
                 return
             if now >= report_at:
-                for stream in self._all:
-                    self._guarded(stream.report)
+                self.streams.send_reports()
                 # RFC 3550, 6.2: the interval is varied by half.
                 report_at = now + self._settings.report_s * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
             wake_at = report_at if self._liveness is None else min(report_at, self._liveness.deadline)
@@ -345,9 +275,7 @@ class Peer:
 
     async def _close(self, connection: RTCPeerConnection) -> None:
         self.stop(self.end or End.LEFT)
-        for stream in self._all:
-            stream.close()
-        self.streams.clear()
+        self.streams.close()
         _log.info("viewer left", extra={"client_id": self.client_id, "reason": self.end.value if self.end else ""})
         if not await attach.close(connection, _CLOSE_LIMIT_S):
             _log.info("peer closes late", extra={"client_id": self.client_id})

@@ -91,7 +91,7 @@ async def test_a_viewer_closed_in_mid_frame_leaves_the_others_their_picture() ->
         await leaving.watch()
         await staying.watch()
         ice = leaving.connection.getTransceivers()[0].receiver.transport.transport
-        theirs = next(iter(master._peers["v1"].streams.values()))
+        theirs = next(iter(master._peers["v1"].streams.by_ssrc.values()))
         assert theirs.path is not None
         await ice.stop()  # gone without a word
         for protocol in theirs.path._path._dtls.transport._connection._protocols:  # type: ignore[attr-defined]

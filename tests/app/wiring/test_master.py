@@ -1,4 +1,5 @@
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,14 @@ async def test_counters_are_flat() -> None:
     counters = MasterPart(MasterOrder(Settings(), "demo", "test")).counters()
     assert counters["viewers"] == 0
     assert counters["master.offers"] == 0
+
+
+async def test_a_speaker_that_there_is_not_is_told_by_its_flag() -> None:
+    with pytest.raises(CommandError, match="--talkback pulse:x: expected alsa:DEVICE") as caught:
+        MasterPart(MasterOrder(Settings(), "demo", "test", talkback="pulse:x"))
+    assert caught.value.code is Exit.USAGE
+
+
+async def test_talk_back_is_counted(tmp_path: Path) -> None:
+    order = MasterOrder(Settings(), "demo", "test", talkback=f"file:{tmp_path / 'said.wav'}", talkback_mode="floor")
+    assert MasterPart(order).counters()["talkback.packets"] == 0

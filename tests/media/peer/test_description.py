@@ -126,6 +126,25 @@ async def test_we_send_into_the_sections_that_want_it() -> None:
     assert description.plan(offer, has_audio=False) == (MediaPlan("audio", False), MediaPlan("video", True))
 
 
+@pytest.mark.parametrize(
+    ("offered", "has_audio", "hears", "ours"),
+    [
+        ("sendrecv", True, True, "sendrecv"),
+        ("sendrecv", False, True, "recvonly"),
+        ("sendonly", True, True, "recvonly"),
+        ("recvonly", True, True, "sendonly"),
+        ("sendrecv", True, False, "sendonly"),
+        ("sendonly", True, False, "inactive"),
+    ],
+)
+async def test_the_sound_of_the_first_section_is_heard(offered: str, has_audio: bool, hears: bool, ours: str) -> None:
+    offer = await offer_of(audio=offered, video="sendrecv")
+    sound, picture = description.plan(offer, has_audio=has_audio, hears=hears)
+    assert (sound.direction, picture.direction) == (ours, "sendonly")
+    section = offer[offer.index("m=audio") : offer.index("m=video")]
+    assert not description.plan(offer + section, has_audio=True, hears=True)[2].receives
+
+
 async def test_we_send_nothing_where_the_viewer_wants_none() -> None:
     offer = await offer_of(audio="sendonly", video="inactive")
     assert description.plan(offer, has_audio=True) == (MediaPlan("audio", False), MediaPlan("video", False))

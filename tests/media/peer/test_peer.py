@@ -163,7 +163,7 @@ async def test_a_viewer_that_falls_silent_is_evicted() -> None:
     async with visit(PeerSettings(silence_s=0.3, report_s=0.05)) as guest:
         await connected(guest)
         transport = guest.browser.connection.getTransceivers()[0].receiver.transport
-        (stream,) = guest.peer.streams.values()
+        (stream,) = guest.peer.streams.by_ssrc.values()
         assert stream.sender is not None
         for _ in range(2):
             await transport._send_rtp(report_about(stream.sender.stream.ssrc))
@@ -181,7 +181,7 @@ async def test_picture_loss_makes_a_key_frame() -> None:
     async with visit() as guest:
         await connected(guest)
         await guest.browser.tracks["video"].recv()
-        (stream,) = guest.peer.streams.values()
+        (stream,) = guest.peer.streams.by_ssrc.values()
         assert stream.sender is not None
         before = stream.sender.stats.keyframes
         transport = guest.browser.connection.getTransceivers()[0].receiver.transport

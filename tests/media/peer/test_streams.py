@@ -1,0 +1,113 @@
+import asyncio
+import math
+import wave
+from array import array
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+
+from channels.ice import IceServer
+from media.fanout import FanOut
+from media.peer import description
+from media.peer.description import Description
+from media.peer.peer import Outside, Peer, PeerSettings
+from media.peer.speaker import FileSpeaker
+from media.peer.talkback import Mode, Talkback
+from tests.media.stage import running_feed
+from tests.media.talking import share_of
+
+
+class Tone(MediaStreamTrack):
+    """A microphone: 440 Hz in real time; `said` counts blocks of 20 ms."""
+
+    kind = "audio"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said = 0
+        self.has_said_enough = asyncio.Event()
+        self._began_at = asyncio.get_running_loop().time()
+
+    async def recv(self) -> av.AudioFrame:
+        await asyncio.sleep(max(self._began_at + self.said * 0.02 - asyncio.get_running_loop().time(), 0))
+        frame = av.AudioFrame("s16", "mono", 960)
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, self.said * 960, Fraction(1, 48_000)
+        start = self.said * 960
+        sound = (round(8000 * math.sin(math.tau * 440 * (start + n) / 48_000)) for n in range(960))
+        frame.planes[0].update(array("h", sound).tobytes())
+        self.said += 1
+        if self.said == 60:
+            self.has_said_enough.set()
+        return frame
+
+
+@asynccontextmanager
+async def calling(viewer: RTCPeerConnection, talkback: Talkback | None) -> AsyncIterator[tuple[Peer, str]]:
+    """A stock viewer at a peer that hears; gives the peer and its answer."""
+    answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def no_servers() -> tuple[IceServer, ...]:
+        return ()
+
+    async def signal(kind: str, payload: bytes) -> None:
+        if kind == "SDP_ANSWER":
+            answered.set_result(payload)
+
+    await viewer.setLocalDescription(await viewer.createOffer())
+    offer = Description("offer", viewer.localDescription.sdp)
+    async with running_feed() as feed, asyncio.TaskGroup() as group:
+        peer = Peer("v1", offer, Outside(FanOut(feed), no_servers, signal, talkback=talkback), PeerSettings())
+        task = group.create_task(peer.run())
+        sdp = description.read_description(await answered, "answer").sdp
+        await viewer.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+        try:
+            async with asyncio.timeout(10):
+                assert await peer.connected()
+                yield peer, sdp
+        finally:
+            await viewer.close()
+            peer.stop()
+            await task
+
+
+@pytest.mark.slow
+async def test_what_a_stock_viewer_says_is_in_the_file_while_it_watches(tmp_path: Path) -> None:
+    speaker = FileSpeaker(tmp_path / "said.wav")
+    talkback = Talkback(speaker, Mode.MIX)
+    viewer, microphone = RTCPeerConnection(RTCConfiguration(iceServers=[])), Tone()
+    pictures: asyncio.Queue[MediaStreamTrack] = asyncio.Queue()
+    viewer.on("track", lambda track: track.kind == "video" and pictures.put_nowait(track))
+    viewer.addTransceiver("video", "recvonly")
+    viewer.addTrack(microphone)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(talkback.run())
+        async with calling(viewer, talkback) as (peer, sdp):
+            assert "a=sendrecv" in sdp
+            assert (await (await pictures.get()).recv()).pts is not None
+            await microphone.has_said_enough.wait()
+            assert peer.streams.by_ssrc
+        task.cancel()
+    with wave.open(str(tmp_path / "said.wav"), "rb") as said:
+        sound = said.readframes(said.getnframes())
+    pieces = [sound[at : at + 9600] for at in range(0, len(sound) - 9600, 9600)]
+    assert sum(share_of(440, piece) > 0.9 for piece in pieces) >= 8, "a second and more of the tone"
+    assert talkback.has_room
+    assert talkback._talkers == ()
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_without_room_or_talk_back_the_sound_of_viewers_is_not_taken(is_full: bool, tmp_path: Path) -> None:
+    talkback = Talkback(FileSpeaker(tmp_path / "said.wav"), Mode.MIX) if is_full else None
+    while talkback is not None and talkback.join("other"):
+        continue
+    viewer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    viewer.addTransceiver("video", "recvonly")
+    viewer.addTransceiver("audio", "sendrecv")
+    async with calling(viewer, talkback) as (_, sdp):
+        assert sdp.count("a=sendonly") == 2
+        assert "a=sendrecv" not in sdp
