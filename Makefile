@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 CORES := channels/*,media/control/*,media/rtp/*,media/turn/*
 UNIT := not browser and not interop and not netns and not faults and not slow
 
-.PHONY: help demo install check test programs format types lint contracts compiled dependencies unit fuzz bench constraints clean
+.PHONY: help demo install check test programs format types lint contracts dependencies unit fuzz bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ demo: .venv/runtime ## all planes on loopback with a live picture; prints the UR
 install: .venv/test ## .venv with all that the project and its tests need
 
 check: .venv/test ## formatting, lint, types, contracts, unit tests: under a minute
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target types compiled format lint contracts dependencies
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target types .venv/compiled format lint contracts dependencies
 	@$(MAKE) --no-print-directory unit
 
 test: .venv/test programs ## every test; as root on Debian it installs the programs they use
@@ -55,13 +55,15 @@ types: .venv/test
 	@$(BIN)/mypy
 contracts: .venv/test
 	@$(BIN)/lint-imports --no-logo
-# once, while the types are read; else every worker of `unit` would compile the tests for itself
-compiled: .venv/test
+# once, while the types are read; else every worker of the first `unit` would compile all tests for itself
+.venv/compiled: .venv/test
 	@$(BIN)/pytest --collect-only --quiet --quiet > /dev/null
+	@touch $@
 dependencies: .venv/test
 	@$(BIN)/deptry --no-ansi .
+# fewer examples of the properties than `test`, which tries each with a hundred
 unit: .venv/test
-	@$(BIN)/pytest -m "$(UNIT)" -n 3 --quiet
+	@$(BIN)/pytest -m "$(UNIT)" -n 3 --hypothesis-profile quick --quiet
 
 constraints: ## write infra/constraints.txt from a fresh environment with today's newest versions
 	@rm -rf .venv-pins && $(PYTHON) -m venv .venv-pins && touch $(CONSTRAINTS)

@@ -4,6 +4,7 @@ Those are imported only when their command runs, so that `--help` and `version` 
 """
 
 import argparse
+import functools
 import importlib
 import os
 import signal
@@ -307,6 +308,7 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+@functools.cache
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = Parser(

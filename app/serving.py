@@ -23,6 +23,7 @@ FRAME_BYTES = 64 * 1024
 HEAD_BYTES = 64 * 1024
 HEAD_S = 10.0
 SETTLE_S = 0.5
+TICK_S = 1.0
 _CONTINUE = b"HTTP/1.1 100 "
 _TLS_HELLO = b"\x16\x03"  # RFC 8446, 5.1: a handshake record
 log = logging.getLogger(__name__)
@@ -257,13 +258,26 @@ class HttpServer(uvicorn.Server):
             )
         )
         self.is_up = asyncio.Event()
+        self._ending = asyncio.Event()
         self._listener = listener
         self._drain = drain
         self._tls = tls
 
     async def run_until_exit(self) -> None:
-        """Serve until `should_exit` is set, then drain."""
+        """Serve until `end` is called, then drain."""
         await self.serve(sockets=[self._listener])
+
+    def end(self) -> None:
+        """Begin to drain, at once."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        """Tick once a second, since nothing that a tick does is due more often."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._ending.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept, and say so by `is_up`."""
@@ -280,8 +294,8 @@ class HttpServer(uvicorn.Server):
         self.is_up.set()
 
     async def on_tick(self, counter: int) -> bool:
-        """Look once a second for another certificate; called ten times a second."""
-        if self._tls is not None and counter % 10 == 0:
+        """Write the date anew and look for another certificate; True at the end."""
+        if self._tls is not None:
             self._tls.tls.refresh()
         return await super().on_tick(counter)
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -38,6 +38,7 @@ from channels.quotas import Quotas
 from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
 from channels.signaling.limits import Limits
+from tests.live import PromptServer
 
 ACCOUNT = "000000000000"
 STATIC = Path(server.__file__).parent / "static"
@@ -124,11 +125,10 @@ class Service:
         return f"ws://{self.address}{path}?{urlencode(query)}"
 
 
-class Server(uvicorn.Server):
-    """uvicorn with the settings the service has, on a listener of the test, without signal handlers."""
-
-    def __init__(self, service: Service, ping_s: float) -> None:
-        config = uvicorn.Config(
+def _server(service: Service, ping_s: float) -> PromptServer:
+    """uvicorn with the settings the service has."""
+    return PromptServer(
+        uvicorn.Config(
             service.application,
             http=HttpProtocol,
             ws=WebSocketProtocol,
@@ -142,21 +142,7 @@ class Server(uvicorn.Server):
             ws_ping_interval=ping_s,
             ws_ping_timeout=ping_s,
         )
-        super().__init__(config)
-        self.is_up = asyncio.Event()
-        self.ending = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.is_up.set()
-
-    async def main_loop(self) -> None:
-        await self.on_tick(0)
-        await self.ending.wait()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    )
 
 
 @contextlib.asynccontextmanager
@@ -175,7 +161,7 @@ async def signaling_service(
         listener.bind(("127.0.0.1", 0))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop, which we serve with
         service = Service(listener, limits or Limits.aws(), quotas or Quotas.relaxed(), certificate, now)
-        http = Server(service, ping_s)
+        http = _server(service, ping_s)
         try:
             async with asyncio.TaskGroup() as group:
                 hub = group.create_task(service.hub.run())

@@ -361,7 +361,7 @@ async def serving(
         await http.is_up.wait()
         is_ready = await ending.comes_after(turn.ready())
         yield msgspec.convert((await turn.ready())["uris"], tuple[str, ...]) if is_ready else ()
-        http.should_exit = True
+        http.end()
         await answering
         for task in others:
             task.cancel()

@@ -3,6 +3,7 @@
 Everything is periodic in its width, so that it can scroll for ever. A 1280x720 picture is painted in about 20 ms.
 """
 
+import functools
 import hashlib
 import math
 from itertools import pairwise
@@ -161,6 +162,7 @@ def _at_most(part: float) -> bytes:
     return b"\xff" * edge + bytes(256 - edge)
 
 
+@functools.lru_cache(maxsize=256)
 def _shade(base: int, swing: int) -> bytes:
     """Table that maps noise to luma around `base`."""
     return bytes([min(235, max(16, base + (value - 128) * swing // 128)) for value in range(256)])

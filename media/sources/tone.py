@@ -1,6 +1,7 @@
 """The sound of the test pattern: one second of a gentle 440 Hz tone with a beep at its start. No I/O."""
 
 import array
+import functools
 import math
 
 SAMPLES = 48_000
@@ -12,6 +13,7 @@ TONE_PEAK = 1_000
 BEEP_PEAK = 4_000
 
 
+@functools.cache
 def one_second() -> bytes:
     """48,000 samples of interleaved stereo s16 that repeat without a click."""
     mono = array.array("h", (round(TONE_PEAK * math.sin(math.tau * TONE_HZ * n / SAMPLES)) for n in range(SAMPLES)))

@@ -28,7 +28,7 @@ async def serving_tls(application: Application, folder: Path) -> AsyncIterator[t
             running = group.create_task(server.run_until_exit())
             await server.is_up.wait()
             yield tls.port, server, trusting(files.ca)
-            server.should_exit = True
+            server.end()
             await running
 
 
@@ -44,7 +44,7 @@ async def serving(
             running = group.create_task(server.run_until_exit())
             await server.is_up.wait()
             yield place, server
-            server.should_exit = True
+            server.end()
             await running
 
 

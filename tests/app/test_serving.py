@@ -154,7 +154,7 @@ async def test_only_a_trusted_proxy_says_who_asks(
 async def test_the_close_code_of_the_drain_reaches_the_client() -> None:
     echo = Echo()
     async with serving(echo, echo.drain) as (place, server), connect(f"ws://{place}/viewer") as client:
-        server.should_exit = True
+        server.end()
         with pytest.raises(ConnectionClosed) as caught:
             await client.recv()
     assert caught.value.rcvd is not None

@@ -84,7 +84,7 @@ async def test_one_drain_is_for_both_listeners(tmp_path: Path) -> None:
             connect(f"ws://127.0.0.1:{plain}/") as one,
             connect(f"wss://localhost:{port}/", ssl=client) as other,
         ):
-            server.should_exit = True
+            server.end()
             for connection in (one, other):
                 with pytest.raises(ConnectionClosed) as caught:
                     await connection.recv()
