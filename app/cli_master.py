@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         talkback_mode=arguments.talkback_mode,
         ptz_command=arguments.ptz_command,
     )
-    asyncio.run(_alone(order))
+    part = MasterPart(order)  # before the event loop, so that SIGINT ends the probe of the encoders, too
+    asyncio.run(_alone(part, order))
     return Exit.OK
 
 
@@ -53,10 +54,10 @@ async def _for_parent(order: MasterOrder, link: ParentLink, stopping: asyncio.Ev
         reporting.cancel()
 
 
-async def _alone(order: MasterOrder) -> None:
+async def _alone(part: MasterPart, order: MasterOrder) -> None:
     def announce() -> None:
         print(f"heliograph: master of {order.channel} sends {shown(order.source)}", file=sys.stderr)
 
     ending = Ending()
     async with ending.by_signal():
-        await MasterPart(order).run(announce, ending.event)
+        await part.run(announce, ending.event)

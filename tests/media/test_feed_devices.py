@@ -1,0 +1,45 @@
+"""A feed whose device breaks in mid-stream: watchers stay, and see no more than a second's gap."""
+
+import asyncio
+import itertools
+import time
+
+import av
+import pytest
+
+from media.encoders.backends import BY_NAME
+from media.encoders.encoder import Codec, EncoderSettings
+from media.feed import Feed
+from media.sources.pattern import PatternSource
+from tests.media.encoders.fake import FakeDevice, Faults
+from tests.media.pictures import decoder
+from tests.media.watching import Watcher
+
+SETTINGS = EncoderSettings(bitrate_bps=200_000, usable=(BY_NAME["nvenc"],))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("faults", "reason"),
+    [(Faults(dies_at=15), "broke"), (Faults(stalls_at=15), "stalled"), (Faults(hangs_at=15), "stalled")],
+    ids=["dies", "stalls", "hangs"],
+)
+async def test_watchers_of_a_device_that_breaks_go_on_within_a_second(faults: Faults, reason: str) -> None:
+    device = FakeDevice(faults)
+    feed = Feed(PatternSource(160, 90, 30), SETTINGS, chains=device.chains())
+    watchers, arrivals = [Watcher(), Watcher()], []
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(feed.run())
+        for watcher in watchers:
+            feed.attach(Codec.H264, watcher)
+        feed.attach(Codec.H264, lambda _: arrivals.append(time.monotonic()))
+        for watcher in watchers:
+            await watcher.has(30)
+        running.cancel()
+        device.released.set()
+    assert feed.stats.fallbacks == {f"nvenc/x264/{reason}": 1}
+    assert max(later - earlier for earlier, later in itertools.pairwise(arrivals)) < 1.0
+    for watcher in watchers:
+        assert [unit.is_key for unit in watcher.units].count(True) == 2
+        context = decoder(Codec.H264)
+        assert all(context.decode(av.Packet(unit.data)) for unit in watcher.units)
