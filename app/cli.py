@@ -15,7 +15,7 @@ from typing import NoReturn
 import msgspec
 
 from app import settings
-from app.cli_parser import Parser, add_settings, bitrate, json_flag, positive, program, seconds, texts
+from app.cli_parser import Parser, add_settings, bitrate, json_flag, positive, program, seconds, size, texts
 from app.exits import MEANING, CommandError, Exit, cause, refusal
 from channels.errors import ServiceError
 
@@ -38,7 +38,8 @@ _CLIENT = (
 )  # fmt: skip
 _SERVE = (
     *_ADDRESSES, *_TLS, *_TURN, *_TURN_TLS, *_ENDPOINTS, "allowed_origins", "trusted_proxies", *_NAMING,
-    "signing_regions", "account_channel_limit", "data_dir", "limits_profile", "control_messages", "drain_s",
+    "signing_regions", "account_channel_limit", "data_dir", "recordings", "limits_profile", "control_messages",
+    "drain_s",
     *_LOGS, "audit_log",
 )  # fmt: skip
 _NOT_OF_DEMO = (
@@ -50,6 +51,10 @@ _TURN_ALONE = (
 )  # fmt: skip
 _CHECK = tuple(dict.fromkeys((*_TURN_ALONE, *_NAMING, *_CLIENT)))  # our own server, or that of an endpoint
 _DEMO = tuple(name for name in _SERVE if name not in _NOT_OF_DEMO)
+
+
+RECORD_BYTES = 10 * 1024**3
+"""What a recording may hold unless it is told otherwise."""
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -96,6 +101,7 @@ def _demo(parser: argparse.ArgumentParser) -> None:
     json_flag(parser)
     _source(parser)
     parser.add_argument("--relaxed", action="store_true", help="short for --limits-profile relaxed")
+    _keeping(parser)
 
 
 def _turn(parser: argparse.ArgumentParser) -> None:
@@ -159,6 +165,19 @@ def _master(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ptz-command", type=program, default=(), metavar="WORDS", help="program that moves the camera for viewers"
+    )
+    parser.add_argument("--record", metavar="DIR", help="record into DIR/ACCOUNT/CHANNEL, watched or not")
+    _keeping(parser)
+
+
+def _keeping(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--record-max-age-s", type=seconds, metavar="S", help="remove what was recorded longer ago")
+    parser.add_argument(
+        "--record-max-bytes",
+        type=size,
+        default=RECORD_BYTES,
+        metavar="N",
+        help="remove the oldest above this, such as 500M; 0: only a full disk ends it (default: 10G)",
     )
 
 

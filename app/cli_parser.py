@@ -84,6 +84,14 @@ def bitrate(text: str) -> int:
     return round(value)
 
 
+def size(text: str) -> int:
+    """Read a number of bytes: digits, with K, M, G or T for powers of 1024."""
+    digits, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in (*"KMGT",) else (text, "")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 15:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of bytes, such as 500M or 10G")
+    return int(digits) << 10 * " KMGT".index(unit or " ")
+
+
 def seconds(text: str) -> float:
     """Read a number of seconds."""
     try:

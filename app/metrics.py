@@ -147,6 +147,10 @@ _MEDIA = (
     ("media_peer_ends", "master.ends", "reason", "peers by the reason of their end"),
     ("media_reconnects", "master.reconnects", "", "signaling connections opened again"),
     ("media_dropped_frames", "feed.dropped_frames", "", "frames that reached no encoder"),
+    ("recording_segments", "recorder.segments", "", "segments recorded"),
+    ("recording_bytes", "recorder.segment_bytes", "", "bytes of segments recorded"),
+    ("recording_removed", "recorder.removed", "", "segments removed by age or size"),
+    ("recording_lost", "recorder.lost", "reason", "segments not recorded: the disk was too slow, or failed"),
 )
 _ENCODER = (
     ("media_frames", "frames", "frames encoded"),

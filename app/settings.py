@@ -162,6 +162,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Annotated[str, Meta(description="folder of catalog, keys and TURN secret, made with mode 0700")] = (
         "~/.local/state/heliograph"
     )
+    recordings: Annotated[
+        str, Meta(description="folder that masters of this machine record into, served to who may; empty: none")
+    ] = ""
     limits_profile: Annotated[
         Literal["aws", "relaxed"], Meta(description="limits of signaling and TURN: like AWS, or relaxed")
     ] = "aws"

@@ -58,10 +58,9 @@ class Store(Protocol):
 
 
 class RecorderStats(msgspec.Struct):
-    """Plain counters: pieces lost because the disk was too slow, or refused them; key frames asked for."""
+    """Plain counters: pieces lost, by the reason `slow` (for the disk) or `failed`; key frames asked for."""
 
-    lost_slow: int = 0
-    lost_failed: int = 0
+    lost: dict[str, int] = msgspec.field(default_factory=lambda: {"slow": 0, "failed": 0})
     keyframe_requests: int = 0
 
 
@@ -111,7 +110,7 @@ class Recorder:
         try:
             self._queue.put_nowait(piece)
         except queue.Full:
-            self.stats.lost_slow += 1
+            self.stats.lost["slow"] += 1
             self._failed(f"the disk is too slow: {QUEUE} pieces wait for it")
 
     def _end(self) -> None:
@@ -129,7 +128,7 @@ class Recorder:
             try:
                 self._write(piece)
             except Exception:  # our own fault in one piece must not end the recording, nor the picture
-                self.stats.lost_failed += 1
+                self.stats.lost["failed"] += 1
                 log.exception("recording failed")
         self._try(partial(self.folder.close, is_complete=True))
 
@@ -152,13 +151,13 @@ class Recorder:
         try:
             self.folder.write(piece, has_audio=self._feed.has_audio)
         except RecordingError as error:
-            self.stats.lost_failed += 1
+            self.stats.lost["failed"] += 1
             self._failed(str(error))
             self._try(self.folder.tidy)  # what it removes may make room
             return
         if self._try(self.folder.tidy) and self._troubles and self._queue.qsize() < QUEUE - 1:
             self._troubles.clear()
-            log.info("recording goes on", extra={"lost": self.stats.lost_slow + self.stats.lost_failed})
+            log.info("recording goes on", extra={"lost": sum(self.stats.lost.values())})
 
     def _failed(self, reason: str) -> None:
         """Say it once until it works again."""

@@ -8,6 +8,7 @@ from app.exits import CommandError, Exit, cause, refusal, refusal_words, unreach
 from app.processes import flatten
 from app.wiring.encoders import encoder_settings
 from app.wiring.orders import MasterOrder
+from app.wiring.recording import recorded, recorder
 from channels.errors import ServiceError
 from channels.names import Role
 from channels.service import EndpointUnreachableError
@@ -16,6 +17,7 @@ from media.feed import Feed
 from media.master import Master, MasterSettings, ReplacedError
 from media.peer.speaker import Speaker, SpeakerError, open_speaker
 from media.peer.talkback import Mode
+from media.recorder import Recorder
 from media.sources.open import open_source
 from media.sources.source import SourceError
 from media.sources.uri import shown
@@ -49,6 +51,9 @@ class MasterPart:
             talkback_mode=Mode(order.talkback_mode),
         )
         self._master = Master(signaling, self._feed, own, _speaker(order.talkback))
+        self._signaling = signaling
+        self._record_order = order.record
+        self._recorder: Recorder | None = None
 
     def counters(self) -> dict[str, float]:
         """Return the plain counters by name."""
@@ -58,6 +63,7 @@ class MasterPart:
             **flatten(self._feed.stats, "feed"),
             **flatten(self._master.fanout.stats, "fanout"),
             **(flatten(self._master.talkback.stats, "talkback") if self._master.talkback else {}),
+            **(recorded(self._recorder) if self._recorder else {}),
         }
 
     async def run(self, on_ready: Callable[[], None], stopping: asyncio.Event) -> None:
@@ -65,17 +71,32 @@ class MasterPart:
 
         Raises: CommandError with the exit code of what ended the master.
         """
+        is_described = asyncio.Event()
+
+        def ready() -> None:
+            is_described.set()
+            on_ready()
+
         try:
             async with asyncio.TaskGroup() as group:
                 feeding = group.create_task(self._feed.run())
-                sending = group.create_task(self._master.run(on_ready))
+                recording = group.create_task(self._record(is_described))
+                sending = group.create_task(self._master.run(ready))
                 await stopping.wait()
+                recording.cancel()
                 sending.cancel()
                 feeding.cancel()
         except* ReplacedError:
             raise CommandError("replaced by a newer master", Exit.REPLACED) from None
         except* (ServiceError, RefusedError, EndpointUnreachableError) as group:
             raise _reason(cause(group)) from None
+
+    async def _record(self, is_described: asyncio.Event) -> None:
+        """Record once the channel is known, if it is wanted; signaling may come and go meanwhile."""
+        if self._record_order is not None:
+            await is_described.wait()
+            self._recorder = recorder(self._record_order, self._feed, self._signaling.arn)
+            await self._recorder.run()
 
 
 def _speaker(text: str | None) -> Speaker | None:

@@ -59,6 +59,14 @@ class Minted(msgspec.Struct, frozen=True, tag="minted"):
 News = Revoked | Minted
 
 
+class RecordOrder(msgspec.Struct, frozen=True):
+    """Where a master records, and how much of it is kept; None keeps without end."""
+
+    folder: str
+    max_age_s: float | None = None
+    max_bytes: int | None = None
+
+
 class MasterOrder(msgspec.Struct, frozen=True):
     """Work for a master; `settings` hold endpoint and token, `talkback` names a speaker and `ptz_command` a program.
 
@@ -74,3 +82,4 @@ class MasterOrder(msgspec.Struct, frozen=True):
     talkback: str | None = None
     talkback_mode: Literal["mix", "floor"] = "mix"
     ptz_command: tuple[str, ...] = ()
+    record: RecordOrder | None = None

@@ -174,6 +174,11 @@ class SignalingClient:
         self._https_endpoint: str | None = None
         self._arn = ""
 
+    @property
+    def arn(self) -> str:
+        """ARN of the channel as it was described last; empty before the first `open`."""
+        return self._arn
+
     async def open(self) -> SignalingConnection:
         """Describe the channel, ask for its endpoint, open the websocket. A rate limit is waited for, up to 5 s.
 

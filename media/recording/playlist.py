@@ -27,7 +27,7 @@ def playlist(segments: Sequence[Segment], *, is_complete: bool, with_hours: bool
 
 def header(first: Segment | None, longest_ms: int, *, is_complete: bool) -> list[str]:
     """Return the lines before the first segment, of which the longest lasts `longest_ms`."""
-    lines = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{max(TARGET_S, -(-longest_ms // 1000))}"]
+    lines = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{max(TARGET_S, (longest_ms + 500) // 1000)}"]
     if first is not None:
         lines += [f"#EXT-X-MEDIA-SEQUENCE:{first.number}", f"#EXT-X-DISCONTINUITY-SEQUENCE:{first.stretch}"]
     if is_complete:

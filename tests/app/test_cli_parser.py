@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from app.cli_parser import Parser, add_settings, bitrate, json_flag, positive, program, seconds, texts
+from app.cli_parser import Parser, add_settings, bitrate, json_flag, positive, program, seconds, size, texts
 
 
 def a_parser() -> Parser:
@@ -45,6 +45,13 @@ def test_seconds_are_finite_and_above_zero(text: str) -> None:
     assert seconds("0.5") == 0.5
     with pytest.raises(argparse.ArgumentTypeError, match="number of seconds"):
         seconds(text)
+
+
+def test_a_size_has_units_of_1024() -> None:
+    assert (size("0"), size("500"), size("2k"), size("10G")) == (0, 500, 2048, 10 * 1024**3)
+    for text in ("", "G", "-1", "1.5G", "10GB", "9" * 16):
+        with pytest.raises(argparse.ArgumentTypeError, match="number of bytes"):
+            size(text)
 
 
 def test_a_program_is_split_into_words_and_must_exist() -> None:

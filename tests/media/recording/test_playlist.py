@@ -13,7 +13,7 @@ def test_a_playlist_that_grows_has_maps_dates_and_breaks() -> None:
     assert playlist([FIRST, NEXT, RESTARTED], is_complete=False).splitlines() == [
         "#EXTM3U",
         "#EXT-X-VERSION:7",
-        "#EXT-X-TARGETDURATION:3",
+        "#EXT-X-TARGETDURATION:2",
         "#EXT-X-MEDIA-SEQUENCE:7",
         "#EXT-X-DISCONTINUITY-SEQUENCE:2",
         '#EXT-X-MAP:URI="init-aaaaaaaa.mp4"',
