@@ -5,6 +5,7 @@ It knows codecs and recipients; what a recipient does with a unit, and its death
 
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,6 +14,7 @@ import msgspec
 from media.encoders.encoder import AccessUnit
 from media.feed import Codec
 from media.rtp import packetize
+from media.rtp.clock import ntp_now
 from media.rtp.packetize import Packetize, PacketizedUnit
 
 _log = logging.getLogger(__name__)
@@ -101,6 +103,9 @@ class _Branch:
             size=sum(map(len, payloads)),
             audio_level=unit.audio_level,
             layer=self._layer,
+            packetized_at=time.monotonic(),
+            ntp=ntp_now(),
+            runs=packetize.runs(payloads),
         )
         if self._codec.is_video:
             self._keep(packetized)
@@ -159,9 +164,11 @@ class FanOut:
         """
         branch = self._branches.get((codec, layer))
         units = branch.recent(now) if branch else []
-        step = round(codec.clock_hz * _REPLAY_STEP_S)
+        step, ntp = round(codec.clock_hz * _REPLAY_STEP_S), ntp_now()
         return [
-            msgspec.structs.replace(unit, timestamp=units[-1].timestamp - step * (len(units) - 1 - index))
+            msgspec.structs.replace(
+                unit, timestamp=units[-1].timestamp - step * (len(units) - 1 - index), packetized_at=now, ntp=ntp
+            )
             for index, unit in enumerate(units)
         ]
 

@@ -7,13 +7,10 @@ every private name used here to the library.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from struct import pack
 from typing import Any
 
 import msgspec
 from aioice import Connection
-from aioice.ice import CandidatePair
-from aioice.turn import TurnTransport
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
@@ -73,60 +70,6 @@ def configuration(servers: Sequence[IceServer], *, is_relay_only: bool, is_offer
         iceTransportPolicy=RTCIceTransportPolicy.RELAY if is_relay_only else RTCIceTransportPolicy.ALL,
         bundlePolicy=RTCBundlePolicy.MAX_BUNDLE if is_offering else RTCBundlePolicy.BALANCED,
     )
-
-
-class DtlsPath:
-    """SRTP and the selected candidate pair of one transport; raises ConnectionError when there is none."""
-
-    def __init__(self, dtls: RTCDtlsTransport) -> None:
-        self._dtls = dtls
-
-    def protect(self, packet: bytes) -> bytes:
-        """Encrypt one RTP packet."""
-        return self._dtls._tx_srtp.protect(packet)
-
-    def protect_rtcp(self, packet: bytes) -> bytes:
-        """Encrypt one compound RTCP packet."""
-        return self._dtls._tx_srtp.protect_rtcp(packet)
-
-    def write(self, datagrams: Sequence[bytes]) -> None:
-        """Hand datagrams to the selected pair's socket or TURN allocation, in order."""
-        pair = self._pair()
-        address = pair.remote_addr
-        transport: Any = pair.protocol.transport
-        if isinstance(transport, TurnTransport) and _write_bound(transport, datagrams, address):
-            return
-        for datagram in datagrams:
-            transport.sendto(datagram, address)
-
-    def waiting_bytes(self) -> int:
-        """Bytes in the socket's send buffer on our side."""
-        transport: Any = self._pair().protocol.transport
-        if isinstance(transport, TurnTransport):
-            transport = _inner(transport).transport
-        return int(transport.get_write_buffer_size())
-
-    def _pair(self) -> CandidatePair:
-        pair = self._dtls.transport._connection._nominated.get(1)
-        if pair is None:
-            raise ConnectionError("no candidate pair is selected")
-        return pair
-
-
-def _inner(transport: TurnTransport) -> Any:
-    return transport._TurnTransport__inner_protocol  # type: ignore[attr-defined]
-
-
-def _write_bound(transport: TurnTransport, datagrams: Sequence[bytes], address: tuple[str, int]) -> bool:
-    """Send ChannelData straight when the channel is bound; aioice would start a task for each datagram."""
-    inner = _inner(transport)
-    number = inner.peer_to_channel.get(address)
-    if number is None or inner.transport.is_closing():
-        return False
-    for datagram in datagrams[:-1]:
-        inner._send(pack("!HH", number, len(datagram)) + datagram)
-    transport.sendto(datagrams[-1], address)  # through aioice, which refreshes the channel in time
-    return True
 
 
 def replace_sender(transceiver: RTCRtpTransceiver, start: Callable[[Negotiated, RTCDtlsTransport], None]) -> None:

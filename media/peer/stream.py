@@ -8,6 +8,7 @@ from collections.abc import Callable
 from media.fanout import FanOut
 from media.feed import Codec
 from media.peer.attach import Negotiated
+from media.rtp.clock import ntp_now
 from media.rtp.feedback import Feedback
 from media.rtp.header import ExtensionIds
 from media.rtp.packetize import PacketizedUnit
@@ -16,13 +17,7 @@ from media.rtp.viewer import Mode, Stream, Turn, ViewerSender
 
 _log = logging.getLogger(__name__)
 
-_NTP_EPOCH_S = 2_208_988_800  # 1900 to 1970
 _FIRST_SEQUENCES = 1 << 15  # the lower half: a wrap in the first packets breaks SRTP when one of them is lost
-
-
-def ntp_now() -> int:
-    """Wall time as a 64-bit NTP timestamp (RFC 3550, 4)."""
-    return int((time.time() + _NTP_EPOCH_S) * (1 << 32)) & 0xFFFFFFFFFFFFFFFF
 
 
 _ORDERS = {
@@ -93,12 +88,13 @@ class OutgoingStream:
             return
         if unit.layer != self.layer and not self._changes_to(unit):
             return
-        if self.path.is_full:
+        if self.path.is_full(is_key=unit.is_key):
             self.sender.skip()
             return
-        packets = self.sender.send(unit, ntp_now())
+        packets = self.sender.send(unit, unit.ntp)
         if packets:
-            self.path.send(packets)
+            self.path.send(packets, unit.runs)
+            self.sender.stats.send_delay_s += (time.monotonic() - unit.packetized_at) * len(packets)
         elif self.sender.mode is Mode.WAITING:
             self._request_keyframe()
 

@@ -12,6 +12,7 @@ from media.fanout import FanOut
 from media.peer import attach, description
 from media.peer.attach import Negotiated
 from media.peer.incoming import IncomingStream
+from media.peer.path import DtlsPath
 from media.peer.stream import OutgoingStream
 from media.peer.talkback import Talkback, Talker
 from media.rtp import feedback
@@ -91,7 +92,7 @@ class Streams:
             if not self._is_closed:
                 self.by_ssrc[negotiated.ssrc] = stream
                 attach.hear_rtcp(dtls, self.rtcp_received)
-                self._guarded(partial(stream.start, negotiated, attach.DtlsPath(dtls)))
+                self._guarded(partial(stream.start, negotiated, DtlsPath(dtls)))
 
         attach.replace_sender(transceiver, start)
 
@@ -104,7 +105,7 @@ class Streams:
         def start(negotiated: Incoming, dtls: RTCDtlsTransport) -> None:
             if self._is_closed:
                 return
-            incoming = IncomingStream(negotiated, attach.DtlsPath(dtls), lambda frame: talker.put(frame.payloads))
+            incoming = IncomingStream(negotiated, DtlsPath(dtls), lambda frame: talker.put(frame.payloads))
 
             def heard(data: bytes) -> None:
                 self._ears.heard()

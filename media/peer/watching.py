@@ -12,6 +12,7 @@ from media.encoders.thread import in_thread
 from media.peer import attach
 from media.peer.decoder import PictureDecoder
 from media.peer.incoming import IncomingStream
+from media.peer.path import DtlsPath
 from media.peer.tally import Seen, Tally
 from media.rtp import feedback
 from media.rtp.assemble import Frame
@@ -58,7 +59,7 @@ class Watching:
         is_video = incoming.kind == "video"
         give = self._give if is_video else _ignore
         on_end = self.ended.set if is_video else _nothing
-        stream = IncomingStream(incoming, attach.DtlsPath(dtls), give, on_end)
+        stream = IncomingStream(incoming, DtlsPath(dtls), give, on_end)
         self._streams.append(stream)
         if is_video:
             self._video = stream

@@ -14,9 +14,10 @@ _REPORT_BYTES = 24
 
 
 class KeyframeRequest(msgspec.Struct, frozen=True, gc=False):
-    """The viewer needs a key frame of the stream `ssrc` (PLI or FIR)."""
+    """The viewer needs a key frame of the stream `ssrc`, by PLI or by FIR."""
 
     ssrc: int
+    is_fir: bool = False
 
 
 class Nack(msgspec.Struct, frozen=True, gc=False):
@@ -127,7 +128,7 @@ def _payload_feedback(body: bytes, form: int) -> Iterator[Feedback]:
         yield KeyframeRequest(unpack_from("!L", body, 4)[0])
     elif form == _FIR:
         for position in range(8, len(body) - 7, 8):  # RFC 5104, 4.3.1.1: the SSRC stands in each entry
-            yield KeyframeRequest(unpack_from("!L", body, position)[0])
+            yield KeyframeRequest(unpack_from("!L", body, position)[0], is_fir=True)
     elif form == _APPLICATION and body[8:12] == b"REMB" and len(body) >= 16:
         count, high, low = unpack_from("!BBH", body, 12)
         bitrate_bps = ((high & 0x03) << 16 | low) << (high >> 2)

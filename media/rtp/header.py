@@ -3,7 +3,8 @@
 RFC 3550, 5.1; extensions in the one-byte form of RFC 8285.
 """
 
-from struct import pack
+from collections.abc import Sequence
+from struct import Struct, pack
 
 import msgspec
 
@@ -14,7 +15,10 @@ AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 _ONE_BYTE_PROFILE = 0xBEDE
 _LARGEST_ID = 14
 _LARGEST_VALUE = 16
-_MARKER = 0x80
+_MARKER = 0x80 << 16
+_EXTENDED, _PLAIN = 0x90 << 24, 0x80 << 24
+_first_word = Struct("!L").pack
+_more_words = Struct("!LL").pack
 
 
 class ExtensionIds(msgspec.Struct, frozen=True):
@@ -44,6 +48,13 @@ def abs_send_time(ntp: int) -> int:
     return (ntp >> 14) & 0xFFFFFF
 
 
+def _block(elements: bytes) -> bytes:
+    if not elements:
+        return b""
+    elements += bytes(-len(elements) % 4)
+    return pack("!HH", _ONE_BYTE_PROFILE, len(elements) // 4) + elements
+
+
 class HeaderTemplate:
     """Builds packets of one SSRC and payload type; the extension block is made once per access unit."""
 
@@ -53,25 +64,39 @@ class HeaderTemplate:
         self._ids = ids
         value = mid.encode()
         self._mid = _element(ids.mid, value) if ids.mid is not None and 0 < len(value) <= _LARGEST_VALUE else b""
+        # What is the same in each block without a level: all but the three bytes of the time behind the mid.
+        self._before, self._after = _block(self._mid), b""
+        if ids.abs_send_time is not None:
+            block, at = _block(self._mid + _element(ids.abs_send_time, bytes(3))), 5 + len(self._mid)
+            self._before, self._after = block[:at], block[at + 3 :]
 
     def extensions(self, ntp: int, audio_level: int | None = None) -> bytes:
         """The extension block of a packet sent at `ntp`; empty when nothing was negotiated.
 
         `audio_level` is -dBov, 0 to 127, without a claim about speech (RFC 6464).
         """
-        block = self._mid
-        if self._ids.abs_send_time is not None:
-            block += _element(self._ids.abs_send_time, abs_send_time(ntp).to_bytes(3, "big"))
-        if self._ids.audio_level is not None and audio_level is not None:
-            block += _element(self._ids.audio_level, bytes((audio_level & 0x7F,)))
-        if not block:
-            return b""
-        block += bytes(-len(block) % 4)
-        return pack("!HH", _ONE_BYTE_PROFILE, len(block) // 4) + block
+        ids = self._ids
+        if audio_level is None or ids.audio_level is None:
+            if ids.abs_send_time is None:
+                return self._before
+            return self._before + abs_send_time(ntp).to_bytes(3, "big") + self._after
+        elements = self._mid
+        if ids.abs_send_time is not None:
+            elements += _element(ids.abs_send_time, abs_send_time(ntp).to_bytes(3, "big"))
+        return _block(elements + _element(ids.audio_level, bytes((audio_level & 0x7F,))))
+
+    def packets(self, first: int, timestamp: int, block: bytes, payloads: Sequence[bytes]) -> list[bytes]:
+        """The packets of one access unit, numbered from `first`; the last one carries the marker."""
+        word = (_EXTENDED if block else _PLAIN) | self.payload_type << 16
+        more = _more_words(timestamp, self.ssrc) + block
+        packets = [
+            _first_word(word | number & 0xFFFF) + more + payload for number, payload in enumerate(payloads, first)
+        ]
+        packets[-1] = _first_word(word | _MARKER | (first + len(payloads) - 1) & 0xFFFF) + more + payloads[-1]
+        return packets
 
     def packet(self, sequence: int, timestamp: int, is_last: bool, tail: tuple[bytes, bytes]) -> bytes:
         """One packet; `tail` is (extension block, payload), `is_last` sets the marker."""
         block, payload = tail
-        first = 0x90 if block else 0x80
-        second = self.payload_type | (_MARKER if is_last else 0)
-        return pack("!BBHLL", first, second, sequence, timestamp, self.ssrc) + block + payload
+        word = (_EXTENDED if block else _PLAIN) | (_MARKER if is_last else 0) | self.payload_type << 16 | sequence
+        return _first_word(word) + _more_words(timestamp, self.ssrc) + block + payload

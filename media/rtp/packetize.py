@@ -1,6 +1,6 @@
 """Access units into RTP payloads: H.264 (RFC 6184), VP8 (RFC 7741), Opus (RFC 7587). No I/O, no clock."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from struct import pack
 
 import msgspec
@@ -21,9 +21,9 @@ Packetize = Callable[[bytes], tuple[bytes, ...]]
 class PacketizedUnit(msgspec.Struct, frozen=True, gc=False):
     """One access unit as RTP payloads, shared by all viewers.
 
-    `timestamp` counts the codec's RTP clock from the start of the feed, `captured_at` is monotonic seconds,
-    `audio_level` is -dBov (0 loudest, 127 silence) or None when it was not measured (RFC 6464), `layer` that of the
-    access unit.
+    `timestamp` counts the codec's RTP clock from the start of the feed, `captured_at` and `packetized_at` are monotonic
+    seconds, `ntp` is the 64-bit NTP timestamp of `packetized_at`, `audio_level` is -dBov (0 loudest, 127 silence) or
+    None when it was not measured (RFC 6464), `layer` that of the access unit, `runs` as `runs` gives them.
     """
 
     payloads: tuple[bytes, ...]
@@ -33,6 +33,34 @@ class PacketizedUnit(msgspec.Struct, frozen=True, gc=False):
     size: int
     audio_level: int | None = None
     layer: int = 0
+    packetized_at: float = 0.0
+    ntp: int = 0
+    runs: tuple[slice, ...] = ()
+
+
+RUN_PACKETS = 48
+_RUN_BYTES = 60_000
+
+
+def runs(payloads: Sequence[bytes]) -> tuple[slice, ...]:
+    """Parts that one system call can send each: equal sizes, only the last one of a part may be shorter.
+
+    At most 48 packets and, headers aside, 60,000 bytes a part: the kernel's bounds are 64 and 65,507.
+    """
+    parts: list[slice] = []
+    begin = 0
+    for index in range(1, len(payloads) + 1):
+        size = len(payloads[begin])
+        if (
+            index == len(payloads)
+            or len(payloads[index - 1]) < size
+            or len(payloads[index]) > size
+            or index - begin >= RUN_PACKETS
+            or (index - begin + 1) * size > _RUN_BYTES
+        ):
+            parts.append(slice(begin, index))
+            begin = index
+    return tuple(parts)
 
 
 def nal_units(data: bytes) -> Iterator[bytes]:

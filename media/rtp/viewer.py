@@ -10,9 +10,9 @@ import msgspec
 
 from media.rtp.feedback import Feedback, KeyframeRequest, Nack, ReceiverReport, Remb
 from media.rtp.header import ExtensionIds, HeaderTemplate
+from media.rtp.history import HISTORY_PACKETS, History, Sent
 from media.rtp.packetize import PacketizedUnit
 
-HISTORY_PACKETS = 1024
 RESENDS_PER_SECOND = 1000
 """A viewer that asks for more gets the rest with the next key frame."""
 
@@ -63,7 +63,6 @@ NEXT = {
     (Mode.THINNED, Turn.THIN): Mode.THINNED,
     (Mode.THINNED, Turn.PAUSE): Mode.PAUSED,
     (Mode.THINNED, Turn.END): Mode.GONE,
-    (Mode.PAUSED, Turn.SKIP): Mode.PAUSED,
     (Mode.PAUSED, Turn.RESUME): Mode.WAITING,
     (Mode.PAUSED, Turn.THIN): Mode.THINNED,
     (Mode.PAUSED, Turn.PAUSE): Mode.PAUSED,
@@ -93,7 +92,11 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 class SenderStats(msgspec.Struct):
-    """Counters of one stream to one viewer; bytes are payload bytes, without headers and retransmissions."""
+    """Counters of one stream to one viewer.
+
+    Bytes are payload bytes, without headers; `retransmitted_*` count apart. `send_delay_s` is the sum over all packets
+    of the time from the packetized unit to the system call. `nacks`, `plis` and `firs` count messages.
+    """
 
     packets: int = 0
     payload_bytes: int = 0
@@ -102,22 +105,17 @@ class SenderStats(msgspec.Struct):
     units_waited: int = 0
     units_skipped: int = 0
     units_left_out: int = 0
-    resent: int = 0
+    retransmitted_packets: int = 0
+    retransmitted_bytes: int = 0
     resend_refused: int = 0
-    keyframe_requests: int = 0
+    send_delay_s: float = 0.0
+    nacks: int = 0
+    plis: int = 0
+    firs: int = 0
     fraction_lost: float = 0.0
     packets_lost: int = 0
     rtt_s: float | None = None
     remb_bps: int | None = None
-
-
-class _Kept(msgspec.Struct, gc=False):
-    sequence: int
-    timestamp: int
-    is_last: bool
-    block: bytes
-    payload: bytes
-    resent_at: float
 
 
 class Reaction(msgspec.Struct):
@@ -138,31 +136,32 @@ class ViewerSender:
         self._rtx = HeaderTemplate(stream.rtx[1], stream.rtx[0], stream.mid, stream.ids) if stream.rtx else None
         self._sequence = stream.first_sequence
         self._rtx_sequence = stream.first_sequence
-        self._history: list[_Kept | None] = [None] * (HISTORY_PACKETS if stream.keeps_history else 0)
-        self._last: tuple[int, float] | None = None
+        self._history = History() if stream.keeps_history else None
+        self._resent_at: dict[int, float] = {}
+        self._position = -1
+        self._captured_at: float | None = None
         self._second = 0.0
         self._resends = 0
 
     def send(self, unit: PacketizedUnit, ntp: int) -> list[bytes]:
         """Packets of one access unit, not yet encrypted; none where the mode has no place for it."""
-        if not self._takes(unit):
+        if self.mode is not Mode.LIVE and not self._takes(unit):
             return []
         # Two layers are encoded side by side: where one takes over, its picture may be no younger than the last one.
-        position = unit.timestamp if self._last is None else max(unit.timestamp, self._last[0] + 1)
+        self._position = position = max(unit.timestamp, self._position + 1)
+        self._captured_at = unit.captured_at
         timestamp = (position + self.stream.timestamp_offset) & 0xFFFFFFFF
         block = self._header.extensions(ntp, unit.audio_level)
-        last = len(unit.payloads) - 1
-        packets = []
-        for index, payload in enumerate(unit.payloads):
-            sequence = self._sequence
-            self._sequence = (sequence + 1) & 0xFFFF
-            packets.append(self._header.packet(sequence, timestamp, index == last, (block, payload)))
-            if self._history:
-                kept = _Kept(sequence, timestamp, index == last, block, payload, 0.0)
-                self._history[sequence % HISTORY_PACKETS] = kept
-        self._count(unit)
-        self._last = (position, unit.captured_at)
-        return packets
+        first, payloads = self._sequence, unit.payloads
+        self._sequence = (first + len(payloads)) & 0xFFFF
+        if self._history is not None:
+            self._history.keep(Sent(first, timestamp, block, unit))
+        stats = self.stats
+        stats.units += 1
+        stats.keyframes += unit.is_key
+        stats.packets += len(payloads)
+        stats.payload_bytes += unit.size
+        return self._header.packets(first, timestamp, block, payloads)
 
     def turn(self, turn: Turn) -> None:
         """Change the mode; a stream that needs no key frame goes on at once. KeyError: a turn that cannot be here."""
@@ -172,12 +171,13 @@ class ViewerSender:
 
     def skip(self) -> None:
         """The unit cannot be sent now (the path is full): nothing more goes out before the next key frame."""
+        if self.mode in (Mode.PAUSED, Mode.GONE):
+            self.stats.units_left_out += 1
+            return
         self.stats.units_skipped += 1
         self.turn(Turn.SKIP)
 
     def _takes(self, unit: PacketizedUnit) -> bool:
-        if self.mode is Mode.LIVE:
-            return True
         if unit.is_key and self.mode in (Mode.WAITING, Mode.THINNED):
             self.turn(Turn.KEYFRAME)
             return True
@@ -190,9 +190,11 @@ class ViewerSender:
     def receive(self, event: Feedback, now: float, ntp: int) -> Reaction:
         """React to feedback about this stream; the caller has matched the SSRC."""
         if type(event) is Nack:
+            self.stats.nacks += 1
             return Reaction(self._resend(event, now, ntp))
         if type(event) is KeyframeRequest:
-            self.stats.keyframe_requests += 1
+            self.stats.plis += not event.is_fir
+            self.stats.firs += event.is_fir
             return Reaction([], wants_keyframe=True)
         if type(event) is ReceiverReport:
             self._report_received(event, ntp)
@@ -202,12 +204,11 @@ class ViewerSender:
 
     def report(self, now: float, ntp: int) -> bytes | None:
         """Sender report and source description, about once a second; None before the first packet (RFC 3550, 6.4.1)."""
-        if self._last is None:
+        if self._captured_at is None:
             return None
-        position, captured_at = self._last
         # The RTP time of this very moment: both streams of a viewer meet on one clock, however late a unit was.
-        position += self.stream.timestamp_offset + round((now - captured_at) * self.stream.clock_rate)
-        timestamp = position & 0xFFFFFFFF
+        position = self._position + round((now - self._captured_at) * self.stream.clock_rate)
+        timestamp = (position + self.stream.timestamp_offset) & 0xFFFFFFFF
         counts = (self.stats.packets & 0xFFFFFFFF, self.stats.payload_bytes & 0xFFFFFFFF)
         report = pack("!BBHLQLLL", 0x80, _SENDER_REPORT, 6, self.stream.ssrc, ntp, timestamp, *counts)
         return report + self._source_description()
@@ -223,12 +224,6 @@ class ViewerSender:
         chunk += bytes(-len(chunk) % 4)
         return pack("!BBH", 0x81, _SOURCE_DESCRIPTION, len(chunk) // 4) + chunk
 
-    def _count(self, unit: PacketizedUnit) -> None:
-        self.stats.units += 1
-        self.stats.keyframes += unit.is_key
-        self.stats.packets += len(unit.payloads)
-        self.stats.payload_bytes += unit.size
-
     def _report_received(self, event: ReceiverReport, ntp: int) -> None:
         self.stats.fraction_lost = event.fraction_lost
         self.stats.packets_lost = event.packets_lost
@@ -243,29 +238,34 @@ class ViewerSender:
 
     def _resend(self, event: Nack, now: float, ntp: int) -> list[bytes]:
         packets: list[bytes] = []
-        if not self._history:
+        if self._history is None:
             return packets
         rtt_s = max(_SHORTEST_RTT_S, _FIRST_RTT_S if self.stats.rtt_s is None else self.stats.rtt_s)
+        if len(self._resent_at) > HISTORY_PACKETS:
+            self._resent_at.clear()
         for sequence in event.lost:
-            kept = self._history[sequence % HISTORY_PACKETS]
-            if kept is None or kept.sequence != sequence or now - kept.resent_at < rtt_s:
+            found = self._history.find(sequence)
+            if found is None or now - self._resent_at.get(sequence, float("-inf")) < rtt_s:
                 continue
             if not self._may_resend(now):
                 self.stats.resend_refused += 1
                 continue
-            kept.resent_at = now
-            self.stats.resent += 1
-            packets.append(self._again(kept, ntp))
+            self._resent_at[sequence] = now
+            self.stats.retransmitted_packets += 1
+            self.stats.retransmitted_bytes += len(found[0].unit.payloads[found[1]])
+            packets.append(self._again(sequence, found, ntp))
         return packets
 
-    def _again(self, kept: _Kept, ntp: int) -> bytes:
+    def _again(self, original: int, found: tuple[Sent, int], ntp: int) -> bytes:
+        sent, index = found
+        payload, is_last = sent.unit.payloads[index], index == len(sent.unit.payloads) - 1
         if self._rtx is None:
             # Byte for byte what was sent: another plaintext under the same SRTP index would give the key stream away.
-            return self._header.packet(kept.sequence, kept.timestamp, kept.is_last, (kept.block, kept.payload))
+            return self._header.packet(original, sent.timestamp, is_last, (sent.block, payload))
         sequence = self._rtx_sequence
         self._rtx_sequence = (sequence + 1) & 0xFFFF
-        payload = pack("!H", kept.sequence) + kept.payload  # RFC 4588, 4
-        return self._rtx.packet(sequence, kept.timestamp, kept.is_last, (self._rtx.extensions(ntp), payload))
+        payload = pack("!H", original) + payload  # RFC 4588, 4
+        return self._rtx.packet(sequence, sent.timestamp, is_last, (self._rtx.extensions(ntp), payload))
 
     def _may_resend(self, now: float) -> bool:
         if now - self._second >= 1.0:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import aioice
 import aiortc
+import pylibsrtp
 import pytest
 from aioice import ice, stun, turn
 from aiortc import (
@@ -22,7 +23,7 @@ from media.rtp.receive import Incoming
 
 Send = Callable[[stun.Message, tuple[str, int]], None]
 MEDIA = Path(attach.__file__).parent.parent
-ALLOWED = {"attach.py", "gather.py", "checks.py", "association.py"}
+ALLOWED = {"attach.py", "gather.py", "checks.py", "association.py", "path.py"}
 HOMES = {
     "_connection": rtcicetransport.RTCIceTransport,
     "_nominated": ice.Connection,
@@ -32,6 +33,7 @@ HOMES = {
     "_local_candidates": ice.Connection,
     "_remote_candidates": ice.Connection,
     "_pair_remote_candidate": ice.Connection,
+    "_srtp": pylibsrtp.Session,
     "_tx_srtp": rtcdtlstransport.RTCDtlsTransport,
     "_handle_rtp_data": rtcdtlstransport.RTCDtlsTransport,
     "_handle_rtcp_data": rtcdtlstransport.RTCDtlsTransport,
@@ -42,7 +44,6 @@ HOMES = {
     "_codecs": rtcrtptransceiver.RTCRtpTransceiver,
     "_get_mline_index": rtcrtptransceiver.RTCRtpTransceiver,
     "_TurnTransport__inner_protocol": turn.TurnTransport,
-    "_send": turn.TurnClientMixin,
     "_handle_data": rtcsctptransport.RTCSctpTransport,
     "_data_channel_receive": rtcsctptransport.RTCSctpTransport,
     "_get_inbound_stream": rtcsctptransport.RTCSctpTransport,

@@ -31,8 +31,8 @@ def test_picture_loss_asks_for_a_key_frame() -> None:
 def test_full_intra_request_names_its_streams_in_the_entries() -> None:
     fci = pack("!LBxxx", OURS, 1) + pack("!LBxxx", 5, 2)
     assert parse(bytes(RtcpPsfbPacket(fmt=4, ssrc=THEIRS, media_ssrc=0, fci=fci))) == [
-        KeyframeRequest(OURS),
-        KeyframeRequest(5),
+        KeyframeRequest(OURS, is_fir=True),
+        KeyframeRequest(5, is_fir=True),
     ]
 
 

@@ -26,6 +26,20 @@ def test_a_foreign_parser_reads_every_field_and_the_negotiated_extensions() -> N
     assert packet.extensions.audio_level == (False, 42)
 
 
+def test_the_packets_of_a_unit_are_numbered_over_the_wrap_and_only_the_last_is_marked() -> None:
+    ids = {MID: 1, ABS_SEND_TIME: 2}
+    template = HeaderTemplate(7, 96, "0", ExtensionIds.of(ids))
+    block = template.extensions(NTP)
+    packets = template.packets(65534, 9, block, (b"a", b"bb", b"c"))
+    assert packets == [
+        template.packet(65534, 9, False, (block, b"a")),
+        template.packet(65535, 9, False, (block, b"bb")),
+        template.packet(0, 9, True, (block, b"c")),
+    ]
+    packet = foreign(packets[0], ids)
+    assert (packet.extensions.mid, packet.extensions.abs_send_time) == ("0", abs_send_time(NTP))
+
+
 def test_what_was_not_negotiated_is_not_written() -> None:
     template = HeaderTemplate(1, 96, "0", ExtensionIds())
     block = template.extensions(NTP, audio_level=42)

@@ -95,3 +95,20 @@ def test_nothing_makes_no_packet() -> None:
 
 def test_opus_goes_as_it_is() -> None:
     assert packetize.opus(b"\xfc\x01") == (b"\xfc\x01",)
+
+
+@given(st.lists(st.integers(1, 6).map(lambda size: b"x" * size * 200), min_size=1, max_size=120))
+def test_runs_hold_every_payload_once_in_equal_sizes_but_for_the_last_of_each(payloads: list[bytes]) -> None:
+    parts = [payloads[run] for run in packetize.runs(payloads)]
+    assert [payload for part in parts for payload in part] == payloads
+    for part in parts:
+        assert {len(payload) for payload in part[:-1]} <= {len(part[0])}
+        assert len(part[-1]) <= len(part[0])
+        assert len(part) <= packetize.RUN_PACKETS
+        assert sum(map(len, part)) <= 60_000
+
+
+def test_a_fragmented_picture_is_one_run_and_its_parameter_sets_another() -> None:
+    payloads = packetize.h264(annex_b(SPS, PPS, IDR + b"\x55" * 9000))
+    assert packetize.runs(payloads) == (slice(0, 1), slice(1, len(payloads)))
+    assert packetize.runs(()) == ()

@@ -1,12 +1,17 @@
-from collections.abc import Sequence
+import errno
+import socket
+from collections.abc import Callable, Sequence
 
-from media.rtp.send import WAITING_LIMIT, PathSender
+import pytest
+
+from media.rtp.send import OFFLOAD_FAILURES, WAITING_LIMIT, Offload, PathSender
 
 
 class Recorded:
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
+    def __init__(self, *, is_one_call: bool = False) -> None:
+        self.written: list[list[bytes]] = []
         self.waiting = 0
+        self.is_one_call = is_one_call
 
     def protect(self, packet: bytes) -> bytes:
         return b"rtp:" + packet
@@ -14,26 +19,85 @@ class Recorded:
     def protect_rtcp(self, packet: bytes) -> bytes:
         return b"rtcp:" + packet
 
-    def write(self, datagrams: Sequence[bytes]) -> None:
-        self.written.extend(datagrams)
+    def write(self, datagrams: Sequence[bytes]) -> bool:
+        self.written.append(list(datagrams))
+        return self.is_one_call
 
     def waiting_bytes(self) -> int:
         return self.waiting
 
 
-def test_packets_are_encrypted_and_go_in_order() -> None:
-    path = Recorded()
+def test_packets_are_encrypted_and_go_in_order_each_run_at_once() -> None:
+    path = Recorded(is_one_call=True)
     sender = PathSender(path)
-    sender.send([b"1", b"2"])
+    sender.send([b"12", b"1", b"22"], (slice(0, 2), slice(2, 3)))
+    sender.send([b"3", b"4"])
     sender.send_rtcp(b"3")
-    assert path.written == [b"rtp:1", b"rtp:2", b"rtcp:3"]
-    assert (sender.stats.datagrams, sender.stats.bytes) == (3, 16)
+    assert path.written == [[b"rtp:12", b"rtp:1"], [b"rtp:22"], [b"rtp:3", b"rtp:4"], [b"rtcp:3"]]
+    assert (sender.stats.datagrams, sender.stats.bytes, sender.stats.segmented) == (6, 33, 6)
 
 
-def test_a_path_is_full_above_its_bound() -> None:
+def test_datagrams_that_went_one_by_one_are_not_counted_as_segmented() -> None:
+    sender = PathSender(Recorded())
+    sender.send([b"1", b"2"])
+    assert (sender.stats.datagrams, sender.stats.segmented) == (2, 0)
+
+
+def test_a_path_is_full_above_its_bound_and_for_a_key_frame_above_twice_that() -> None:
     path = Recorded()
     sender = PathSender(path)
     path.waiting = WAITING_LIMIT
-    assert not sender.is_full
+    assert not sender.is_full()
     path.waiting += 1
-    assert sender.is_full
+    assert sender.is_full()
+    assert not sender.is_full(is_key=True)
+
+
+class Handle:
+    """A socket that answers with an error as long as there is one."""
+
+    def __init__(self, *errors: OSError) -> None:
+        self.errors = list(errors)
+        self.sent: list[tuple[object, ...]] = []
+
+    def sendmsg(self, *arguments: object) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.sent.append(arguments)
+
+
+def test_one_call_sends_many_datagrams() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.bind(("127.0.0.1", 0))
+        datagrams = [b"a" * 100, b"b" * 100, b"c" * 30]
+        if not Offload().send(sender, datagrams, 100, receiver.getsockname()):
+            pytest.skip("this kernel has no UDP segmentation offload")
+        assert [receiver.recv(2000) for _ in datagrams] == datagrams
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT])
+def test_offload_that_fails_again_and_again_is_given_up(number: int) -> None:
+    offload = Offload()
+    handle = Handle(*[OSError(number, "refused")] * 99)
+    for _ in range(OFFLOAD_FAILURES + 5):
+        assert not offload.send(handle, [b"1", b"2"], 1, None)  # type: ignore[arg-type]
+    assert len(handle.errors) == 99 - OFFLOAD_FAILURES
+
+
+@pytest.mark.parametrize("error", [BlockingIOError, lambda: OSError(errno.ECONNREFUSED, "nobody there")])
+def test_what_passes_does_not_cost_the_offload(error: Callable[[], OSError]) -> None:
+    offload = Offload()
+    handle = Handle(*(error() for _ in range(10)))
+    assert not any(offload.send(handle, [b"1"], 1, None) for _ in range(10))  # type: ignore[arg-type]
+    assert offload.send(handle, [b"1"], 1, None)  # type: ignore[arg-type]
+    assert len(handle.sent) == 1
+
+
+def test_a_failure_between_successes_does_not_cost_the_offload() -> None:
+    offload = Offload()
+    for _ in range(OFFLOAD_FAILURES + 1):
+        assert not offload.send(Handle(OSError(errno.EIO, "no")), [b"1"], 1, None)  # type: ignore[arg-type]
+        assert offload.send(Handle(), [b"1"], 1, None)  # type: ignore[arg-type]

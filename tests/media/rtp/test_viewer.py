@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from media.rtp.feedback import KeyframeRequest, Nack, ReceiverReport, Remb
 from media.rtp.header import ExtensionIds
+from media.rtp.history import HISTORY_PACKETS
 from media.rtp.packetize import PacketizedUnit
-from media.rtp.viewer import HISTORY_PACKETS, NEXT, RESENDS_PER_SECOND, Mode, Stream, Turn, ViewerSender
+from media.rtp.viewer import NEXT, RESENDS_PER_SECOND, Mode, Stream, Turn, ViewerSender
 
 NTP = 0xE000_0000_0000_0000
 SSRC, RTX_SSRC = 77, 78
@@ -68,6 +69,13 @@ def test_a_full_path_pauses_until_the_next_key_frame_without_a_gap_in_the_number
     assert viewer.stats.units_skipped == 1
 
 
+def test_what_is_paused_anyway_is_not_counted_as_skipped() -> None:
+    viewer = sender()
+    viewer.turn(Turn.PAUSE)
+    viewer.skip()
+    assert (viewer.mode, viewer.stats.units_skipped, viewer.stats.units_left_out) == (Mode.PAUSED, 0, 1)
+
+
 def test_lost_packets_come_again_in_the_rtx_stream() -> None:
     viewer = sender(rtx=(97, RTX_SSRC), first_sequence=100)
     sent = viewer.send(unit(0, is_key=True), NTP)
@@ -77,6 +85,7 @@ def test_lost_packets_come_again_in_the_rtx_stream() -> None:
     original, restored = RtpPacket.parse(sent[1]), unwrap_rtx(repair, payload_type=96, ssrc=SSRC)
     for field in ("sequence_number", "timestamp", "marker", "payload", "payload_type", "ssrc"):
         assert getattr(original, field) == getattr(restored, field)
+    assert (viewer.stats.retransmitted_packets, viewer.stats.retransmitted_bytes) == (1, 1)
 
 
 def test_rtx_numbers_rise_by_one() -> None:
@@ -128,7 +137,9 @@ def test_sound_keeps_no_history() -> None:
 def test_a_key_frame_request_is_passed_on() -> None:
     viewer = sender()
     assert viewer.receive(KeyframeRequest(SSRC), 1.0, NTP).wants_keyframe
-    assert viewer.stats.keyframe_requests == 1
+    assert viewer.receive(KeyframeRequest(SSRC, is_fir=True), 1.0, NTP).wants_keyframe
+    viewer.receive(Nack(SSRC, (1, 2)), 1.0, NTP)
+    assert (viewer.stats.plis, viewer.stats.firs, viewer.stats.nacks) == (1, 1, 1)
 
 
 def test_reports_give_loss_and_round_trip_and_the_wanted_bitrate() -> None:
