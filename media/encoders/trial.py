@@ -20,6 +20,9 @@ Say = Callable[[Finding], None]
 SMALL = Shape(640, 368, 30.0)
 FULL = Shape(1280, 720, 30.0)
 BLOCK = 16
+_MIDDLE = range(6, 10)
+GRAIN = 24
+"""Without grain some encoders need far less than the rate that they may use, and their obedience cannot be seen."""
 PICTURES = 4
 MOST_HELD = 8
 """Pictures that a live encoder may keep back: about a quarter of a second."""
@@ -43,13 +46,21 @@ class TrialError(Exception):
 
 
 class Texture:
-    """Moving blocks of grey, of which some change in each picture: predictable in part, as real pictures are."""
+    """Blocks of grey with grain, of which some change in each picture: predictable in part, as real pictures are."""
 
     def __init__(self, shape: Shape) -> None:
         self._chance = random.Random(7)  # noqa: S311  a picture, no secret
         self._columns, self._rows = shape.width // BLOCK, shape.height // BLOCK
         self._shape = shape
+        self._lines = [self._grained(row) for row in range(BLOCK)]
         self.levels = [self._chance.randrange(40, 216) for _ in range(self._columns * self._rows)]
+
+    def _grained(self, row: int) -> list[bytes]:
+        """One line of a block for each grey; its middle is even, so that it can be compared."""
+        grain = [self._chance.randrange(-GRAIN, GRAIN + 1) for _ in range(BLOCK)]
+        if row in _MIDDLE:
+            grain[_MIDDLE.start : _MIDDLE.stop] = [0] * len(_MIDDLE)
+        return [bytes(min(max(grey + each, 16), 235) for each in grain) for grey in range(256)]
 
     def picture(self, changed: float = 0.25) -> av.VideoFrame:
         """The next picture; `changed` is the part of its blocks that get another grey."""
@@ -61,7 +72,7 @@ class Texture:
         lines = []
         for row in range(self._rows):
             greys = self.levels[row * self._columns : (row + 1) * self._columns]
-            lines.append((b"".join(bytes((grey,)) * BLOCK for grey in greys) + pad) * BLOCK)
+            lines += [b"".join([grained[grey] for grey in greys]) + pad for grained in self._lines]
         luma.update(b"".join(lines).ljust(luma.buffer_size, b"\x80"))
         for plane in chroma:
             plane.update(b"\x80" * plane.buffer_size)
