@@ -86,6 +86,8 @@ TABLE = (
     ),
     Backend(
         "vaapi-ffmpeg", "H264", "h264_vaapi", "VA-API of the program ffmpeg", Route.EXTERNAL, "nv12",
+        (("profile:v", "constrained_baseline"), ("rc_mode", "CBR"), ("async_depth", "1"), ("bf", "0"), *_CONSTANT_RATE),
+        hwaccel="vaapi",
         bitrate=LiveBitrate.REOPEN,
         forces_key=False,
         traces=_RENDER_NODES,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from media.encoders import backends, failure
 from media.encoders.backends import Backend, Route
 from media.encoders.encoder import AudioEncoder, Codec, EncoderError, EncoderSettings, Shape, VideoEncoder
+from media.encoders.external import ExternalEncoder
 from media.encoders.hardware import HardwareEncoder
 from media.encoders.opus import OpusEncoder
 from media.encoders.software import VpxEncoder, X264Encoder
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 STALL_S = 0.5
 """How long a device may give nothing for the pictures it gets."""
+STALL_EXTERNAL_S = 2.0
+"""The same for a program, which is restarted for each key frame."""
 STALL_PICTURES = 4
 """The same in pictures, for slow sources."""
 
@@ -25,7 +28,11 @@ def _open_software(backend: Backend, shape: Shape, settings: EncoderSettings) ->
     return {"x264": X264Encoder, "vpx": VpxEncoder}[backend.name](shape, settings)
 
 
-OPENERS: Mapping[Route, Opener] = {Route.SOFTWARE: _open_software, Route.HARDWARE: HardwareEncoder}
+OPENERS: Mapping[Route, Opener] = {
+    Route.SOFTWARE: _open_software,
+    Route.HARDWARE: HardwareEncoder,
+    Route.EXTERNAL: ExternalEncoder,
+}
 
 
 def check_name(name: str) -> None:
@@ -97,7 +104,10 @@ class EncoderChain:
     @property
     def stall_s(self) -> float | None:
         """How long this encoder may give nothing; None for software, which is slow but never hangs."""
-        return None if self.backend.is_software else max(STALL_S, STALL_PICTURES / self._shape.fps)
+        if self.backend.is_software:
+            return None
+        least_s = STALL_EXTERNAL_S if self.backend.route is Route.EXTERNAL else STALL_S
+        return max(least_s, STALL_PICTURES / self._shape.fps)
 
     def open(self) -> VideoEncoder:
         """Open the encoder whose turn it is.

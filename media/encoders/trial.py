@@ -113,6 +113,7 @@ class _Trial:
                 do()
             self._note(step=Step.DONE)
         except OpenError as error:
+            self._note(opens=False)
             self._failed(error.failure.kind, error.failure.line)
         except TrialError as error:
             self._failed(error.kind, str(error))
@@ -128,7 +129,7 @@ class _Trial:
     def _failed(self, kind: FailureClass, line: str) -> None:
         news: dict[str, object] = {"failure": kind, "line": line}
         if self._found.step is Step.OPEN:
-            news |= {"is_compiled": kind is not FailureClass.NOT_IN_BUILD, "opens": False}
+            news["is_compiled"] = kind is not FailureClass.NOT_IN_BUILD
         elif self._found.step is Step.ENCODE:
             news["decodes_back"] = False
         self._note(**news)

@@ -105,5 +105,6 @@ def test_only_devices_have_a_time_limit(chains: Chains) -> None:
 
 def test_what_nobody_opens_says_so(chains: Chains) -> None:
     chain = chains.chain(Codec.H264, SHAPE, EncoderSettings(encoder="vaapi-ffmpeg"))
+    assert chain.stall_s == 2.0, "a program takes longer"
     with pytest.raises(EncoderError, match="vaapi-ffmpeg cannot be opened here"):
         chain.open()

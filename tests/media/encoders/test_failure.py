@@ -33,6 +33,8 @@ ROWS = (
     ("amf", "DLL libamfrt64.so.1 failed to open", FailureClass.RUNTIME_MISSING, "AMF runtime"),
     ("v4l2m2m", "Could not find a valid device", FailureClass.NO_DEVICE, "/dev/video"),
     ("vaapi", "No VA display found for device /dev/dri/renderD128.", FailureClass.RUNTIME_MISSING, "group render"),
+    ("vaapi-ffmpeg", "Device creation failed: -542398533.", FailureClass.RUNTIME_MISSING, "VA-API driver"),
+    ("vaapi-ffmpeg", "Unknown encoder 'h264_vaapi'", FailureClass.NOT_IN_BUILD, "install the program ffmpeg"),
     ("vaapi", "/dev/dri/renderD128: Permission denied", FailureClass.NO_PERMISSION, "group render"),
 )
 
