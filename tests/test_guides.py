@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -15,6 +16,7 @@ from channels.errors import ServiceError
 from channels.quotas import Quotas
 from channels.signaling.limits import Limits, Rate
 from channels.signaling.stats import HubStats
+from media.sources import uri
 from media.turn import address
 from tests.app.test_openapi import DOCUMENT, OPERATIONS
 
@@ -22,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 SERVED = [operation for operation in OPERATIONS if not operation.path.startswith("/_emulator/")]
 GUIDES = sorted((ROOT / "infra" / "guides").glob("*.md"))
 TURN = (ROOT / "infra" / "guides" / "turn.md").read_text()
+MEDIA = (ROOT / "infra" / "guides" / "media.md").read_text()
 COMPATIBILITY = (ROOT / "infra" / "guides" / "compatibility.md").read_text()
 
 
@@ -126,6 +129,15 @@ def test_each_metric_of_turn_stands_in_the_guide() -> None:
     text = Metrics(Sources("1", HubStats(), RequestStats())).text().decode()
     families = set(re.findall(r"^# TYPE (heliograph_turn_\w+)", text, re.MULTILINE))
     assert {cells[0].strip("`") for cells in rows("metrics", TURN)} == families
+
+
+def test_each_source_of_the_guide_is_read_and_has_all_its_options() -> None:
+    places = [uri.parse(cells[0].strip("`")) for cells in rows("sources", MEDIA)]
+    assert {type(place) for place in places} == set(get_args(uri.Place))
+    own = {"path", "url", "device", "display", "left", "top", "words"}
+    for place, cells in zip(places, rows("sources", MEDIA), strict=True):
+        options = {"region" if name == "size" and "region" in cells[2] else name for name in place.__struct_fields__}
+        assert options - own == set(re.findall(r"`([a-z]+)`", cells[2])) - {"tcp", "udp"}, cells[0]
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)

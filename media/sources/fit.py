@@ -6,7 +6,7 @@ import av
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
-from media.sources.source import SourceError
+from media.sources.source import SetupError
 
 LEAST_SIDE, LARGEST_SIDE = 16, 4096
 _SHAPE_SLACK = 0.02
@@ -16,11 +16,11 @@ _SHAPE_SLACK = 0.02
 def even_size(width: int, height: int, owner: str) -> tuple[int, int]:
     """The size in which a picture is encoded: odd sides lose a row or column.
 
-    Raises: SourceError: too small or too large to encode; `owner` begins the sentence.
+    Raises: SetupError: too small or too large to encode; `owner` begins the sentence.
     """
     even = width // 2 * 2, height // 2 * 2
     if min(even) < LEAST_SIDE or max(even) > LARGEST_SIDE:
-        raise SourceError(f"{owner} is {width}x{height}; a side must have {LEAST_SIDE} to {LARGEST_SIDE} pixels")
+        raise SetupError(f"{owner} is {width}x{height}; a side must have {LEAST_SIDE} to {LARGEST_SIDE} pixels")
     return even
 
 

@@ -21,7 +21,7 @@ from media.encoders.encoder import (
     Codec,
     VideoCapture,
 )
-from media.sources.source import EncodedPicture, EncodedSound, Item, Picture, Sound, Source
+from media.sources.source import EncodedPicture, EncodedSound, Item, Picture, Sound, Source, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Pump:
                     if stop.is_set():
                         break
         except Exception as error:  # noqa: BLE001  whatever a source, a driver or a file does, the viewers stay
-            return f"{type(error).__name__}: {error}"
+            return str(error) if isinstance(error, SourceError) else f"{type(error).__name__}: {error}"
         return "the source ended"
 
     def _give(self, item: Item) -> None:

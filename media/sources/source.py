@@ -16,6 +16,10 @@ class SourceError(Exception):
     """A source cannot be opened or has died; the text is a sentence for the operator."""
 
 
+class SetupError(SourceError):
+    """A source cannot be opened, and time does not help: somebody must change something."""
+
+
 class Picture(msgspec.Struct, frozen=True, eq=False):
     """A yuv420p frame of the source's size, taken `time_s` seconds after the start of the source.
 
