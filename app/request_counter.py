@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from app.server import fold_slashes
+from app.server import RECORDINGS_PATH, fold_slashes
 
 SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 PAGES: Final = "pages"
+RECORDINGS: Final = "recordings"
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -31,7 +32,8 @@ class RequestStats(msgspec.Struct):
 
 
 class RequestCounter:
-    """An ASGI application around another; `operations` names what a POST of each path calls, all else are pages."""
+    """An ASGI application around another; `operations` names what a POST of each path calls; all else are
+    recordings and pages."""
 
     def __init__(self, application: Asgi, operations: Mapping[str, str]) -> None:
         self.stats = RequestStats()
@@ -55,8 +57,12 @@ class RequestCounter:
         try:
             await self._application(scope, receive, watched)
         finally:
-            name = self._operations.get(fold_slashes(scope["path"]), PAGES) if scope["method"] == "POST" else PAGES
-            self._count(name, code, time.perf_counter() - started)
+            self._count(self._name(fold_slashes(scope["path"]), scope["method"]), code, time.perf_counter() - started)
+
+    def _name(self, path: str, method: str) -> str:
+        if method == "POST":
+            return self._operations.get(path, PAGES)
+        return RECORDINGS if f"{path}/".startswith(f"{RECORDINGS_PATH}/") else PAGES
 
     def _count(self, operation: str, code: str, seconds: float) -> None:
         stats = self.stats

@@ -1,5 +1,5 @@
 """The routes: which path is an operation, a page or a websocket, and which host is a role's. Exact paths, one look
-each; no rule of its own.
+each, and one path with others below it; no rule of its own.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from channels.errors import UnknownOperationException
 from channels.names import Role
 
 JWKS_PATH: Final = "/.well-known/jwks.json"
+RECORDINGS_PATH: Final = "/v1/recordings"
 _JWKS_AGE_S: Final = 300
 _CLOSE_S: Final = 1.0
 _SLASHES: Final = re.compile("//+")
@@ -30,7 +31,7 @@ _SLASHES: Final = re.compile("//+")
 # cookies), so any origin may call. Source: Fetch standard; the header list is that of the AWS SDK for JavaScript.
 _CROSS_ORIGIN: Final = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "x-amzn-RequestId, x-amzn-ErrorType, Date, Retry-After",
+    "Access-Control-Expose-Headers": "x-amzn-RequestId, x-amzn-ErrorType, Date, Retry-After, ETag, Content-Range",
     "X-Content-Type-Options": "nosniff",
 }
 _PREFLIGHT: Final = {
@@ -43,12 +44,20 @@ _PREFLIGHT: Final = {
     "Access-Control-Max-Age": "7200",
 }
 
+_PREFLIGHT_GET: Final = {
+    **_PREFLIGHT,
+    "Access-Control-Allow-Methods": "GET, HEAD",
+    "Access-Control-Allow-Headers": f"{_PREFLIGHT['Access-Control-Allow-Headers']}, if-none-match, if-range, range",
+}
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Endpoint = Callable[[Request], Awaitable[Response]]
+BelowEndpoint = Callable[[str, Request], Awaitable[Response]]
+"""Answers whatever lies below a path, which it is told."""
 SocketEndpoint = Callable[[WebSocket], Awaitable[None]]
 
 
@@ -70,6 +79,7 @@ class Parts(msgspec.Struct, frozen=True):
     channel_sockets: Sockets
     static: Path
     endpoints: EndpointSettings = EndpointSettings()
+    recordings: BelowEndpoint | None = None
 
 
 def build(parts: Parts) -> Asgi:
@@ -95,6 +105,7 @@ class _Routes:
         self._roots: Mapping[Role, SocketEndpoint] = {Role.MASTER: sockets.master, Role.VIEWER: sockets.viewer}
         self._endpoints = parts.endpoints
         self._authenticator = parts.authenticator
+        self._recordings = parts.recordings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -128,6 +139,10 @@ class _Routes:
             if request.method == "OPTIONS":
                 return Response(status_code=204, headers=_PREFLIGHT)
             response = await call(request)
+        elif self._recordings is not None and f"{path}/".startswith(f"{RECORDINGS_PATH}/"):
+            if request.method == "OPTIONS":
+                return Response(status_code=204, headers=_PREFLIGHT_GET)
+            response = await self._recordings(path, request)
         elif path == JWKS_PATH and request.method in ("GET", "HEAD"):
             response = self._jwks()
         else:

@@ -15,6 +15,7 @@ from app.api.alexa import AlexaApi
 from app.api.channels import ChannelsApi
 from app.api.credentials import CredentialsApi
 from app.api.ice import IceApi, IceSettings
+from app.api.recordings import RecordingsApi
 from app.api.relay_usage import RelayUsageApi
 from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
@@ -45,6 +46,7 @@ from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
 from channels.signaling.limits import Limits
 from channels.store import StoreUnavailableError
+from media.recording.library import Library
 
 TURN_SILENCE_S = 5.0
 _TAGS_A_LINE = 10_000
@@ -230,9 +232,20 @@ class Node:
             ),
             static=STATIC,
             endpoints=endpoints,
+            recordings=self._recordings(authenticator),
         )
         application = server.build(self._twists.parts(parts))
         return RequestCounter(application, {operation.path: operation.name for operation in operations_of_all})
+
+    def _recordings(self, authenticator: Authenticator) -> server.BelowEndpoint | None:
+        if not self._settings.recordings:
+            return None
+        folder = Path(self._settings.recordings).expanduser()
+        if not folder.is_dir():
+            raise SettingsError(f"RECORDINGS: there is no folder {folder}; make it, or start a master with --record")
+        api = RecordingsApi(Library(folder), self.control, authenticator.request)
+        self._counters["recordings_served"] = api.stats
+        return api.answer
 
     def _origins(self) -> Origins:
         settings = self._settings

@@ -1,6 +1,6 @@
 """Names of the actions that permissions are about, and what to say of one that is none. Pure.
 
-Source: Service Authorization Reference, actions of Amazon Kinesis Video Streams.
+Source: Service Authorization Reference, actions of Amazon Kinesis Video Streams; GetRecording is ours.
 """
 
 import difflib
@@ -16,6 +16,7 @@ SERVED = (
     "DescribeMediaStorageConfiguration",
     "DescribeSignalingChannel",
     "GetIceServerConfig",
+    "GetRecording",
     "GetSignalingChannelEndpoint",
     "JoinStorageSession",
     "JoinStorageSessionAsViewer",

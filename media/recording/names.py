@@ -15,7 +15,8 @@ LOCK = ".lock"
 PART_SUFFIX = ".part"
 _LENGTH_LIMIT = 200  # a file system takes 255 bytes; a channel's name may have 256
 _NUMBER = "0|[1-9][0-9]{0,14}"
-_SEGMENT = re.compile(rf"({_NUMBER})-({_NUMBER})-({_NUMBER})-([1-9][0-9]{{0,8}})-([0-9a-f]{{8}})\.m4s", re.ASCII)
+_INSTANT = "0|[1-9][0-9]{0,12}"  # up to the year 2286
+_SEGMENT = re.compile(rf"({_NUMBER})-({_NUMBER})-({_INSTANT})-([1-9][0-9]{{0,8}})-([0-9a-f]{{8}})\.m4s", re.ASCII)
 _INIT = re.compile(r"init-([0-9a-f]{8})\.mp4", re.ASCII)
 _HOUR = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}Z", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
@@ -95,3 +96,9 @@ def channel_folder(channel: str) -> str:
     if len(folder) > _LENGTH_LIMIT:
         return f"{folder[:_LENGTH_LIMIT]}%{hashlib.sha256(channel.encode()).hexdigest()[:16]}"
     return folder
+
+
+def read_channel(folder: str) -> str | None:
+    """The channel whose folder has this name; None when it is no channel's, or one whose name was shortened."""
+    channel = f".{folder[3:]}" if folder.startswith("%2E") else folder
+    return channel if _CHANNEL.fullmatch(channel) and channel_folder(channel) == folder else None

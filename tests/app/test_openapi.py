@@ -14,11 +14,12 @@ from app.api.channels import ChannelsApi
 from app.api.credentials import CredentialsApi
 from app.api.emulator import CLOCK_PATH, EmulatorApi
 from app.api.ice import IceApi, IceSettings
+from app.api.recordings import RecordedChannels, Recording
 from app.api.relay_usage import RelayUsageApi
 from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.endpoints import EndpointSettings
-from app.server import JWKS_PATH
+from app.server import JWKS_PATH, RECORDINGS_PATH
 from app.wire import ErrorBody, Operation
 from channels.auth.session import Sessions
 from channels.auth.ticket import Tickets
@@ -35,6 +36,7 @@ from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
 from channels.signaling.limits import Limits
 from channels.signaling.messages import Event
+from media.recording.names import PLAYLIST
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT: dict[str, Any] = yaml.load((ROOT / "openapi.yaml").read_text(), yaml.CSafeLoader)
@@ -83,6 +85,12 @@ def operations() -> tuple[Operation, ...]:
 
 
 OPERATIONS = operations()
+RECORDINGS = {
+    RECORDINGS_PATH,
+    f"{RECORDINGS_PATH}/{{channelName}}",
+    f"{RECORDINGS_PATH}/{{channelName}}/{PLAYLIST}",
+    f"{RECORDINGS_PATH}/{{channelName}}/{{hour}}/{{file}}",
+}
 
 
 def answer_of(operation: Operation) -> type[msgspec.Struct]:
@@ -131,7 +139,7 @@ def test_its_version_is_that_of_the_project() -> None:
 
 
 def test_the_paths_are_those_of_the_operations() -> None:
-    assert set(DOCUMENT["paths"]) == {operation.path for operation in OPERATIONS} | {JWKS_PATH}
+    assert set(DOCUMENT["paths"]) == {operation.path for operation in OPERATIONS} | {JWKS_PATH} | RECORDINGS
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
@@ -156,7 +164,9 @@ def test_an_operation_is_described_as_it_is_served(operation: Operation) -> None
 
 def test_the_schemas_are_those_of_the_code() -> None:
     types = {kind for operation in OPERATIONS for kind in (operation.request, answer_of(operation))}
-    _, made = msgspec.json.schema_components([*types, ErrorBody], ref_template=SCHEMA + "{name}")
+    _, made = msgspec.json.schema_components(
+        [*types, ErrorBody, Recording, RecordedChannels], ref_template=SCHEMA + "{name}"
+    )
     written = DOCUMENT["components"]["schemas"]
     assert set(written) == {*made, "PublicKeys"}
     for name, schema in made.items():
@@ -173,7 +183,7 @@ def test_every_error_class_is_listed_under_its_status() -> None:
     listed = {
         (code, statuses[name])
         for name, answer in DOCUMENT["components"]["responses"].items()
-        for code in answer["x-codes"]
+        for code in answer.get("x-codes", ())
     }
     assert listed == {
         *((error.__name__, error.status) for error in ServiceError.__subclasses__()),
@@ -205,3 +215,10 @@ def test_the_quota_is_that_of_the_aws_profile(operation: Operation) -> None:
         if value is not None
     ]
     assert said == ", ".join(parts)
+
+
+@pytest.mark.parametrize("path", sorted(RECORDINGS))
+def test_recordings_are_read_and_may_be_refused_as_all_else(path: str) -> None:
+    entry = DOCUMENT["paths"][path]
+    assert set(entry) - {"parameters"} == {"get"}
+    assert {"400", "401", "403", "404", "500", "503"} <= set(entry["get"]["responses"])

@@ -11,12 +11,14 @@ import httpx
 import msgspec
 import pytest
 import websockets
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from app import server
 from app.authenticate import Authenticator
 from app.endpoints import EndpointSettings
-from app.server import Asgi, Parts
+from app.server import Asgi, BelowEndpoint, Parts
 from app.wire import Caller, Operation
 from channels.auth import token
 from channels.auth.ticket import Tickets
@@ -59,11 +61,17 @@ def authorization() -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
 
 
-def application(paths: tuple[str, ...] = PATHS, endpoints: EndpointSettings | None = None) -> Asgi:
+def application(
+    paths: tuple[str, ...] = PATHS,
+    endpoints: EndpointSettings | None = None,
+    recordings: BelowEndpoint | None = None,
+) -> Asgi:
     verifier = TokenVerifier(KEYS, TokenSettings())
     authenticator = Authenticator(verifier, Tickets(), wall=lambda: NOW, monotonic=lambda: 0.0)
     operations = tuple(Operation("Echo", path, Note, echo, "signaling") for path in paths)
-    return server.build(Parts(operations, authenticator, Sockets(), STATIC, endpoints or EndpointSettings()))
+    return server.build(
+        Parts(operations, authenticator, Sockets(), STATIC, endpoints or EndpointSettings(), recordings)
+    )
 
 
 def socket_scope() -> dict[str, Any]:
@@ -273,3 +281,22 @@ async def test_head_has_the_headers_of_get_on_the_wire() -> None:
 @pytest.mark.parametrize(("path", "folded"), [("//a///b/", "/a/b/"), ("/a", "/a"), ("", ""), ("/", "/"), ("//", "/")])
 def test_slashes_are_folded(path: str, folded: str) -> None:
     assert server.fold_slashes(path) == folded
+
+
+async def test_recordings_lie_below_one_path_and_may_be_asked_for_by_any_origin() -> None:
+    async def recorded(path: str, request: Request) -> Response:
+        return Response(path, headers={"ETag": '"1"'})
+
+    with_recordings = application(recordings=recorded)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(with_recordings), base_url="http://test") as client:
+        for path in ("/v1/recordings", "/v1/recordings/demo", "//v1/recordings//demo/index.m3u8"):
+            answer = await client.get(f"http://test{path}")
+            assert answer.text == path.replace("//", "/")
+            assert answer.headers["access-control-allow-origin"] == "*"
+            assert "ETag" in answer.headers["access-control-expose-headers"]
+        before = await client.options("/v1/recordings/demo")
+        assert before.headers["access-control-allow-methods"] == "GET, HEAD"
+        assert "range" in before.headers["access-control-allow-headers"].split(", ")
+        assert (await client.get("/v1/recordingsx")).status_code == 404
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application()), base_url="http://test") as client:
+        assert (await client.get("/v1/recordings/demo")).status_code == 404

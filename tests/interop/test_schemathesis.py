@@ -14,6 +14,7 @@ import pytest
 from channels.names import Role
 from channels.service import ServiceClient
 from channels.signaling.client import ClientSettings, SignalingClient, SignalingConnection
+from media.recording.names import Segment
 from tests.running import FREE_PORTS, heliograph, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -28,7 +29,7 @@ CHECKS = (
     "response_schema_conformance",
 )
 EXAMPLES = 25  # of each operation, beside those that schemathesis makes of the schema's own bounds
-OPERATIONS = 19
+OPERATIONS = 23
 LEAST_CASES = 1000
 EMULATOR = "^/_emulator/"  # paths that only an emulator has
 ANSWERED, SPARE, OTHERS = 2, 30, 20
@@ -100,7 +101,13 @@ async def test_every_answer_is_one_that_openapi_yaml_declares(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = tmp_path / "home"
-    with running("serve", *FREE_PORTS, "--limits-profile", "relaxed", home=home) as started:
+    recordings = tmp_path / "recordings"
+    segment = Segment(0, 0, 1_764_133_190_000, 2_000, "aaaaaaaa")
+    folder = recordings / "000000000000" / "answered-0" / segment.hour
+    folder.mkdir(parents=True)
+    (folder / segment.file).write_bytes(b"segment")
+    flags = ("--limits-profile", "relaxed", "--recordings", str(recordings))
+    with running("serve", *FREE_PORTS, *flags, home=home) as started:
         token = heliograph("token", "--role", "admin", "--channel", "*", home=home).stdout.strip()
         ready = Ready(started["http"], token)
         answered = await ready.create("answered", ANSWERED)

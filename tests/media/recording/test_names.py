@@ -44,3 +44,10 @@ def test_no_two_channels_share_a_folder_and_none_leaves_its_account() -> None:
 def test_what_is_no_channel_has_no_folder(channel: str) -> None:
     with pytest.raises(ValueError, match="no channel's name"):
         names.channel_folder(channel)
+
+
+def test_a_channel_is_read_back_from_its_folder_unless_it_was_shortened() -> None:
+    for channel in ("demo", ".demo", "..", "a..b"):
+        assert names.read_channel(names.channel_folder(channel)) == channel
+    for folder in (names.channel_folder("x" * 256), "%2Fdemo", ".demo", "a b", "%2E%2E"):
+        assert names.read_channel(folder) is None
