@@ -79,7 +79,7 @@ _INSTALL_NVIDIA = (
 )
 _RENDER = "give this process /dev/dri/renderD128 and the group render"
 _TO_DO: dict[FailureClass, str] = {
-    F.NOT_IN_BUILD: "this build of FFmpeg was made without it; take an image or a build that has it",
+    F.NOT_IN_BUILD: "the FFmpeg of this PyAV was made without it: take a build that has it",
     F.DRIVER_MISSING: _INSTALL_NVIDIA,
     F.ENCODE_LIBRARY_MISSING: "the driver is here without its encode library: install libnvidia-encode of the same "
     "version, or give the container NVIDIA_DRIVER_CAPABILITIES=video,compute,utility",
@@ -108,7 +108,10 @@ _TO_DO_FOR: dict[tuple[FailureClass, str], str] = {
     (F.NO_DEVICE, "v4l2m2m"): "no /dev/video* of this machine encodes H.264 (a Raspberry Pi 4 has one, a Pi 5 has not)",
     (F.NO_DEVICE, "vaapi"): _RENDER,
     (F.NO_DEVICE, "vaapi-ffmpeg"): _RENDER,
-    (F.NOT_IN_BUILD, "vaapi"): "the wheel of PyAV has no VA-API: take the -vaapi image, or let vaapi-ffmpeg do it",
+    (
+        F.NOT_IN_BUILD,
+        "vaapi",
+    ): "the wheel of PyAV has no VA-API: build PyAV against an FFmpeg with libva, or let vaapi-ffmpeg do it",
     (F.NOT_IN_BUILD, "vaapi-ffmpeg"): "install the program ffmpeg with h264_vaapi",
     (F.NOT_IN_BUILD, "videotoolbox"): "VideoToolbox exists on macOS alone",
 }

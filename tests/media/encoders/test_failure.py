@@ -1,6 +1,8 @@
 """Log lines of FFmpeg -> classes -> sentences."""
 
-from media.encoders import failure
+from pathlib import Path
+
+from media.encoders import backends, failure
 from media.encoders.encoder import EncoderError
 from media.encoders.failure import FailureClass, OrderError, StallError
 
@@ -72,3 +74,9 @@ def test_errors_of_running_encoders_have_classes() -> None:
 def test_every_class_has_a_sentence() -> None:
     for kind in FailureClass:
         assert len(failure.Failure(kind, "", "nvenc").words) > len(kind.value) + 10
+
+
+def test_guide_names_every_class_and_every_encoder() -> None:
+    guide = " ".join((Path(__file__).parents[3] / "infra" / "guides" / "media.md").read_text().split())
+    assert [kind.value for kind in FailureClass if kind.value not in guide] == []
+    assert [name for name in backends.BY_NAME if f"`{name}`" not in guide] == []
