@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from media.control.gop import LONG, YOUNG, GopCache, Replay, Span
 from media.encoders.encoder import AccessUnit
 from media.feed import Codec
 from media.rtp import packetize
@@ -21,11 +22,6 @@ _log = logging.getLogger(__name__)
 
 Detach = Callable[[], None]
 
-RECENT_S = 0.3
-"""A key frame this young is replayed to who joins: the encoder would not make another one yet."""
-_RECENT_BYTES = 256 * 1024
-_REPLAY_STEP_S = 0.001
-
 
 class Feed(Protocol):
     """The part of `media/feed.py` that a fan-out needs."""
@@ -35,6 +31,9 @@ class Feed(Protocol):
 
     def request_keyframe(self, codec: Codec, layer: int = 0) -> None:
         """Ask for a key frame soon; many requests become one."""
+
+    def can_request_keyframe(self, codec: Codec, layer: int = 0) -> bool:
+        """Whether a key frame comes when it is asked for."""
 
 
 class Recipient(Protocol):
@@ -69,27 +68,14 @@ def _packetizer(codec: Codec) -> Packetize:
 class _Branch:
     """All recipients of one codec and layer; attached to the feed while there is at least one."""
 
-    def __init__(self, codec: Codec, layer: int, stats: FanOutStats) -> None:
+    def __init__(self, codec: Codec, layer: int, span: Span, stats: FanOutStats) -> None:
+        self.cache = GopCache(span)
         self._codec = codec
         self._layer = layer
         self._packetize = _packetizer(codec)
         self._stats = stats
         self.recipients: dict[int, Recipient] = {}
         self.detach: Detach | None = None
-        self._recent: list[PacketizedUnit] = []
-
-    def recent(self, now: float) -> list[PacketizedUnit]:
-        """The units since the last key frame, if that is young enough."""
-        return self._recent if self._recent and now - self._recent[0].captured_at <= RECENT_S else []
-
-    def _keep(self, unit: PacketizedUnit) -> None:
-        if unit.is_key:
-            self._recent = [unit]
-        elif self._recent:
-            self._recent.append(unit)
-            age_s = unit.captured_at - self._recent[0].captured_at
-            if age_s > RECENT_S or sum(kept.size for kept in self._recent) > _RECENT_BYTES:
-                self._recent = []
 
     def deliver(self, unit: AccessUnit) -> None:
         payloads = self._packetize(unit.data)
@@ -108,7 +94,7 @@ class _Branch:
             runs=packetize.runs(payloads),
         )
         if self._codec.is_video:
-            self._keep(packetized)
+            self.cache.keep(packetized)
         self._stats.units += 1
         self._stats.payloads += len(payloads)
         for key, recipient in list(self.recipients.items()):
@@ -142,7 +128,8 @@ class FanOut:
         """Add a recipient; the answer takes it out again, as often as it is called."""
         branch = self._branches.get((codec, layer))
         if branch is None:
-            branch = self._branches[codec, layer] = _Branch(codec, layer, self.stats)
+            span = YOUNG if self._feed.can_request_keyframe(codec, layer) else LONG
+            branch = self._branches[codec, layer] = _Branch(codec, layer, span, self.stats)
         key = self._next_key
         self._next_key += 1
         branch.recipients[key] = recipient
@@ -153,24 +140,20 @@ class FanOut:
             branch.recipients.pop(key, None)
             if not branch.recipients and branch.detach is not None:
                 detach, branch.detach = branch.detach, None
+                branch.cache.clear()
                 detach()
 
         return leave
 
-    def replay(self, codec: Codec, now: float, layer: int = 0) -> list[PacketizedUnit]:
-        """A key frame of the last `RECENT_S` and all since, for who joins at `now`; empty when it is too old.
-
-        The timestamps are drawn together to a millisecond apart, so that the burst does not look like jitter.
-        """
+    def replay(self, codec: Codec, now: float, layer: int = 0) -> Replay | None:
+        """The last key frame and all since, for who joins at `now`; None when it is too old; see `control/gop.py`."""
         branch = self._branches.get((codec, layer))
-        units = branch.recent(now) if branch else []
-        step, ntp = round(codec.clock_hz * _REPLAY_STEP_S), ntp_now()
-        return [
-            msgspec.structs.replace(
-                unit, timestamp=units[-1].timestamp - step * (len(units) - 1 - index), packetized_at=now, ntp=ntp
-            )
-            for index, unit in enumerate(units)
-        ]
+        units = branch.cache.since_key(now) if branch else ()
+        return Replay(units, codec.clock_hz, now) if units else None
+
+    def can_request_keyframe(self, codec: Codec, layer: int = 0) -> bool:
+        """Whether `request_keyframe` has an effect; else a replay is the way to a picture before the next key frame."""
+        return self._feed.can_request_keyframe(codec, layer)
 
     def request_keyframe(self, codec: Codec, layer: int = 0) -> None:
         """Pass a viewer's wish on to the encoder."""

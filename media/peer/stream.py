@@ -1,10 +1,12 @@
 """One outgoing stream of one viewer: from the fan-out to the encrypted path, and its feedback back."""
 
+import asyncio
 import logging
 import secrets
 import time
 from collections.abc import Callable
 
+from media.control.gop import Replay
 from media.fanout import FanOut
 from media.feed import Codec
 from media.peer.attach import Negotiated
@@ -18,7 +20,8 @@ from media.rtp.viewer import Mode, Stream, Turn, ViewerSender
 _log = logging.getLogger(__name__)
 
 _FIRST_SEQUENCES = 1 << 15  # the lower half: a wrap in the first packets breaks SRTP when one of them is lost
-
+REPLAY_EVERY_S = 2.0
+"""A viewer that asks again meanwhile waits for the next key frame: replays double what it gets."""
 
 _ORDERS = {
     Mode.WAITING: Turn.RESUME,
@@ -51,9 +54,12 @@ class OutgoingStream:
         self._is_closed = False
         self._next_layer: int | None = None
         self._leave_next: Callable[[], None] = _nothing
+        self._replay: Replay | None = None
+        self._no_replay_before = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self, negotiated: Negotiated, path: Path) -> None:
-        """Send from now on, beginning with a key frame: the last one if it is very young, else one that this asks for.
+        """Send from now on, beginning with a key frame: the last one with all since, else one that this asks for.
 
         Raises whatever a closed transport raises.
         """
@@ -76,11 +82,11 @@ class OutgoingStream:
         self.path = PathSender(path)
         if not is_video:
             return
-        units = self._fanout.replay(self.codec, time.monotonic())
-        for unit in units:
-            self.deliver(unit)
-        if not units:
-            self._request_keyframe()
+        replay = self._fanout.replay(self.codec, time.monotonic())
+        if replay is not None:
+            self._play(replay)
+        else:
+            self._fanout.request_keyframe(self.codec)
 
     def deliver(self, unit: PacketizedUnit) -> None:
         """Send one unit, unless the path is full; raises whatever a closed transport raises."""
@@ -88,15 +94,60 @@ class OutgoingStream:
             return
         if unit.layer != self.layer and not self._changes_to(unit):
             return
-        if self.path.is_full(is_key=unit.is_key):
-            self.sender.skip()
+        if self._replay is not None:
+            self._replay.push(unit)
             return
-        packets = self.sender.send(unit, unit.ntp)
+        self._send(self.sender, self.path, unit)
+
+    def _send(self, sender: ViewerSender, path: PathSender, unit: PacketizedUnit) -> None:
+        if path.is_full(is_key=unit.is_key):
+            sender.skip()
+            return
+        packets = sender.send(unit, unit.ntp)
         if packets:
-            self.path.send(packets, unit.runs)
-            self.sender.stats.send_delay_s += (time.monotonic() - unit.packetized_at) * len(packets)
-        elif self.sender.mode is Mode.WAITING:
-            self._request_keyframe()
+            path.send(packets, unit.runs)
+            sender.stats.send_delay_s += (time.monotonic() - unit.packetized_at) * len(packets)
+        elif sender.mode is Mode.WAITING:
+            self._want_keyframe()
+
+    def _want_keyframe(self) -> None:
+        if self._fanout.can_request_keyframe(self.codec, self.layer):
+            self._fanout.request_keyframe(self.codec, self.layer)
+            return
+        now = time.monotonic()
+        if now >= self._no_replay_before:
+            replay = self._fanout.replay(self.codec, now, self.layer)
+            if replay is not None:
+                self._play(replay)
+
+    def _play(self, replay: Replay) -> None:
+        self._stop_replay()
+        self._replay, self._no_replay_before = replay, replay.next_at + REPLAY_EVERY_S
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._timer = None
+        if self._replay is None or self.sender is None or self.path is None:
+            return
+        replay = self._replay
+        for unit in replay.due(time.monotonic(), ntp_now()):
+            self._send(self.sender, self.path, unit)
+        if replay.is_done:
+            self._replay = None
+        else:
+            self._timer = asyncio.get_running_loop().call_at(replay.next_at, self._go_on_guarded)
+
+    def _go_on_guarded(self) -> None:
+        try:
+            self._go_on()
+        except Exception as error:  # noqa: BLE001 - a path that is closing raises anything; only this peer ends
+            self.fail(error)
+
+    def _stop_replay(self) -> None:
+        self._replay = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def switch_layer(self, layer: int) -> None:
         """Go over to another layer with its next key frame; the old one is sent until then.
@@ -111,15 +162,26 @@ class OutgoingStream:
         if layer != self.layer:
             self._leave_next = self._fanout.join(self.codec, self, layer)
             self._next_layer = layer
-            self._fanout.request_keyframe(self.codec, layer)
+            replay = None
+            if not self._fanout.can_request_keyframe(self.codec, layer):
+                replay = self._fanout.replay(self.codec, time.monotonic(), layer)
+            if replay is not None:
+                self._change(layer)
+                self._play(replay)
+            else:
+                self._fanout.request_keyframe(self.codec, layer)
 
     def _changes_to(self, unit: PacketizedUnit) -> bool:
         if unit.layer != self._next_layer or not unit.is_key:
             return False
+        self._change(unit.layer)
+        return True
+
+    def _change(self, layer: int) -> None:
+        self._stop_replay()
         self.leave()
         self.leave, self._leave_next = self._leave_next, _nothing
-        self.layer, self._next_layer = unit.layer, None
-        return True
+        self.layer, self._next_layer = layer, None
 
     @property
     def mode(self) -> Mode:
@@ -137,12 +199,9 @@ class OutgoingStream:
             return
         self.sender.turn(_ORDERS[mode])
         if self.sender.mode is Mode.WAITING:
-            self._request_keyframe()
+            self._want_keyframe()
         elif self.sender.mode is Mode.GONE:
             self._on_fail()
-
-    def _request_keyframe(self) -> None:
-        self._fanout.request_keyframe(self.codec, self.layer)
 
     def fail(self, error: Exception) -> None:
         """The path is gone: the peer ends."""
@@ -156,7 +215,7 @@ class OutgoingStream:
         if reaction.packets:
             self.path.send(reaction.packets)
         if reaction.wants_keyframe:
-            self._request_keyframe()
+            self._want_keyframe()
 
     def report(self) -> None:
         """Send the periodic sender report, once something was sent."""
@@ -169,6 +228,7 @@ class OutgoingStream:
     def close(self) -> None:
         """Leave the fan-out and say goodbye; idempotent, never raises."""
         self._is_closed = True
+        self._stop_replay()
         self.leave()
         self._leave_next()
         sender, path = self.sender, self.path

@@ -14,6 +14,7 @@ class FakeFeed:
     def __init__(self) -> None:
         self.sinks: dict[tuple[Codec, int], list[Callable[[AccessUnit], None]]] = {}
         self.keyframes: list[tuple[Codec, int]] = []
+        self.makes_keyframes = True
 
     def attach(self, codec: Codec, sink: Callable[[AccessUnit], None], layer: int = 0) -> Callable[[], None]:
         self.sinks.setdefault((codec, layer), []).append(sink)
@@ -21,6 +22,9 @@ class FakeFeed:
 
     def request_keyframe(self, codec: Codec, layer: int = 0) -> None:
         self.keyframes.append((codec, layer))
+
+    def can_request_keyframe(self, codec: Codec, layer: int = 0) -> bool:
+        return self.makes_keyframes or layer > 0
 
     def give(self, codec: Codec, unit: AccessUnit, layer: int = 0) -> None:
         for sink in list(self.sinks.get((codec, layer), [])):
@@ -158,3 +162,18 @@ def test_each_layer_has_its_own_viewers_and_marks_its_units(feed: FakeFeed, fano
     leave()
     assert (fanout.count(Codec.H264), fanout.count(Codec.H264, 1)) == (1, 0)
     assert feed.sinks[Codec.H264, 1] == []
+
+
+@pytest.mark.parametrize(("makes_keyframes", "kept_s"), [(True, 0.3), (False, 2.0)])
+def test_a_key_frame_is_kept_longer_where_none_can_be_had_by_asking(
+    feed: FakeFeed, fanout: FanOut, makes_keyframes: bool, kept_s: float
+) -> None:
+    feed.makes_keyframes = makes_keyframes
+    assert fanout.can_request_keyframe(Codec.H264) is makes_keyframes
+    assert fanout.replay(Codec.H264, 1.0) is None
+    leave = fanout.join(Codec.H264, Viewer())
+    feed.give(Codec.H264, UNIT)
+    assert fanout.replay(Codec.H264, 0.99 + kept_s) is not None
+    assert fanout.replay(Codec.H264, 1.01 + kept_s) is None
+    leave()
+    assert fanout.replay(Codec.H264, 1.0) is None

@@ -1,3 +1,6 @@
+import asyncio
+import itertools
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -18,6 +21,13 @@ class Path:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.waiting = 0
+        self._more = asyncio.Event()
+
+    async def wrote(self, count: int) -> None:
+        async with asyncio.timeout(2):
+            while len(self.written) < count:
+                self._more.clear()
+                await self._more.wait()
 
     def protect(self, packet: bytes) -> bytes:
         return packet
@@ -27,6 +37,7 @@ class Path:
 
     def write(self, datagrams: Sequence[bytes]) -> bool:
         self.written.extend(datagrams)
+        self._more.set()
         return True
 
     def waiting_bytes(self) -> int:
@@ -37,6 +48,7 @@ class FakeFeed:
     def __init__(self) -> None:
         self.sinks: list[tuple[int, Callable[[AccessUnit], None]]] = []
         self.wishes: list[int] = []
+        self.makes_keyframes = True
 
     @property
     def keyframes(self) -> int:
@@ -49,6 +61,9 @@ class FakeFeed:
     def request_keyframe(self, codec: Codec, layer: int = 0) -> None:
         self.wishes.append(layer)
 
+    def can_request_keyframe(self, codec: Codec, layer: int = 0) -> bool:
+        return self.makes_keyframes or layer > 0
+
     def give(self, *, is_key: bool = False, captured_at: float = 0.0, layer: int = 0) -> None:
         data = b"\x00\x00\x01\x65picture%d" % layer
         for number, sink in list(self.sinks):
@@ -57,8 +72,9 @@ class FakeFeed:
 
 
 class Stage:
-    def __init__(self, codec: Codec = Codec.H264) -> None:
-        self.feed, self.path, self.failed = FakeFeed(), Path(), 0
+    def __init__(self, codec: Codec = Codec.H264, *, makes_keyframes: bool = True) -> None:
+        self.feed, self.path, self.failed = FakeFeed(), Path(), asyncio.Event()
+        self.feed.makes_keyframes = makes_keyframes
         self.fanout = FanOut(self.feed)
         self.stream = OutgoingStream(codec, self.fanout, self._fail)
         self.stream.leave = self.fanout.join(codec, self.stream)
@@ -66,7 +82,7 @@ class Stage:
         self.negotiated = Negotiated(kind, codec.value, 96, codec.clock_hz, SSRC, None, "master", "0", {})
 
     def _fail(self) -> None:
-        self.failed += 1
+        self.failed.set()
 
     def start(self) -> None:
         self.stream.start(self.negotiated, self.path)
@@ -101,23 +117,80 @@ def test_a_waiting_viewer_asks_again_with_each_unit(stage: Stage) -> None:
     assert stage.feed.keyframes == 3
 
 
-def test_a_key_frame_that_has_just_been_made_is_replayed_with_all_since(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+async def test_a_key_frame_that_has_just_been_made_is_replayed_with_all_since_and_the_stream_goes_on(
+    stage: Stage,
 ) -> None:
-    monkeypatch.setattr("media.peer.stream.time.monotonic", lambda: 10.2)
-    stage.feed.give(is_key=True, captured_at=10.0)
-    stage.feed.give(captured_at=10.1)
-    stage.feed.give(captured_at=10.19)
+    now = time.monotonic()
+    for age_s in (0.2, 0.1, 0.01):
+        stage.feed.give(is_key=age_s == 0.2, captured_at=now - age_s)
     stage.start()
-    stamps = [RtpPacket.parse(packet).timestamp for packet in stage.path.written]
-    assert [(later - stamps[-1]) % 2**32 for later in stamps] == [2**32 - 180, 2**32 - 90, 0]
+    assert len(stage.path.written) == 1  # the key frame goes out at once
+    stage.feed.give(captured_at=time.monotonic())
+    await stage.path.wrote(4)
+    stage.feed.give(captured_at=time.monotonic())
+    packets = [RtpPacket.parse(packet) for packet in stage.path.written]
+    assert [packet.sequence_number - packets[0].sequence_number for packet in packets] == [0, 1, 2, 3, 4]
+    steps = [(later.timestamp - earlier.timestamp) % 2**32 for earlier, later in itertools.pairwise(packets)]
+    assert steps[:3] == [450, 450, 450]
+    assert 0 < steps[3] < 9000
     assert stage.feed.keyframes == 0
 
 
-def test_an_old_key_frame_is_not_replayed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("media.peer.stream.time.monotonic", lambda: 10.4)
-    stage.feed.give(is_key=True, captured_at=10.0)
-    stage.feed.give(captured_at=10.35)
+async def test_without_key_frames_on_demand_a_wish_is_answered_by_a_replay_now_and_then() -> None:
+    stage = Stage(makes_keyframes=False)
+    now = time.monotonic()
+    stage.feed.give(is_key=True, captured_at=now - 1.0)
+    stage.feed.give(captured_at=now - 0.5)
+    stage.start()
+    await stage.path.wrote(2)
+    stage.stream.receive(KeyframeRequest(SSRC))  # too soon after the last one
+    assert len(stage.path.written) == 2
+    stage.stream._no_replay_before = 0.0
+    stage.stream.receive(KeyframeRequest(SSRC))
+    await stage.path.wrote(4)
+    payloads = [RtpPacket.parse(packet).payload for packet in stage.path.written]
+    assert payloads[:2] == payloads[2:]
+    assert stage.feed.keyframes == 0
+
+
+async def test_a_viewer_that_closes_in_mid_replay_leaves_no_timer_behind(stage: Stage) -> None:
+    now = time.monotonic()
+    for number in range(5):
+        stage.feed.give(is_key=number == 0, captured_at=now - 0.1)
+    stage.start()
+    timer = stage.stream._timer
+    assert timer is not None
+    stage.stream.close()
+    assert timer.cancelled()
+    stage.stream._go_on_guarded()
+
+
+async def test_a_path_that_dies_in_mid_replay_ends_only_its_peer(stage: Stage) -> None:
+    now = time.monotonic()
+    for number in range(3):
+        stage.feed.give(is_key=number == 0, captured_at=now - 0.1)
+    stage.start()
+    stage.path.write = None  # type: ignore[assignment, method-assign]
+    async with asyncio.timeout(2):
+        await stage.failed.wait()
+
+
+async def test_a_switch_to_a_layer_without_key_frames_on_demand_begins_with_what_was_kept() -> None:
+    stage = Stage(makes_keyframes=False)
+    other = OutgoingStream(Codec.H264, stage.fanout, lambda: None)
+    stage.fanout.join(Codec.H264, other)
+    stage.start()
+    stage.stream.switch_layer(1)
+    stage.feed.give(is_key=True, layer=1)
+    stage.feed.give(is_key=True, captured_at=time.monotonic())
+    assert stage.stream.layer == 1
+    stage.stream.switch_layer(0)
+    assert stage.stream.layer == 0
+    assert [RtpPacket.parse(packet).payload[-1:] for packet in stage.path.written] == [b"1", b"0"]
+
+
+def test_an_old_key_frame_is_not_replayed(stage: Stage) -> None:
+    stage.feed.give(is_key=True, captured_at=time.monotonic() - 0.4)
     stage.start()
     assert stage.path.written == []
     assert stage.feed.keyframes == 1
@@ -162,7 +235,7 @@ def test_a_dead_path_takes_the_stream_out_and_ends_the_peer(stage: Stage) -> Non
     stage.start()
     stage.path.waiting_bytes = None  # type: ignore[assignment, method-assign]
     stage.feed.give(is_key=True)
-    assert stage.failed == 1
+    assert stage.failed.is_set()
     assert stage.fanout.count(Codec.H264) == 0
 
 
@@ -246,6 +319,6 @@ def test_modes_thin_pause_and_resume_with_a_key_frame(stage: Stage) -> None:
     stage.feed.give(is_key=True)
     assert (stage.stream.mode, len(stage.path.written)) == (Mode.LIVE, 3)
     stage.stream.set_mode(Mode.GONE)
-    assert stage.failed == 1
+    assert stage.failed.is_set()
     stage.stream.close()
     assert stage.stream.mode is Mode.GONE
