@@ -94,7 +94,7 @@ async def test_a_viewer_closed_in_mid_frame_leaves_the_others_their_picture() ->
         theirs = next(iter(master._peers["v1"].streams.by_ssrc.values()))
         assert theirs.path is not None
         await ice.stop()  # gone without a word
-        for protocol in theirs.path._path._dtls.transport._connection._protocols:  # type: ignore[attr-defined]
+        for protocol in theirs.path._path._connection._protocols:  # type: ignore[attr-defined]
             protocol.transport.abort()  # and our own socket under the running fan-out too
         for _ in range(10):
             await staying.frame()

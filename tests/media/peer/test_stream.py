@@ -239,6 +239,26 @@ def test_a_dead_path_takes_the_stream_out_and_ends_the_peer(stage: Stage) -> Non
     assert stage.fanout.count(Codec.H264) == 0
 
 
+def test_a_viewer_that_closes_between_two_packets_of_a_picture_leaves_the_others_theirs(stage: Stage) -> None:
+    class Closing(Path):
+        def protect(self, packet: bytes) -> bytes:
+            dying.close()  # as a peer that ends does, in the middle of its own picture
+            return super().protect(packet)
+
+    dying, failures = OutgoingStream(Codec.H264, stage.fanout, lambda: failures.append(1)), list[int]()
+    dying.leave = stage.fanout.join(Codec.H264, dying)
+    dying.start(stage.negotiated, Closing())
+    other, last = Path(), OutgoingStream(Codec.H264, stage.fanout, lambda: None)
+    last.leave = stage.fanout.join(Codec.H264, last)
+    stage.start()
+    last.start(stage.negotiated, other)
+    for number in range(3):
+        stage.feed.give(is_key=True, captured_at=number / 30)
+    assert (len(stage.path.written), len(other.written)) == (3, 3)
+    assert stage.fanout.count(Codec.H264) == 2
+    assert dying.mode is Mode.GONE
+
+
 def test_the_end_says_goodbye_once_even_on_a_dead_path(stage: Stage) -> None:
     stage.start()
     stage.stream.report()
