@@ -86,6 +86,15 @@ def replace_sender(transceiver: RTCRtpTransceiver, start: Callable[[Negotiated, 
     sender.send = send  # type: ignore[method-assign]
 
 
+def accept_extension(peer: RTCPeerConnection, transceiver: RTCRtpTransceiver, uri: str) -> None:
+    """Answer with a header extension that the offer has for this section and aiortc does not know."""
+    index = transceiver._get_mline_index()
+    remote = peer._RTCPeerConnection__remoteDescription()  # type: ignore[attr-defined]
+    if index is not None and remote is not None:
+        offered = remote.media[index].rtp.headerExtensions
+        transceiver._headerExtensions += [extension for extension in offered if extension.uri == uri]
+
+
 def _negotiated(transceiver: RTCRtpTransceiver, parameters: RTCRtpSendParameters) -> Negotiated:
     codec = parameters.codecs[0]
     if codec.payloadType is None:

@@ -10,6 +10,7 @@ import msgspec
 
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 
 _ONE_BYTE_PROFILE = 0xBEDE
@@ -27,6 +28,7 @@ class ExtensionIds(msgspec.Struct, frozen=True):
     mid: int | None = None
     abs_send_time: int | None = None
     audio_level: int | None = None
+    playout_delay: int | None = None
 
     @classmethod
     def of(cls, negotiated: dict[str, int]) -> "ExtensionIds":
@@ -36,7 +38,7 @@ class ExtensionIds(msgspec.Struct, frozen=True):
             number = negotiated.get(uri)
             return number if number is not None and 1 <= number <= _LARGEST_ID else None
 
-        return cls(usable(MID), usable(ABS_SEND_TIME), usable(AUDIO_LEVEL))
+        return cls(usable(MID), usable(ABS_SEND_TIME), usable(AUDIO_LEVEL), usable(PLAYOUT_DELAY))
 
 
 def _element(number: int, value: bytes) -> bytes:
@@ -64,10 +66,17 @@ class HeaderTemplate:
         self._ids = ids
         value = mid.encode()
         self._mid = _element(ids.mid, value) if ids.mid is not None and 0 < len(value) <= _LARGEST_VALUE else b""
-        # What is the same in each block without a level: all but the three bytes of the time behind the mid.
-        self._before, self._after = _block(self._mid), b""
-        if ids.abs_send_time is not None:
-            block, at = _block(self._mid + _element(ids.abs_send_time, bytes(3))), 5 + len(self._mid)
+        self.set_playout(b"")
+
+    def set_playout(self, value: bytes) -> None:
+        """Write this playout delay from now on, where it was negotiated; none while it is empty."""
+        number = self._ids.playout_delay
+        self._constant = self._mid + (_element(number, value) if number is not None and value else b"")
+        # What is the same in each block without a level: all but the three bytes of the time behind the constant.
+        self._before, self._after = _block(self._constant), b""
+        if self._ids.abs_send_time is not None:
+            block = _block(self._constant + _element(self._ids.abs_send_time, bytes(3)))
+            at = 5 + len(self._constant)
             self._before, self._after = block[:at], block[at + 3 :]
 
     def extensions(self, ntp: int, audio_level: int | None = None) -> bytes:
@@ -80,7 +89,7 @@ class HeaderTemplate:
             if ids.abs_send_time is None:
                 return self._before
             return self._before + abs_send_time(ntp).to_bytes(3, "big") + self._after
-        elements = self._mid
+        elements = self._constant
         if ids.abs_send_time is not None:
             elements += _element(ids.abs_send_time, abs_send_time(ntp).to_bytes(3, "big"))
         return _block(elements + _element(ids.audio_level, bytes((audio_level & 0x7F,))))

@@ -12,6 +12,7 @@ from media.rtp.feedback import Feedback, KeyframeRequest, Nack, ReceiverReport, 
 from media.rtp.header import ExtensionIds, HeaderTemplate
 from media.rtp.history import HISTORY_PACKETS, History, Sent
 from media.rtp.packetize import PacketizedUnit
+from media.rtp.playout import Playout
 
 RESENDS_PER_SECOND = 1000
 """A viewer that asks for more gets the rest with the next key frame."""
@@ -134,6 +135,8 @@ class ViewerSender:
         self.mode = Mode.WAITING if stream.has_keyframes else Mode.LIVE
         self._header = HeaderTemplate(stream.ssrc, stream.payload_type, stream.mid, stream.ids)
         self._rtx = HeaderTemplate(stream.rtx[1], stream.rtx[0], stream.mid, stream.ids) if stream.rtx else None
+        self._playout = Playout()
+        self._tell_playout()
         self._sequence = stream.first_sequence
         self._rtx_sequence = stream.first_sequence
         self._history = History() if stream.keeps_history else None
@@ -198,9 +201,16 @@ class ViewerSender:
             return Reaction([], wants_keyframe=True)
         if type(event) is ReceiverReport:
             self._report_received(event, ntp)
+            if self._playout.observe(event.fraction_lost, event.jitter / self.stream.clock_rate, self.stats.rtt_s, now):
+                self._tell_playout()
         elif type(event) is Remb:
             self.stats.remb_bps = event.bitrate_bps
         return Reaction([])
+
+    def _tell_playout(self) -> None:
+        for header in (self._header, self._rtx):
+            if header is not None:
+                header.set_playout(self._playout.value)
 
     def report(self, now: float, ntp: int) -> bytes | None:
         """Sender report and source description, about once a second; None before the first packet (RFC 3550, 6.4.1)."""

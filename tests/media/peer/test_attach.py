@@ -19,6 +19,7 @@ from aiortc import (
 )
 
 from media.peer import attach
+from media.rtp.header import PLAYOUT_DELAY
 from media.rtp.receive import Incoming
 
 Send = Callable[[stun.Message, tuple[str, int]], None]
@@ -42,6 +43,8 @@ HOMES = {
     "_ssrc": rtcrtpsender.RTCRtpSender,
     "_rtx_ssrc": rtcrtpsender.RTCRtpSender,
     "_codecs": rtcrtptransceiver.RTCRtpTransceiver,
+    "_headerExtensions": rtcrtptransceiver.RTCRtpTransceiver,
+    "_RTCPeerConnection__remoteDescription": rtcpeerconnection.RTCPeerConnection,
     "_get_mline_index": rtcrtptransceiver.RTCRtpTransceiver,
     "_TurnTransport__inner_protocol": turn.TurnTransport,
     "_handle_data": rtcsctptransport.RTCSctpTransport,
@@ -134,6 +137,20 @@ async def test_a_replaced_receiver_starts_once_with_what_was_negotiated() -> Non
     assert {codec.name for codec in incoming.codecs.values()} == {"VP8", "H264"}
     assert set(incoming.repairs.values()) == set(incoming.codecs)
     assert incoming.payload_types == set(incoming.repairs) | set(incoming.codecs)
+    await ours.close()
+    await theirs.close()
+
+
+async def test_an_extension_of_the_offer_is_answered_with_its_number() -> None:
+    theirs, ours = (aiortc.RTCPeerConnection(attach.configuration((), is_relay_only=False)) for _ in range(2))
+    theirs.addTransceiver("video", "recvonly")
+    await theirs.setLocalDescription(await theirs.createOffer())
+    offered = theirs.localDescription.sdp.replace("a=mid:0", f"a=extmap:9 {PLAYOUT_DELAY}\r\na=mid:0")
+    transceiver = ours.addTransceiver("video", "sendonly")
+    await ours.setRemoteDescription(aiortc.RTCSessionDescription(offered, "offer"))
+    attach.accept_extension(ours, transceiver, PLAYOUT_DELAY)
+    attach.accept_extension(ours, transceiver, "urn:none")
+    assert f"a=extmap:9 {PLAYOUT_DELAY}" in (await ours.createAnswer()).sdp
     await ours.close()
     await theirs.close()
 

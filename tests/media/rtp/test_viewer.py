@@ -153,6 +153,15 @@ def test_reports_give_loss_and_round_trip_and_the_wanted_bitrate() -> None:
     assert viewer.stats.remb_bps == 900_000
 
 
+def test_the_playout_delay_goes_with_each_packet_and_follows_the_reports() -> None:
+    viewer = sender(ids=ExtensionIds(playout_delay=5), rtx=(97, RTX_SSRC), first_sequence=1)
+    assert all(b"\x52\x00\x00\x00" in packet for packet in viewer.send(unit(0, is_key=True), NTP))
+    viewer.receive(ReceiverReport(SSRC, 0.0, 0, 90_000 // 20, 0, 0), 1.0, NTP)
+    assert all(b"\x52\x00\x03\xe8" in packet for packet in viewer.send(unit(3000), NTP))
+    (again,) = viewer.receive(Nack(SSRC, (1,)), 1.0, NTP).packets
+    assert b"\x52\x00\x03\xe8" in again
+
+
 def test_a_round_trip_that_cannot_be_is_ignored() -> None:
     viewer = sender()
     viewer.receive(ReceiverReport(SSRC, 0.0, 0, 0, 1, 0), 1.0, NTP)
