@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from media.encoders import probe
-from media.encoders.backends import BY_NAME
+from media.encoders.backends import BY_NAME, LiveBitrate
 from media.encoders.cache import Cache
 from media.encoders.failure import FailureClass
 from media.encoders.finding import Finding, Step
 from media.encoders.probe import Mode, Probe
 
 STUBS = Path(__file__).parent / "nvenc_stub"
+CHILD = "tests.media.encoders.nvenc_stub.probe"
 X264, NVENC = BY_NAME["x264"], BY_NAME["nvenc"]
 
 
@@ -28,7 +29,15 @@ def drivers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def _stub(drivers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The drivers, and for their child the way to these tests."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(drivers))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("_stub")
 @pytest.mark.parametrize(
     ("answers", "kind"),
     [
@@ -44,9 +53,8 @@ def drivers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=lambda value: value.value if isinstance(value, FailureClass) else None,
 )
 def test_nvenc_that_does_not_open_has_its_class(
-    drivers: Path, monkeypatch: pytest.MonkeyPatch, answers: dict[str, str], kind: FailureClass
+    monkeypatch: pytest.MonkeyPatch, answers: dict[str, str], kind: FailureClass
 ) -> None:
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(drivers))
     for name, value in answers.items():
         monkeypatch.setenv(name, value)
     found = probe.probe_one("nvenc")
@@ -55,6 +63,37 @@ def test_nvenc_that_does_not_open_has_its_class(
         assert "invalid param (8)" in found.words
     if kind is FailureClass.CRASHED:
         assert "ended by SIGABRT while opening it" in found.words
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_stub")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("answers", "forces_key", "bitrate"),
+    [
+        ({}, True, LiveBitrate.WITH_KEY),
+        ({"STUB_NVENC_IGNORES_IDR": "1", "STUB_NVENC_IGNORES_RATE": "1"}, False, LiveBitrate.REOPEN),
+    ],
+    ids=["obeys", "ignores"],
+)
+def test_nvenc_passes_its_trial_by_the_whole_way_through_ffmpeg(
+    monkeypatch: pytest.MonkeyPatch, answers: dict[str, str], forces_key: bool, bitrate: LiveBitrate
+) -> None:
+    for name, value in answers.items():
+        monkeypatch.setenv(name, value)
+    found = probe.probe_one("nvenc", module=CHILD)
+    assert found.works, found.words
+    assert (found.opens, found.decodes_back, found.device, found.held_pictures) == (True, True, "Stub GPU", 0)
+    assert (found.forces_key, found.bitrate) == (forces_key, bitrate)
+    assert (found.backend.forces_key, found.backend.bitrate) == (forces_key, bitrate)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_stub")
+def test_nvenc_that_dies_in_mid_stream_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUB_NVENC_DIES_AT", "6")
+    found = probe.probe_one("nvenc", module=CHILD)
+    assert (found.failure, found.step) == (FailureClass.BROKE, Step.KEY_FRAME), found.line
 
 
 @pytest.mark.slow
@@ -68,8 +107,8 @@ def test_driver_without_its_encode_library_is_told_from_none_at_all(
 
 
 @pytest.mark.slow
-def test_driver_that_hangs_is_killed(drivers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(drivers))
+@pytest.mark.usefixtures("_stub")
+def test_driver_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUB_NVENC_HANG", "1")
     found = probe.probe_one("nvenc", limit_s=3.0)
     assert found.failure is FailureClass.TIMED_OUT
