@@ -4,13 +4,15 @@ import argparse
 import importlib
 import json
 import sys
+from pathlib import Path
 
 import msgspec
 
 from app.exits import Exit
 from app.listen import listen
 from app.processes import Child, since_start_ms
-from app.settings import Loaded, Origin, Settings
+from app.settings import Loaded, Origin, Settings, SettingsError
+from app.wiring.orders import RecordOrder
 from media.sources.uri import shown
 
 _LOOPBACK = "127.0.0.1"
@@ -31,12 +33,16 @@ Relay only, every packet through our TURN:
 
 Your camera as the master of the channel camera; watch it at the first address with channel=camera:
   {camera_url}
-
+{recorded}
 With curl, and without a browser:
   export HELIOGRAPH_ENDPOINT={http} HELIOGRAPH_TOKEN={token}
   curl -s $HELIOGRAPH_ENDPOINT/describeSignalingChannel -H "Authorization: Bearer $HELIOGRAPH_TOKEN" \\
     -d '{{"ChannelName":"{channel_name}"}}'
   {program} viewer --channel {channel_name} --frames 90 --relay
+"""
+_RECORDED = """
+What was recorded, from two seconds ago backwards:
+  {http}/recording#channel={channel_name}&token={token}
 """
 
 
@@ -52,9 +58,9 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         try:
             demo = importlib.import_module("app.wiring.demo")
             demo.start(
-                demo.DemoOrder(values, arguments.source, _may_move(loaded, "turn_port")),
+                demo.DemoOrder(values, arguments.source, _may_move(loaded, "turn_port"), _record(arguments, values)),
                 demo.DemoParts(demo.Listeners(http, ops), *children),
-                lambda where: _announce(arguments, where),
+                lambda where: _announce(arguments, where, values.recordings),
                 _notice,
             )
         finally:
@@ -68,6 +74,17 @@ def _settings(arguments: argparse.Namespace, loaded: Loaded) -> Settings:
     profile = "relaxed" if arguments.relaxed else values.limits_profile
     own = {"host": _LOOPBACK, "public_host": "", "public_scheme": "auto", "endpoint_wildcard": "", "tls": False}
     return msgspec.structs.replace(values, limits_profile=profile, **own)
+
+
+def _record(arguments: argparse.Namespace, values: Settings) -> RecordOrder | None:
+    """What the demo's own master records; its folder is made, for the service looks at it before there is anything."""
+    order = RecordOrder.of(values.recordings, arguments.record_max_age_s, arguments.record_max_bytes)
+    if order is not None:
+        try:
+            Path(order.folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"RECORDINGS: {order.folder} cannot be made: {error.strerror}") from None
+    return order
 
 
 def _may_move(loaded: Loaded, port: str) -> bool:
@@ -85,7 +102,7 @@ def _notice(sentence: str) -> None:
     print(f"heliograph: {sentence}", file=sys.stderr, flush=True)
 
 
-def _announce(arguments: argparse.Namespace, where: dict[str, object]) -> None:
+def _announce(arguments: argparse.Namespace, where: dict[str, object], recordings: str) -> None:
     where["ready_ms"] = round(since_start_ms())
     if arguments.json:
         line = {name: where[name] for name in where if name != "ops"}
@@ -98,6 +115,7 @@ def _announce(arguments: argparse.Namespace, where: dict[str, object]) -> None:
             source=shown(arguments.source),
             relay_url=f"{http}/viewer#channel={where['channel_name']}&relay=1&token={token}",
             camera_url=f"{http}/master#channel=camera&token={token}",
+            recorded=_RECORDED.format(**where) if recordings else "",
             program=sys.argv[0] if sys.argv[0].endswith("heliograph") else "heliograph",
         ),
         flush=True,

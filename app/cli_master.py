@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import sys
-from pathlib import Path
 
 import msgspec
 
@@ -38,20 +37,11 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         talkback=arguments.talkback,
         talkback_mode=arguments.talkback_mode,
         ptz_command=arguments.ptz_command,
-        record=record_order(arguments.record, arguments),
+        record=RecordOrder.of(arguments.record or "", arguments.record_max_age_s, arguments.record_max_bytes),
     )
     part = MasterPart(order)  # before the event loop, so that SIGINT ends the probe of the encoders, too
     asyncio.run(_alone(part, order))
     return Exit.OK
-
-
-def record_order(folder: str, arguments: argparse.Namespace) -> RecordOrder | None:
-    """What is recorded where, and how much of it is kept; None without a folder."""
-    if not folder:
-        return None
-    # A process may be started anywhere, and its children too.
-    place = str(Path(folder).expanduser().resolve())
-    return RecordOrder(place, arguments.record_max_age_s, arguments.record_max_bytes or None)
 
 
 async def _for_parent(order: MasterOrder, link: ParentLink, stopping: asyncio.Event) -> None:

@@ -11,7 +11,7 @@ from app.settings import Settings
 from app.wiring import loop
 from app.wiring.memory import in_memory
 from app.wiring.node import Listeners, Node
-from app.wiring.orders import MasterOrder
+from app.wiring.orders import MasterOrder, RecordOrder
 
 CHANNEL = "demo"
 CAMERA_CHANNEL = "camera"
@@ -23,6 +23,7 @@ class DemoOrder(msgspec.Struct, frozen=True):
     settings: Settings
     source: str
     may_turn_move: bool = True
+    record: RecordOrder | None = None
 
 
 class DemoParts(msgspec.Struct, frozen=True):
@@ -59,7 +60,7 @@ async def _run(order: DemoOrder, parts: DemoParts, on_ready: Announce, on_notice
         await node.control.create(account, CAMERA_CHANNEL)
         url = parts.listeners.http_url
         own = msgspec.structs.replace(order.settings, endpoint=url, token=memory.token, access_key_id="")
-        parts.master.configure(MasterOrder(own, CHANNEL, order.source))
+        parts.master.configure(MasterOrder(own, CHANNEL, order.source, record=order.record))
         async with asyncio.TaskGroup() as group, node.running(parts.listeners, ending, parts.master):
             sending = group.create_task(_follow_master(parts.master, ending, on_notice))
             if await ending.comes_after(parts.master.ready()):

@@ -66,6 +66,14 @@ class RecordOrder(msgspec.Struct, frozen=True):
     max_age_s: float | None = None
     max_bytes: int | None = None
 
+    @classmethod
+    def of(cls, folder: str, max_age_s: float | None, max_bytes: int) -> "RecordOrder | None":
+        """The order that flags give: none without a folder, no bound of size for 0 bytes.
+
+        The folder is made absolute: a child may be started elsewhere.
+        """
+        return cls(str(Path(folder).expanduser().resolve()), max_age_s, max_bytes or None) if folder else None
+
 
 class MasterOrder(msgspec.Struct, frozen=True):
     """Work for a master; `settings` hold endpoint and token, `talkback` names a speaker and `ptz_command` a program.
