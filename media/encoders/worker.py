@@ -18,6 +18,8 @@ from media.encoders.outlet import Outlet
 log = logging.getLogger(__name__)
 
 REOPEN_S = 0.5
+MOST_REOPEN_S = 5.0
+"""Before the same encoder is opened again; the wait doubles while it gives nothing at all."""
 IDLE_S = 0.2
 OPEN_S = 5.0
 """How long a device may take to open."""
@@ -80,6 +82,7 @@ class EncoderWorker(Generic[FrameT]):
         self._is_bitrate_new = False
         self._clock = clock
         self._turn: _Turn[FrameT] | None = None
+        self._reopen_s = REOPEN_S
         self.stats = stats
 
     def offer(self, capture: Capture[FrameT]) -> None:
@@ -102,7 +105,7 @@ class EncoderWorker(Generic[FrameT]):
         self._inbox.close()
 
     def run(self, stop: threading.Event) -> None:
-        """Encode until `stop`; a broken encoder is replaced by the next one at once, by the same after 0.5 s."""
+        """Encode until `stop`; a broken encoder is replaced by the next one at once, by the same after a wait."""
         while not stop.is_set():
             turn = _Turn(self, self._chain, self._inbox)
             with self._lock:
@@ -116,7 +119,8 @@ class EncoderWorker(Generic[FrameT]):
         self.stats.failures += 1
         log.warning("encoder failed", extra={"reason": f"{type(error).__name__}: {error}"})
         if not self._chain.failed(error):
-            stop.wait(REOPEN_S)
+            stop.wait(self._reopen_s)
+            self._reopen_s = min(2 * self._reopen_s, MOST_REOPEN_S)
 
     def opened(self, encoder: Encoder[FrameT]) -> None:
         """Begin with another encoder; called in the thread of its turn."""
@@ -136,6 +140,7 @@ class EncoderWorker(Generic[FrameT]):
         with self._lock:
             if self._turn is not turn:
                 return
+            self._reopen_s = REOPEN_S
             self.stats.key_frames += unit.is_key
             self.stats.encoded_bytes += len(unit.data)
             lost = self._outlet.put(unit)

@@ -10,8 +10,12 @@ import pytest
 from media.encoders.backends import BY_NAME
 from media.encoders.encoder import Codec, EncoderSettings
 from media.feed import Feed
+from media.master import Master, MasterSettings
+from media.peer import gather
 from media.sources.pattern import PatternSource
+from media.viewer import ViewerSettings, watch
 from tests.media.encoders.fake import FakeDevice, Faults
+from tests.media.line import Line
 from tests.media.pictures import decoder
 from tests.media.watching import Watcher
 
@@ -43,3 +47,31 @@ async def test_watchers_of_a_device_that_breaks_go_on_within_a_second(faults: Fa
         assert [unit.is_key for unit in watcher.units].count(True) == 2
         context = decoder(Codec.H264)
         assert all(context.decode(av.Packet(unit.data)) for unit in watcher.units)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not gather.has_host_addresses(), reason="this machine has no address besides loopback")
+async def test_two_real_viewers_watch_on_when_the_device_hangs() -> None:
+    device = FakeDevice(Faults(hangs_at=40))
+    feed = Feed(PatternSource(320, 180, 30), SETTINGS, chains=device.chains())
+    line, ready = Line(), asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        feeding = group.create_task(feed.run())
+        master = Master(line.client(), feed, MasterSettings())  # type: ignore[arg-type]
+        serving = group.create_task(master.run(ready.set))
+        await ready.wait()
+        async with asyncio.TaskGroup() as watching:
+            settings = ViewerSettings(frames=100, timeout_s=15)
+            viewers = [watching.create_task(watch(line.client(name), settings)) for name in ("v1", "v2")]  # type: ignore[arg-type]
+        serving.cancel()
+        feeding.cancel()
+        device.released.set()
+    assert feed.stats.fallbacks == {"nvenc/x264/stalled": 1}
+    for viewer in viewers:
+        report = viewer.result()
+        assert report.frames == 100
+        assert report.counter_first is not None
+        assert report.counter_last is not None
+        missed = report.counter_last - report.counter_first + 1 - report.frames
+        assert missed < 30, "the gap is shorter than a second, and nobody joined again"
+        assert len([second for second in report.seconds if second.frames == 0]) == 0

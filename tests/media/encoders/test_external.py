@@ -130,9 +130,8 @@ def test_program_that_reads_nothing_is_a_stall(monkeypatch: pytest.MonkeyPatch) 
     encoder.close()
 
 
-@pytest.mark.parametrize("width", [100, 128])
-def test_padding_of_rows_is_left_out(width: int) -> None:
-    for pixel_format in ("nv12", "yuv420p"):
+def test_padding_of_rows_is_left_out() -> None:
+    for width, pixel_format in ((100, "nv12"), (100, "yuv420p"), (128, "nv12"), (128, "yuv420p")):
         frame = av.VideoFrame(width, 50, pixel_format)
         for plane in frame.planes:
             plane.update(bytes(plane.buffer_size))

@@ -33,13 +33,13 @@ def encode(backend: Backend, count: int, keys: tuple[int, ...] = (), rate_at: in
     return units
 
 
-@pytest.mark.parametrize("pixel_format", ["nv12", "yuv420p"])
-def test_units_are_in_order_decodable_and_keys_where_asked_for(pixel_format: str) -> None:
-    units = encode(msgspec.structs.replace(DEVICE, pixel_format=pixel_format), 12, (4, 9))
-    assert [number for number, unit in enumerate(units) if unit.is_key] == [0, 4, 9]
-    assert [unit.timestamp for unit in units] == [3000 * number for number in range(12)]
-    context = decoder(Codec.H264)
-    assert all(len(context.decode(av.Packet(unit.data))) == 1 for unit in units)
+def test_units_are_in_order_decodable_and_keys_where_asked_for() -> None:
+    for pixel_format in ("nv12", "yuv420p"):
+        units = encode(msgspec.structs.replace(DEVICE, pixel_format=pixel_format), 6, (2, 4))
+        assert [number for number, unit in enumerate(units) if unit.is_key] == [0, 2, 4]
+        assert [unit.timestamp for unit in units] == [3000 * number for number in range(6)]
+        context = decoder(Codec.H264)
+        assert all(len(context.decode(av.Packet(unit.data))) == 1 for unit in units)
 
 
 def test_parameter_sets_stand_before_each_key_frame() -> None:

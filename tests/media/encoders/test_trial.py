@@ -15,25 +15,24 @@ def tried(faults: Faults) -> tuple[Finding, list[Finding]]:
     return trial.run(BY_NAME["nvenc"], FakeDevice(faults).open, said.append), said
 
 
-@pytest.mark.parametrize(
-    ("faults", "kind", "step"),
-    [
-        (Faults(does_not_open="OpenEncodeSessionEx failed: unsupported device (2)"), FailureClass.NO_NVENC, Step.OPEN),
-        (Faults(dies_at=2), FailureClass.BROKE, Step.ENCODE),
-        (Faults(holds_back=12), FailureClass.LATE, Step.ENCODE),
-        (Faults(stalls_at=2), FailureClass.LATE, Step.ENCODE),
-        (Faults(swaps_at=1), FailureClass.WRONG_ORDER, Step.ENCODE),
-        (Faults(repeats_at=2), FailureClass.WRONG_ORDER, Step.ENCODE),
-        (Faults(dies_at=8), FailureClass.BROKE, Step.KEY_FRAME),
-    ],
-    ids=lambda value: value.value if isinstance(value, FailureClass) else None,
+FAULTS = (
+    (Faults(does_not_open="OpenEncodeSessionEx failed: unsupported device (2)"), FailureClass.NO_NVENC, Step.OPEN),
+    (Faults(dies_at=2), FailureClass.BROKE, Step.ENCODE),
+    (Faults(holds_back=12), FailureClass.LATE, Step.ENCODE),
+    (Faults(stalls_at=2), FailureClass.LATE, Step.ENCODE),
+    (Faults(swaps_at=1), FailureClass.WRONG_ORDER, Step.ENCODE),
+    (Faults(repeats_at=2), FailureClass.WRONG_ORDER, Step.ENCODE),
+    (Faults(dies_at=8), FailureClass.BROKE, Step.KEY_FRAME),
 )
-def test_fault_has_its_class_and_shows_how_far_it_came(faults: Faults, kind: FailureClass, step: Step) -> None:
-    found, said = tried(faults)
-    assert (found.failure, found.step, found.works) == (kind, step, False)
-    assert said[-1] == found
-    assert found.opens is (step is not Step.OPEN)
-    assert found.decodes_back is {Step.OPEN: None, Step.ENCODE: False, Step.KEY_FRAME: True}[step]
+
+
+def test_fault_has_its_class_and_shows_how_far_it_came() -> None:
+    for faults, kind, step in FAULTS:
+        found, said = tried(faults)
+        assert (found.failure, found.step, found.works) == (kind, step, False), faults
+        assert said[-1] == found
+        assert found.opens is (step is not Step.OPEN)
+        assert found.decodes_back is {Step.OPEN: None, Step.ENCODE: False, Step.KEY_FRAME: True}[step]
 
 
 def test_units_that_do_not_decode_are_a_wrong_picture(monkeypatch: pytest.MonkeyPatch) -> None:
