@@ -16,6 +16,7 @@ from media.encoders.frame import private_copy
 from media.sources import file_probe, interleave
 from media.sources.fit import Fit
 from media.sources.passing import H264Passer
+from media.sources.reader import stamp_s
 from media.sources.sound import SOUND_S, SoundCutter
 from media.sources.source import EncodedPicture, EncodedSound, Item, Pace, Picture, SourceError
 
@@ -125,7 +126,7 @@ class _PassedPictures:
     def items(self, packet: "av.Packet[Any]") -> Iterator[Item]:
         if not packet.size:
             return
-        picture = self._passer.picture(packet, self._times.place(_stamp_s(packet)))
+        picture = self._passer.picture(packet, self._times.place(stamp_s(packet)))
         if picture is not None:
             yield picture
 
@@ -148,10 +149,4 @@ class _PassedSounds:
 
     def items(self, packet: "av.Packet[Any]") -> Iterator[Item]:
         if packet.size:
-            yield EncodedSound(Codec.OPUS, bytes(packet), self._times.place(_stamp_s(packet)))
-
-
-def _stamp_s(packet: "av.Packet[Any]") -> float | None:
-    if packet.pts is None or packet.time_base is None:
-        return None
-    return float(packet.pts * packet.time_base)
+            yield EncodedSound(Codec.OPUS, bytes(packet), self._times.place(stamp_s(packet)))

@@ -18,6 +18,9 @@ HELD_SOUNDS = 100
 
 def by_decoding_time(packets: "Iterator[av.Packet[Any]]", streams: int) -> "Iterator[av.Packet[Any]]":
     """Packets of all streams by decoding time: a stream that runs ahead is held here, where it is still small."""
+    if streams == 1:
+        yield from packets
+        return
     held: list[tuple[float, int, av.Packet[Any]]] = []
     held_bytes = 0
     counts: dict[int, int] = {}
@@ -25,8 +28,9 @@ def by_decoding_time(packets: "Iterator[av.Packet[Any]]", streams: int) -> "Iter
     for number, packet in enumerate(packets):
         index = packet.stream.index
         time_s = reached.get(index, 0.0)  # without a time of its own a packet stays behind the one before it
-        if packet.dts is not None and packet.time_base is not None:
-            time_s = max(time_s, float(packet.dts * packet.time_base))
+        base = packet.time_base
+        if packet.dts is not None and base is not None:
+            time_s = max(time_s, packet.dts * base.numerator / base.denominator)
         reached[index] = time_s
         counts[index] = counts.get(index, 0) + 1
         heappush(held, (time_s, number, packet))

@@ -48,7 +48,8 @@ def decoded(packet: "av.Packet[Any]") -> list[Any]:
 
 def stamp_s(packet: "av.Packet[Any]") -> float | None:
     """The time stamp of a packet in seconds, if it has one."""
-    return None if packet.pts is None or packet.time_base is None else float(packet.pts * packet.time_base)
+    base = packet.time_base
+    return None if packet.pts is None or base is None else packet.pts * base.numerator / base.denominator
 
 
 def pictures(

@@ -6,8 +6,9 @@ slowly.
 """
 
 JUMP_S = 0.5
-RISE = 0.002
-"""How much of the lateness of each stamp goes into the offset: follows a clock that is 1 in 1,000 off."""
+RISE, FAST_RISE = 0.002, 0.5
+"""How much of the lateness of each stamp goes into the offset: little of jitter, more the later it is, so that even a
+camera whose stamps run 10 % too slow stays less than 0.15 s behind."""
 
 
 class Restamp:
@@ -36,5 +37,5 @@ class Restamp:
         elif late < 0:
             self._offset += late
         else:
-            self._offset += late * RISE
+            self._offset += late * (RISE + FAST_RISE * (late / JUMP_S) ** 2)
         return min(stamp_s + self._offset, now)

