@@ -11,7 +11,7 @@ import { newClientId, readClaims } from "./token.js";
 import { Watch } from "./watch.js";
 
 const POLL_MS = 1_000;
-const MEDIA_FACTS = ["path", "codec", "frames", "width", "height", "fps", "answerMs", "connectedMs", "firstFrameMs", "openToFrameMs", "counter", "latencyMs"];
+const MEDIA_FACTS = ["path", "codec", "frames", "width", "height", "fps", "answerMs", "connectedMs", "firstFrameMs", "openToFrameMs", "counter", "latencyMs", "latencyP50", "latencyP95"];
 const STATES = {
   connecting: "Connecting",
   negotiating: "Starting the picture",
@@ -108,10 +108,15 @@ function showFirstFrame() {
 }
 
 function showCounter() {
-  document.body.dataset.counter = String(screen.frameNumber);
-  document.body.dataset.latencyMs = String(screen.latencyMs ?? "");
+  const { dataset } = document.body;
+  const { latency } = screen;
+  dataset.counter = String(screen.frameNumber);
+  dataset.latencyMs = String(screen.latencyMs ?? "");
+  dataset.latencyP50 = String(latency?.p50 ?? "");
+  dataset.latencyP95 = String(latency?.p95 ?? "");
   setText("counter", String(screen.frameNumber));
-  setText("latency", screen.latencyMs === null ? "clocks differ" : `${screen.latencyMs} ms`);
+  setText("latency", latency === null || screen.latencyMs === null ? "clocks differ" : `${latency.p50} ms`);
+  setText("latencies", latency === null ? "–" : `${latency.min} / ${latency.p50} / ${latency.p95} / ${latency.max} ms`);
 }
 
 async function poll() {

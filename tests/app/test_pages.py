@@ -109,6 +109,8 @@ def test_the_direct_path_plays_at_full_rate(visit: Open, demo: dict[str, Any], c
     said, pair = made.said(), made.selected_pair()
     assert int(said["counter"]) - before >= 250
     assert 0 <= int(said["latencyMs"]) < 1000
+    assert 0 < int(said["latencyP50"]) <= int(said["latencyP95"]) < 1000
+    assert made.page.inner_text("#latency").endswith(" ms")
     assert pair["frameWidth"] == 1280
     assert pair["codec"] == f"video/{codec}"
     assert "relay" not in (pair["local"], pair["remote"])
