@@ -84,6 +84,8 @@ def replace_sender(transceiver: RTCRtpTransceiver, start: Callable[[Negotiated, 
             start(_negotiated(transceiver, parameters), sender.transport)
 
     sender.send = send  # type: ignore[method-assign]
+    receiver: Any = transceiver.receiver
+    receiver._RTCRtpReceiver__remote_bitrate_estimator = None  # 1,000 objects that nobody will ask
 
 
 def accept_extension(peer: RTCPeerConnection, transceiver: RTCRtpTransceiver, uri: str) -> None:
@@ -219,10 +221,21 @@ async def close(peer: RTCPeerConnection, limit_s: float) -> bool:
     """
     try:
         async with asyncio.timeout(limit_s):
-            await asyncio.shield(peer.close())
+            await asyncio.shield(_close(peer))
     except TimeoutError:
         return False
     return True
+
+
+async def _close(peer: RTCPeerConnection) -> None:
+    await peer.close()
+    # They hold each other in circles: what is heavy is freed here, not when a collector comes by.
+    for transceiver in peer.getTransceivers():
+        dtls: Any = transceiver.receiver.transport
+        dtls._ssl = dtls._tx_srtp = dtls._rx_srtp = None
+        dtls.remove_all_listeners()
+        dtls.transport.remove_all_listeners()
+    peer.remove_all_listeners()
 
 
 def accept_rsa(peer: RTCPeerConnection) -> None:
