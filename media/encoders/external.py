@@ -15,6 +15,7 @@ from collections import deque
 from pathlib import Path
 
 import av
+from av.video.reformatter import VideoReformatter
 
 from media.encoders import annexb, failure
 from media.encoders.backends import Backend
@@ -98,6 +99,7 @@ class ExternalEncoder:
         self._device = _render_node(backend, root)
         if shutil.which(PROGRAM) is None:
             raise OpenError(failure.Failure(FailureClass.NOT_IN_BUILD, f"no {PROGRAM}", backend.name))
+        self._reformatter = VideoReformatter()
         self._has_given = False
         self._run: _Run | None = self._start()
 
@@ -118,11 +120,16 @@ class ExternalEncoder:
             self._restart()
         run = self._run
         try:
-            packets = run.exchange(_raw(capture.frame, self._backend.pixel_format), capture, self._patience_s)
+            packets = run.exchange(self._raw(capture.frame), capture, self._patience_s)
         except (BrokenPipeError, EOFError):
             raise self._reason(run) from None
         self._has_given = self._has_given or bool(packets)
         return [self._unit(data, given) for data, given in packets]
+
+    def _raw(self, frame: av.VideoFrame) -> bytes:
+        if frame.format.name != self._backend.pixel_format:
+            frame = self._reformatter.reformat(frame, format=self._backend.pixel_format, threads=1)
+        return planes(frame)
 
     @property
     def _patience_s(self) -> float:
@@ -170,7 +177,7 @@ class _Run:
         self._in, self._out, self._err = (file.fileno() for file in self._files)
         for descriptor in (self._in, self._out, self._err):
             os.set_blocking(descriptor, False)
-        with contextlib.suppress(OSError):  # a user may have used up what all pipes together may hold
+        with contextlib.suppress(OSError, AttributeError):  # used up by other pipes of this user; not Linux
             fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._parts = Parts()
         self._given: deque[VideoCapture] = deque()
@@ -239,10 +246,8 @@ class _Run:
                 file.close()
 
 
-def _raw(frame: av.VideoFrame, pixel_format: str) -> bytes:
+def planes(frame: av.VideoFrame) -> bytes:
     """The planes of a picture without padding."""
-    if frame.format.name != pixel_format:
-        frame = frame.reformat(format=pixel_format)
     rows = []
     for plane, width in zip(frame.planes, _widths(frame), strict=True):
         view = memoryview(plane)

@@ -9,6 +9,7 @@ import av
 import av.logging
 from av.codec.hwaccel import HWAccel
 from av.video.frame import PictureType
+from av.video.reformatter import VideoReformatter
 
 from media.encoders import annexb, failure
 from media.encoders.backends import Backend, LiveBitrate
@@ -44,6 +45,7 @@ class HardwareEncoder:
         self._shape = shape
         self._settings = settings
         self._bitrate_bps = settings.bitrate_bps
+        self._reformatter = VideoReformatter()
         self._times: dict[int, float] = {}
         self._last = -1
         self._parameter_sets = annexb.ParameterSets()
@@ -91,7 +93,7 @@ class HardwareEncoder:
             self._context = self._open()
         frame = capture.frame
         if frame.format.name != self._backend.pixel_format:
-            frame = frame.reformat(format=self._backend.pixel_format)
+            frame = self._reformatter.reformat(frame, format=self._backend.pixel_format, threads=1)
         elif is_key:
             frame = private_copy(frame)
         if is_key:

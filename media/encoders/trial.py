@@ -146,22 +146,20 @@ class _Trial:
 
     def _encode(self) -> None:
         encoder, texture = self._opened(SMALL, RATES_BPS[0]), Texture(SMALL)
-        shown: list[list[int]] = []
+        given = [(capture, list(texture.levels)) for capture in _captures(texture, PICTURES + MOST_HELD)]
         units: list[AccessUnit] = []
         before = time.perf_counter()
-        for capture in _captures(texture, PICTURES + MOST_HELD):
-            shown.append(list(texture.levels))
-            held = len(shown) - len(units) - 1
+        for number, (capture, _) in enumerate(given):
             new = encoder.encode(capture, False)
             if new and not units:
-                self._note(first_packet_ms=(time.perf_counter() - before) * 1000, held_pictures=held)
+                self._note(first_packet_ms=(time.perf_counter() - before) * 1000, held_pictures=number)
             units += new
             if len(units) >= PICTURES:
                 break
         encoder.close()
         if len(units) < PICTURES:
-            raise TrialError(FailureClass.LATE, f"{len(units)} units for {len(shown)} pictures")
-        _compare(_decode(self._backend.codec, units[:PICTURES]), shown, units)
+            raise TrialError(FailureClass.LATE, f"{len(units)} units for {len(given)} pictures")
+        _compare(_decode(self._backend.codec, units[:PICTURES]), [levels for _, levels in given], units)
         self._note(decodes_back=True)
 
     def _force_key(self) -> None:

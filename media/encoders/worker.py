@@ -18,13 +18,16 @@ from media.encoders.outlet import Outlet
 log = logging.getLogger(__name__)
 
 REOPEN_S = 0.5
-MOST_REOPEN_S = 5.0
+MOST_REOPEN_S = 10.0
 """Before the same encoder is opened again; the wait doubles while it gives nothing at all."""
 IDLE_S = 0.2
-OPEN_S = 5.0
+OPEN_S = 10.0
 """How long a device may take to open."""
 FIRST_UNIT_S = 2.0
 """How long it may take for the first unit, at which drivers set up what they left out at `open`."""
+
+COSTLY_RATE_S = 3.0
+"""Between two changes of the bitrate where each makes a key frame."""
 
 FrameT = TypeVar("FrameT", av.VideoFrame, av.AudioFrame)
 
@@ -80,6 +83,7 @@ class EncoderWorker(Generic[FrameT]):
         self._lock = threading.Lock()
         self._bitrate_bps: int | None = None
         self._is_bitrate_new = False
+        self._rate_opens_at = float("-inf")
         self._clock = clock
         self._turn: _Turn[FrameT] | None = None
         self._reopen_s = REOPEN_S
@@ -96,7 +100,10 @@ class EncoderWorker(Generic[FrameT]):
             self._coalescer.request()
 
     def set_bitrate(self, bitrate_bps: int) -> None:
-        """Aim at another rate from the next frame on; an encoder that takes over goes on with it."""
+        """Aim at another rate from the next frame on; an encoder that takes over goes on with it.
+
+        Where a change costs a key frame it may wait up to 3 s for the one before to be paid off.
+        """
         with self._lock:
             self._bitrate_bps, self._is_bitrate_new = bitrate_bps, True
 
@@ -128,12 +135,18 @@ class EncoderWorker(Generic[FrameT]):
         with self._lock:
             self._coalescer.restarted()
             self._is_bitrate_new = self._bitrate_bps is not None
+            self._rate_opens_at = float("-inf")
 
     def wishes(self) -> tuple[bool, int | None]:
         """Whether the next picture must be a key frame, and a new bitrate."""
+        now = self._clock()
         with self._lock:
-            is_new, self._is_bitrate_new = self._is_bitrate_new, False
-            return self._coalescer.take(self._clock()), self._bitrate_bps if is_new else None
+            is_key = self._coalescer.take(now)
+            if not self._is_bitrate_new or now < self._rate_opens_at:
+                return is_key, None
+            self._is_bitrate_new = False
+            self._rate_opens_at = now + (COSTLY_RATE_S if self.stats.bitrate_costs_key else 0.0)
+            return is_key, self._bitrate_bps
 
     def emit(self, turn: "_Turn[FrameT]", unit: AccessUnit) -> None:
         """Pass a unit on, unless another encoder has taken over from the one of this turn."""

@@ -135,4 +135,4 @@ def test_padding_of_rows_is_left_out() -> None:
         frame = av.VideoFrame(width, 50, pixel_format)
         for plane in frame.planes:
             plane.update(bytes(plane.buffer_size))
-        assert len(external._raw(frame, pixel_format)) == width * 50 * 3 // 2
+        assert len(external.planes(frame)) == width * 50 * 3 // 2

@@ -129,6 +129,18 @@ def test_bitrate_reaches_the_encoder_in_its_own_thread() -> None:
     assert encoder.rates == [400_000]
 
 
+def test_bitrate_that_costs_key_frames_changes_seldom() -> None:
+    encoder = Recorder()
+    encoder.bitrate_costs_key = True
+    bench = Bench(lambda: encoder)
+    with running(bench):
+        for at, bitrate_bps in ((0.0, 500_000), (1.0, 400_000), (2.9, 300_000), (3.0, 300_000), (3.1, 200_000)):
+            bench.now = at
+            bench.worker.set_bitrate(bitrate_bps)
+            bench.step(encoder)
+    assert encoder.rates == [500_000, 300_000]
+
+
 def test_lost_unit_asks_for_a_key_frame() -> None:
     encoder = Recorder()
     bench = Bench(lambda: encoder)
