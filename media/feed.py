@@ -113,9 +113,7 @@ class Feed:
             raise ValueError("this source has no sound")
         if not 0 <= layer < (len(self.layers) if codec.is_video else 1):
             raise ValueError(f"there is no layer {layer} of {codec.value}")
-        line = self._lines.get((codec, layer))
-        if line is None:
-            line = self._lines[codec, layer] = Line(codec, layer)
+        line = self._line(codec, layer)
         watcher = Watcher(sink)
         line.watchers.append(watcher)
         self.request_keyframe(codec, layer)
@@ -129,6 +127,16 @@ class Feed:
     def can_request_keyframe(self, codec: Codec, layer: int = 0) -> bool:
         """Whether a key frame comes when it is asked for; else only when the source has one by itself."""
         return not self._passes(codec, layer) or self._source.can_request_keyframe
+
+    @property
+    def fixed(self) -> frozenset[Codec]:
+        """Codecs whose full size passes at the rate of the source."""
+        return self._source.passes
+
+    def costs_key(self, codec: Codec, layer: int = 0) -> bool:
+        """Whether `set_bitrate` costs a key frame with the encoder that runs."""
+        stats = self.stats.encoders.get(f"{codec.value}/{layer}")
+        return stats is not None and stats.bitrate_costs_key
 
     @property
     def _passed(self) -> Codec | None:
@@ -147,10 +155,17 @@ class Feed:
             self._slate_worker.request_keyframe()
 
     def set_bitrate(self, codec: Codec, bitrate_bps: int, layer: int = 0) -> None:
-        """Change the rate of a running encoder; see `EncoderSettings.max_bitrate_bps`."""
-        line = self._lines.get((codec, layer))
-        if line is not None and line.runner is not None:
+        """Change the rate of an encoder, now and when it starts; see `EncoderSettings.max_bitrate_bps`."""
+        line = self._line(codec, layer)
+        line.bitrate_bps = bitrate_bps
+        if line.runner is not None:
             line.runner.set_bitrate(bitrate_bps)
+
+    def _line(self, codec: Codec, layer: int) -> Line:
+        line = self._lines.get((codec, layer))
+        if line is None:
+            line = self._lines[codec, layer] = Line(codec, layer)
+        return line
 
     def video(self, capture: VideoCapture) -> None:
         """Take a raw picture from the thread of the source or of the decoder."""
@@ -273,6 +288,8 @@ class Feed:
         else:
             worker = EncoderWorker(choose.AudioChain(self._settings), outlet, AUDIO_INBOX, stats)
             self._audio = (*self._audio, worker)
+        if line.bitrate_bps is not None:
+            worker.set_bitrate(line.bitrate_bps)
         line.runner = worker
         group.create_task(self._run_line(line, worker))
         log.info("encoder started", extra={"codec": line.codec.value, "layer": line.layer})

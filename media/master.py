@@ -6,7 +6,7 @@ It knows who asked for what; how a peer lives is `peer/peer.py`, what is encoded
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import msgspec
@@ -29,8 +29,10 @@ from media.peer.early import EarlyCandidates
 from media.peer.peer import End, Outside, Peer, PeerSettings
 from media.peer.ptz import Ptz
 from media.peer.speaker import Speaker
+from media.peer.stream import OutgoingStream
 from media.peer.talkback import Mode, Talkback
 from media.snapshots import Snapshots
+from media.steering import TICK_S, Steering
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +99,7 @@ class Master:
         self._snapshots = Snapshots(feed)
         self.talkback = Talkback(speaker, settings.talkback_mode) if speaker else None
         self._move = Ptz(settings.ptz_command).move if settings.ptz_command else None
+        self._steering = Steering(feed, self._streams)
         self._peers: dict[str, Peer] = {}
         self._replaced: dict[str, list[Peer]] = {}
         self._early = EarlyCandidates()
@@ -113,6 +116,11 @@ class Master:
         return sum(peer.is_connected for peer in self._peers.values())
 
     @property
+    def steering(self) -> Steering:
+        """What keeps slow viewers from dragging the others, for its counters."""
+        return self._steering
+
+    @property
     def fanout(self) -> FanOut:
         """The fan-out, for its counters."""
         return self._fanout
@@ -126,7 +134,10 @@ class Master:
         connection = await self._signaling.open()
         replaced: ReplacedError | None = None
         async with asyncio.TaskGroup() as group:
-            tasks: list[asyncio.Task[object]] = [group.create_task(self._ice_servers())]
+            tasks: list[asyncio.Task[object]] = [
+                group.create_task(self._ice_servers()),
+                group.create_task(self._steer()),
+            ]
             if self.talkback is not None:
                 tasks.append(group.create_task(self.talkback.run()))
             on_ready()
@@ -140,6 +151,16 @@ class Master:
                 self._stop_peers()
         if replaced is not None:
             raise replaced
+
+    async def _steer(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._steering.tick()
+
+    def _streams(self) -> Iterator[OutgoingStream]:
+        for peer in self._peers.values():
+            if peer.streams.picture is not None:
+                yield peer.streams.picture
 
     async def _serve(self, group: asyncio.TaskGroup, connection: SignalingConnection) -> None:
         loop = asyncio.get_running_loop()

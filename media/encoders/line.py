@@ -98,6 +98,8 @@ class Line:
         self.name = f"{codec.value}/{layer}"
         self.watchers: list[Watcher] = []
         self.runner: Runner | None = None
+        self.bitrate_bps: int | None = None
+        """The rate that was asked for, if ever; a runner that starts aims at it."""
         self.stop = threading.Event()
         self.left_at = 0.0
         self._reached = -1

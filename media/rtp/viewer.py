@@ -15,7 +15,9 @@ from media.rtp.packetize import PacketizedUnit
 from media.rtp.playout import Playout
 
 RESENDS_PER_SECOND = 1000
-"""A viewer that asks for more gets the rest with the next key frame."""
+RESENDS_LEAST, RESENDS_PART = 20, 0.5
+"""In one second no more packets are sent again than these and this part of what is sent: on a path that is too narrow
+more would only add to the loss. A viewer that asks for more gets the rest with the next key frame."""
 
 _FIRST_RTT_S = 0.05
 _SHORTEST_RTT_S = 0.01
@@ -145,11 +147,18 @@ class ViewerSender:
         self._captured_at: float | None = None
         self._second = 0.0
         self._resends = 0
+        self._may_resends = RESENDS_PER_SECOND
+        self._second_packets = 0
+        self._layer = 0
 
     def send(self, unit: PacketizedUnit, ntp: int) -> list[bytes]:
         """Packets of one access unit, not yet encrypted; none where the mode has no place for it."""
         if self.mode is not Mode.LIVE and not self._takes(unit):
             return []
+        if unit.layer != self._layer:
+            self._layer = unit.layer
+            if self._history is not None:
+                self._history = History()  # who can decode the new layer needs nothing of the old one
         # Two layers are encoded side by side: where one takes over, its picture may be no younger than the last one.
         self._position = position = max(unit.timestamp, self._position + 1)
         self._captured_at = unit.captured_at
@@ -279,6 +288,9 @@ class ViewerSender:
 
     def _may_resend(self, now: float) -> bool:
         if now - self._second >= 1.0:
-            self._second, self._resends = now, 0
+            per_second = (self.stats.packets - self._second_packets) / max(now - self._second, 1.0)
+            if self._second:
+                self._may_resends = min(RESENDS_PER_SECOND, round(RESENDS_LEAST + RESENDS_PART * per_second))
+            self._second, self._second_packets, self._resends = now, self.stats.packets, 0
         self._resends += 1
-        return self._resends <= RESENDS_PER_SECOND
+        return self._resends <= self._may_resends

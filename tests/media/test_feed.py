@@ -261,13 +261,16 @@ def _steps(units: list[AccessUnit], at: int) -> int:
     return units[at].timestamp - units[at - 1].timestamp
 
 
-async def test_bitrate_can_be_changed_while_it_runs() -> None:
+async def test_bitrate_can_be_changed_while_it_runs_and_before() -> None:
     async with running(pattern()) as feed:
         feed.set_bitrate(Codec.VP8, 100_000)
         watcher = Watcher()
         feed.attach(Codec.VP8, watcher)
         await watcher.has(3)
         feed.set_bitrate(Codec.VP8, 100_000)
+        await watcher.has(6)
+        assert sum(unit.is_key for unit in watcher.units) == 1, "it began with that rate"
+        feed.set_bitrate(Codec.VP8, 150_000)
         await watcher.until(lambda seen: sum(unit.is_key for unit in seen.units) == 2)
 
 

@@ -5,12 +5,22 @@ import pytest
 from aiortc.rtp import RtcpByePacket, RtcpPacket, RtcpRrPacket, RtcpSdesPacket, RtcpSrPacket, RtpPacket, unwrap_rtx
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from media.rtp.feedback import KeyframeRequest, Nack, ReceiverReport, Remb
 from media.rtp.header import ExtensionIds
 from media.rtp.history import HISTORY_PACKETS
 from media.rtp.packetize import PacketizedUnit
-from media.rtp.viewer import NEXT, RESENDS_PER_SECOND, Mode, Stream, Turn, ViewerSender
+from media.rtp.viewer import (
+    NEXT,
+    RESENDS_LEAST,
+    RESENDS_PART,
+    RESENDS_PER_SECOND,
+    Mode,
+    Stream,
+    Turn,
+    ViewerSender,
+)
 
 NTP = 0xE000_0000_0000_0000
 SSRC, RTX_SSRC = 77, 78
@@ -126,6 +136,26 @@ def test_a_viewer_that_asks_too_much_is_held_to_the_bound() -> None:
     assert len(viewer.receive(everything, 1.0, NTP).packets) == RESENDS_PER_SECOND
     assert viewer.stats.resend_refused == HISTORY_PACKETS - RESENDS_PER_SECOND
     assert viewer.receive(everything, 2.1, NTP).packets
+
+
+def test_no_more_is_sent_again_than_a_part_of_what_is_sent() -> None:
+    viewer = sender()
+    for index in range(100):
+        viewer.send(unit(index, is_key=True, payloads=(b"x",)), NTP)
+    viewer.receive(Nack(SSRC, (0,)), 10.0, NTP)
+    for index in range(100, 200):
+        viewer.send(unit(index, is_key=True, payloads=(b"x",)), NTP)
+    everything = Nack(SSRC, tuple(range(200)))
+    assert len(viewer.receive(everything, 12.0, NTP).packets) == RESENDS_LEAST + RESENDS_PART * 50
+    assert len(viewer.receive(everything, 13.0, NTP).packets) == RESENDS_LEAST
+
+
+def test_nothing_of_another_layer_is_sent_again() -> None:
+    viewer = sender()
+    viewer.send(unit(0, is_key=True), NTP)
+    viewer.send(replace(unit(3000, is_key=True), layer=1), NTP)
+    (again,) = viewer.receive(Nack(SSRC, (0, 1, 2)), 1.0, NTP).packets
+    assert parsed([again])[0].sequence_number == 2
 
 
 def test_sound_keeps_no_history() -> None:
