@@ -80,7 +80,7 @@ class Master:
 async def running_master() -> AsyncIterator[Master]:
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.benchmarks._media_master", SOURCE, stdin=pipe, stdout=pipe, limit=1 << 20
+        sys.executable, "-m", "tests.benchmarks._media_master", SOURCE, "1", stdin=pipe, stdout=pipe, limit=1 << 20
     )
     master = Master(process)
     try:
@@ -108,9 +108,9 @@ async def join(master: Master, client_id: str) -> RTCPeerConnection:
     channel.on("open", lambda: channel.send('{"type": "ping"}'))
     channel.on("message", lambda _: arrived[2].set())
     await connection.setLocalDescription(await connection.createOffer())
-    sdp = await master.offer(client_id, connection.localDescription.sdp)
-    await connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
     async with asyncio.timeout(30):
+        sdp = await master.offer(client_id, connection.localDescription.sdp)
+        await connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         for event in arrived:
             await event.wait()
     return connection
