@@ -23,7 +23,7 @@ HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-PAGES: Final = {"/": "index.html", "/viewer": "viewer.html", "/master": "master.html"}
+PAGES: Final = {"/": "index.html", "/viewer": "viewer.html", "/master": "master.html", "/recording": "recording.html"}
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",

@@ -58,6 +58,31 @@ export class Service {
     return fields;
   }
 
+  /** GET `path`; the answer is not read yet. Throws ServiceError or UnreachableError, or AbortError by `signal`. */
+  async get(path, signal = null) {
+    const limit = AbortSignal.timeout(CALL_LIMIT_MS);
+    let answer;
+    try {
+      answer = await fetch(this.origin + path, {
+        headers: this.hasToken ? { Authorization: `Bearer ${this.#token}` } : {},
+        credentials: "omit",
+        referrerPolicy: "no-referrer",
+        signal: signal ? AbortSignal.any([signal, limit]) : limit,
+      });
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new UnreachableError(this.origin);
+    }
+    if (!answer.ok) throw refusal(answer, await answer.json().catch(() => ({})));
+    return answer;
+  }
+
+  /** Names of the channels that were recorded and that the token may see; none where nothing is served. */
+  async recorded() {
+    const answer = await this.get("/v1/recordings").catch(() => null);
+    return answer ? (await answer.json()).channelNames : [];
+  }
+
   /** Channels the token may list, at most `most` of them (KVS API: ListSignalingChannels). */
   async channels(most = 200) {
     const answer = await this.call("/listSignalingChannels", { MaxResults: most });

@@ -11,6 +11,11 @@ export class Failure extends Error {
   }
 }
 
+const ROLES = {
+  MASTER: { may: "be the master of", action: "ConnectAsMaster" },
+  VIEWER: { may: "watch", action: "ConnectAsViewer" },
+  RECORDING: { may: "see the recording of", action: "GetRecording" },
+};
 const FORGOTTEN = { reload: "a reload forgets it", back_forward: "leaving the page forgets it" };
 
 export const failures = {
@@ -43,13 +48,22 @@ export const failures = {
   notAllowed: (channel, role) =>
     new Failure(
       "not-allowed",
-      `This token may not ${role === "MASTER" ? "be the master of" : "watch"} channel “${channel}”.`,
-      `Ask for a token whose scope has ${role === "MASTER" ? "ConnectAsMaster" : "ConnectAsViewer"} on this channel, and paste it here. A token may also be bound to another client id.`,
+      `This token may not ${ROLES[role].may} channel “${channel}”.`,
+      `Ask for a token whose scope has ${ROLES[role].action} on this channel, and paste it here. A token may also be bound to another client id.`,
       { isFinal: true },
     ),
   noChannel: (channel, origin) =>
     new Failure("no-channel", `There is no channel “${channel}”.`, "Check the name, or create the channel, with a token of the role admin in `HELIOGRAPH_TOKEN`:", {
       command: `heliograph channel create ${channel} --endpoint ${origin}`,
+      isFinal: true,
+    }),
+  noRecording: (channel) =>
+    new Failure("no-recording", `There is no recording of channel “${channel}” yet.`, "This page shows it as soon as there is one. To record it, with a token of the role master in `HELIOGRAPH_TOKEN`:", {
+      command: `heliograph master --channel ${channel} --record DIR`,
+    }),
+  recordingsOff: () =>
+    new Failure("recordings-off", "This service shows no recordings.", "Start it with the folder that masters of its machine record into:", {
+      command: "heliograph serve --recordings DIR",
       isFinal: true,
     }),
   limitReached: (channel, limit, message) => {
@@ -126,7 +140,10 @@ export function failureOf(error, { origin = "", channel = "", role = "VIEWER", e
     case "AccessDeniedException":
     case "NotAuthorizedException":
       return failures.notAllowed(channel, role);
+    case "UnknownOperationException":
+      return role === "RECORDING" ? failures.recordingsOff() : failures.serviceFailed(error.code, error.message);
     case "ResourceNotFoundException":
+      if (role === "RECORDING" && /recording/.test(error.message)) return failures.noRecording(channel);
       return failures.noChannel(channel, origin);
     case "ClientLimitExceededException":
       return failures.limitReached(channel, error.limit, error.message);

@@ -34,6 +34,7 @@ function showChannels(channels) {
   showRelay(channels[0]?.ChannelARN);
   document.body.dataset.state = "ready";
   document.body.dataset.channels = String(channels.length);
+  showRecorded();
   setText("channels-note", channels.length ? "" : "There is no channel yet. To create one, with a token of the role admin in HELIOGRAPH_TOKEN:");
   byId("create").hidden = channels.length > 0;
   byId("channels").replaceChildren(...channels.map(({ ChannelName, CreationTime }) => card(ChannelName, since(CreationTime))));
@@ -44,6 +45,7 @@ function showNamed(names) {
   document.body.dataset.state = "ready";
   document.body.dataset.channels = String(names.length);
   byId("create").hidden = true;
+  showRecorded();
   setText("channels-note", names.length ? "This token may not list channels; it names these:" : "This token may not list channels. Open a channel by its name on the viewer page.");
   byId("channels").replaceChildren(...names.map((name) => card(name, "")));
 }
@@ -56,6 +58,13 @@ async function showRelay(arn) {
     setText("runs-turn", answer.IceServerList.flatMap((server) => server.Uris).join(", "));
   } catch {
     setText("runs-turn", "not shown to this token");
+  }
+}
+
+async function showRecorded() {
+  for (const name of await new Service(location.origin, options.token).recorded()) {
+    const item = byId("channels").querySelector(`[data-channel="${CSS.escape(name)}"]`);
+    item?.querySelector(".actions").append(link("/recording", "Recording", name, "button"));
   }
 }
 
@@ -75,6 +84,7 @@ function card(name, note) {
   const links = document.createElement("div");
   links.className = "actions";
   links.append(link("/viewer", "Watch", name, "button primary"), link("/master", "Send a camera", name, "button"));
+  item.dataset.channel = name;
   const words = document.createElement("div");
   words.append(title, text);
   item.append(words, links);

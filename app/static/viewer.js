@@ -11,6 +11,7 @@ import { newClientId, readClaims } from "./token.js";
 import { Watch } from "./watch.js";
 
 const POLL_MS = 1_000;
+const RECORDED_AFTER_MS = 2_000;
 const MEDIA_FACTS = ["path", "codec", "frames", "width", "height", "fps", "answerMs", "connectedMs", "firstFrameMs", "openToFrameMs", "counter", "latencyMs", "latencyP50", "latencyP95"];
 const STATES = {
   connecting: "Connecting",
@@ -50,6 +51,16 @@ function restart(next) {
   screen = new Screen(video, watch);
   listen(watch, screen);
   watch.start();
+  showRecorded(options);
+}
+
+// A link, where there is a recording that the token may see; asked when the picture has had its time to start.
+async function showRecorded(asked) {
+  byId("recorded").hidden = true;
+  await new Promise((resolve) => setTimeout(resolve, RECORDED_AFTER_MS));
+  if (options !== asked) return;
+  const answer = await new Service(location.origin, asked.token).get(`/v1/recordings/${encodeURIComponent(asked.channel)}`).catch(() => null);
+  if (options === asked) byId("recorded").hidden = answer === null;
 }
 
 function obstacleOf(claims) {
