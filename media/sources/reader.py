@@ -13,6 +13,10 @@ from media.sources.passing import H264Passer
 from media.sources.restamp import Restamp
 from media.sources.source import Facts, Item, Picture
 
+_WITH_REFERENCES = frozenset(("h264", "hevc", "vp8", "vp9", "av1"))
+"""Codecs whose pictures need the ones before them."""
+WAIT_S, BEHIND_S = 0.002, 1.0
+
 
 class PictureReader:
     """Turns packets into what is wanted. Used by one thread."""
@@ -20,7 +24,8 @@ class PictureReader:
     def __init__(self, stream: VideoStream, wanted: Facts) -> None:
         self._passer = H264Passer(stream) if Codec.H264 in wanted.passes else None
         self._fit = Fit(wanted.width, wanted.height)
-        self._waits_for_key = stream.codec_context.name == "h264"
+        self._name = stream.codec_context.name
+        self._waits_for_key = self._name in _WITH_REFERENCES
 
     def items(self, packet: "av.Packet[Any]", time_s: float) -> Iterator[Item]:
         """The pictures of a packet; a damaged one costs its own, no more."""
@@ -30,12 +35,32 @@ class PictureReader:
                 yield picture
             return
         if self._waits_for_key:
-            if not is_key(bytes(packet)):
+            if not (packet.is_keyframe or (self._name == "h264" and is_key(bytes(packet)))):
                 return  # in the middle of a group of pictures there would be a grey one first
             self._waits_for_key = False
         for frame in decoded(packet):
             if isinstance(frame, av.VideoFrame):
                 yield Picture(self._fit(frame), time_s)
+
+    def skip_to_key(self) -> None:
+        """Decode nothing before the next key frame; what is passed on goes on."""
+        self._waits_for_key = self._name in _WITH_REFERENCES
+
+
+class Backlog:
+    """Tells that a live source is read too slowly: for a second there was always something that waited. No clock."""
+
+    def __init__(self) -> None:
+        self._waited_at: float | None = None
+
+    def grows(self, asked_at: float, given_at: float) -> bool:
+        """Take note of one read; True means that the oldest must be given up."""
+        if self._waited_at is None or given_at - asked_at > WAIT_S:
+            self._waited_at = given_at
+        if given_at - self._waited_at <= BEHIND_S:
+            return False
+        self._waited_at = given_at
+        return True
 
 
 def decoded(packet: "av.Packet[Any]") -> list[Any]:

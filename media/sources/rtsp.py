@@ -15,7 +15,7 @@ from media.encoders.encoder import Codec
 from media.sources.fit import even_size
 from media.sources.h264 import ParameterSets
 from media.sources.passing import usual_fps, verdict
-from media.sources.reader import PictureReader, decoded, stamp_s
+from media.sources.reader import Backlog, PictureReader, decoded, stamp_s
 from media.sources.restamp import Restamp
 from media.sources.sound import SoundCutter, is_passable
 from media.sources.source import EncodedSound, Facts, Item, SourceError
@@ -113,10 +113,16 @@ class RtspStream:
         restamp, reader = Restamp(), PictureReader(self._video, wanted)
         sound = _passed_sound if Codec.OPUS in wanted.passes else _Sound().items
         packets, self._looked_at = chain(self._looked_at, self._packets()), []
+        backlog, asked_at = Backlog(), elapsed()
         for packet in packets:
+            now = elapsed()
+            if backlog.grows(asked_at, now):
+                _log.warning("decoder is slower than the camera", extra={"skips_to": "key frame"})
+                reader.skip_to_key()
             is_video = packet.stream.index == self._video.index
-            time_s = restamp.stamp("video" if is_video else "audio", stamp_s(packet), elapsed())
+            time_s = restamp.stamp("video" if is_video else "audio", stamp_s(packet), now)
             yield from reader.items(packet, time_s) if is_video else sound(packet, time_s)
+            asked_at = elapsed()
 
 
 def _size(packet: "av.Packet[Any]", sets: ParameterSets, is_h264: bool) -> tuple[int, int]:

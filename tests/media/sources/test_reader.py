@@ -7,7 +7,7 @@ import av
 import pytest
 
 from media.encoders.encoder import Codec
-from media.sources.reader import PictureReader, pictures, stamp_s
+from media.sources.reader import BEHIND_S, Backlog, PictureReader, pictures, stamp_s
 from media.sources.source import EncodedPicture, Facts, Picture
 from tests.media.sources.clips import write_h264
 
@@ -47,3 +47,25 @@ def test_time_stamp_is_in_seconds() -> None:
     assert stamp_s(packet) is None
     packet.pts, packet.time_base = 90, Fraction(1, 1000)
     assert stamp_s(packet) == 0.09
+
+
+def test_reading_that_never_waits_is_behind() -> None:
+    backlog = Backlog()
+    steps = [number * 0.04 for number in range(100)]
+    assert not any(backlog.grows(now, now + 0.01) for now in steps), "it waited each time"
+    behind = [now for now in steps if backlog.grows(4 + now, 4 + now)]
+    assert len(behind) == 3
+    assert behind[0] >= BEHIND_S
+
+
+def test_who_is_behind_decodes_on_from_a_key_frame(tmp_path: Path) -> None:
+    with av.open(str(write_h264(tmp_path / "a.h264"))) as container:
+        video = container.streams.video[0]
+        reader = PictureReader(video, RAW)
+        got = []
+        for number, packet in enumerate(packet for packet in container.demux(video) if packet.size):
+            if number == 3:
+                reader.skip_to_key()
+            got += [item.time_s for item in reader.items(packet, float(number))]
+    assert [time_s for time_s in got if 3 <= time_s < 10] == []
+    assert got[-1] >= 18
