@@ -155,6 +155,13 @@ def _master(parser: argparse.ArgumentParser) -> None:
         "--bitrate", type=bitrate, default="2M", metavar="BIT/S", help="of the picture: 800k, 2M ... (default: 2M)"
     )
     parser.add_argument(
+        "--max-layers",
+        type=int,
+        choices=(1, 2, 3),
+        default=3,
+        help="sizes for slow viewers: full; half, too; quarter, too (default: 3)",
+    )
+    parser.add_argument(
         "--talkback", metavar="URI", help="let viewers talk: alsa:DEVICE, file:PATH or 'command:PROGRAM ARGUMENT ...'"
     )
     parser.add_argument(

@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         arguments.persist,
         encoder=arguments.encoder,
         bitrate_bps=arguments.bitrate,
+        max_layers=arguments.max_layers,
         talkback=arguments.talkback,
         talkback_mode=arguments.talkback_mode,
         ptz_command=arguments.ptz_command,

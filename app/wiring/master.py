@@ -39,7 +39,8 @@ class MasterPart:
             source = open_source(order.source)
         except SourceError as error:
             raise CommandError(f"--source {shown(order.source)}: {error}", Exit.USAGE) from None
-        self._feed = Feed(source, encoder_settings(order.encoder, order.bitrate_bps, settings))
+        encoding = encoder_settings(order.encoder, order.bitrate_bps, settings)
+        self._feed = Feed(source, encoding, max_layers=order.max_layers)
         try:
             signaling = SignalingClient(client)
         except EndpointUnreachableError as error:
@@ -62,6 +63,7 @@ class MasterPart:
             **flatten(self._master.stats, "master"),
             **flatten(self._feed.stats, "feed"),
             **flatten(self._master.fanout.stats, "fanout"),
+            **flatten(self._master.steering.stats, "steering"),
             **(flatten(self._master.talkback.stats, "talkback") if self._master.talkback else {}),
             **(recorded(self._recorder) if self._recorder else {}),
         }

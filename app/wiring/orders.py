@@ -78,7 +78,7 @@ class RecordOrder(msgspec.Struct, frozen=True):
 class MasterOrder(msgspec.Struct, frozen=True):
     """Work for a master; `settings` hold endpoint and token, `talkback` names a speaker and `ptz_command` a program.
 
-    `encoder` is `auto` or the name of one that is never replaced.
+    `encoder` is `auto` or the name of one that is never replaced; `max_layers` counts the full size, too.
     """
 
     settings: Settings
@@ -87,6 +87,7 @@ class MasterOrder(msgspec.Struct, frozen=True):
     persist: bool = False
     encoder: str = "auto"
     bitrate_bps: int = 2_000_000
+    max_layers: int = 3
     talkback: str | None = None
     talkback_mode: Literal["mix", "floor"] = "mix"
     ptz_command: tuple[str, ...] = ()
