@@ -131,6 +131,7 @@ class EncoderWorker(Generic[FrameT]):
 
     def opened(self, encoder: Encoder[FrameT]) -> None:
         """Begin with another encoder; called in the thread of its turn."""
+        log.info("encoder opened", extra={"encoder": encoder.name})
         self.stats.encoder, self.stats.bitrate_costs_key = encoder.name, encoder.bitrate_costs_key
         with self._lock:
             self._coalescer.restarted()

@@ -38,6 +38,7 @@ class FakeDevice:
         self.open_encoders = 0
         self.opened: list[str] = []
         self.released = threading.Event()
+        self.came_back = threading.Event()
 
     def open(self, backend: Backend, shape: Shape, settings: EncoderSettings) -> VideoEncoder:
         self.opened.append(backend.name)
@@ -75,7 +76,7 @@ class FakeEncoder:
             raise EncoderError("the device went away")
         if faults.hangs_at is not None and self._number >= faults.hangs_at:
             self._device.released.wait()
-            return []
+            self._device.came_back.set()
         if faults.repeats_at == self._number and self._before is not None:
             capture = Capture(self._before.frame, capture.timestamp, capture.captured_at)
         self._before = capture

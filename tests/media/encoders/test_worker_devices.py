@@ -1,7 +1,8 @@
 """What a worker does when a device breaks: the next encoder takes over, and the pictures go on with a key frame."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import av
 import pytest
@@ -20,11 +21,10 @@ SETTINGS = EncoderSettings(bitrate_bps=100_000, usable=(BY_NAME["nvenc"],))
 FRAME = av.VideoFrame(64, 64, "yuv420p")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "STALL_S", 0.06)
-    monkeypatch.setattr(worker_module, "FIRST_UNIT_S", 0.06)
-    monkeypatch.setattr(worker_module, "REOPEN_S", 0.01)
+    monkeypatch.setattr(choose, "STALL_S", 0.15)
+    monkeypatch.setattr(worker_module, "FIRST_UNIT_S", 0.15)
 
 
 @pytest.fixture
@@ -43,6 +43,7 @@ class Run:
         self._came = threading.Condition()
         self._outlet = Outlet(self._wake, bound=100)
         self.stats = EncoderStats()
+        self.taken_over: Callable[[], object] = lambda: None
         self.worker: EncoderWorker[av.VideoFrame] = EncoderWorker(
             self.chains.chain(Codec.H264, SHAPE, settings), self._outlet, 1, self.stats
         )
@@ -61,12 +62,14 @@ class Run:
         try:
             for number in range(1000):
                 if number == pause_at:
-                    threading.Event().wait(0.15)
+                    threading.Event().wait(0.2)
                 self.worker.offer(Capture(FRAME, number * 450, float(number)))
                 with self._came:
                     self._came.wait(0.005)
                     if self.stats.encoder == encoder:
                         before = len(self.units) if before is None else before
+                        if len(self.units) > before + 2:
+                            self.taken_over()
                         if len(self.units) >= before + count:
                             last = max(at for at, unit in enumerate(self.units) if unit.is_key)
                             return self.units[last:]
@@ -78,6 +81,7 @@ class Run:
             assert not thread.is_alive()
 
 
+@pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize(
     ("faults", "reason"),
     [
@@ -104,6 +108,21 @@ def test_device_that_fails_is_replaced_by_software(device: FakeDevice, faults: F
     assert sum(unit.is_key for unit in run.units) == 1 + has_begun
 
 
+@pytest.mark.usefixtures("_impatient")
+def test_picture_of_a_device_that_comes_back_too_late_is_thrown_away(device: FakeDevice) -> None:
+    device.faults.hangs_at = 5
+    run = Run(device)
+    run.taken_over = device.released.set
+    run.until("libx264", count=20)
+    assert device.came_back.wait(5)
+    stamps = [unit.timestamp for unit in run.units]
+    assert stamps == sorted(set(stamps))
+    until_closed = time.monotonic() + 5
+    while device.open_encoders and time.monotonic() < until_closed:
+        time.sleep(0.002)  # the thread that was given up rings no bell
+    assert device.open_encoders == 0, "it is closed all the same"
+
+
 def test_device_that_holds_pictures_back_is_used(device: FakeDevice) -> None:
     device.faults.holds_back = 3
     run = Run(device)
@@ -112,8 +131,9 @@ def test_device_that_holds_pictures_back_is_used(device: FakeDevice) -> None:
     assert [unit.captured_at for unit in run.units] == [unit.timestamp / 450 for unit in run.units]
 
 
-def test_source_that_pauses_is_not_a_stall(device: FakeDevice) -> None:
+def test_source_that_pauses_is_not_a_stall(device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     device.faults.holds_back = 2
+    monkeypatch.setattr(choose, "STALL_S", 0.15)
     run = Run(device)
     run.until("fake", 20, pause_at=10)
     assert not run.chains.fallbacks
@@ -131,7 +151,8 @@ def test_encoder_that_takes_over_goes_on_at_the_rate_that_was_asked_for(
     assert rates == [40_000, 40_000]
 
 
-def test_pinned_device_is_tried_again_and_never_replaced(device: FakeDevice) -> None:
+def test_pinned_device_is_tried_again_and_never_replaced(device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "REOPEN_S", 0.01)
     device.faults.dies_at = 5
     run = Run(device, EncoderSettings(encoder="qsv"))
     run.until("fake", 20)
