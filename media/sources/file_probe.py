@@ -11,7 +11,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from media.encoders.encoder import Codec
-from media.sources.fit import even_size
+from media.sources.fit import even_size, upright_size
 from media.sources.h264 import ParameterSets
 from media.sources.passing import usual_fps, verdict
 from media.sources.sound import is_passable
@@ -60,11 +60,13 @@ def probe(path: Path, transcode: bool) -> Facts:
         frame, packets = _first_picture(container, video, audio)
         if frame is None:
             raise SourceError(f'"{path}" is damaged: none of its pictures can be decoded')
-        width, height = even_size(frame.width, frame.height, f'"{path}"')
+        width, height = even_size(*upright_size(frame), f'"{path}"')
         sets = ParameterSets(video.codec_context.extradata or b"")
         told = sets.sps.fps if sets.sps and container.format.name == "h264" else None  # no times but those of the SPS
         fps = told or usual_fps(video, sets) or float(USUAL_FPS)
         passes, note = _passed(video, sets, packets, transcode)
+        if passes and frame.rotation:
+            passes, note = frozenset(), "H.264 that has to be turned, encoded anew"
         if audio is not None and not transcode and _is_opus(audio, packets[audio.index]):
             passes |= {Codec.OPUS}
         return Facts(width, height, fps, audio is not None, passes, note)

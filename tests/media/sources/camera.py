@@ -28,8 +28,8 @@ REALM = "camera"
 class Camera:
     """Serves one client at a time; pictures of 160x90 at 25 per second with a key frame each `gop`.
 
-    `auth` is None, "Basic" or "Digest". With `is_bare` the parameter sets stand in the SDP alone. `start` is the first
-    RTP time stamp. Use it as a context manager.
+    `auth` is None, "Basic" or "Digest". With `is_bare` the parameter sets stand in the SDP alone. One RTP packet of
+    `loses_each` is lost. Use it as a context manager.
     """
 
     def __init__(
@@ -41,11 +41,13 @@ class Camera:
         has_audio: bool = False,
         is_bare: bool = False,
         port: int = 0,
+        loses_each: int = 0,
     ) -> None:
         self.units = _encoded(profile, gop)
         self._auth = auth
         self._has_audio = has_audio
         self._is_bare = is_bare
+        self._loses_each = loses_each
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
         self.requests: list[str] = []
@@ -195,7 +197,10 @@ class _Session:
     def _send(self, track: int, sequence: "itertools.count[int]", payloads: tuple[bytes, ...], timestamp: int) -> None:
         for index, payload in enumerate(payloads):
             marker = 0x80 if index == len(payloads) - 1 else 0
-            head = struct.pack("!BBHII", 0x80, marker | 96 + track, next(sequence) & 0xFFFF, timestamp, 77 + track)
+            number = next(sequence) & 0xFFFF
+            if self._camera._loses_each and number % self._camera._loses_each == 1:
+                continue
+            head = struct.pack("!BBHII", 0x80, marker | 96 + track, number, timestamp, 77 + track)
             if track in self._udp:
                 own, peer = self._udp[track]
                 own.sendto(head + payload, peer)

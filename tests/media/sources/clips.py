@@ -1,5 +1,6 @@
 """Small H.264 files of any profile, with Opus, and decoding of what comes out of a source."""
 
+import struct
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -20,8 +21,12 @@ def write_h264(
     gop: int = 10,
     opus: bool = False,
     steps: Iterable[int] = (1,),
+    is_split: bool = False,
 ) -> Path:
-    """25 pictures per second that get brighter, `steps` frames apart, with a key frame each `gop` of them."""
+    """25 pictures per second that get brighter, `steps` frames apart, with a key frame each `gop` of them.
+
+    With `is_split` all are white on the left and black on the right.
+    """
     with av.open(str(path), "w") as container:
         options = {
             "profile": profile,
@@ -37,7 +42,7 @@ def write_h264(
         pts = 0
         steps = list(steps)
         for number in range(pictures):
-            frame = shaded(size, 20 + 200 * number // pictures)
+            frame = split(size) if is_split else shaded(size, 20 + 200 * number // pictures)
             frame.pts, frame.time_base = pts, Fraction(1, 25)
             container.mux(video.encode(frame))
             for block in range(2 * pts, 2 * (pts + steps[number % len(steps)])) if sound else ():
@@ -56,6 +61,23 @@ def shaded(size: tuple[int, int], luma: int) -> av.VideoFrame:
     for index, plane in enumerate(frame.planes):
         plane.update(bytes([128 if index else luma]) * plane.buffer_size)
     return frame
+
+
+def split(size: tuple[int, int]) -> av.VideoFrame:
+    """A picture that is white on the left and black on the right."""
+    frame = shaded(size, 16)
+    plane = frame.planes[0]
+    row = bytes([235]) * (size[0] // 2) + bytes([16]) * (plane.line_size - size[0] // 2)
+    plane.update(row * (plane.buffer_size // len(row)))
+    return frame
+
+
+def turned(path: Path, matrix: tuple[int, ...]) -> Path:
+    """Have an MP4 say that its pictures are to be shown by this matrix (ISO/IEC 14496-12, 8.3.2)."""
+    data = path.read_bytes()
+    place = data.index(b"tkhd") + 44
+    path.write_bytes(data[:place] + struct.pack(">9i", *matrix) + data[place + 36 :])
+    return path
 
 
 def silence(pts: int) -> av.AudioFrame:

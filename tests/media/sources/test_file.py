@@ -11,7 +11,7 @@ from media.encoders.encoder import Codec
 from media.sources.file import FileSource
 from media.sources.source import EncodedPicture, EncodedSound, Item, Picture, Sound, SourceError
 from tests.media.pictures import at_once, write_clip
-from tests.media.sources.clips import shades, write_h264
+from tests.media.sources.clips import shades, turned, write_h264
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +281,19 @@ def test_damaged_packet_is_passed_on_and_the_rest_plays(tmp_path: Path) -> None:
     got = list(islice(playing, 45))
     playing.close()
     assert sum(item.is_key for item in got if isinstance(item, EncodedPicture)) >= 4
+
+
+def test_what_a_phone_took_upright_is_shown_upright(tmp_path: Path) -> None:
+    one = 1 << 16
+    path = write_h264(tmp_path / "a.mp4", is_split=True)
+    for matrix, size, bright in (
+        ((0, one, 0, -one, 0, 0, 0, 0, 1 << 30), (90, 160), (45, 10)),
+        ((0, -one, 0, one, 0, 0, 0, 0, 1 << 30), (90, 160), (45, 150)),
+        ((-one, 0, 0, 0, -one, 0, 0, 0, 1 << 30), (160, 90), (150, 45)),
+    ):
+        source = FileSource(turned(path, matrix))
+        (picture,) = pictures(source, 1)
+        plane, x, y = picture.frame.planes[0], *bright
+        assert (source.passes, source.width, source.height) == (set(), *size)
+        assert memoryview(plane)[y * plane.line_size + x] > 200
+        assert memoryview(plane)[(size[1] - 1 - y) * plane.line_size + size[0] - 1 - x] < 50

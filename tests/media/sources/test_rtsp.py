@@ -70,6 +70,15 @@ def test_other_profile_is_decoded() -> None:
     assert {type(item) for item in got} == {Picture}
 
 
+@pytest.mark.parametrize("profile", ["baseline", "main"])
+def test_lost_packets_cost_pictures_and_no_more(profile: str) -> None:
+    with Camera(profile=profile, gop=10, loses_each=7) as camera:
+        got = read(RtspStream(place(camera.url(query="?transport=udp"))), 40)
+    assert len(got) == 40
+    assert [item.time_s for item in got] == sorted(item.time_s for item in got)
+    assert got[-1].time_s - got[0].time_s < 3
+
+
 @contextmanager
 def pushed(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Somebody who sends a file to us; nobody has to serve anything."""
