@@ -175,6 +175,10 @@ def _master(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--record", metavar="DIR", help="record into DIR/ACCOUNT/CHANNEL, watched or not")
     _keeping(parser)
+    parser.add_argument("--json", action="store_true", help="print a line of JSON when ready, then one per report")
+    parser.add_argument(
+        "--stats-interval-s", type=seconds, default=10.0, metavar="S", help="from report to report (default: 10)"
+    )
 
 
 def _keeping(parser: argparse.ArgumentParser) -> None:

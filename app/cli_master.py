@@ -13,7 +13,23 @@ from app.processes import Ending, Report
 from app.settings import Loaded
 from app.wiring.master import MasterPart
 from app.wiring.orders import MasterOrder, RecordOrder
+from media.report import ViewerReport
 from media.sources.uri import shown
+
+
+class Ready(msgspec.Struct, frozen=True, tag_field="type", tag="ready"):
+    """The first line of `--json`."""
+
+    channel: str
+    source: str
+
+
+class Reported(msgspec.Struct, frozen=True, tag_field="type", tag="report"):
+    """Each further line: the viewers, with rates over the last `over_s`, and all counters."""
+
+    over_s: float
+    viewers: tuple[ViewerReport, ...]
+    counters: dict[str, float]
 
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
@@ -41,7 +57,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         record=RecordOrder.of(arguments.record or "", arguments.record_max_age_s, arguments.record_max_bytes),
     )
     part = MasterPart(order)  # before the event loop, so that SIGINT ends the probe of the encoders, too
-    asyncio.run(_alone(part, order))
+    asyncio.run(_alone(part, order, arguments.stats_interval_s if arguments.json else None))
     return Exit.OK
 
 
@@ -56,10 +72,29 @@ async def _for_parent(order: MasterOrder, link: ParentLink, stopping: asyncio.Ev
         reporting.cancel()
 
 
-async def _alone(part: MasterPart, order: MasterOrder) -> None:
+async def _alone(part: MasterPart, order: MasterOrder, report_s: float | None) -> None:
+    """Send; with `report_s` tell on stdout how the viewers are served."""
+
     def announce() -> None:
         print(f"heliograph: master of {order.channel} sends {shown(order.source)}", file=sys.stderr)
+        if report_s is not None:
+            _write(Ready(order.channel, shown(order.source)))
 
     ending = Ending()
-    async with ending.by_signal():
+    async with ending.by_signal(), asyncio.TaskGroup() as group:
+        reporting = group.create_task(_report(part, report_s)) if report_s is not None else None
         await part.run(announce, ending.event)
+        if reporting is not None:
+            reporting.cancel()
+
+
+async def _report(part: MasterPart, every_s: float) -> None:
+    part.report()  # rates count from here
+    while True:
+        await asyncio.sleep(every_s)
+        told = part.report()
+        _write(Reported(told.over_s, told.viewers, part.counters()))
+
+
+def _write(line: msgspec.Struct) -> None:
+    print(msgspec.json.encode(line).decode(), flush=True)

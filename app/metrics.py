@@ -11,6 +11,7 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
+    SummaryMetricFamily,
 )
 
 from app.request_counter import SECONDS, RequestStats
@@ -108,17 +109,45 @@ def _turn(flat: Flat) -> Iterator[Metric]:
 
 def _media(flat: Flat) -> Iterator[Metric]:
     yield _gauge("media_viewers", "peers that receive", flat.get("viewers", 0.0))
-    for name, field, label, words in _MEDIA:
+    yield _gauge("webrtc_relay_in_use", "viewers whose way goes through TURN", flat.get("relays_in_use", 0.0))
+    sessions = GaugeMetricFamily("heliograph_encoder_sessions", "encoders that are open", labels=["backend"])
+    for labels, value in _under(flat, "encoder_sessions"):
+        sessions.add_metric(list(labels), value)
+    yield sessions
+    asked = sum(
+        value for name, value in flat.items() if name.startswith("feed.") and name.endswith("keyframe_requests")
+    )
+    yield _counter("media_keyframe_requests", "wishes for a key frame, before they are answered together", asked)
+    for name, field, label, words in (*_MEDIA, *_SENT):
         yield _counters(name, words, [label] if label else [], _under(flat, field))
-    encoders = "feed.encoders."
-    frames = [(tuple(key.split(".")), value) for key, value in _by_encoder(flat, encoders)]
-    for name, field, words in _ENCODER:
-        values = [((encoder,), value) for (encoder, kind), value in frames if kind == field]
+    fallbacks = [(labels[0].split("/"), value) for labels, value in _under(flat, "feed.fallbacks") if labels]
+    words = "encoders that another one took over from"
+    yield _counters("encoder_fallbacks", words, ["from", "to", "reason"], fallbacks)
+    yield from _lines(flat)
+
+
+def _lines(flat: Flat) -> Iterator[Metric]:
+    """By codec and layer, as `H264/0`: encoders, and what a source gives encoded."""
+    encoded = {place: dict(_under_line(flat, place)) for place in ("feed.encoders", "feed.passed")}
+    for name, place, field, words in _LINE:
+        values = [((line,), value) for (line, kind), value in encoded[place].items() if kind == field]
         yield _counters(name, words, ["encoder"], values)
+    found = encoded["feed.encoders"]
+    target = GaugeMetricFamily("heliograph_webrtc_target_bitrate_bps", "rate aimed at", labels=["encoder"])
+    seconds = SummaryMetricFamily("heliograph_encoder_frame_seconds", "time inside the codec", labels=["encoder"])
+    for (line, kind), value in found.items():
+        if kind == "target_bitrate_bps":
+            target.add_metric([line], value)
+        elif kind == "encode_seconds":
+            seconds.add_metric([line], int(found.get((line, "frames"), 0)), value)
+    yield target
+    yield seconds
 
 
-def _by_encoder(flat: Flat, prefix: str) -> Iterator[tuple[str, float]]:
-    return ((name.removeprefix(prefix), value) for name, value in flat.items() if name.startswith(prefix))
+def _under_line(flat: Flat, place: str) -> Iterator[tuple[tuple[str, str], float]]:
+    for (name,), value in _under(flat, place):
+        line, _, field = name.rpartition(".")
+        yield (line, field), value
 
 
 # metric, counter of the process, label of what is below it, help
@@ -145,18 +174,36 @@ _MEDIA = (
     ("media_offers", "master.offers", "", "offers of viewers"),
     ("media_offers_refused", "master.offers_refused", "", "offers that were refused"),
     ("media_peer_ends", "master.ends", "reason", "peers by the reason of their end"),
+    ("media_orders", "steering", "order", "what was done for slow viewers, and changes of the bit rate"),
     ("media_reconnects", "master.reconnects", "", "signaling connections opened again"),
-    ("media_dropped_frames", "feed.dropped_frames", "", "frames that reached no encoder"),
     ("recording_segments", "recorder.segments", "", "segments recorded"),
     ("recording_bytes", "recorder.segment_bytes", "", "bytes of segments recorded"),
     ("recording_removed", "recorder.removed", "", "segments removed by age or size"),
     ("recording_lost", "recorder.lost", "reason", "segments not recorded: the disk was too slow, or failed"),
 )
-_ENCODER = (
-    ("media_frames", "frames", "frames encoded"),
-    ("media_key_frames", "key_frames", "key frames encoded"),
-    ("media_encode_seconds", "encode_seconds", "time inside the codec"),
-    ("media_encoded_bytes", "encoded_bytes", "bytes encoded"),
+# The names of a known streamer, so that its dashboards can be used; over all viewers, those that left too.
+_SENT = (
+    ("webrtc_packets_sent", "sent.packets", "", "RTP packets to viewers, without repetitions"),
+    ("webrtc_bytes_sent", "sent.payload_bytes", "", "payload of those packets"),
+    ("webrtc_retransmitted_packets_sent", "sent.retransmitted_packets", "", "packets sent again"),
+    ("webrtc_retransmitted_bytes_sent", "sent.retransmitted_bytes", "", "payload of packets sent again"),
+    ("webrtc_total_packet_send_delay_seconds", "sent.send_delay_s", "", "from packetized to handed over, all packets"),
+    ("webrtc_nack_count", "sent.nacks", "", "NACK messages of viewers"),
+    ("webrtc_pli_count", "sent.plis", "", "PLI messages of viewers"),
+    ("webrtc_fir_count", "sent.firs", "", "FIR messages of viewers"),
+    ("media_units_skipped", "sent.units_skipped", "", "pictures that did not fit into a viewer's way"),
+    ("media_units_left_out", "sent.units_left_out", "", "pictures left out for viewers that are slow"),
+)
+# metric, where the lines are, counter of a line, help
+_LINE = (
+    ("webrtc_frames_encoded", "feed.encoders", "frames", "frames encoded"),
+    ("webrtc_key_frames_encoded", "feed.encoders", "key_frames", "key frames encoded"),
+    ("webrtc_total_encode_time_seconds", "feed.encoders", "encode_seconds", "time inside the codec"),
+    ("media_encoded_bytes", "feed.encoders", "encoded_bytes", "bytes encoded"),
+    ("media_encoder_failures", "feed.encoders", "failures", "encoders that broke"),
+    ("media_dropped_frames", "feed.encoders", "dropped_frames", "frames for which the encoder was too slow"),
+    ("media_passed_frames", "feed.passed", "units", "frames passed on as the source encoded them"),
+    ("media_passed_bytes", "feed.passed", "passed_bytes", "bytes passed on"),
 )
 
 

@@ -288,6 +288,9 @@ class Feed:
         else:
             worker = EncoderWorker(choose.AudioChain(self._settings), outlet, AUDIO_INBOX, stats)
             self._audio = (*self._audio, worker)
+        stats.target_bitrate_bps = (
+            self.layers[line.layer].bitrate_bps if line.codec.is_video else self._settings.audio_bitrate_bps
+        )
         if line.bitrate_bps is not None:
             worker.set_bitrate(line.bitrate_bps)
         line.runner = worker

@@ -31,6 +31,8 @@ from media.peer.ptz import Ptz
 from media.peer.speaker import Speaker
 from media.peer.stream import OutgoingStream
 from media.peer.talkback import Mode, Talkback
+from media.report import MasterReport, Milestones, Reporter, Subject, add
+from media.rtp.viewer import SenderStats
 from media.snapshots import Snapshots
 from media.steering import TICK_S, Steering
 
@@ -102,6 +104,9 @@ class Master:
         self._steering = Steering(feed, self._streams)
         self._peers: dict[str, Peer] = {}
         self._replaced: dict[str, list[Peer]] = {}
+        self._running: list[Peer] = []
+        self._past = SenderStats()
+        self._reporter = Reporter()
         self._early = EarlyCandidates()
         self._connection: SignalingConnection | None = None
         self._servers: tuple[IceServer, ...] = ()
@@ -119,6 +124,21 @@ class Master:
     def steering(self) -> Steering:
         """What keeps slow viewers from dragging the others, for its counters."""
         return self._steering
+
+    @property
+    def sent(self) -> SenderStats:
+        """Counters of all streams to all viewers, those that left too; only what grows."""
+        total = add(SenderStats(), [self._past])
+        return add(total, (stats for peer in self._running for stats in peer.streams.counted))
+
+    @property
+    def relays_in_use(self) -> int:
+        """Viewers whose picture goes through a TURN server, theirs or ours."""
+        return sum(peer.is_connected and "relay" in (peer.path or ()) for peer in self._peers.values())
+
+    def report(self) -> MasterReport:
+        """All viewers of this moment, with rates since the last call."""
+        return self._reporter.report(map(_subject, self._peers.values()), asyncio.get_running_loop().time())
 
     @property
     def fanout(self) -> FanOut:
@@ -252,6 +272,7 @@ class Master:
             self.stats.candidates_dropped += 1
 
     async def _run_peer(self, peer: Peer) -> None:
+        self._running.append(peer)
         try:
             end = await peer.run(partial(self._replace, peer))
             self.stats.ends[end.value] = self.stats.ends.get(end.value, 0) + 1
@@ -260,6 +281,8 @@ class Master:
             self.stats.faults += 1
             _log.exception("peer failed")
         finally:
+            self._running.remove(peer)
+            add(self._past, peer.streams.counted)
             self._replace(peer)
             if self._peers.get(peer.client_id) is peer:
                 del self._peers[peer.client_id]
@@ -299,3 +322,16 @@ class Master:
             ttl_s = min((server.ttl_s for server in self._servers), default=300)
             self._servers_until = now + max(ttl_s - _RENEW_MARGIN_S, ttl_s / 2)
             return self._servers
+
+
+def _subject(peer: Peer) -> Subject:
+    stats, told = peer.stats, peer.report()
+    milestones = Milestones(
+        answered_ms=stats.after(stats.answered_at),
+        ice_ms=stats.after(stats.ice_at),
+        dtls_ms=stats.after(stats.connected_at),
+        first_packet_ms=stats.after(peer.streams.first_sent_at),
+        first_report_ms=stats.after(stats.reported_at),
+    )
+    path = None if peer.path is None else "/".join(peer.path)
+    return Subject(peer.client_id, told.connected_s, path, milestones, told.streams)

@@ -1,7 +1,7 @@
 """Settings -> one master: signaling client, feed and peers. Imports codecs and WebRTC."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from app.access import access_of
 from app.exits import CommandError, Exit, cause, refusal, refusal_words, unreachable
@@ -13,11 +13,13 @@ from channels.errors import ServiceError
 from channels.names import Role
 from channels.service import EndpointUnreachableError
 from channels.signaling.client import ClientSettings, RefusedError, SignalingClient
+from media.encoders.worker import EncoderStats
 from media.feed import Feed
 from media.master import Master, MasterSettings, ReplacedError
 from media.peer.speaker import Speaker, SpeakerError, open_speaker
 from media.peer.talkback import Mode
 from media.recorder import Recorder
+from media.report import MasterReport
 from media.sources.open import open_source
 from media.sources.source import SourceError
 from media.sources.uri import shown
@@ -60,6 +62,9 @@ class MasterPart:
         """Return the plain counters by name."""
         return {
             "viewers": float(self._master.viewers),
+            "relays_in_use": float(self._master.relays_in_use),
+            **_sessions(self._feed.stats.encoders.values()),
+            **flatten(self._master.sent, "sent"),
             **flatten(self._master.stats, "master"),
             **flatten(self._feed.stats, "feed"),
             **flatten(self._master.fanout.stats, "fanout"),
@@ -67,6 +72,10 @@ class MasterPart:
             **(flatten(self._master.talkback.stats, "talkback") if self._master.talkback else {}),
             **(recorded(self._recorder) if self._recorder else {}),
         }
+
+    def report(self) -> MasterReport:
+        """Return how each viewer is served, with rates since the last call."""
+        return self._master.report()
 
     async def run(self, on_ready: Callable[[], None], stopping: asyncio.Event) -> None:
         """Send until `stopping`.
@@ -99,6 +108,16 @@ class MasterPart:
             await is_described.wait()
             self._recorder = recorder(self._record_order, self._feed, self._signaling.arn)
             await self._recorder.run()
+
+
+def _sessions(encoders: Iterable[EncoderStats]) -> dict[str, float]:
+    """Encoders that are open, by the name of the backend."""
+    found: dict[str, float] = {}
+    for stats in encoders:
+        if stats.encoder:
+            name = f"encoder_sessions.{stats.encoder}"
+            found[name] = found.get(name, 0.0) + stats.sessions
+    return found
 
 
 def _speaker(text: str | None) -> Speaker | None:

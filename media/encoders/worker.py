@@ -59,6 +59,10 @@ class EncoderStats(msgspec.Struct):
     dropped_units: int = 0
     """Access units for which the event loop was too slow."""
     encode_seconds: float = 0.0
+    sessions: int = 0
+    """Encoders that are open now: one while it runs, none when nobody watches."""
+    target_bitrate_bps: int = 0
+    """What it was told to aim at last."""
     encoder: str = ""
     """Name of the encoder that was opened last, as FFmpeg has it."""
     bitrate_costs_key: bool = False
@@ -106,6 +110,7 @@ class EncoderWorker(Generic[FrameT]):
         """
         with self._lock:
             self._bitrate_bps, self._is_bitrate_new = bitrate_bps, True
+            self.stats.target_bitrate_bps = bitrate_bps
 
     def close(self) -> None:
         """Wake the thread, so that it sees that it shall stop."""
@@ -134,9 +139,15 @@ class EncoderWorker(Generic[FrameT]):
         log.info("encoder opened", extra={"encoder": encoder.name})
         self.stats.encoder, self.stats.bitrate_costs_key = encoder.name, encoder.bitrate_costs_key
         with self._lock:
+            self.stats.sessions += 1
             self._coalescer.restarted()
             self._is_bitrate_new = self._bitrate_bps is not None
             self._rate_opens_at = float("-inf")
+
+    def closed(self) -> None:
+        """The encoder of a turn is closed; called in its thread."""
+        with self._lock:
+            self.stats.sessions -= 1
 
     def wishes(self) -> tuple[bool, int | None]:
         """Whether the next picture must be a key frame, and a new bitrate."""
@@ -196,14 +207,15 @@ class _Turn(Generic[FrameT]):
         self._busy = (time.monotonic(), OPEN_S)
         encoder = self._chain.open()
         self._busy = None
+        self._worker.opened(encoder)
         try:
-            self._worker.opened(encoder)
             while not stop.is_set() and not self.is_given_up:
                 capture = self._inbox.take(IDLE_S)
                 if capture is not None:
                     self._encode(encoder, capture)
         finally:
             encoder.close()
+            self._worker.closed()
 
     def _encode(self, encoder: Encoder[FrameT], capture: Capture[FrameT]) -> None:
         is_key, bitrate_bps = self._worker.wishes()

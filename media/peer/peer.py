@@ -70,8 +70,14 @@ class PeerStats(msgspec.Struct):
 
     offered_at: float
     answered_at: float | None = None
+    ice_at: float | None = None
     connected_at: float | None = None
+    reported_at: float | None = None
     heard_at: float | None = None
+
+    def after(self, at: float | None) -> int | None:
+        """Milliseconds from the offer to `at`."""
+        return None if at is None else round(1000 * (at - self.offered_at))
 
 
 async def no_snapshot(codec: Codec) -> Jpeg:
@@ -116,6 +122,7 @@ class Peer:
         self._loop = asyncio.get_running_loop()
         self.stats = PeerStats(offered_at=self._loop.time())
         self.trickle = Trickle(client_id, settings.candidates_limit)
+        self._connection: RTCPeerConnection | None = None
         self._liveness: Liveness | None = None
         self._up = asyncio.Event()
         self._ended = asyncio.Event()
@@ -153,6 +160,8 @@ class Peer:
         connection = RTCPeerConnection(attach.configuration(servers, is_relay_only=self._settings.is_relay_only))
         attach.accept_rsa(connection)
         connection.on("datachannel", self.control.opened)
+        self._connection = connection
+        connection.on("iceconnectionstatechange", lambda: self._ice_changed(connection.iceConnectionState))
         connection.on("connectionstatechange", lambda: self._state_changed(connection.connectionState))
         try:
             await self._negotiate(connection)
@@ -205,6 +214,10 @@ class Peer:
         self.stats.answered_at = self._loop.time()
         _log.info("viewer answered", extra={"client_id": self.client_id})
 
+    def _ice_changed(self, state: str) -> None:
+        if state == "completed" and self.stats.ice_at is None:
+            self.stats.ice_at = self._loop.time()
+
     def _state_changed(self, state: str) -> None:
         if state == "connected":
             if self.stats.connected_at is None:
@@ -226,6 +239,8 @@ class Peer:
 
     def _reported(self, is_regular: bool) -> None:
         self.stats.heard_at = self._loop.time()
+        if self.stats.reported_at is None:
+            self.stats.reported_at = self.stats.heard_at
         if self._liveness is not None:
             self._liveness.reported(self.stats.heard_at, is_regular=is_regular)
 
@@ -234,6 +249,11 @@ class Peer:
         connected_at = self.stats.connected_at
         since_s = 0.0 if connected_at is None else self._loop.time() - connected_at
         return PeerReport(round(since_s, 1), self.streams.reports(), self.control.stats)
+
+    @property
+    def path(self) -> tuple[str, str] | None:
+        """Candidate types of our side and of the viewer's, of the selected pair."""
+        return None if self._connection is None else attach.selected_types(self._connection)
 
     async def _take_snapshot(self) -> Jpeg:
         stream = self.streams.picture

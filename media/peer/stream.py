@@ -15,7 +15,7 @@ from media.rtp.feedback import Feedback
 from media.rtp.header import ExtensionIds
 from media.rtp.packetize import PacketizedUnit
 from media.rtp.send import Path, PathSender
-from media.rtp.viewer import Mode, Stream, Turn, ViewerSender
+from media.rtp.viewer import Mode, SenderStats, Stream, Turn, ViewerSender
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,10 @@ class OutgoingStream:
         self.wanted_layer: int | None = None
         self.sender: ViewerSender | None = None
         self.path: PathSender | None = None
+        self.sent: SenderStats | None = None
+        """Counters, which outlive the stream; None before `start`."""
+        self.first_sent_at: float | None = None
+        """Monotonic seconds."""
         self.leave: Callable[[], None] = _nothing
         self._fanout = fanout
         self._on_fail = on_fail
@@ -79,7 +83,7 @@ class OutgoingStream:
                 keeps_history=is_video,
             )
         )
-        self.path = PathSender(path)
+        self.path, self.sent = PathSender(path), self.sender.stats
         if not is_video:
             return
         replay = self._fanout.replay(self.codec, time.monotonic())
@@ -106,6 +110,8 @@ class OutgoingStream:
         packets = sender.send(unit, unit.ntp)
         if packets:
             path.send(packets, unit.runs)
+            if self.first_sent_at is None:
+                self.first_sent_at = time.monotonic()
             sender.stats.send_delay_s += (time.monotonic() - unit.packetized_at) * len(packets)
         elif sender.mode is Mode.WAITING:
             self._want_keyframe()

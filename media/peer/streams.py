@@ -36,10 +36,11 @@ class Ears(msgspec.Struct, frozen=True):
 
 
 class StreamReport(msgspec.Struct, frozen=True):
-    """What is counted about one stream; see `SenderStats`."""
+    """What is counted about one stream; see `Mode` and `SenderStats`."""
 
     codec: str
     layer: int
+    mode: str
     sent: SenderStats | None
 
 
@@ -153,7 +154,17 @@ class Streams:
 
     def reports(self) -> tuple[StreamReport, ...]:
         """What is counted about each stream."""
-        return tuple(StreamReport(s.codec.value, s.layer, s.sender.stats if s.sender else None) for s in self._all)
+        return tuple(StreamReport(s.codec.value, s.layer, s.mode.value, s.sent) for s in self._all)
+
+    @property
+    def counted(self) -> list[SenderStats]:
+        """The counters of all streams that were started."""
+        return [stream.sent for stream in self._all if stream.sent is not None]
+
+    @property
+    def first_sent_at(self) -> float | None:
+        """Monotonic seconds of the first packet to the viewer."""
+        return min((s.first_sent_at for s in self._all if s.first_sent_at is not None), default=None)
 
     def close(self) -> None:
         """Leave fan-out and talk-back, and say goodbye; idempotent."""

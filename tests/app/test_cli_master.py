@@ -1,4 +1,6 @@
+import json
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,36 @@ def test_a_replaced_master_ends_with_its_own_exit_code() -> None:
                 _await_sending(second)
                 second.terminate()
                 assert second.wait(5) == 0
+
+
+def test_reports_tell_how_each_viewer_came_and_is_served() -> None:
+    with started("demo") as demo:
+        words = ("master", "--channel", "camera", "--json", "--stats-interval-s", "0.5")
+        with subprocess.Popen(
+            [*COMMAND, *words], stdout=subprocess.PIPE, text=True, env=environment() | demo.variables()
+        ) as master:
+            assert master.stdout is not None
+            first = json.loads(master.stdout.readline())
+            assert first == {"type": "ready", "channel": "camera", "source": "test"}
+            command = [*COMMAND, "viewer", "--channel", "camera", "--frames", "90"]
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment() | demo.variables()) as viewer:
+                report = next(line for line in map(json.loads, master.stdout) if _is_watched(line))
+                assert viewer.wait(20) == 0
+            master.terminate()
+            assert master.wait(5) == 0
+    (found,) = report["viewers"]
+    assert found["client_id"]
+    assert found["path"].count("/") == 1
+    assert found["milestones"]["first_packet_ms"] >= found["milestones"]["dtls_ms"] >= found["milestones"]["ice_ms"]
+    picture = next(stream for stream in found["streams"] if stream["codec"] != "opus")
+    assert (picture["layer"], picture["mode"]) == (0, "live")
+    assert picture["bitrate_bps"] > 300_000
+    assert report["counters"]["sent.packets"] > 0
+    assert report["counters"]["encoder_sessions.libx264"] == 1
+
+
+def _is_watched(line: dict[str, Any]) -> bool:
+    return any(stream["fps"] > 20 for viewer in line["viewers"] for stream in viewer["streams"] if stream["rtt_ms"])
 
 
 def _await_sending(master: subprocess.Popen[str]) -> None:

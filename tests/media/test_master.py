@@ -83,6 +83,19 @@ async def test_several_viewers_watch_one_encode() -> None:
         assert master.viewers == 3
         assert master.fanout.stats.failed == 0
         assert master.stats.offers == 3
+        told = master.report().viewers
+        assert [viewer.client_id for viewer in told] == ["v1", "v2", "v3"]
+        for viewer in told:
+            came = viewer.milestones
+            moments = [came.answered_ms, came.ice_ms, came.dtls_ms, came.first_packet_ms]
+            assert None not in moments
+            assert moments == sorted(moments)  # type: ignore[type-var]
+            assert viewer.path is not None
+            assert viewer.streams[0].mode == "live"
+        sent = master.sent
+        assert sent.units >= 3 * 1
+    assert master.sent.packets >= sent.packets, "those that left are counted still"
+    assert master.relays_in_use == 0
 
 
 async def test_a_viewer_closed_in_mid_frame_leaves_the_others_their_picture() -> None:
