@@ -16,6 +16,8 @@ from media.encoders.probe import Mode, Probe
 
 log = logging.getLogger(__name__)
 
+_BUDGET_S = 25.0
+"""Of a master for all devices: `demo` waits 30 s for it. A driver that hangs is remembered and costs this but once."""
 VIDEO = (Codec.H264.value, Codec.VP8.value)
 
 
@@ -45,7 +47,7 @@ def encoder_settings(name: str, bitrate_bps: int, settings: Settings) -> Encoder
     if name == backends.AUTO:
         machine = Machine()
         wanted = [each for each in backends.TABLE if not each.is_software and machine.has_trace(each)]
-        found = tuple(probe.find(wanted))
+        found = tuple(probe.find(wanted, budget_s=_BUDGET_S))
     elif all(backends.is_software(name, codec) for codec in VIDEO):
         found = ()
     else:

@@ -22,6 +22,8 @@ from media.encoders.machine import Machine
 
 LIMIT_S = 20.0
 """For one encoder."""
+LEAST_S = 10.0
+"""With less time than this none is tried: a machine under load would seem to hang."""
 ORPHAN_S = 60
 """After this a child that nobody waits for ends itself."""
 KILL_S = 2.0
@@ -42,7 +44,7 @@ _decoder = msgspec.json.Decoder(Finding)
 class Probe:
     """Knows the encoders of this machine: from the cache, else by trying them one after the other."""
 
-    def __init__(self, cache: Cache, try_one: Callable[[str], Finding] | None = None) -> None:
+    def __init__(self, cache: Cache, try_one: Callable[[str, float], Finding] | None = None) -> None:
         self._cache = cache
         self._try_one = try_one or probe_one
 
@@ -51,8 +53,13 @@ class Probe:
         backends: Iterable[Backend],
         mode: Mode = Mode.REMEMBER,
         announce: Callable[[Backend], None] = lambda _: None,
+        budget_s: float = float("inf"),
     ) -> Iterator[Finding]:
-        """Findings in order; `announce` is told of each encoder that is tried now."""
+        """Findings in order; `announce` is told of each encoder that is tried now.
+
+        With a budget those are left out for which too little of it is left; they are tried the next time.
+        """
+        ends_at = time.monotonic() + budget_s
         fingerprint = Machine().fingerprint()
         known = {} if mode is Mode.REFRESH else self._cache.load(fingerprint)
         is_new = False
@@ -60,8 +67,11 @@ class Probe:
             for backend in backends:
                 found = known.get(backend.name)
                 if found is None or not found.is_known(time.time(), mode is Mode.RETRY):
+                    left_s = ends_at - time.monotonic()
+                    if left_s < LEAST_S:
+                        continue
                     announce(backend)
-                    found = known[backend.name] = self._try_one(backend.name)
+                    found = known[backend.name] = self._try_one(backend.name, min(left_s, LIMIT_S))
                     is_new = True
                 yield found
         finally:

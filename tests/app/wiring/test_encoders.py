@@ -66,6 +66,6 @@ def test_memory_lies_in_the_cache_folder_of_the_user_or_in_the_data_folder(
     (tmp_path / "file").write_text("")
     (tmp_path / "data").mkdir()
     probe = wiring.machine_probe(Settings(data_dir=str(tmp_path / "data")))
-    probe = Probe(probe._cache, lambda name: Finding(name=name, step=Step.DONE))
+    probe = Probe(probe._cache, lambda name, _: Finding(name=name, step=Step.DONE))
     assert [found.works for found in probe.find((BY_NAME["x264"],))] == [True]
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["encoders.json"]

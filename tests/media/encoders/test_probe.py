@@ -138,7 +138,8 @@ class Tries:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def __call__(self, name: str) -> Finding:
+    def __call__(self, name: str, limit_s: float) -> Finding:
+        assert limit_s <= probe.LIMIT_S
         self.names.append(name)
         failure = FailureClass.DRIVER_MISSING if name == "nvenc" else None
         return Finding(name=name, step=Step.DONE, failure=failure, probed_at=1e12)
@@ -163,4 +164,12 @@ def test_what_was_found_is_remembered_even_when_nobody_waits_for_the_rest(tmp_pa
     assert next(iter(findings)).name == "x264"
     findings.close()  # type: ignore[attr-defined]  # a generator
     assert next(iter(Probe(Cache([tmp_path]), tries).find((X264,)))).works
+    assert tries.names == ["x264"]
+
+
+def test_what_no_time_is_left_for_is_not_tried(tmp_path: Path) -> None:
+    tries = Tries()
+    assert [found.name for found in Probe(Cache([tmp_path]), tries).find((X264,))] == ["x264"]
+    short = Probe(Cache([tmp_path]), tries).find((NVENC, X264), budget_s=probe.LEAST_S - 1)
+    assert [found.name for found in short] == ["x264"], "what is known costs no time"
     assert tries.names == ["x264"]
