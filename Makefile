@@ -42,6 +42,7 @@ fuzz: .venv/test ## the TURN server under 10 million mutated datagrams and a mil
 
 bench: .venv/test ## every benchmark as a table
 	@$(BIN)/heliograph bench first-frame
+	@$(BIN)/heliograph bench latency
 	@$(BIN)/heliograph bench media
 	@$(BIN)/heliograph bench auth
 	@$(BIN)/heliograph bench turn
