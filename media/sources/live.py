@@ -25,6 +25,7 @@ from media.sources.source import (
     Sound,
     SourceError,
 )
+from media.sources.uri import without_credentials
 
 _log = logging.getLogger(__name__)
 
@@ -229,8 +230,10 @@ class _Reading:
                         self._handover.put(item)
             finally:
                 stream.close()
-        except Exception as error:  # noqa: BLE001  raised again in the thread that plays
+        except SourceError as error:
             self._handover.end(error)
+        except Exception as error:  # noqa: BLE001  raised again in the thread that plays
+            self._handover.end(SourceError(f"{type(error).__name__}: {without_credentials(str(error))}"))
         else:
             self._handover.end(None)
 

@@ -80,6 +80,12 @@ def test_device_that_is_away_is_assumed_and_told(caplog: pytest.LogCaptureFixtur
         next(away.frames(at_once))
 
 
+def test_error_of_a_driver_is_told_without_credentials() -> None:
+    away = source(Device(OSError(5, "broken", "rtsp://admin:hunter2@camera/1")))
+    with pytest.raises(SourceError, match=r"OSError: .*rtsp://\*\*\*@camera/1"):
+        next(away.frames(at_once))
+
+
 def test_mistake_of_the_operator_ends_the_start() -> None:
     with pytest.raises(SetupError, match="no such mode"):
         source(Device(SetupError("no such mode")))
