@@ -113,6 +113,9 @@ export class Broadcast extends EventTarget {
       const isOffered = connection.getTransceivers().some(({ receiver }) => receiver.track.kind === track.kind);
       if (isOffered) connection.addTrack(track, this.#stream);
     }
+    for (const transceiver of connection.getTransceivers()) {
+      if (transceiver.direction === "sendrecv") transceiver.direction = "sendonly"; // a camera page plays nothing
+    }
   }
 
   #follow(clientId, { connection }) {

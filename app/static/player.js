@@ -1,5 +1,6 @@
 // One viewer-side RTCPeerConnection, from offer to its end. It never retries: whoever made it decides what follows.
 
+import { Control } from "./control.js";
 import { failures } from "./failures.js";
 
 const GATHER_LIMIT_MS = 2_000; // without trickle: how long to wait for candidates
@@ -13,6 +14,7 @@ export class Player extends EventTarget {
   #options;
   #send;
   #connection;
+  #audio = null;
   #stream = new MediaStream();
   #early = [];
   #local = [];
@@ -36,6 +38,7 @@ export class Player extends EventTarget {
       bundlePolicy: "max-bundle",
       rtcpMuxPolicy: "require",
     });
+    this.control = new Control(this.#connection);
     this.offeredAt = 0;
     this.answeredAt = null;
     this.connectedAt = null;
@@ -50,6 +53,16 @@ export class Player extends EventTarget {
     return this.#isClosed;
   }
 
+  /** Whether the master takes sound. */
+  get canTalk() {
+    return ["sendrecv", "sendonly"].includes(this.#audio?.currentDirection);
+  }
+
+  /** Send this track of a microphone from now on, or nothing. */
+  talk(track) {
+    if (!this.#isClosed && this.canTalk) this.#audio.sender.replaceTrack(track).catch(() => {}); // closed meanwhile
+  }
+
   getStats() {
     return this.#connection.getStats();
   }
@@ -58,7 +71,8 @@ export class Player extends EventTarget {
   async start() {
     this.offeredAt = performance.now();
     const video = this.#connection.addTransceiver("video", { direction: "recvonly" });
-    const audio = this.#connection.addTransceiver("audio", { direction: "recvonly" });
+    const audio = this.#connection.addTransceiver("audio", { direction: "sendrecv" }); // silent until somebody talks
+    this.#audio = audio;
     preferCodec(video, this.#options.codec);
     for (const { receiver } of [video, audio]) {
       if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0; // live: rather a late frame lost than all frames late

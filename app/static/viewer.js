@@ -4,6 +4,7 @@ import { Service } from "./api.js";
 import { Channel } from "./channel.js";
 import { failures } from "./failures.js";
 import { showFragment } from "./fragment.js";
+import { Microphone } from "./microphone.js";
 import { byId, formatBitrate, formatNumber, linkPages, listenForToken, navigationType, openPage, setText, showCountdown, showNotice } from "./page.js";
 import { Screen } from "./screen.js";
 import { summariseInbound } from "./statistics.js";
@@ -24,6 +25,7 @@ const STATES = {
 };
 
 const video = byId("video");
+const microphone = new Microphone(byId("talk"), (track) => watch?.player?.talk(track));
 let options = openPage((next) => restart({ ...next, token: next.token || options.token }));
 let watch = null;
 let screen = null;
@@ -71,6 +73,7 @@ function obstacleOf(claims) {
 }
 
 function stop() {
+  microphone.stop();
   watch?.stop();
   screen?.stop();
   watch = screen = null;
@@ -115,7 +118,21 @@ function showFirstFrame() {
   setText("first-frame", `${Math.round(screen.firstFrameMs)} ms`);
   setText("first-frame-since-open", `${Math.round(screen.firstFrameSinceOpenMs)} ms`);
   byId("unmute").hidden = !video.muted;
+  showAbilities(watch.player);
   poll();
+}
+
+// What this master can: a button to talk where its answer takes sound, commands where it answers them.
+function showAbilities(player) {
+  byId("talk").hidden = !player.canTalk;
+  showCommands(player);
+  if (!player.control.isReady) player.control.addEventListener("ready", () => player === watch?.player && showCommands(player));
+}
+
+function showCommands({ control }) {
+  document.body.dataset.control = control.isReady ? "ready" : "";
+  for (const element of [byId("snapshot"), byId("layer-choice")]) element.hidden = !control.isReady;
+  byId("layer").value = "";
 }
 
 function showCounter() {
@@ -134,6 +151,7 @@ async function poll() {
   showCountdown(watch?.retryAt ?? null);
   if (!watch?.isPlaying) return;
   const { player } = watch;
+  if (player.control.isReady) player.control.ping().then((ms) => setText("command-rtt", `${ms.toFixed(1)} ms`)).catch(() => {});
   const next = summariseInbound(await player.getStats(), summary?.player === player ? summary : null);
   if (!next || player !== watch?.player || player.isClosed) return;
   summary = { ...next, player };
@@ -196,13 +214,45 @@ function saveStatistics() {
   const columns = Object.keys(history[0]);
   const lines = history.map((row) => columns.map((column) => row[column] ?? "").join(","));
   const file = new Blob([[columns.join(","), ...lines].join("\n")], { type: "text/csv" });
+  save(file, `heliograph-${options.channel}.csv`);
+}
+
+function save(file, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(file);
-  link.download = `heliograph-${options.channel}.csv`;
+  link.download = name;
   link.click();
   URL.revokeObjectURL(link.href);
 }
 
+async function takeSnapshot() {
+  const button = byId("snapshot");
+  button.disabled = true;
+  try {
+    save(await watch.player.control.snapshot(), `heliograph-${options.channel}-${new Date().toISOString().slice(0, 19)}.jpg`);
+    button.title = "";
+  } catch (error) {
+    button.title = error.message;
+  }
+  button.disabled = false;
+}
+
+function chooseLayer(event) {
+  event.stopPropagation(); // the other switches of the form begin anew
+  const { target } = event;
+  const layer = target.value === "" ? null : Number(target.value);
+  watch?.player?.control.chooseLayer(layer).then(
+    () => target.setCustomValidity(""),
+    (error) => {
+      target.value = "";
+      target.setCustomValidity(error.message);
+      target.reportValidity();
+    },
+  );
+}
+
+byId("snapshot").addEventListener("click", takeSnapshot);
+byId("layer").addEventListener("change", chooseLayer);
 byId("switches").addEventListener("change", () => restart(readSwitches()));
 byId("switches").addEventListener("submit", (event) => {
   event.preventDefault();
