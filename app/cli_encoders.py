@@ -11,7 +11,7 @@ from app.cli_table import print_table
 from app.exits import Exit
 from app.settings import Loaded
 from app.wiring import encoders as wiring
-from media.encoders.backends import BY_NAME, Backend
+from media.encoders.backends import BY_NAME, TABLE, Backend
 from media.encoders.finding import Finding, chosen
 
 _COLUMNS = (
@@ -50,16 +50,17 @@ def _print(found: tuple[Finding, ...], names: dict[str, str | None]) -> None:
             _note(each.name, each.words)
     print()
     for codec, name in names.items():
-        _note(codec, _choice(name))
+        _note(codec, _choice(codec, name))
     _note("opus", "libopus")
 
 
-def _choice(name: str | None) -> str:
+def _choice(codec: str, name: str | None) -> str:
     if name is None:
         return "nothing: viewers of this codec are refused"
     backend = BY_NAME[name]
-    software = " on the CPU" if backend.is_software else ""
-    return f"{name} ({backend.title}){software}; `heliograph master --encoder NAME` pins another"
+    others = [each for each in TABLE if each.codec == codec and each.name != name]
+    where = "" if not backend.is_software else ", on the CPU" + (" since no device works" if others else "")
+    return f"{name} ({backend.title}){where}" + ("; `heliograph master --encoder NAME` pins another" if others else "")
 
 
 def _note(name: str, words: str) -> None:

@@ -65,14 +65,14 @@ _CONSTANT_RATE = (("maxrate", "{bitrate}"), ("bufsize", "{buffer}"))
 TABLE = (
     Backend(
         "nvenc", "H264", "h264_nvenc", "NVIDIA NVENC", Route.HARDWARE, "yuv420p",
-        (("preset", "p2"), ("tune", "ull"), ("profile", "baseline"), ("rc", "cbr"), ("delay", "0"),
+        (("preset", "p4"), ("tune", "ull"), ("profile", "baseline"), ("rc", "cbr"), ("delay", "0"),
          ("zerolatency", "1"), ("bf", "0"), *_CONSTANT_RATE),
         ("forced-idr", "1"),
         traces=("/dev/nvidia[0-9]*", "/dev/dxg"),
     ),
     Backend(
         "qsv", "H264", "h264_qsv", "Intel Quick Sync", Route.HARDWARE, "nv12",
-        (("preset", "veryfast"), ("profile", "baseline"), ("async_depth", "1"), ("low_power", "1"), ("bf", "0"),
+        (("preset", "veryfast"), ("profile", "baseline"), ("async_depth", "1"), ("bf", "0"),
          ("look_ahead", "0"), *_CONSTANT_RATE),
         ("forced_idr", "1"),
         traces=_RENDER_NODES,
@@ -94,8 +94,8 @@ TABLE = (
     ),
     Backend(
         "amf", "H264", "h264_amf", "AMD AMF", Route.HARDWARE, "nv12",
-        (("usage", "ultralowlatency"), ("profile", "constrained_baseline"), ("rc", "cbr"), ("bf", "0"),
-         ("header_spacing", "1"), *_CONSTANT_RATE),
+        (("usage", "ultralowlatency"), ("async_depth", "1"), ("profile", "constrained_baseline"), ("rc", "cbr"),
+         ("bf", "0"), ("header_spacing", "1"), *_CONSTANT_RATE),
         ("forced_idr", "1"),
         traces=_RENDER_NODES,
     ),
@@ -111,7 +111,7 @@ TABLE = (
         bitrate=LiveBitrate.REOPEN,
     ),
     Backend(
-        "x264", "H264", "libx264", "x264 superfast", Route.SOFTWARE, "yuv420p",
+        "x264", "H264", "libx264", "preset superfast", Route.SOFTWARE, "yuv420p",
         idr_option=("forced-idr", "1"),
         bitrate=LiveBitrate.IN_PLACE,
     ),

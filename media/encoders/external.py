@@ -96,9 +96,9 @@ class ExternalEncoder:
         self._shape = shape
         self._settings = settings
         self._bitrate_bps = settings.bitrate_bps
-        self._device = _render_node(backend, root)
         if shutil.which(PROGRAM) is None:
             raise OpenError(failure.Failure(FailureClass.NOT_IN_BUILD, f"no {PROGRAM}", backend.name))
+        self._device = _render_node(backend, root)
         self._reformatter = VideoReformatter()
         self._has_given = False
         self._run: _Run | None = self._start()

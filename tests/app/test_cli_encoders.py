@@ -52,8 +52,10 @@ def test_table_says_what_works_what_to_do_about_the_rest_and_what_is_used(capsys
     assert x264.endswith("Plain CPU, PyAV 18")
     assert "chosen" in vpx
     assert note.startswith("nvenc         driver missing: install the NVIDIA driver")
-    assert h264.startswith("H264          x264 (x264 superfast) on the CPU")
-    assert vp8.startswith("VP8           vpx (libvpx) on the CPU")
+    assert h264.startswith(
+        "H264          x264 (preset superfast), on the CPU since no device works; `heliograph master"
+    )
+    assert vp8 == "VP8           vpx (libvpx), on the CPU"
     assert opus == "opus          libopus"
     assert shown.err == "heliograph: trying nvenc (NVIDIA NVENC) ...\n"
 

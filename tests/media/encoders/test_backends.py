@@ -1,5 +1,6 @@
 """The table of encoders."""
 
+import av
 import msgspec
 
 from media.encoders import backends
@@ -47,3 +48,21 @@ def test_options_carry_rate_and_forced_key_frames_and_no_b_frames() -> None:
 
 def test_names_are_unique() -> None:
     assert len(set(backends.NAMES)) == len(backends.NAMES)
+
+
+def test_every_option_and_pixel_format_of_the_table_is_known_to_the_encoder() -> None:
+    seen = []
+    for backend in backends.TABLE:
+        try:
+            context = av.CodecContext.create(backend.encoder, "w")
+        except av.codec.codec.UnknownCodecError:
+            continue
+        seen.append(backend.name)
+        offered = context.supported_options
+        known = {option.name: option for option in (*offered.generic, *offered.private)}
+        for name, value in backend.all_options(1_000_000, 2_000_000).items():
+            choices = [choice.name for choice in known[name].choices]
+            assert value.isdigit() or value in choices, (backend.name, name)
+        formats = [each.name for each in av.Codec(backend.encoder, "w").video_formats or ()]
+        assert not formats or backend.pixel_format in formats, backend.name
+    assert {"nvenc", "qsv", "amf", "v4l2m2m", "x264", "vpx"} <= set(seen)

@@ -44,6 +44,7 @@ def test_what_is_no_packet_is_an_error() -> None:
             Parts().feed(data)
 
 
+@needs_ffmpeg
 def test_command_uploads_to_the_device_that_is_there(tmp_path: Path) -> None:
     words = external.command(BY_NAME["vaapi-ffmpeg"], SHAPE, 300_000, 20, "/dev/dri/renderD129")
     line = " ".join(words)
