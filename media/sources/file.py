@@ -22,6 +22,9 @@ from media.sources.source import EncodedPicture, EncodedSound, Item, Pace, Pictu
 
 _log = logging.getLogger(__name__)
 
+HELD_S = 0.2
+"""A raw picture that stands longer is given again: who joins then waits no longer than this for the first one."""
+
 
 class FileSource:
     """Anything FFmpeg reads that holds video, most often MP4. An odd width or height is rounded down.
@@ -72,11 +75,12 @@ class FileSource:
 
     def _play_once(self, offset: float) -> Generator[Item, None, None]:
         with file_probe.open_file(self._path) as container:
-            yield from interleave.by_time(self._items(container, offset))
+            yield from _held(interleave.by_time(self._items(container, offset)))
 
     def _items(self, container: InputContainer, offset: float) -> Iterator[Item]:
         """Pictures and sounds as they come; each kind in the order of time."""
-        video = container.streams.video[0]
+        video = file_probe.main_video(container)
+        assert video is not None  # noqa: S101  it was there when the file was probed
         streams: list[VideoStream | AudioStream] = [video]
         if self.has_audio:
             streams += container.streams.audio[:1]
@@ -91,6 +95,18 @@ class FileSource:
 
     def _raw(self, _video: VideoStream, start_s: float, offset: float) -> "_Pictures":
         return _Pictures(Fit(self.width, self.height), _Times(start_s, offset, 1 / self.fps))
+
+
+def _held(items: Iterator[Item]) -> Iterator[Item]:
+    """Show a raw picture again while the next one is far away."""
+    last: Picture | None = None
+    for item in items:
+        while last is not None and item.time_s - last.time_s > HELD_S:
+            last = Picture(private_copy(last.frame), last.time_s + HELD_S)
+            yield last
+        if isinstance(item, Picture):
+            last = item
+        yield item
 
 
 class _Times:

@@ -44,6 +44,12 @@ def decoded(packet: "av.Packet[Any]") -> list[av.VideoFrame | av.AudioFrame]:
         return []
 
 
+def main_video(container: InputContainer) -> VideoStream | None:
+    """The video of a file, rather than the picture on its cover."""
+    best = container.streams.best("video")
+    return best if isinstance(best, VideoStream) else None
+
+
 def probe(path: Path, transcode: bool) -> Facts:
     """Look into a file; with `transcode` nothing of it is passed on.
 
@@ -53,9 +59,9 @@ def probe(path: Path, transcode: bool) -> Facts:
     if path.is_dir():
         raise SourceError(f'"{path}" is a folder, not a file')
     with open_file(path) as container:
-        if not container.streams.video:
+        video = main_video(container)
+        if video is None:
             raise SourceError(f'"{path}" holds no video')
-        video = container.streams.video[0]
         audio = next(iter(container.streams.audio), None)
         frame, packets = _first_picture(container, video, audio)
         if frame is None:

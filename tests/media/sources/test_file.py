@@ -297,3 +297,9 @@ def test_what_a_phone_took_upright_is_shown_upright(tmp_path: Path) -> None:
         assert (source.passes, source.width, source.height) == (set(), *size)
         assert memoryview(plane)[y * plane.line_size + x] > 200
         assert memoryview(plane)[(size[1] - 1 - y) * plane.line_size + size[0] - 1 - x] < 50
+
+
+def test_picture_that_stands_long_is_shown_again(tmp_path: Path) -> None:
+    got = pictures(FileSource(write_h264(tmp_path / "a.mp4", profile="main", pictures=3, steps=(13, 1))), 5)
+    assert [picture.time_s for picture in got] == pytest.approx([0, 0.2, 0.4, 0.52, 0.56])
+    assert got[0].frame is not got[1].frame
