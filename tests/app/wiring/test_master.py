@@ -15,6 +15,17 @@ async def test_a_source_that_there_is_not_is_told_by_its_flag() -> None:
     assert caught.value.code is Exit.USAGE
 
 
+async def test_the_password_of_a_camera_stands_in_no_error_and_one_that_is_off_is_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(CommandError, match=r"--source rtsp://\*\*\*@camera:x/1: rtsp: needs") as caught:
+        MasterPart(MasterOrder(Settings(), "demo", "rtsp://admin:hunter2@camera:x/1"))
+    assert "hunter2" not in str(caught.value)
+    MasterPart(MasterOrder(Settings(), "demo", "rtsp://admin:hunter2@127.0.0.1:9/1"))
+    assert "source is not there yet" in caplog.text
+    assert "hunter2" not in caplog.text + str([vars(record) for record in caplog.records])
+
+
 async def test_an_endpoint_that_is_no_url_is_told() -> None:
     with pytest.raises(CommandError, match=r"must be a URL.*--endpoint or HELIOGRAPH_ENDPOINT") as caught:
         MasterPart(MasterOrder(Settings(endpoint="http://host:99999"), "demo", "test"))
