@@ -50,6 +50,7 @@ _TURN_ALONE = (
     "limits_profile", *_LOGS,
 )  # fmt: skip
 _CHECK = tuple(dict.fromkeys((*_TURN_ALONE, *_NAMING, *_CLIENT)))  # our own server, or that of an endpoint
+_ROLES = ("viewer", "master", "recording", "admin")
 _DEMO = tuple(name for name in _SERVE if name not in _NOT_OF_DEMO)
 
 
@@ -236,9 +237,7 @@ def _client_flags(parser: argparse.ArgumentParser) -> None:
 def _token(parser: argparse.ArgumentParser) -> None:
     json_flag(parser)
     parser.add_argument("--channel", metavar="NAME", default="*", help="channel it is good for (default: every one)")
-    parser.add_argument(
-        "--role", choices=("viewer", "master", "admin"), default="viewer", help="what it allows (default: viewer)"
-    )
+    parser.add_argument("--role", choices=_ROLES, default="viewer", help="what it allows (default: viewer)")
     parser.add_argument("--ttl", type=seconds, default=3600.0, metavar="S", help="lifetime in seconds (default: 3600)")
     parser.add_argument("--client-id", metavar="ID", help="the only viewer client id it may use")
 
@@ -273,7 +272,7 @@ def _key(parser: argparse.ArgumentParser) -> None:
 
 
 def _rights(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument("--role", choices=("viewer", "master", "admin"), help=f"what it may do (default: {default})")
+    parser.add_argument("--role", choices=_ROLES, help=f"what it may do (default: {default})")
     parser.add_argument("--channel", metavar="NAME", help="channel it is good for (default: every one)")
 
 

@@ -16,6 +16,7 @@ READ = ("DescribeSignalingChannel", "GetSignalingChannelEndpoint", "GetIceServer
 ACTIONS = {
     "viewer": ("ConnectAsViewer", *READ),
     "master": ("ConnectAsMaster", *READ),
+    "recording": ("GetRecording", "DescribeSignalingChannel"),
     "admin": ("*",),
 }
 

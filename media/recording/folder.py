@@ -20,7 +20,7 @@ from media.control.ring import Ring, RingLimits
 from media.recording import boxes, names
 from media.recording.cutter import Piece
 from media.recording.names import Segment
-from media.recording.parameter_sets import ParameterSetError
+from media.recording.parameter_sets import ParameterSetError, ParameterSets
 from media.recording.playlist import entry, header, playlist
 
 INDEX_OLDEST_EVERY = 10
@@ -73,6 +73,7 @@ class Folder:
         self._lines: list[list[str]] = []
         self._inits: set[str] = set()
         self._since_oldest = 0
+        self._made_init: tuple[ParameterSets, str, bytes] | None = None
 
     def open(self) -> None:
         """Make or find the folder, and mend what a crash left; does nothing when it is open. Raises: RecordingError."""
@@ -82,7 +83,7 @@ class Folder:
     def write(self, piece: Piece, *, has_audio: bool) -> Segment:
         """Write a piece as the newest segment. Raises: RecordingError, and the piece is lost."""
         try:
-            init = boxes.init(piece.sets, has_audio=has_audio)
+            init = self._init_of(piece.sets, has_audio)
         except ParameterSetError as error:
             raise RecordingError(str(error)) from None
         with self._in_words():
@@ -123,13 +124,21 @@ class Folder:
         finally:
             os.close(lock)
 
-    def _write(self, piece: Piece, init: bytes) -> Segment:
+    def _init_of(self, sets: ParameterSets, has_audio: bool) -> tuple[str, bytes]:
+        """The init of these parameter sets with its id; made once for many pieces."""
+        made = self._made_init
+        if made is None or made[0] != sets:
+            init = boxes.init(sets, has_audio=has_audio)
+            made = self._made_init = (sets, names.init_id(init), init)
+        return made[1:]
+
+    def _write(self, piece: Piece, init: tuple[str, bytes]) -> Segment:
         self._open()
-        segment = self._next(piece, names.init_id(init))
+        segment = self._next(piece, init[0])
         self._enter(segment.hour)
         folder = self.path / segment.hour
         if segment.init not in self._inits:
-            _put(folder / names.init_file(segment.init), init)
+            _put(folder / names.init_file(segment.init), init[1])
             self._inits.add(segment.init)
         data = boxes.segment(segment.number, piece.runs(segment.start_ms - piece.start_ms))
         _put(folder / segment.file, data)
