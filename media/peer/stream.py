@@ -62,6 +62,13 @@ class OutgoingStream:
         self._no_replay_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
+    def prepare(self) -> None:
+        """Joined: have a young key frame at hand by the time that DTLS is up, some 50 to 100 ms from now."""
+        if not self.codec.is_video or not self._fanout.can_request_keyframe(self.codec):
+            return
+        if self._fanout.replay(self.codec, time.monotonic()) is None:
+            self._fanout.request_keyframe(self.codec)
+
     def start(self, negotiated: Negotiated, path: Path) -> None:
         """Send from now on, beginning with a key frame: the last one with all since, else one that this asks for.
 

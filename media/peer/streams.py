@@ -17,6 +17,7 @@ from media.peer.stream import OutgoingStream
 from media.peer.talkback import Talkback, Talker
 from media.rtp import feedback
 from media.rtp.feedback import Goodbye, ReceiverReport, Remb
+from media.rtp.header import PLAYOUT_DELAY
 from media.rtp.receive import Incoming
 from media.rtp.viewer import SenderStats
 
@@ -76,17 +77,18 @@ class Streams:
         """Take the place of aiortc's senders and receivers."""
         for transceiver in connection.getTransceivers():
             if transceiver.direction in ("sendonly", "sendrecv"):
-                self._attach_stream(transceiver)
+                self._attach_stream(connection, transceiver)
             if transceiver.direction in ("recvonly", "sendrecv"):
                 self._attach_talker(transceiver)
 
-    def _attach_stream(self, transceiver: RTCRtpTransceiver) -> None:
+    def _attach_stream(self, connection: RTCPeerConnection, transceiver: RTCRtpTransceiver) -> None:
         codec = _CODECS.get(attach.first_codec(transceiver) or "")
         if codec is None:
             return
         stream = OutgoingStream(codec, self._fanout, self._ears.failed)
         # Joined before DTLS is up, so that the encoder runs warm; nothing is sent before `start`.
         stream.leave = self._fanout.join(codec, stream)
+        stream.prepare()
         self._all.append(stream)
 
         def start(negotiated: Negotiated, dtls: RTCDtlsTransport) -> None:
@@ -95,6 +97,7 @@ class Streams:
                 attach.hear_rtcp(dtls, self.rtcp_received)
                 self._guarded(partial(stream.start, negotiated, DtlsPath(dtls)))
 
+        attach.accept_extension(connection, transceiver, PLAYOUT_DELAY)
         attach.replace_sender(transceiver, start)
 
     def _attach_talker(self, transceiver: RTCRtpTransceiver) -> None:

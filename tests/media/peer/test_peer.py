@@ -23,6 +23,7 @@ from media.fanout import FanOut
 from media.peer import description
 from media.peer.description import Description
 from media.peer.peer import End, Outside, Peer, PeerSettings
+from media.rtp.header import PLAYOUT_DELAY
 from tests.media.stage import running_feed
 
 QUICK = PeerSettings(deadline_s=5.0, report_s=0.1)
@@ -120,7 +121,11 @@ async def test_the_answer_carries_sha256_only_and_host_candidates_at_once() -> N
         silent.bind(("127.0.0.1", 0))
         servers = (IceServer((f"turn:127.0.0.1:{silent.getsockname()[1]}?transport=udp",), "u", "p", 300),)
         started = time.monotonic()
-        async with visit(servers=servers, browser=Browser("audio", "video")) as guest:
+
+        def with_playout_delay(sdp: str) -> str:
+            return sdp.replace("a=mid:", f"a=extmap:9 {PLAYOUT_DELAY}\r\na=mid:")
+
+        async with visit(servers=servers, browser=Browser("audio", "video"), change=with_playout_delay) as guest:
             await guest.answered.wait()
             assert time.monotonic() - started < 1
             lines = guest.answer.splitlines()
@@ -129,6 +134,7 @@ async def test_the_answer_carries_sha256_only_and_host_candidates_at_once() -> N
     assert any(" typ host" in line for line in lines)
     assert "a=end-of-candidates" not in lines
     assert lines.count("a=sendonly") == 2
+    assert f"a=extmap:9 {PLAYOUT_DELAY}" in lines  # pictures are shown as they come
 
 
 @pytest.mark.parametrize("codec", [Codec.H264, Codec.VP8])

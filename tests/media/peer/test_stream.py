@@ -110,6 +110,17 @@ def test_the_start_asks_for_a_key_frame_and_begins_with_it(stage: Stage) -> None
     assert len(stage.path.written) == 1
 
 
+def test_a_joined_viewer_has_its_key_frame_made_before_dtls_is_up(stage: Stage) -> None:
+    stage.stream.prepare()
+    assert stage.feed.keyframes == 1
+    stage.feed.give(is_key=True, captured_at=time.monotonic())
+    other = OutgoingStream(Codec.H264, stage.fanout, lambda: None)
+    other.leave = stage.fanout.join(Codec.H264, other)
+    other.prepare()  # that one is young enough for both
+    assert stage.feed.keyframes == 1
+    Stage(Codec.OPUS).stream.prepare()
+
+
 def test_a_waiting_viewer_asks_again_with_each_unit(stage: Stage) -> None:
     stage.start()
     stage.feed.give()
