@@ -27,7 +27,7 @@ class Device:
         self.gone = threading.Event()
         self.is_there = threading.Event()
         self.is_there.set()
-        self.opened = self.closed = self.aborted = 0
+        self.opened = self.closed = self.aborted = self.read = 0
         self.closes = threading.Semaphore(0)
 
     def open(self) -> "OpenDevice":
@@ -44,6 +44,7 @@ class OpenDevice:
         self._device = device
 
     def items(self, wanted: Facts, elapsed: Callable[[], float]) -> Iterator[Item]:
+        self._device.read += 1
         yield Sound(av.AudioFrame("s16", "stereo", 960), elapsed())
         if Codec.H264 in wanted.passes:
             yield EncodedPicture(Codec.H264, b"", True, elapsed())
@@ -134,6 +135,17 @@ def test_silent_device_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_ends_when_the_pace_says_so() -> None:
     assert list(source(Device()).frames(lambda _time_s: False)) == []
+
+
+def test_device_that_answers_after_the_end_of_the_play_is_closed_at_once() -> None:
+    device = Device()
+    late = source(device)
+    device.closes.acquire(timeout=5)
+    device.is_there.clear()
+    assert list(late.frames(lambda _time_s: False)) == []
+    device.is_there.set()
+    assert device.closes.acquire(timeout=5)
+    assert (device.opened, device.read) == (2, 0)
 
 
 def test_what_it_passes_changes_only_when_nobody_plays_it(caplog: pytest.LogCaptureFixture) -> None:
