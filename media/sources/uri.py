@@ -24,7 +24,8 @@ FORMS = (
 """One example of each kind, for help and for errors."""
 
 FASTEST_FPS = 120
-_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_USER = re.compile(r"(?<=://)\S*@")
+_AUTHORITY = re.compile(r"[^/?#]*")
 _REGION = re.compile(r"(\d{1,5})x(\d{1,5})(?:\+(\d{1,5})\+(\d{1,5}))?", re.ASCII)
 _V4L2_FORMATS = re.compile(r"[a-z0-9_]{1,20}", re.ASCII)
 
@@ -132,7 +133,15 @@ def shown(uri: str) -> str:
     if scheme == "command":
         program = rest.split(maxsplit=1)
         return f"command:{program[0]} ..." if len(program) > 1 else uri
-    return _USER.sub("***@", uri.partition("?")[0] if "://" in uri else uri)
+    start, is_url, rest = uri.partition("://")
+    if not is_url:
+        return uri if scheme == "file" or "@" not in uri else f"***@{uri.rpartition('@')[2].partition('?')[0]}"
+    authority = _AUTHORITY.match(rest)[0]  # type: ignore[index]  # it matches every text
+    path = rest[len(authority) :].partition("?")[0]
+    if "@" in rest[len(authority) :] and ("@" in path or "@" not in authority):
+        return f"{start}://***"  # a password with / or ? in it, perhaps
+    host = authority.rpartition("@")[2]
+    return f"{start}://{'***@' if host != authority else ''}{host}{path}"
 
 
 def without_credentials(text: str) -> str:
