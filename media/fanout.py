@@ -17,6 +17,7 @@ from media.feed import Codec
 from media.rtp import packetize
 from media.rtp.clock import ntp_now
 from media.rtp.packetize import Packetize, PacketizedUnit
+from media.rtp.send import ROOM_BYTES
 
 _log = logging.getLogger(__name__)
 
@@ -116,12 +117,16 @@ class _Branch:
 
 
 class FanOut:
-    """Hands the access units of one feed to any number of recipients per codec and layer."""
+    """Hands the access units of one feed to any number of recipients per codec and layer.
+
+    `room` is one buffer for the paths of all its viewers, who are served one after another.
+    """
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._branches: dict[tuple[Codec, int], _Branch] = {}
         self._next_key = 0
+        self.room = bytearray(ROOM_BYTES)
         self.stats = FanOutStats()
 
     def join(self, codec: Codec, recipient: Recipient, layer: int = 0) -> Detach:

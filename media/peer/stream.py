@@ -114,12 +114,13 @@ class OutgoingStream:
         if path.is_full(is_key=unit.is_key):
             sender.skip()
             return
-        packets = sender.send(unit, unit.ntp)
-        if packets:
-            path.send(packets, unit.runs)
+        heads = sender.send(unit, unit.ntp)
+        if heads:
+            path.send(heads, unit.payloads, unit.runs)
+            now = time.monotonic()
             if self.first_sent_at is None:
-                self.first_sent_at = time.monotonic()
-            sender.stats.send_delay_s += (time.monotonic() - unit.packetized_at) * len(packets)
+                self.first_sent_at = now
+            sender.stats.send_delay_s += (now - unit.packetized_at) * len(heads)
         elif sender.mode is Mode.WAITING:
             self._want_keyframe()
 
@@ -226,7 +227,7 @@ class OutgoingStream:
             return
         reaction = self.sender.receive(event, time.monotonic(), ntp_now())
         if reaction.packets:
-            self.path.send(reaction.packets)
+            self.path.send_again(reaction.packets)
         if reaction.wants_keyframe:
             self._want_keyframe()
 

@@ -95,7 +95,7 @@ class Streams:
             if not self._is_closed:
                 self.by_ssrc[negotiated.ssrc] = stream
                 attach.hear_rtcp(dtls, self.rtcp_received)
-                self._guarded(partial(stream.start, negotiated, DtlsPath(dtls)))
+                self._guarded(partial(stream.start, negotiated, DtlsPath(dtls, self._fanout.room)))
 
         attach.accept_extension(connection, transceiver, PLAYOUT_DELAY)
         attach.replace_sender(transceiver, start)

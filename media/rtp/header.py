@@ -3,7 +3,6 @@
 RFC 3550, 5.1; extensions in the one-byte form of RFC 8285.
 """
 
-from collections.abc import Sequence
 from struct import Struct, pack
 
 import msgspec
@@ -94,15 +93,13 @@ class HeaderTemplate:
             elements += _element(ids.abs_send_time, abs_send_time(ntp).to_bytes(3, "big"))
         return _block(elements + _element(ids.audio_level, bytes((audio_level & 0x7F,))))
 
-    def packets(self, first: int, timestamp: int, block: bytes, payloads: Sequence[bytes]) -> list[bytes]:
-        """The packets of one access unit, numbered from `first`; the last one carries the marker."""
+    def heads(self, first: int, timestamp: int, block: bytes, count: int) -> list[bytes]:
+        """All but the payload of the `count` packets of one access unit, numbered from `first`; the last is marked."""
         word = (_EXTENDED if block else _PLAIN) | self.payload_type << 16
         more = _more_words(timestamp, self.ssrc) + block
-        packets = [
-            _first_word(word | number & 0xFFFF) + more + payload for number, payload in enumerate(payloads, first)
-        ]
-        packets[-1] = _first_word(word | _MARKER | (first + len(payloads) - 1) & 0xFFFF) + more + payloads[-1]
-        return packets
+        heads = [_first_word(word | number & 0xFFFF) + more for number in range(first, first + count)]
+        heads[-1] = _first_word(word | _MARKER | (first + count - 1) & 0xFFFF) + more
+        return heads
 
     def packet(self, sequence: int, timestamp: int, is_last: bool, tail: tuple[bytes, bytes]) -> bytes:
         """One packet; `tail` is (extension block, payload), `is_last` sets the marker."""

@@ -19,23 +19,24 @@ _UDP_SEGMENT = 103  # linux/udp.h; the socket module has no name for it
 _REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
 
 
+ROOM_BYTES = 80_000
+"""Room for one run of packets; see `runs` in `media/rtp/packetize.py`."""
+
+
 class Path(Protocol):
-    """The viewer's encrypted way out, as `media/peer/attach.py` gives it.
+    """The viewer's encrypted way out, as `media/peer/path.py` gives it.
 
     Every method may raise whatever a closed transport raises; the fan-out guards each viewer.
     """
 
-    def protect(self, packet: bytes) -> bytes:
-        """Encrypt one RTP packet."""
+    def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
+        """Encrypt one run of RTP packets, each a head and its payload, and hand them to the selected candidate pair.
 
-    def protect_rtcp(self, packet: bytes) -> bytes:
-        """Encrypt one compound RTCP packet."""
-
-    def write(self, datagrams: Sequence[bytes]) -> bool:
-        """Hand datagrams to the selected candidate pair, in order, without waiting.
-
-        All are as long as the first one, only the last one may be shorter. True: one system call took them all.
+        In order, without waiting. The answer: bytes of all datagrams, and whether one system call took them all.
         """
+
+    def send_rtcp(self, packet: bytes) -> int:
+        """Encrypt one compound RTCP packet and hand it over; gives the bytes of the datagram."""
 
     def waiting_bytes(self) -> int:
         """Bytes that the socket has not taken yet."""
@@ -51,13 +52,13 @@ class Offload:
         self.failures = 0
 
     def send(
-        self, handle: socket.socket, buffers: Sequence[bytes], segment: int, address: tuple[str, int] | None
+        self, handle: socket.socket, data: bytes | memoryview, segment: int, address: tuple[str, int] | None
     ) -> bool:
-        """Send `buffers` as datagrams of `segment` bytes; False: nothing was sent, send them one by one."""
+        """Send `data` as datagrams of `segment` bytes; False: nothing was sent, send them one by one."""
         if self.failures >= OFFLOAD_FAILURES:
             return False
         try:
-            handle.sendmsg(buffers, ((_LEVEL, _UDP_SEGMENT, pack("@H", segment)),), 0, address)
+            handle.sendmsg((data,), ((_LEVEL, _UDP_SEGMENT, pack("@H", segment)),), 0, address)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -86,20 +87,23 @@ class PathSender:
         """More than `WAITING_LIMIT` bytes wait: skip the unit. A key frame is worth twice as much."""
         return self._path.waiting_bytes() > (2 * WAITING_LIMIT if is_key else WAITING_LIMIT)
 
-    def send(self, packets: Sequence[bytes], runs: Sequence[slice] | None = None) -> None:
-        """Send RTP packets in order; `runs` are those of their payloads, if somebody has found them already."""
-        protect = self._path.protect
-        datagrams = [protect(packet) for packet in packets]
-        for run in runs_of(datagrams) if runs is None else runs:
-            self._write(datagrams[run])
+    def send(self, heads: Sequence[bytes], payloads: Sequence[bytes], runs: Sequence[slice]) -> None:
+        """Send the packets of a unit in order; `runs` are those of its payloads."""
+        for run in runs:
+            self._sent(len(heads[run]), self._path.send(heads[run], payloads[run]))
+
+    def send_again(self, packets: Sequence[bytes]) -> None:
+        """Send whole RTP packets in order."""
+        for run in runs_of(packets):
+            self._sent(len(packets[run]), self._path.send(packets[run], (b"",) * len(packets[run])))
 
     def send_rtcp(self, packet: bytes) -> None:
         """Send one compound RTCP packet."""
-        self._write([self._path.protect_rtcp(packet)])
+        self._sent(1, (self._path.send_rtcp(packet), False))
 
-    def _write(self, datagrams: list[bytes]) -> None:
-        is_one_call = self._path.write(datagrams)
-        self.stats.datagrams += len(datagrams)
-        self.stats.bytes += sum(map(len, datagrams))
+    def _sent(self, datagrams: int, outcome: tuple[int, bool]) -> None:
+        size, is_one_call = outcome
+        self.stats.datagrams += datagrams
+        self.stats.bytes += size
         if is_one_call:
-            self.stats.segmented += len(datagrams)
+            self.stats.segmented += datagrams

@@ -129,7 +129,7 @@ class Reaction(msgspec.Struct):
 
 
 class ViewerSender:
-    """Turns shared payloads into this viewer's packets and answers its feedback."""
+    """Writes this viewer's headers before the payloads that all share, and answers its feedback."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -152,7 +152,7 @@ class ViewerSender:
         self._layer = 0
 
     def send(self, unit: PacketizedUnit, ntp: int) -> list[bytes]:
-        """Packets of one access unit, not yet encrypted; none where the mode has no place for it."""
+        """Heads of the packets of one access unit, whose payloads follow; none where the mode has no place for it."""
         if self.mode is not Mode.LIVE and not self._takes(unit):
             return []
         if unit.layer != self._layer:
@@ -173,7 +173,7 @@ class ViewerSender:
         stats.keyframes += unit.is_key
         stats.packets += len(payloads)
         stats.payload_bytes += unit.size
-        return self._header.packets(first, timestamp, block, payloads)
+        return self._header.heads(first, timestamp, block, len(payloads))
 
     def turn(self, turn: Turn) -> None:
         """Change the mode; a stream that needs no key frame goes on at once. KeyError: a turn that cannot be here."""

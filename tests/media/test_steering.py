@@ -57,14 +57,13 @@ class Path:
     def __init__(self) -> None:
         self.written: list[bytes] = []
 
-    def protect(self, packet: bytes) -> bytes:
-        return packet
+    def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
+        self.written += [head + payload for head, payload in zip(heads, payloads, strict=True)]
+        return 0, True
 
-    protect_rtcp = protect
-
-    def write(self, datagrams: Sequence[bytes]) -> bool:
-        self.written.extend(datagrams)
-        return True
+    def send_rtcp(self, packet: bytes) -> int:
+        self.written.append(packet)
+        return len(packet)
 
     def waiting_bytes(self) -> int:
         return 0

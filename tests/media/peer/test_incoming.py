@@ -17,17 +17,14 @@ class Wire:
         self.sent: asyncio.Queue[bytes] = asyncio.Queue()
         self.is_broken = False
 
-    def protect(self, packet: bytes) -> bytes:
+    def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
         raise AssertionError("a receiver sends no RTP")
 
-    def protect_rtcp(self, packet: bytes) -> bytes:
-        return packet
-
-    def write(self, datagrams: Sequence[bytes]) -> None:
+    def send_rtcp(self, packet: bytes) -> int:
         if self.is_broken:
             raise AttributeError("'NoneType' object has no attribute 'sendto'")
-        for datagram in datagrams:
-            self.sent.put_nowait(datagram)
+        self.sent.put_nowait(packet)
+        return len(packet)
 
     def waiting_bytes(self) -> int:
         return 0

@@ -16,15 +16,17 @@ FRAMES = 90
 
 def lose(share: float, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Drop this share of all datagrams, always the same ones; counts what was kept and what was lost."""
-    counts, chance, write = [0, 0], Random(7), DtlsPath.write
+    counts, chance, send = [0, 0], Random(7), DtlsPath.send
 
-    def write_some(path: DtlsPath, datagrams: Sequence[bytes]) -> bool:
-        kept = [datagram for datagram in datagrams if chance.random() >= share]
+    def send_some(path: DtlsPath, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
+        kept = [index for index in range(len(heads)) if chance.random() >= share]
         counts[0] += len(kept)
-        counts[1] += len(datagrams) - len(kept)
-        return bool(kept) and write(path, kept)
+        counts[1] += len(heads) - len(kept)
+        if not kept:
+            return 0, False
+        return send(path, [heads[index] for index in kept], [payloads[index] for index in kept])
 
-    monkeypatch.setattr(DtlsPath, "write", write_some)
+    monkeypatch.setattr(DtlsPath, "send", send_some)
     return counts
 
 

@@ -19,7 +19,6 @@ from media.peer.path import DtlsPath
 
 CHANNEL = 0x4001
 PEER = ("192.0.2.9", 4000)
-RTP = bytes((0x80, 96)) + bytes(10)
 
 
 def session(profile: int = Policy.SRTP_PROFILE_AES128_CM_SHA1_80, size: int = 30) -> Session:
@@ -28,11 +27,21 @@ def session(profile: int = Policy.SRTP_PROFILE_AES128_CM_SHA1_80, size: int = 30
     return Session(policy)
 
 
-def path(transport: object, address: tuple[str, int]) -> DtlsPath:
+def path(transport: object, address: tuple[str, int], keys: Session | None = None) -> DtlsPath:
     pair = SimpleNamespace(remote_addr=address, protocol=SimpleNamespace(transport=transport))
-    connection = SimpleNamespace(_nominated={1: pair})
-    dtls: Any = SimpleNamespace(_tx_srtp=session(), transport=SimpleNamespace(_connection=connection))
+    connection = SimpleNamespace(_nominated={1: pair} if transport else {})
+    dtls: Any = SimpleNamespace(_tx_srtp=keys or session(), transport=SimpleNamespace(_connection=connection))
     return DtlsPath(dtls)
+
+
+def packets(*sizes: int) -> tuple[list[bytes], list[bytes]]:
+    heads = [bytes((0x80, 96, 0, number)) + bytes(8) for number in range(len(sizes))]
+    return heads, [bytes((65 + number,)) * size for number, size in enumerate(sizes)]
+
+
+def sealed(heads: list[bytes], payloads: list[bytes]) -> list[bytes]:
+    theirs = session()
+    return [theirs.protect(head + payload) for head, payload in zip(heads, payloads, strict=True)]
 
 
 @contextmanager
@@ -58,20 +67,30 @@ async def endpoint(**where: object) -> asyncio.DatagramTransport:
         (Policy.SRTP_PROFILE_AEAD_AES_256_GCM, 44),
     ],
 )
-def test_packets_are_encrypted_as_the_library_does_it(profile: int, size: int) -> None:
-    connection = SimpleNamespace(_nominated={})
-    dtls: Any = SimpleNamespace(_tx_srtp=session(profile, size), transport=SimpleNamespace(_connection=connection))
-    ours, theirs = DtlsPath(dtls), session(profile, size)
-    for number in range(50):
-        packet = bytes((0x80, 96, 0, number)) + bytes(8) + bytes(number * 20)
-        assert ours.protect(packet) == theirs.protect(packet)
-    assert len(ours.protect_rtcp(b"\x80\xc9\x00\x01" + bytes(4))) > 8
-    with pytest.raises(ValueError, match="too long"):
-        ours.protect(bytes(1501))
+async def test_packets_are_encrypted_as_the_library_does_it(profile: int, size: int) -> None:
+    with receiver() as viewer:
+        transport = await endpoint(local_addr=("127.0.0.1", 0))
+        way, theirs = path(transport, viewer.getsockname(), session(profile, size)), session(profile, size)
+        heads, payloads = packets(*[300] * 30, 9)
+        for count in (1, 5, 31):
+            way.send(heads[:count], payloads[:count])
+            for head, payload in zip(heads[:count], payloads[:count], strict=True):
+                assert viewer.recv(2000) == theirs.protect(head + payload)
+        way.send_rtcp(b"\x80\xc9\x00\x01" + bytes(4))
+        assert viewer.recv(2000) == theirs.protect_rtcp(b"\x80\xc9\x00\x01" + bytes(4))
+        transport.close()
+
+
+async def test_what_cannot_be_encrypted_is_refused() -> None:
+    transport = await endpoint(local_addr=("127.0.0.1", 0))
+    way = path(transport, PEER)
+    with pytest.raises(ValueError, match="more packets than there is room for"):
+        way.send(*packets(*[1200] * 70))
     with pytest.raises(ConnectionError):
-        ours.protect(b"\x80")
+        way.send([b"\x80"], [b""])
+    transport.close()
     with pytest.raises(ConnectionError, match="no candidate pair"):
-        ours.waiting_bytes()
+        path(None, PEER).waiting_bytes()
 
 
 def test_the_private_names_of_asyncio_and_pylibsrtp_are_still_there() -> None:
@@ -85,12 +104,14 @@ async def test_a_run_goes_in_order_as_datagrams_of_its_own_sizes(host: str) -> N
     with receiver(host) as viewer:
         transport = await endpoint(local_addr=(host, 0))
         way = path(transport, viewer.getsockname()[:2])
-        datagrams = [bytes((number,)) * 900 for number in range(20)] + [b"end"]
-        is_one_call = way.write(datagrams)
-        assert not way.write([b"alone"])
-        assert [viewer.recv(2000) for _ in range(22)] == [*datagrams, b"alone"]
-        assert way.waiting_bytes() == 0
+        heads, payloads = packets(*[900] * 20, 3)
+        expected = sealed(heads, payloads)
+        size, is_one_call = way.send(heads, payloads)
+        assert [viewer.recv(2000) for _ in expected] == expected
+        assert size == sum(map(len, expected))
         assert is_one_call or way._offload.failures
+        assert way.send(heads[:1], payloads[:1]) == (922, False)
+        assert way.waiting_bytes() == 0
         transport.close()
 
 
@@ -101,9 +122,11 @@ async def test_what_waits_already_is_not_overtaken() -> None:
         transport._buffer.append((b"first", viewer.getsockname()))  # type: ignore[attr-defined]
         transport._buffer_size += 5  # type: ignore[attr-defined]
         assert way.waiting_bytes() == 5
-        assert not way.write([b"2", b"3"])
+        heads, payloads = packets(9, 9)
+        assert way.send(heads, payloads) == (62, False)
+        way.send(*packets(1))  # writes over the room: what waits is a copy
         transport._sendto_ready()  # type: ignore[attr-defined]
-        assert [viewer.recv(100) for _ in range(3)] == [b"first", b"2", b"3"]
+        assert [viewer.recv(100) for _ in range(3)] == [b"first", *sealed(heads, payloads)]
         transport.close()
 
 
@@ -114,11 +137,12 @@ async def test_a_transport_without_a_socket_of_its_own_gets_one_datagram_at_a_ti
         def get_write_buffer_size(self) -> int:
             return 0
 
-        def sendto(self, data: bytes, address: tuple[str, int]) -> None:
-            self.sent.append(data)
+        def sendto(self, data: memoryview, address: tuple[str, int]) -> None:
+            self.sent.append(bytes(data))
 
-    assert not path(Other(), PEER).write([b"1", b"2"])
-    assert Other.sent == [b"1", b"2"]
+    heads, payloads = packets(9, 9)
+    assert not path(Other(), PEER).send(heads, payloads)[1]
+    assert Other.sent == sealed(heads, payloads)
 
 
 async def test_a_closed_socket_raises_for_the_guard_of_its_viewer() -> None:
@@ -128,7 +152,7 @@ async def test_a_closed_socket_raises_for_the_guard_of_its_viewer() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     with pytest.raises(AttributeError):
-        way.write([b"1", b"2"])
+        way.send(*packets(1, 1))
 
 
 def relayed(relay: Any, transport: object, refresh_in_s: float = 100.0) -> DtlsPath:
@@ -146,11 +170,12 @@ async def test_a_relay_gets_channel_data_in_one_call_too() -> None:
     with receiver() as server:
         transport = await endpoint(remote_addr=server.getsockname())
         way = relayed(client(TurnClientUdpProtocol), transport)
-        way.write([b"a" * 50, b"b" * 50, b"c"])
-        way.write([b"d"])
+        heads, payloads = packets(50, 50, 1)
+        way.send(heads, payloads)
+        way.send_rtcp(b"\x80\xc9\x00\x01" + bytes(4))
         frames = [server.recv(100) for _ in range(4)]
-        assert [frame[:4] for frame in frames] == [b"\x40\x01\x00\x32"] * 2 + [b"\x40\x01\x00\x01"] * 2
-        assert [frame[4:5] for frame in frames] == [b"a", b"b", b"c", b"d"]
+        assert [frame[:4] for frame in frames] == [b"\x40\x01\x00\x48"] * 2 + [b"\x40\x01\x00\x17", b"\x40\x01\x00\x16"]
+        assert [frame[4:] for frame in frames[:3]] == sealed(heads, payloads)
         transport.close()
 
 
@@ -168,8 +193,10 @@ async def test_a_relay_over_tcp_gets_padded_frames_in_one_write() -> None:
             return 7
 
     way = relayed(client(TurnClientTcpProtocol), Stream())
-    assert way.write([b"abcde", b"fg"])
-    assert Stream.written == [b"\x40\x01\x00\x05abcde\x00\x00\x00\x40\x01\x00\x02fg\x00\x00"]
+    heads, payloads = packets(3, 4)
+    first, second = sealed(heads, payloads)
+    assert way.send(heads, payloads) == (51, True)
+    assert Stream.written == [b"\x40\x01\x00\x19" + first + bytes(3) + b"\x40\x01\x00\x1a" + second + bytes(2)]
     assert way.waiting_bytes() == 7
 
 
@@ -183,8 +210,9 @@ async def test_a_channel_that_is_due_is_refreshed_by_its_owner() -> None:
         bound.set()
 
     relay.channel_bind = bind
-    assert not way.write([b"1"])
+    heads, payloads = packets(1)
+    assert not way.send(heads, payloads)[1]
     async with asyncio.timeout(2):
         await bound.wait()
     await asyncio.sleep(0)
-    assert sent == [b"\x40\x01\x00\x011"]
+    assert sent == [b"\x40\x01\x00\x17" + sealed(heads, payloads)[0]]

@@ -29,16 +29,14 @@ class Path:
                 self._more.clear()
                 await self._more.wait()
 
-    def protect(self, packet: bytes) -> bytes:
-        return packet
-
-    def protect_rtcp(self, packet: bytes) -> bytes:
-        return packet
-
-    def write(self, datagrams: Sequence[bytes]) -> bool:
-        self.written.extend(datagrams)
+    def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
+        self.written += [head + payload for head, payload in zip(heads, payloads, strict=True)]
         self._more.set()
-        return True
+        return sum(map(len, heads)) + sum(map(len, payloads)), True
+
+    def send_rtcp(self, packet: bytes) -> int:
+        self.written.append(packet)
+        return len(packet)
 
     def waiting_bytes(self) -> int:
         return self.waiting
@@ -181,7 +179,7 @@ async def test_a_path_that_dies_in_mid_replay_ends_only_its_peer(stage: Stage) -
     for number in range(3):
         stage.feed.give(is_key=number == 0, captured_at=now - 0.1)
     stage.start()
-    stage.path.write = None  # type: ignore[assignment, method-assign]
+    stage.path.send = None  # type: ignore[assignment, method-assign]
     async with asyncio.timeout(2):
         await stage.failed.wait()
 
@@ -252,9 +250,9 @@ def test_a_dead_path_takes_the_stream_out_and_ends_the_peer(stage: Stage) -> Non
 
 def test_a_viewer_that_closes_between_two_packets_of_a_picture_leaves_the_others_theirs(stage: Stage) -> None:
     class Closing(Path):
-        def protect(self, packet: bytes) -> bytes:
+        def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
             dying.close()  # as a peer that ends does, in the middle of its own picture
-            return super().protect(packet)
+            return super().send(heads, payloads)
 
     dying, failures = OutgoingStream(Codec.H264, stage.fanout, lambda: failures.append(1)), list[int]()
     dying.leave = stage.fanout.join(Codec.H264, dying)
@@ -281,7 +279,7 @@ def test_the_end_says_goodbye_once_even_on_a_dead_path(stage: Stage) -> None:
     assert stage.feed.sinks == []
     other = Stage()
     other.start()
-    other.path.write = None  # type: ignore[assignment, method-assign]
+    other.path.send_rtcp = None  # type: ignore[assignment, method-assign]
     other.stream.close()
 
 

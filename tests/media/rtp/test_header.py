@@ -30,13 +30,13 @@ def test_the_packets_of_a_unit_are_numbered_over_the_wrap_and_only_the_last_is_m
     ids = {MID: 1, ABS_SEND_TIME: 2}
     template = HeaderTemplate(7, 96, "0", ExtensionIds.of(ids))
     block = template.extensions(NTP)
-    packets = template.packets(65534, 9, block, (b"a", b"bb", b"c"))
-    assert packets == [
-        template.packet(65534, 9, False, (block, b"a")),
-        template.packet(65535, 9, False, (block, b"bb")),
-        template.packet(0, 9, True, (block, b"c")),
+    heads = template.heads(65534, 9, block, 3)
+    assert heads == [
+        template.packet(65534, 9, False, (block, b"")),
+        template.packet(65535, 9, False, (block, b"")),
+        template.packet(0, 9, True, (block, b"")),
     ]
-    packet = foreign(packets[0], ids)
+    packet = foreign(heads[0] + b"payload", ids)
     assert (packet.extensions.mid, packet.extensions.abs_send_time) == ("0", abs_send_time(NTP))
 
 

@@ -1,3 +1,4 @@
+import operator
 import random
 from collections.abc import Callable
 from struct import pack
@@ -48,7 +49,8 @@ class Line:
             data = bytes((0 if self._wants_key else 1,)) + number.to_bytes(4, "big") * 900
             unit = PacketizedUnit(self._packetize(data), number * 3000, self._wants_key, now, len(data))
             self._wants_key = False
-            for sent in (*resends, *self.sender.send(unit, 0)):
+            heads = self.sender.send(unit, 0)
+            for sent in (*resends, *map(operator.add, heads, unit.payloads)):
                 if not self._loses():
                     self.frames += self.receiver.receive(sent, now)
             resends = self._answer(now)

@@ -35,6 +35,10 @@ def sender(**changes: object) -> ViewerSender:
     return ViewerSender(Stream(**values))  # type: ignore[arg-type]
 
 
+def whole(viewer: ViewerSender, unit: PacketizedUnit) -> list[bytes]:
+    return [head + payload for head, payload in zip(viewer.send(unit, NTP), unit.payloads, strict=True)]
+
+
 def parsed(packets: list[bytes]) -> list[RtpPacket]:
     return [RtpPacket.parse(packet) for packet in packets]
 
@@ -88,7 +92,7 @@ def test_what_is_paused_anyway_is_not_counted_as_skipped() -> None:
 
 def test_lost_packets_come_again_in_the_rtx_stream() -> None:
     viewer = sender(rtx=(97, RTX_SSRC), first_sequence=100)
-    sent = viewer.send(unit(0, is_key=True), NTP)
+    sent = whole(viewer, unit(0, is_key=True))
     (again,) = viewer.receive(Nack(SSRC, (101,)), 1.0, NTP).packets
     repair = RtpPacket.parse(again)
     assert (repair.payload_type, repair.ssrc) == (97, RTX_SSRC)
@@ -107,7 +111,7 @@ def test_rtx_numbers_rise_by_one() -> None:
 
 def test_without_rtx_the_very_same_bytes_go_again() -> None:
     viewer = sender(ids=ExtensionIds(abs_send_time=3))
-    sent = viewer.send(unit(0, is_key=True), NTP)
+    sent = whole(viewer, unit(0, is_key=True))
     assert viewer.receive(Nack(SSRC, (0, 1)), 1.0, NTP + (5 << 32)).packets == sent
 
 
