@@ -2,8 +2,9 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import av
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 SOCKET_S = 5.0
 """How long the camera may be silent inside FFmpeg; `live.SILENT_S` is for the whole source."""
 USUAL_FPS = 30.0
+_SOUND_S = 0.3
+"""How long the first Opus packet is waited for, to see whether it can be passed on."""
 _LOOKED_AT = 300
 """Packets in which the size must have come: 5 s of pictures and sound."""
 _OPTIONS = {
@@ -80,26 +83,19 @@ class RtspStream:
         """Nothing can be done: reading ends when something comes, or by its own time limit."""
 
     def _look(self, transcode: bool) -> Facts:
-        """Read until the size is known; what was read is played later."""
-        context = self._video.codec_context
-        is_h264 = context.name == "h264"
-        sets = ParameterSets(context.extradata or b"")
-        size = (sets.sps.width, sets.sps.height) if sets.sps else (0, 0)
-        for packet in islice(self._packets(), 0 if all(size) else _LOOKED_AT):
+        """Read until size and sound are known; what was read is played later."""
+        found = _Found(self._video, self._audio)
+        until = time.monotonic() + _SOUND_S
+        for packet in self._packets() if found.lacks_size or found.lacks_sound else ():
             self._looked_at.append(packet)
-            if packet.stream.index == self._video.index:
-                size = _size(packet, sets, is_h264)
-            if all(size):
+            found.take(packet)
+            if not found.lacks_size and (not found.lacks_sound or time.monotonic() > until):
                 break
-        if not all(size):
+            if len(self._looked_at) >= _LOOKED_AT:
+                break
+        if found.lacks_size:
             raise SourceError("the camera does not tell the size of its pictures")
-        is_passed, note = verdict(sets, not transcode) if is_h264 else (False, f"{context.name}, encoded anew")
-        passes = {Codec.H264} if is_passed else set()
-        if self._audio is not None and self._audio.codec_context.name == "opus" and not transcode:
-            passes.add(Codec.OPUS)
-        width, height = even_size(*size, "the camera's picture")
-        fps = usual_fps(self._video, sets) or USUAL_FPS
-        return Facts(width, height, fps, self._audio is not None, frozenset(passes), note)
+        return found.facts(transcode)
 
     def _packets(self) -> "Iterator[av.Packet[Any]]":
         streams = [self._video] if self._audio is None else [self._video, self._audio]
@@ -125,12 +121,50 @@ class RtspStream:
             asked_at = elapsed()
 
 
-def _size(packet: "av.Packet[Any]", sets: ParameterSets, is_h264: bool) -> tuple[int, int]:
-    if is_h264:
-        sets.complete(bytes(packet))
-        return (sets.sps.width, sets.sps.height) if sets.sps else (0, 0)
-    frame = next(iter(decoded(packet)), None)
-    return (frame.width, frame.height) if isinstance(frame, av.VideoFrame) else (0, 0)
+class _Found:
+    """What a camera turned out to send, from its description and its first packets."""
+
+    def __init__(self, video: VideoStream, audio: AudioStream | None) -> None:
+        self._video, self._audio = video, audio
+        self._name = video.codec_context.name
+        self._sets = ParameterSets(video.codec_context.extradata or b"")
+        self._size = _size(self._sets)
+        self._is_opus = audio is not None and audio.codec_context.name == "opus"
+        self.lacks_sound = self._is_opus
+
+    @property
+    def lacks_size(self) -> bool:
+        """Nobody has told the size of the pictures yet."""
+        return not all(self._size)
+
+    def take(self, packet: "av.Packet[Any]") -> None:
+        """Look into a packet."""
+        if packet.stream.index != self._video.index:
+            self._is_opus = self._is_opus and is_passable(bytes(packet))
+            self.lacks_sound = False
+        elif self._name == "h264":
+            self._sets.complete(bytes(packet))
+            self._size = _size(self._sets)
+        elif self.lacks_size:
+            frame = next(iter(decoded(packet)), None)
+            self._size = (frame.width, frame.height) if isinstance(frame, av.VideoFrame) else (0, 0)
+
+    def facts(self, transcode: bool) -> Facts:
+        """All together. Raises: SetupError: the pictures are too small or too large."""
+        if self._name == "h264":
+            is_passed, note = verdict(self._sets, not transcode)
+        else:
+            is_passed, note = False, f"{self._name}, encoded anew"
+        passes = {Codec.H264} if is_passed else set()
+        if self._is_opus and not transcode:
+            passes.add(Codec.OPUS)
+        width, height = even_size(*self._size, "the camera's picture")
+        fps = usual_fps(self._video, self._sets) or USUAL_FPS
+        return Facts(width, height, fps, self._audio is not None, frozenset(passes), note)
+
+
+def _size(sets: ParameterSets) -> tuple[int, int]:
+    return (sets.sps.width, sets.sps.height) if sets.sps else (0, 0)
 
 
 class _Sound:

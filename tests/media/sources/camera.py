@@ -8,10 +8,10 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
 from types import TracebackType
 
 import av
+import msgspec
 
 from media.encoders.encoder import Capture, EncoderSettings
 from media.encoders.opus import OpusEncoder
@@ -29,7 +29,7 @@ class Camera:
     """Serves one client at a time; pictures of 160x90 at 25 per second with a key frame each `gop`.
 
     `auth` is None, "Basic" or "Digest". With `is_bare` the parameter sets stand in the SDP alone. One RTP packet of
-    `loses_each` is lost. Use it as a context manager.
+    `loses_each` is lost. Use it as a context manager. Sound comes in Opus packets of `opus_ms`, 20 or 40.
     """
 
     def __init__(
@@ -42,12 +42,14 @@ class Camera:
         is_bare: bool = False,
         port: int = 0,
         loses_each: int = 0,
+        opus_ms: int = 20,
     ) -> None:
         self.units = _encoded(profile, gop)
         self._auth = auth
         self._has_audio = has_audio
         self._is_bare = is_bare
         self._loses_each = loses_each
+        self._opus_ms = opus_ms
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
         self.requests: list[str] = []
@@ -189,10 +191,14 @@ class _Session:
                 if self._camera._is_bare:
                     unit = b"".join(b"\0\0\0\1" + each for each in nal_units(unit) if kind(each) not in (7, 8))
                 self._send(0, sequence[0], packetize.h264(unit), number * 3600)
+                heard = []
                 for _ in range(2 * self._camera._has_audio):
                     pts = 960 * next(sounds)
-                    (packet,) = opus.encode(Capture(silence(pts), pts, 0.0), False)
-                    self._send(1, sequence[1], (packet.data,), pts)
+                    heard += opus.encode(Capture(silence(pts), pts, 0.0), False)
+                if heard and self._camera._opus_ms == 40:
+                    heard = [msgspec.structs.replace(heard[0], data=_joined(*(unit.data for unit in heard)))]
+                for unit_of_sound in heard:
+                    self._send(1, sequence[1], (unit_of_sound.data,), unit_of_sound.timestamp)
 
     def _send(self, track: int, sequence: "itertools.count[int]", payloads: tuple[bytes, ...], timestamp: int) -> None:
         for index, payload in enumerate(payloads):
@@ -243,6 +249,8 @@ def _sdp(first: bytes, has_audio: bool) -> str:
     return "".join(f"{line}\r\n" for line in lines)
 
 
-def keyless(units: list[bytes]) -> Iterator[bytes]:
-    """All units but those with an IDR."""
-    return (unit for unit in units if not any(kind(each) == 5 for each in nal_units(unit)))
+def _joined(first: bytes, second: bytes) -> bytes:
+    """Two Opus packets of one frame each as one of two (RFC 6716, 3.2.4)."""
+    assert first[0] == second[0]
+    assert first[0] & 3 == 0
+    return bytes((first[0] | 2, len(first) - 1)) + first[1:] + second[1:]

@@ -70,6 +70,16 @@ def test_other_profile_is_decoded() -> None:
     assert {type(item) for item in got} == {Picture}
 
 
+def test_opus_of_other_lengths_is_decoded() -> None:
+    with Camera(has_audio=True, opus_ms=40) as camera:
+        stream = RtspStream(place(camera.url()))
+        got = read(stream, 40)
+    assert stream.facts.passes == {Codec.H264}
+    sounds = [item for item in got if isinstance(item, Sound)]
+    assert len(sounds) > 10
+    assert all(0.01 < after.time_s - before.time_s < 0.03 for before, after in pairwise(sounds[3:]))
+
+
 @pytest.mark.parametrize("profile", ["baseline", "main"])
 def test_lost_packets_cost_pictures_and_no_more(profile: str) -> None:
     with Camera(profile=profile, gop=10, loses_each=7) as camera:
