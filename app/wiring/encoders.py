@@ -1,5 +1,6 @@
 """The encoders of this machine: what a probe found, and what a master may use of it. Imports codecs."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 
@@ -25,7 +26,10 @@ def machine_probe(settings: Settings) -> Probe:
     """The probe with its memory in the user's cache folder, else in the data folder where there is one."""
     own = settings_module.cache_folder()
     folders = [own] if own is not None else []
-    return Probe(Cache([*folders, *([settings.data_path] if settings.data_path.is_dir() else [])]))
+    with contextlib.suppress(RuntimeError):  # a data folder of `~` for a user without a home
+        if settings.data_path.is_dir():
+            folders.append(settings.data_path)
+    return Probe(Cache(folders))
 
 
 def findings(settings: Settings, refresh: bool, announce: Callable[[Backend], None]) -> Iterator[Finding]:

@@ -69,3 +69,13 @@ def test_memory_lies_in_the_cache_folder_of_the_user_or_in_the_data_folder(
     probe = Probe(probe._cache, lambda name, _: Finding(name=name, step=Step.DONE))
     assert [found.works for found in probe.find((BY_NAME["x264"],))] == [True]
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["encoders.json"]
+
+
+def test_user_without_a_home_has_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(*_: object) -> Path:
+        raise RuntimeError("could not determine home directory")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert wiring.machine_probe(Settings())._cache.load("") == {}
