@@ -4,6 +4,7 @@ The unit is CPU-seconds of the sender and of all that it started, per second.
 """
 
 import asyncio
+import contextlib
 import os
 import statistics
 import sys
@@ -161,5 +162,6 @@ def tree_seconds(pid: int) -> float:
     for one in known:
         total += cpu_seconds(one)
         for thread in Path(f"/proc/{one}/task").iterdir():
-            known += [int(child) for child in (thread / "children").read_text().split()]
+            with contextlib.suppress(FileNotFoundError):  # a thread that has ended meanwhile
+                known += [int(child) for child in (thread / "children").read_text().split()]
     return total

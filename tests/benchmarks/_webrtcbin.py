@@ -18,6 +18,7 @@ for name in ("Gst", "GstSdp", "GstWebRTC"):
     gi.require_version(name, "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402  # after their versions are chosen
 
+GATHERED = GstWebRTC.WebRTCICEGatheringState.COMPLETE  # looked up once: the callbacks come from many threads
 SOURCE = (
     'filesrc location="{path}" ! qtdemux ! h264parse config-interval=-1 ! clocksync '
     "! rtph264pay name=pay aggregate-mode=zero-latency mtu=1200 pt={payload_type} "
@@ -39,21 +40,24 @@ class Viewer:
         self.candidates: list[str] = []
         self.bin = Gst.ElementFactory.make("webrtcbin", client_id)
         self.bin.set_property("bundle-policy", GstWebRTC.WebRTCBundlePolicy.MAX_BUNDLE)
+        self.ice = self.bin.get_property("ice-agent")  # kept: it is freed with what Python has of it
+        self.agent = self.ice.get_property("agent")
+        self.agent.set_property("upnp", False)  # it would look for a router
         self.bin.connect("on-ice-candidate", lambda _, index, text: self.candidates.append(text))
         self.bin.connect("notify::ice-gathering-state", self.gathered)
         queue = Gst.ElementFactory.make("queue", None)
         queue.set_property("leaky", 2)  # the oldest go: a viewer that connects does not hold up the others
         sender.pipeline.add(self.bin)
         sender.pipeline.add(queue)
-        sender.tee.link(queue)
         caps = Gst.Caps.from_string(sender.caps)
         sink = self.bin.request_pad(self.bin.get_pad_template("sink_%u"), None, caps)
         queue.get_static_pad("src").link(sink)
         transceiver = self.bin.emit("get-transceiver", 0)
         transceiver.set_property("do-nack", True)
         transceiver.set_property("direction", GstWebRTC.WebRTCRTPTransceiverDirection.SENDONLY)
-        queue.sync_state_with_parent()
         self.bin.sync_state_with_parent()
+        queue.sync_state_with_parent()
+        sender.tee.link(queue)  # last: a tee stops for all at a queue that does not run
         _, message = GstSdp.SDPMessage.new_from_text(offer)
         described = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.OFFER, message)
         self.bin.emit("set-remote-description", described, Gst.Promise.new_with_change_func(self.offered))
@@ -67,7 +71,7 @@ class Viewer:
         self.bin.emit("set-local-description", answer, Gst.Promise.new())
 
     def gathered(self, *_: object) -> None:
-        if self.bin.get_property("ice-gathering-state") == GstWebRTC.WebRTCICEGatheringState.COMPLETE:
+        if self.bin.get_property("ice-gathering-state") == GATHERED:
             sdp = self.bin.get_property("local-description").sdp.as_text()
             sdp += "".join(f"a={text}\r\n" for text in self.candidates if text not in sdp)
             write("SDP_ANSWER", self.client_id, {"type": "answer", "sdp": sdp})
@@ -99,6 +103,7 @@ class Sender:
         )
         self.pipeline.get_bus().connect("message::latency", lambda *_: self.pipeline.recalculate_latency())
         self.pipeline.set_state(Gst.State.PLAYING)  # a webrtcbin that does not run refuses offers
+        self.pipeline.get_state(Gst.CLOCK_TIME_NONE)  # one that joins on the way there would be waited for, for ever
 
 
 def listen(sender: Sender) -> None:
