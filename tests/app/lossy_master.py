@@ -1,7 +1,4 @@
-"""`heliograph master` whose datagrams to viewers get lost at random: `python -m tests.app.lossy_master PART WORDS...`.
-
-Lost are RTP, repeated packets and RTCP alike, after they were encrypted and counted.
-"""
+"""`heliograph master` whose packets to viewers get lost at random: `python -m tests.app.lossy_master PART WORDS...`."""
 
 import random
 import sys
@@ -9,16 +6,11 @@ from collections.abc import Sequence
 
 from app import cli
 from media.peer.path import DtlsPath
+from tests.media.lossy import lossy
 
 
 def main(part: float, words: Sequence[str]) -> int:
-    write, chance = DtlsPath.write, random.Random(1)
-
-    def lossy(path: DtlsPath, datagrams: Sequence[bytes]) -> bool:
-        kept = [datagram for datagram in datagrams if chance.random() >= part]
-        return write(path, kept) if kept else True
-
-    DtlsPath.write = lossy  # type: ignore[method-assign]
+    DtlsPath.send = lossy(part, random.Random(1), [0, 0])  # type: ignore[method-assign]
     return cli.main(["master", *words])
 
 
