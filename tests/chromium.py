@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, sync_playwright
 
 from tests.programs import require
 from tests.running import environment
@@ -48,18 +48,23 @@ LIVE_PEER = "window.peers.filter((peer) => peer.connectionState === 'connected')
 @contextmanager
 def chromium(home: Path, program: str = "", flags: Sequence[str] = ()) -> Iterator[Browser]:
     """Run one headless browser; `program` starts Debian's in a way of its own."""
-    program = program or require("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program,
-            args=[*FLAGS, *flags],
-            env={**environment(home), "TZ": "UTC"},
-            timeout=LAUNCH_LIMIT_MS,
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
+    with sync_playwright() as playwright, launched(playwright, home, program, flags) as browser:
+        yield browser
+
+
+@contextmanager
+def launched(playwright: Playwright, home: Path, program: str = "", flags: Sequence[str] = ()) -> Iterator[Browser]:
+    """One of several browsers that are driven together; see `chromium`."""
+    browser = playwright.chromium.launch(
+        executable_path=program or require("chromium"),
+        args=[*FLAGS, *flags],
+        env={**environment(home), "TZ": "UTC"},
+        timeout=LAUNCH_LIMIT_MS,
+    )
+    try:
+        yield browser
+    finally:
+        browser.close()
 
 
 def trust(home: Path, ca_file: Path | str) -> None:

@@ -113,7 +113,7 @@ class Estimate:
         if self.loss > LOSS_HEAVY:
             limits.append(sent * (1 - self.loss))
         if sample.remb_bps is None:
-            limits.append(self._by_loss(sample.now, sent))
+            limits.append(self._by_loss(sample.now, sent, has_skipped))
         elif self.is_congested or self._means_it(sample, sent):
             limits.append(self._remb_now)
         least = min(limits, default=SPARE * sent)
@@ -122,11 +122,11 @@ class Estimate:
     def _means_it(self, sample: Sample, sent: float) -> bool:
         return self._remb_now < WISH * sent and sample.now - self._remb_since >= STEADY_S
 
-    def _by_loss(self, now: float, sent: float) -> float:
+    def _by_loss(self, now: float, sent: float, has_skipped: bool) -> float:
         if now - self._stepped_at >= STEP_S:
             self._stepped_at = now
             limit = sent if self._limit_bps is None else self._limit_bps
-            if self.is_congested:
+            if self.loss > LOSS_HIGH or has_skipped:
                 self._limit_bps = min(limit, sent) * min(LOWER, 1 - self.loss)
             elif self.loss < LOSS_LOW and self._limit_bps is not None:
                 self._limit_bps = limit * RAISE if limit * RAISE < SPARE * sent else None

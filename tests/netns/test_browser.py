@@ -1,7 +1,5 @@
 """End to end behind NATs: our service in public, a master behind one, a viewer's Chromium behind the other."""
 
-import contextlib
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -9,20 +7,15 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser
 
-from tests.chromium import Visit, chromium
+from tests.chromium import Visit
 from tests.netns.impairment import loss_of
-from tests.netns.lab import HOST_A, HOST_B, NAT_A, NAT_B, PUB, PUBLIC, Lab, laboratory
+from tests.netns.lab import HOST_A, HOST_B, NAT_A, NAT_B, Lab, laboratory
 from tests.netns.nat import Nat
-from tests.netns.serving import LAB_CIDRS, PORT
+from tests.netns.service import CHANNEL, ENDPOINT, browsing, sending, service
+from tests.netns.serving import PORT
 from tests.netns.table import Line, note
-from tests.programs import require
-from tests.running import COMMAND, environment, heliograph, started
 
 pytestmark = [pytest.mark.netns, pytest.mark.browser, pytest.mark.timeout(120)]
-
-ENDPOINT = f"http://{PUBLIC}:8080"
-CHANNEL = "lab"
-
 
 DIRECT, RELAY_UDP, RELAY_TCP = "direct", "relay udp", "relay tcp"
 
@@ -57,46 +50,14 @@ def own_lab() -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def access(own_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A service in the public network; gives the variables of those who use it."""
-    home = tmp_path_factory.mktemp("serve")
-    data = ("--data-dir", str(home / "data"))
-    words = ("--host", "0.0.0.0", "--turn-advertised-address", PUBLIC, "--allow-peer-cidrs", LAB_CIDRS)
-    ports = ("--http-port", "8080", "--turn-port", str(PORT), "--ops-port", "0")
-    log = home / "serve.log"
-    with (
-        log.open("wb") as errors,
-        started("serve", *data, *words, ports=ports, home=home, stderr=errors, within=own_lab.within(PUB)),
-    ):
-        token = heliograph("token", "--role", "admin", *data, home=home).stdout.strip()
-        variables = {"HELIOGRAPH_ENDPOINT": ENDPOINT, "HELIOGRAPH_TOKEN": token}
-        made = heliograph("channel", "create", CHANNEL, variables=variables, home=home, within=own_lab.within(PUB))
-        assert made.returncode == 0, made.stderr
+    with service(own_lab, tmp_path_factory.mktemp("serve")) as variables:
         yield variables
-    assert "Traceback" not in log.read_text()
-
-
-@contextlib.contextmanager
-def sending(lab: Lab, access: dict[str, str]) -> Iterator[None]:
-    """Run a master behind NAT A."""
-    command = [*lab.within(HOST_A), *COMMAND, "master", "--channel", CHANNEL, "--persist"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment() | access) as master:
-        try:
-            assert master.stderr is not None
-            assert any("sends test" in line for line in master.stderr), "the master ended"
-            yield
-        finally:
-            master.terminate()
-            master.communicate(timeout=10)
 
 
 @pytest.fixture(scope="module")
 def browser(own_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Chromium behind NAT B; pipes hold it, so that it needs no network to be driven."""
-    home = tmp_path_factory.mktemp("chromium")
-    program = home / "chromium-in-lab"
-    program.write_text(f'#!/bin/sh\nexec {" ".join(own_lab.within(HOST_B))} {require("chromium")} "$@"\n')
-    program.chmod(0o755)
-    flags = (f"--unsafely-treat-insecure-origin-as-secure={ENDPOINT}",)
-    with chromium(home, str(program), flags) as started:
+    """Chromium behind NAT B."""
+    with browsing(own_lab, tmp_path_factory.mktemp("chromium"), HOST_B) as (started,):
         yield started
 
 
@@ -106,7 +67,7 @@ def test_the_picture_comes_by_the_expected_path(
 ) -> None:
     own_lab.set_nat(NAT_A, row.a)
     own_lab.set_nat(NAT_B, row.b)
-    with sending(own_lab, access), loss_of(own_lab, NAT_B, row.blocked):
+    with sending(own_lab, HOST_A, access), loss_of(own_lab, NAT_B, row.blocked):
         begun = time.monotonic()
         visit = Visit(browser, ENDPOINT)
         try:

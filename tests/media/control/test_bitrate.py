@@ -93,6 +93,14 @@ def test_viewer_without_remb_is_lowered_by_loss_and_raised_without() -> None:
     assert path.run(12, round(second)).capacity_bps is None, "more than is sent: no limit"
 
 
+def test_queue_alone_is_no_limit_for_a_viewer_without_remb() -> None:
+    path = Path()
+    path.run(2, rtt_s=0.02)
+    estimate = path.run(3, rtt_s=0.5)
+    assert estimate.is_congested
+    assert estimate.capacity_bps is None
+
+
 def test_units_that_found_no_room_are_a_limit() -> None:
     path = Path()
     path.run(2)
