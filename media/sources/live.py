@@ -33,6 +33,8 @@ PROBE_S = 4.0
 SILENT_S = 5.0
 OPEN_S = 12.0
 """How long a start may wait for it, how long it may give no picture, and how long it may take to give the first."""
+GOODBYE_S = 0.3
+"""How long the end of a play waits until the device is given back, and a camera told; one that is silent goes later."""
 _POLL_S = 0.1
 
 
@@ -157,6 +159,7 @@ class LiveSource:
             raise
         finally:
             reading.stop()
+            self._reader.join(GOODBYE_S)
             if not has_died and self._learned is not None:  # nobody plays it now, so this may be announced
                 self._facts = msgspec.structs.replace(self._facts, passes=self._learned.passes)
 

@@ -54,6 +54,7 @@ class Camera:
         self.port = self._listener.getsockname()[1]
         self.requests: list[str] = []
         self.is_silent = threading.Event()
+        self.goodbye = threading.Event()
         self._stop = threading.Event()
         self._client: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, name="camera", daemon=True)
@@ -127,6 +128,8 @@ class _Session:
         method, url, _ = lines[0].decode().split(maxsplit=2)
         headers = dict(line.decode().strip().split(": ", 1) for line in lines[1:])
         self._camera.requests.append(method)
+        if method == "TEARDOWN":
+            self._camera.goodbye.set()
         return method, url, headers
 
     def _answer(self, method: str, url: str, headers: dict[str, str]) -> str:

@@ -213,10 +213,11 @@ def test_camera_that_is_off_at_the_start_is_assumed_to_be_720p_with_sound() -> N
         port = free.getsockname()[1]
     source = open_source(f"rtsp://127.0.0.1:{port}/live")
     assert (source.width, source.height, source.has_audio) == (1280, 720, True)
-    with Camera(port=port):
+    with Camera(port=port) as camera:
         playing = source.frames(at_once)
         item = next(playing)
         playing.close()
+        assert camera.goodbye.wait(5)
     assert isinstance(item, Picture)
     assert item.frame.width == 1280
     assert source.passes == {Codec.H264}
