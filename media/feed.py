@@ -12,7 +12,7 @@ import msgspec
 
 from media.control.ladder import Layer, rungs
 from media.encoders import choose
-from media.encoders.decode import DecoderStats, DecodeWorker
+from media.encoders.decode import Backlog, DecoderStats, DecodeWorker
 from media.encoders.encoder import (
     AccessUnit,
     AudioCapture,
@@ -87,6 +87,8 @@ class Feed:
         self._passages: dict[Codec, Passage] = {}
         self._decoder: DecodeWorker | None = None
         self._decoder_stop = threading.Event()
+        self._backlog = Backlog()
+        self._backlog_lock = threading.Lock()
         self._source_stop: threading.Event | None = None
         self._slate: av.VideoFrame | None = None
         self._slate_at = 0.0
@@ -183,9 +185,11 @@ class Feed:
         passage = self._passages.get(codec)
         if passage is not None:
             passage.offer(unit)
-        decoder = self._decoder
-        if decoder is not None and codec.is_video:
-            decoder.offer(unit)
+        if codec.is_video:
+            with self._backlog_lock:
+                self._backlog.keep(unit)
+                if self._decoder is not None:
+                    self._decoder.offer(unit)
 
     def slate(self, capture: VideoCapture) -> None:
         """Take a picture that stands for those of a dead source."""
@@ -222,6 +226,7 @@ class Feed:
         is_needed = any(line.runner is not None for line in self._lines.values())
         if is_needed and self._source_stop is None:
             self._source_stop = threading.Event()
+            self._backlog.clear()
             group.create_task(self._run_source(self._source_stop))
         elif not is_needed and self._source_stop is not None:
             self._source_stop.set()
@@ -249,7 +254,9 @@ class Feed:
     def _tend_decoder(self, group: asyncio.TaskGroup) -> None:
         passed = self._passed
         if self._video and passed is not None and self._decoder is None:
-            self._decoder = DecodeWorker(passed, self._shape, self.video, self.stats.decoder)
+            with self._backlog_lock:
+                units = () if self._pump.is_dead else self._backlog.units()
+                self._decoder = DecodeWorker(passed, self._shape, self.video, self.stats.decoder, units)
             self._decoder_stop = threading.Event()
             self.request_keyframe(passed)
             group.create_task(self._run_decoder(self._decoder, self._decoder_stop))

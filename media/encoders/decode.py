@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import av
@@ -17,7 +17,10 @@ from media.encoders.inbox import UnitInbox
 
 log = logging.getLogger(__name__)
 
-BOUND = 8
+BOUND = 30
+"""Units that may wait: a second, in which the decoder works through what came before it was there."""
+BACKLOG_UNITS, BACKLOG_BYTES = 300, 4 * 1024 * 1024
+"""Longest group of pictures that is kept for a decoder that starts in its midst."""
 IDLE_S = 0.2
 _NAMES = {Codec.H264: "h264", Codec.VP8: "vp8"}
 
@@ -32,14 +35,51 @@ class DecoderStats(msgspec.Struct):
     failures: int = 0
 
 
-class DecodeWorker:
-    """Runs one decoder, which starts at a key frame; `offer` may be called from any thread."""
+class Backlog:
+    """The units since the last key frame, for a decoder that starts now; nothing of a group that is too long."""
 
-    def __init__(self, codec: Codec, shape: Shape, give: Callable[[VideoCapture], None], stats: DecoderStats) -> None:
+    def __init__(self) -> None:
+        self._units: list[AccessUnit] = []
+        self._size = 0
+
+    def keep(self, unit: AccessUnit) -> None:
+        """Take the next unit of the source."""
+        if unit.is_key:
+            self._units, self._size = [unit], len(unit.data)
+        elif self._units:
+            self._units.append(unit)
+            self._size += len(unit.data)
+            if len(self._units) > BACKLOG_UNITS or self._size > BACKLOG_BYTES:
+                self.clear()
+
+    def clear(self) -> None:
+        """The source was interrupted: what comes next does not follow."""
+        self._units, self._size = [], 0
+
+    def units(self) -> tuple[AccessUnit, ...]:
+        """The key frame and all since."""
+        return tuple(self._units)
+
+
+class DecodeWorker:
+    """Runs one decoder, which starts at a key frame; `offer` may be called from any thread.
+
+    With a `backlog` that key frame lies in the past: it is decoded with all that followed, but not given.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        shape: Shape,
+        give: Callable[[VideoCapture], None],
+        stats: DecoderStats,
+        backlog: Sequence[AccessUnit] = (),
+    ) -> None:
         self._codec = codec
         self._shape = shape
         self._give = give
-        self._inbox = UnitInbox(BOUND)
+        self._backlog = backlog
+        self._inbox = UnitInbox(BOUND, waits_for_key=not backlog)
         self._reformatter = VideoReformatter()
         self.stats = stats
 
@@ -55,8 +95,9 @@ class DecodeWorker:
         """Decode until `stop`; what is damaged costs its pictures, no more."""
         decoder: av.VideoCodecContext | None = None
         waiting: deque[AccessUnit] = deque(maxlen=BOUND)
+        backlog = deque(self._backlog)
         while not stop.is_set():
-            unit = self._inbox.take(IDLE_S)
+            unit = backlog.popleft() if backlog else self._inbox.take(IDLE_S)
             if unit is None:
                 continue
             self.stats.units += 1
@@ -64,13 +105,12 @@ class DecodeWorker:
                 decoder = self._open()
             waiting.append(unit)
             try:
-                frames = decoder.decode(_packet(unit))
-            except av.FFmpegError as error:
+                for frame in decoder.decode(_packet(unit)):
+                    if not backlog:
+                        self._emit(frame, waiting)
+            except Exception as error:  # noqa: BLE001  whatever a camera sends, the feed must outlive it
                 self.stats.failures += 1
-                log.debug("picture not decoded", extra={"reason": str(error)})
-                continue
-            for frame in frames:
-                self._emit(frame, waiting)
+                log.debug("picture not decoded", extra={"reason": f"{type(error).__name__}: {error}"})
 
     def _open(self) -> av.VideoCodecContext:
         context = av.CodecContext.create(_NAMES[self._codec], "r")

@@ -61,11 +61,11 @@ class UnitInbox:
     When full it gives up what waits and all that comes up to the next key frame: a decoder can start there.
     """
 
-    def __init__(self, bound: int) -> None:
+    def __init__(self, bound: int, *, waits_for_key: bool = True) -> None:
         self._inbox: Inbox[AccessUnit] = Inbox(bound)
         self._bound = bound
         self._lock = threading.Lock()
-        self._waits_for_key = True
+        self._waits_for_key = waits_for_key
 
     def put(self, unit: AccessUnit) -> int:
         """Add a unit and give the number of units lost by it; what comes before the first key frame is lost."""

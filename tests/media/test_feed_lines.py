@@ -100,6 +100,17 @@ async def test_other_lines_of_an_encoded_source_are_made_from_decoded_pictures()
         await until(lambda: "decode" in media_threads())
 
 
+async def test_decoder_that_starts_late_need_not_wait_for_a_key_frame() -> None:
+    async with running(PassingSource(gop=1000)) as feed:
+        passed, other = Watcher(), Watcher()
+        feed.attach(Codec.H264, passed)
+        await passed.has(20)
+        feed.attach(Codec.VP8, other)
+        first, *_ = await other.has(3)
+        assert first.timestamp >= passed.units[18].timestamp, "what came before was decoded, but not given"
+        assert sum(unit.is_key for unit in passed.units) == 1
+
+
 async def test_source_that_can_make_key_frames_is_asked_for_them() -> None:
     source = PassingSource(gop=1000, can_request_keyframe=True)
     async with running(source) as feed:

@@ -1,10 +1,11 @@
 """The decoder's thread: where it starts, what it gives, what damage costs."""
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 
-from media.encoders.decode import BOUND, DecoderStats, DecodeWorker
+from media.encoders.decode import BACKLOG_BYTES, BACKLOG_UNITS, BOUND, Backlog, DecoderStats, DecodeWorker
 from media.encoders.encoder import AccessUnit, Codec, EncoderSettings, Shape, VideoCapture, VideoEncoder
 from media.encoders.software import VpxEncoder, X264Encoder
 from media.sources.pattern import PatternSource
@@ -26,10 +27,10 @@ def units(codec: Codec, count: int, key_at: tuple[int, ...] = ()) -> list[Access
 class Decoded:
     """What a worker gave, after it was fed one unit at a time."""
 
-    def __init__(self, codec: Codec, shape: Shape = SHAPE) -> None:
+    def __init__(self, codec: Codec, shape: Shape = SHAPE, backlog: Sequence[AccessUnit] = ()) -> None:
         self.captures: list[VideoCapture] = []
         self.stats = DecoderStats()
-        self.worker = DecodeWorker(codec, shape, self.captures.append, self.stats)
+        self.worker = DecodeWorker(codec, shape, self.captures.append, self.stats, backlog)
 
     def run(self, units: list[AccessUnit]) -> list[VideoCapture]:
         stop = threading.Event()
@@ -86,3 +87,24 @@ def test_what_it_cannot_take_is_given_up_to_the_next_key_frame() -> None:
     for number in range(BOUND + 2):
         decoded.worker.offer(AccessUnit(b"", number, number == 0, 0.0))
     assert decoded.stats.dropped_units == BOUND + 2
+
+
+def test_what_came_since_the_key_frame_is_decoded_but_not_given() -> None:
+    source = units(Codec.H264, 5)
+    decoded = Decoded(Codec.H264, backlog=source[:3])
+    assert [capture.timestamp for capture in decoded.run(source[3:])][-2:] == [source[3].timestamp, source[4].timestamp]
+    assert decoded.stats.units == 5
+    assert decoded.stats.pictures <= 3
+
+
+def test_backlog_holds_one_group_of_pictures_and_none_that_is_too_long() -> None:
+    backlog = Backlog()
+    for number in range(6):
+        backlog.keep(AccessUnit(b"1", number, number in (1, 4), 0.0))
+    assert [unit.timestamp for unit in backlog.units()] == [4, 5]
+    for number in range(6, 6 + BACKLOG_UNITS):
+        backlog.keep(AccessUnit(b"1", number, False, 0.0))
+    assert backlog.units() == ()
+    backlog.keep(AccessUnit(bytes(BACKLOG_BYTES), 0, True, 0.0))
+    backlog.keep(AccessUnit(b"1", 1, False, 0.0))
+    assert backlog.units() == ()
