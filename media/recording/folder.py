@@ -192,7 +192,7 @@ class Folder:
                 self._put_index(hour, playlist([each for each, _ in found], is_complete=True))
 
     def _take_lock(self) -> None:
-        lock = os.open(self.path / names.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+        lock = os.open(self.path / names.LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
