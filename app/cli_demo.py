@@ -83,7 +83,8 @@ def _record(arguments: argparse.Namespace, values: Settings) -> RecordOrder | No
         try:
             Path(order.folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SettingsError(f"RECORDINGS: {order.folder} cannot be made: {error.strerror}") from None
+            words = "is a file" if isinstance(error, FileExistsError) else f"cannot be made: {error.strerror}"
+            raise SettingsError(f"RECORDINGS: the folder {order.folder} {words}") from None
     return order
 
 

@@ -242,6 +242,7 @@ class Node:
             return None
         folder = Path(self._settings.recordings).expanduser()
         if not folder.is_dir():
+            self.close()
             raise SettingsError(f"RECORDINGS: there is no folder {folder}; make it, or start a master with --record")
         api = RecordingsApi(Library(folder), self.control, authenticator.request)
         self._counters["recordings_served"] = api.stats

@@ -10,6 +10,9 @@ from pathlib import Path
 import av
 import httpx
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from media.recording.names import Segment, init_file, read_segment
 from media.sources import counter
@@ -100,5 +103,12 @@ def test_a_demo_records_and_serves_what_it_records(tmp_path: Path) -> None:
             names = [init, *(line for line in lines if line.endswith(".m4s"))]
             parts = [client.get(f"/v1/recordings/demo/{name}").content for name in names]
             assert len(numbers(b"".join(parts))[0]) >= 90
+            wanted = {"scope": ["kvs:GetRecording"], "channels": ["demo"]}
+            session = client.post("/v1/credentials", json=wanted).json()["credentials"]
             client.headers.clear()
+            address = f"{demo.ready['http']}/v1/recordings/demo/index.m3u8?from={stretch['start']}"
+            signed = AWSRequest("GET", address)
+            keys = Credentials(session["accessKeyId"], session["secretAccessKey"], session["sessionToken"])
+            SigV4Auth(keys, "kinesisvideo", "us-west-2").add_auth(signed)
+            assert ".m4s" in client.get(address, headers=dict(signed.headers)).text
             assert client.get(f"/v1/recordings/demo/{init}").status_code == 403

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from app.request_counter import PAGES, SECONDS, RequestCounter
+from app.request_counter import PAGES, RECORDINGS, SECONDS, RequestCounter
 
 
 def answering(status: int, *headers: tuple[bytes, bytes]) -> Any:
@@ -57,6 +57,12 @@ async def test_a_preflight_is_no_call() -> None:
 async def test_any_other_path_counts_as_a_page_so_that_paths_make_no_labels() -> None:
     counter = await call(answering(404), "/" + "x" * 50)
     assert list(counter.stats.requests) == [(PAGES, "HTTP 404")]
+
+
+@pytest.mark.parametrize("path", ["/v1/recordings", "/v1/recordings/demo/index.m3u8", "//v1/recordings/demo"])
+async def test_recordings_count_as_one_whatever_their_path(path: str) -> None:
+    counter = await call(answering(200), path, method="GET")
+    assert list(counter.stats.requests) == [(RECORDINGS, "OK")]
 
 
 async def test_websockets_are_counted_elsewhere() -> None:

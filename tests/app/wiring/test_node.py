@@ -254,3 +254,11 @@ async def test_a_relay_hears_of_what_was_revoked_before_the_start() -> None:
     finally:
         node.close()
         await asyncio.to_thread(turn.abandon)
+
+
+def test_a_folder_of_recordings_that_there_is_not_is_named(tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(SETTINGS, recordings=str(tmp_path / "nowhere"))
+    turn = Child("turn", ("true",))
+    with pytest.raises(SettingsError, match=r"RECORDINGS: there is no folder .*nowhere"):
+        Node(NodeOrder(settings, MEMORY, (KEY,), (SECRET,)), turn)
+    turn.abandon()
