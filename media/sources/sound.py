@@ -27,6 +27,7 @@ class SoundCutter:
         self._start_s: float | None = None
         self._count = 0
         self._taken_s = 0.0
+        self._next_s = 0.0
 
     def cut(self, frame: av.AudioFrame, time_s: float | None) -> Iterator[Sound]:
         """Sounds that are complete after `frame`, which was taken at `time_s`."""
@@ -38,9 +39,13 @@ class SoundCutter:
         self._taken_s += frame.samples / frame.sample_rate
         frame.pts = None  # else the resampler fills or refuses what the time stamps leave open
         for piece in self._resampler.resample(frame):
-            if piece.samples == OPUS_FRAME_SAMPLES:
-                yield Sound(piece, self._offset_s + self._start_s + self._count * SOUND_S)
-                self._count += 1
+            if piece.samples != OPUS_FRAME_SAMPLES:
+                continue
+            time_s = self._offset_s + self._start_s + self._count * SOUND_S
+            self._count += 1
+            if time_s >= self._next_s - SOUND_S / 2:  # else a jump went back, and this place is taken
+                self._next_s = time_s + SOUND_S
+                yield Sound(piece, time_s)
 
 
 def _resampler() -> av.AudioResampler:

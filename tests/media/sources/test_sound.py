@@ -1,5 +1,7 @@
 """Sound of any kind, and Opus as it is."""
 
+from itertools import pairwise
+
 import av
 import pytest
 from hypothesis import given, settings
@@ -32,6 +34,14 @@ def test_gaps_of_a_file_are_closed_and_those_of_a_camera_stay() -> None:
 def test_jitter_of_a_camera_is_not_in_its_sound() -> None:
     got = times(SoundCutter(follows=True), [number / 50 + 0.01 * (number % 3) for number in range(20)])
     assert got == pytest.approx([number / 50 for number in range(len(got))], abs=0.001)
+
+
+def test_jump_back_leaves_out_what_would_overlap() -> None:
+    got = times(
+        SoundCutter(follows=True), [0.5 + number / 50 for number in range(10)] + [0.4 + n / 50 for n in range(30)]
+    )
+    assert min(after - before for before, after in pairwise(got)) > 0.009
+    assert 0.9 < got[-1] < 1.0
 
 
 def test_sound_without_time_stamps_starts_at_zero() -> None:
