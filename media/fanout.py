@@ -130,16 +130,20 @@ class FanOut:
         self.stats = FanOutStats()
 
     def join(self, codec: Codec, recipient: Recipient, layer: int = 0) -> Detach:
-        """Add a recipient; the answer takes it out again, as often as it is called."""
+        """Add a recipient; the answer takes it out again, as often as it is called.
+
+        Raises: ValueError: the feed has no such sound or layer.
+        """
         branch = self._branches.get((codec, layer))
         if branch is None:
             span = YOUNG if self._feed.can_request_keyframe(codec, layer) else LONG
-            branch = self._branches[codec, layer] = _Branch(codec, layer, span, self.stats)
+            branch = _Branch(codec, layer, span, self.stats)
+        if branch.detach is None:
+            branch.detach = self._feed.attach(codec, branch.deliver, layer)
+        self._branches[codec, layer] = branch
         key = self._next_key
         self._next_key += 1
         branch.recipients[key] = recipient
-        if branch.detach is None:
-            branch.detach = self._feed.attach(codec, branch.deliver, layer)
 
         def leave() -> None:
             branch.recipients.pop(key, None)

@@ -15,8 +15,11 @@ class FakeFeed:
         self.sinks: dict[tuple[Codec, int], list[Callable[[AccessUnit], None]]] = {}
         self.keyframes: list[tuple[Codec, int]] = []
         self.makes_keyframes = True
+        self.layers = 3
 
     def attach(self, codec: Codec, sink: Callable[[AccessUnit], None], layer: int = 0) -> Callable[[], None]:
+        if layer >= self.layers:
+            raise ValueError(f"there is no layer {layer}")
         self.sinks.setdefault((codec, layer), []).append(sink)
         return lambda: self.sinks[codec, layer].remove(sink)
 
@@ -177,3 +180,13 @@ def test_a_key_frame_is_kept_longer_where_none_can_be_had_by_asking(
     assert fanout.replay(Codec.H264, 1.01 + kept_s) is None
     leave()
     assert fanout.replay(Codec.H264, 1.0) is None
+
+
+def test_who_asks_for_a_layer_that_there_is_not_is_not_kept(feed: FakeFeed, fanout: FanOut) -> None:
+    feed.layers = 1
+    with pytest.raises(ValueError, match="layer 1"):
+        fanout.join(Codec.H264, Viewer(), 1)
+    assert fanout.count(Codec.H264, 1) == 0
+    feed.layers = 2
+    fanout.join(Codec.H264, Viewer(), 1)
+    assert (fanout.count(Codec.H264, 1), len(feed.sinks[Codec.H264, 1])) == (1, 1)
