@@ -4,6 +4,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -107,10 +108,16 @@ class Steering:
             self._feed.set_bitrate(codec, bitrate_bps, layer)
             _log.debug("bitrate changed", extra={"codec": codec.value, "layer": layer, "bitrate_bps": bitrate_bps})
         for key, layer in orders.layers.items():
-            streams[key].switch_layer(layer)
             _log.info("viewer changes layer", extra={"layer": layer})
+            self._order(streams[key], partial(streams[key].switch_layer, layer))
         for key, step in orders.steps.items():
-            streams[key].set_mode(_MODES[step])
             _log.info("viewer is slow" if step is not Step.LAYER else "viewer goes on", extra={"gets": step.value})
+            self._order(streams[key], partial(streams[key].set_mode, _MODES[step]))
         for codec, layer in orders.keyframes:
             self._feed.request_keyframe(codec, layer)
+
+    def _order(self, stream: OutgoingStream, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Exception as error:  # noqa: BLE001 - a path that is closing raises anything; only this peer ends
+            stream.fail(error)

@@ -142,6 +142,19 @@ def test_hopeless_viewer_is_thinned_paused_and_let_go() -> None:
     assert 2 in stage.feed.wishes
 
 
+def test_a_path_that_dies_under_an_order_ends_only_its_own_peer() -> None:
+    stage = Stage(2)
+    dying = stage.streams[0]
+
+    def die(mode: Mode) -> None:
+        raise ConnectionError("no candidate pair is selected")
+
+    dying.switch_layer = dying.set_mode = die  # type: ignore[assignment, method-assign]
+    stage.run(8, loss=(0.5, 0.0))
+    assert stage.ended
+    assert stage.streams[1].mode is Mode.WAITING
+
+
 def test_streams_without_a_path_and_sound_are_left_alone() -> None:
     stage = Stage()
     sound = OutgoingStream(Codec.OPUS, stage.fanout, stage._end)
