@@ -79,6 +79,8 @@ class MasterStats(msgspec.Struct):
     messages_ignored: int = 0
     messages_unsent: int = 0
     candidates_dropped: int = 0
+    packets_refused: int = 0
+    """Of viewers that had taken more than their share of time; see `control/share.py`."""
     reconnects: int = 0
     replaced: int = 0
     faults: int = 0
@@ -283,6 +285,7 @@ class Master:
         finally:
             self._running.remove(peer)
             add(self._past, peer.streams.counted)
+            self.stats.packets_refused += peer.share.refused
             self._replace(peer)
             if self._peers.get(peer.client_id) is peer:
                 del self._peers[peer.client_id]

@@ -18,6 +18,7 @@ from aiortc import (
 )
 from aiortc.exceptions import OperationError
 
+from media.control.share import Share
 from media.encoders.snapshot import Jpeg, SnapshotError
 from media.fanout import FanOut
 from media.feed import Codec
@@ -127,7 +128,8 @@ class Peer:
         self._up = asyncio.Event()
         self._ended = asyncio.Event()
         ears = Ears(self._heard, self._reported, lambda: self.stop(End.LEFT))
-        self.streams = Streams(client_id, outside.fanout, outside.talkback, ears)
+        self.share = Share(self._loop.time())
+        self.streams = Streams(client_id, outside.fanout, outside.talkback, ears, self.share)
         abilities = Abilities(self._take_snapshot, self._choose_layer, self.report, outside.move)
         self.control = ControlChannel(client_id, abilities)
 
@@ -203,7 +205,7 @@ class Peer:
             checks.recheck_when_asked(ice, self._heard)
             checks.ask_when_silent(ice, self._must_ask, self._heard)
         if connection.sctp is not None:
-            association.guard(connection.sctp)
+            association.guard(connection.sctp, self.share)
         await connection.setLocalDescription(await connection.createAnswer())
         if self.end is not None:
             return  # stopped meanwhile: an answer now would meet a viewer that has offered anew

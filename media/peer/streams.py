@@ -1,12 +1,14 @@
 """All media of one peer: its streams to the viewer, the viewer's sound to the talk-back, RTCP to where it belongs."""
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
 from aiortc import RTCDtlsTransport, RTCPeerConnection, RTCRtpSender, RTCRtpTransceiver
 
+from media.control.share import Share
 from media.encoders.encoder import Codec
 from media.fanout import FanOut
 from media.peer import attach, description
@@ -48,12 +50,13 @@ class StreamReport(msgspec.Struct, frozen=True):
 class Streams:
     """Made before the answer, started by DTLS, closed with the peer; nothing here raises but `prepare`."""
 
-    def __init__(self, client_id: str, fanout: FanOut, talkback: Talkback | None, ears: Ears) -> None:
+    def __init__(self, client_id: str, fanout: FanOut, talkback: Talkback | None, ears: Ears, share: Share) -> None:
         self.by_ssrc: dict[int, OutgoingStream] = {}
         self._client_id = client_id
         self._fanout = fanout
         self._talkback = talkback
         self._ears = ears
+        self._share = share
         self._all: list[OutgoingStream] = []
         self._talker: Talker | None = None
         self._incoming: IncomingStream | None = None
@@ -122,8 +125,14 @@ class Streams:
         attach.replace_receiver(transceiver, start)
 
     def rtcp_received(self, data: bytes) -> None:
-        """Take one compound packet of the viewer."""
-        events = feedback.parse(data)
+        """Take one compound packet of the viewer, unless it has had its share of time."""
+        if not self._share.is_open(time.monotonic()):
+            return
+        began_s = time.thread_time()
+        self._take(feedback.parse(data))
+        self._share.spend(time.thread_time() - began_s)
+
+    def _take(self, events: Sequence[feedback.Feedback]) -> None:
         self._ears.reported(any(isinstance(e, ReceiverReport) and self._is_picture(e.ssrc) for e in events))
         for event in events:
             self._guarded(partial(self._route, event))

@@ -6,6 +6,7 @@ import pytest
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSctpTransport
 from aiortc.rtcsctptransport import DataChunk, serialize_packet
 
+from media.control.share import Share
 from media.peer import association
 from media.peer.association import AssociationStats
 
@@ -17,6 +18,7 @@ class Pair:
         self.viewer, self.ours = (RTCPeerConnection(RTCConfiguration(iceServers=[])) for _ in range(2))
         self.channel: RTCDataChannel
         self.stats: AssociationStats
+        self.share = Share(asyncio.get_running_loop().time())
         self.received: asyncio.Queue[str | bytes] = asyncio.Queue()
         self.opened: asyncio.Queue[RTCDataChannel] = asyncio.Queue()
 
@@ -33,7 +35,7 @@ class Pair:
         await self.viewer.setLocalDescription(await self.viewer.createOffer())
         await self.ours.setRemoteDescription(self.viewer.localDescription)
         assert self.ours.sctp is not None
-        self.stats = association.guard(self.ours.sctp)
+        self.stats = association.guard(self.ours.sctp, self.share)
         await self.ours.setLocalDescription(await self.ours.createAnswer())
         await self.viewer.setRemoteDescription(self.ours.localDescription)
         await self.opened.get()
@@ -82,21 +84,36 @@ async def test_channels_are_bounded() -> None:
         assert pair.stats.channels_refused == 5
 
 
-@pytest.mark.parametrize("flags", [0x02, 0x00])
-async def test_who_hoards_fragments_is_not_listened_to_any_more(flags: int) -> None:
+async def test_who_has_had_its_share_of_time_is_not_listened_to() -> None:
+    async with connected() as pair:
+        ours = pair.ours.sctp
+        assert ours is not None
+        pair.share.spend(60.0)
+        chunk = DataChunk(flags=0x03)
+        assert ours._last_received_tsn is not None
+        chunk.tsn, chunk.stream_id, chunk.protocol, chunk.user_data = ours._last_received_tsn + 1, 1, 51, b"x"
+        await ours._handle_data(packet(ours, chunk))
+        assert (pair.received.empty(), pair.share.refused) == (True, 1)
+
+
+@pytest.mark.parametrize(("flags", "streams"), [(0x02, 30), (0x00, 1)])
+async def test_who_hoards_fragments_is_not_listened_to_any_more(flags: int, streams: int) -> None:
     """0x02 begins a message again and again and never ends it; 0x00 never begins one."""
     async with connected() as pair:
         ours = pair.ours.sctp
         assert ours is not None
         first = ours._last_received_tsn
         assert first is not None
+        held = 0
         for number in range(1, 2000):
             chunk = DataChunk(flags=flags)
-            chunk.tsn, chunk.stream_id, chunk.protocol, chunk.user_data = first + number, 1, 51, b"x"
+            chunk.tsn, chunk.stream_id, chunk.protocol, chunk.user_data = first + number, number % streams, 51, b"x"
+            held = max(held, sum(len(stream.reassembly) for stream in ours._inbound_streams.values()))
             await ours._handle_data(packet(ours, chunk))
             if pair.stats.is_deaf:
                 break
         assert pair.stats.is_deaf
+        assert held <= 600
         assert sum(len(stream.reassembly) for stream in ours._inbound_streams.values()) == 0
         assert pair.ours.connectionState == "connected"
 

@@ -1,23 +1,28 @@
 import asyncio
 import math
+import time
 import wave
 from array import array
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from channels.ice import IceServer
+from media.control.share import BURST_S, Share
 from media.fanout import FanOut
 from media.peer import description
 from media.peer.description import Description
 from media.peer.peer import Outside, Peer, PeerSettings
 from media.peer.speaker import FileSpeaker
+from media.peer.streams import Ears, Streams
 from media.peer.talkback import Mode, Talkback
+from media.rtp import reply
 from tests.media.stage import running_feed
 from tests.media.talking import share_of
 
@@ -112,3 +117,17 @@ async def test_without_room_or_talk_back_the_sound_of_viewers_is_not_taken(is_fu
     async with calling(viewer, talkback) as (_, sdp):
         assert sdp.count("a=sendonly") == 2
         assert "a=sendrecv" not in sdp
+
+
+def test_rtcp_costs_no_more_time_than_the_viewers_share() -> None:
+    no_feed: Any = None
+    heard: list[bool] = []
+    share = Share(time.monotonic())
+    streams = Streams("v1", FanOut(no_feed), None, Ears(lambda: None, heard.append, lambda: None), share)
+    packet = reply.compound(1, "viewer", None, reply.nack(1, 2, range(6000)))
+    streams.rtcp_received(packet)
+    assert (len(heard), share.refused) == (1, 0)
+    share.spend(BURST_S - 0.002)  # but for the time of a packet or two
+    for _ in range(20):
+        streams.rtcp_received(packet)
+    assert share.refused == 21 - len(heard) > 0
