@@ -8,6 +8,8 @@ from aioice.ice import CandidatePair, StunProtocol
 from aioice.stun import Message, TransactionError
 
 _ASK_EVERY_S = 1.0
+_ADDRESSES_LIMIT = 128
+"""Twice as many as a viewer may tell of: whoever checks from more of its own addresses gets no pairs for them."""
 _RETRANSMISSIONS = 2
 """After 0.5 and 1.5 s; an answer is good for 3.5 s."""
 
@@ -16,13 +18,16 @@ def recheck_when_asked(connection: Connection, heard: Callable[[], None] = lambd
     """Repeat a pair's own check when the other side's check comes in while it is under way (RFC 8445, 7.3.1.4).
 
     Our first check to a relayed address is lost before the permission for us is there; aioice would wait half a second.
-    `heard` is called for each authenticated check of the other side.
+    `heard` is called for each authenticated check of the other side. One without a priority is left, and so are those
+    from ever new addresses: aioice would keep a pair and a task for each.
     """
     receive = connection.check_incoming
     repeated: set[int] = set()
 
     def check_incoming(message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
         heard()
+        if "PRIORITY" not in message.attributes or _is_one_too_many(connection, addr):
+            return
         receive(message, addr, protocol)
         for pair in connection._check_list:
             if pair.protocol is protocol and pair.remote_addr == addr and id(pair) not in repeated:
@@ -33,6 +38,11 @@ def recheck_when_asked(connection: Connection, heard: Callable[[], None] = lambd
                     connection.check_start_task(pair)
 
     connection.check_incoming = check_incoming  # type: ignore[method-assign]
+
+
+def _is_one_too_many(connection: Connection, addr: tuple[str, int]) -> bool:
+    known = connection._remote_candidates
+    return len(known) >= _ADDRESSES_LIMIT and all((each._network_host, each.port) != addr for each in known)
 
 
 def ask_when_silent(connection: Connection, must_ask: Callable[[], bool], heard: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ import aioice
 import aiortc
 import pylibsrtp
 import pytest
-from aioice import ice, stun, turn
+from aioice import candidate, ice, stun, turn
 from aiortc import (
     rtcdtlstransport,
     rtcicetransport,
@@ -35,6 +35,7 @@ HOMES = {
     "_local_candidates": ice.Connection,
     "_remote_candidates": ice.Connection,
     "_pair_remote_candidate": ice.Connection,
+    "_network_host": candidate.Candidate,
     "_srtp": pylibsrtp.Session,
     "_ssl": rtcdtlstransport.RTCDtlsTransport,
     "_rx_srtp": rtcdtlstransport.RTCDtlsTransport,

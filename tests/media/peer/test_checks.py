@@ -73,3 +73,30 @@ async def test_the_other_side_is_asked_while_we_must_and_its_answers_are_heard(m
     assert asked
     await ours.close()
     await theirs.close()
+
+
+async def test_checks_from_ever_new_addresses_and_without_a_priority_leave_nothing_behind() -> None:
+    ours, theirs = aioice.Connection(False, use_ipv6=False), aioice.Connection(True, use_ipv6=False)
+    await ours.gather_candidates()
+    ours.remote_username, ours.remote_password = theirs.local_username, theirs.local_password
+    heard = 0
+
+    def hear() -> None:
+        nonlocal heard
+        heard += 1
+
+    checks.recheck_when_asked(ours, hear)
+    protocol = ours._protocols[0]
+    check = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+    ours.check_incoming(check, ("192.0.2.1", 5000), protocol)
+    assert not ours.remote_candidates
+    check.attributes["PRIORITY"] = 1
+    for port in range(5000, 5150):
+        ours.check_incoming(check, ("192.0.2.1", port), protocol)
+    assert (len(ours.remote_candidates), len(ours._check_list), heard) == (128, 128, 151)
+    pair = ours._check_list[0]
+    pair.remote_nominated = False
+    check.attributes["USE-CANDIDATE"] = None
+    ours.check_incoming(check, pair.remote_addr, protocol)  # one that is known is still taken
+    assert pair.remote_nominated
+    await ours.close()
