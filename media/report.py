@@ -22,6 +22,7 @@ _SUMMED = (
     "nacks",
     "plis",
     "firs",
+    "wishes_refused",
 )
 """What only grows in `SenderStats`."""
 

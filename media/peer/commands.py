@@ -15,6 +15,8 @@ LABEL = "control"
 MESSAGE_LIMIT = 16 * 1024
 COMMANDS_PER_S = 10.0
 SNAPSHOTS_PER_S = 2.0
+LAYERS_PER_S, LAYERS_AT_ONCE = 0.5, 4.0
+"""A change of the layer starts an encoder and costs all that have this layer a key frame."""
 CHUNK_BYTES = 16 * 1024
 """Longest piece of a snapshot; every peer takes messages of this size (RFC 8831, 6.6)."""
 
@@ -128,6 +130,7 @@ class CommandDoor:
         self._allowed = allowed
         self._rate = Bucket(COMMANDS_PER_S, COMMANDS_PER_S, now)
         self._snapshots = Bucket(SNAPSHOTS_PER_S, SNAPSHOTS_PER_S, now)
+        self._layers = Bucket(LAYERS_PER_S, LAYERS_AT_ONCE, now)
         self._complaints = Bucket(1.0, 1.0, now)
         self.stats = CommandStats()
 
@@ -161,6 +164,8 @@ class CommandDoor:
             return self._refuse(header.id, "malformed", f"{header.type}: {error}")
         if isinstance(command, Snapshot) and self._snapshots.take(now):
             return self._refuse(command.id, "too-many", f"at most {SNAPSHOTS_PER_S:g} snapshots a second")
+        if isinstance(command, ChooseLayer) and self._layers.take(now):
+            return self._refuse(command.id, "too-many", f"at most {LAYERS_PER_S:g} changes of the layer a second")
         self.stats.taken += 1
         return command
 

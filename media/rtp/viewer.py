@@ -8,6 +8,7 @@ from struct import pack
 
 import msgspec
 
+from channels.bucket import Bucket
 from media.rtp.feedback import Feedback, KeyframeRequest, Nack, ReceiverReport, Remb
 from media.rtp.header import ExtensionIds, HeaderTemplate
 from media.rtp.history import HISTORY_PACKETS, History, Sent
@@ -18,6 +19,9 @@ RESENDS_PER_SECOND = 1000
 RESENDS_LEAST, RESENDS_PART = 20, 0.5
 """In one second no more packets are sent again than these and this part of what is sent: on a path that is too narrow
 more would only add to the loss. A viewer that asks for more gets the rest with the next key frame."""
+
+KEYFRAMES_PER_S, KEYFRAMES_AT_ONCE = 1.0, 5.0
+"""What a viewer gets by asking: a key frame is as large as five other pictures, and goes to all."""
 
 _FIRST_RTT_S = 0.05
 _SHORTEST_RTT_S = 0.01
@@ -98,7 +102,8 @@ class SenderStats(msgspec.Struct):
     """Counters of one stream to one viewer.
 
     Bytes are payload bytes, without headers; `retransmitted_*` count apart. `send_delay_s` is the sum over all packets
-    of the time from the packetized unit to the system call. `nacks`, `plis` and `firs` count messages.
+    of the time from the packetized unit to the system call. `nacks`, `plis` and `firs` count messages, `wishes_refused`
+    those of the last two that came too often.
     """
 
     packets: int = 0
@@ -115,6 +120,7 @@ class SenderStats(msgspec.Struct):
     nacks: int = 0
     plis: int = 0
     firs: int = 0
+    wishes_refused: int = 0
     fraction_lost: float = 0.0
     packets_lost: int = 0
     rtt_s: float | None = None
@@ -150,6 +156,7 @@ class ViewerSender:
         self._may_resends = RESENDS_PER_SECOND
         self._second_packets = 0
         self._layer = 0
+        self._wishes = Bucket(KEYFRAMES_PER_S, KEYFRAMES_AT_ONCE, 0.0)
 
     def send(self, unit: PacketizedUnit, ntp: int) -> list[bytes]:
         """Heads of the packets of one access unit, whose payloads follow; none where the mode has no place for it."""
@@ -207,7 +214,9 @@ class ViewerSender:
         if type(event) is KeyframeRequest:
             self.stats.plis += not event.is_fir
             self.stats.firs += event.is_fir
-            return Reaction([], wants_keyframe=True)
+            is_granted = self._wishes.take(now) == 0.0
+            self.stats.wishes_refused += not is_granted
+            return Reaction([], wants_keyframe=is_granted)
         if type(event) is ReceiverReport:
             self._report_received(event, ntp)
             if self._playout.observe(event.fraction_lost, event.jitter / self.stream.clock_rate, self.stats.rtt_s, now):

@@ -94,6 +94,15 @@ def test_more_than_ten_a_second_are_refused_and_then_dropped() -> None:
     assert (gate.stats.taken, gate.stats.refused, gate.stats.dropped) == (11, 1, 5)
 
 
+def test_the_layer_changes_now_and_then_only() -> None:
+    gate, choice = door(), '{"type": "layer", "data": {"layer": 1}}'
+    for _ in range(4):
+        assert isinstance(gate.receive(choice, 0.0), ChooseLayer)
+    assert refused(gate.receive(choice, 0.0))["reason"] == "too-many"
+    assert refused(gate.receive(choice, 1.9))["reason"] == "too-many"
+    assert isinstance(gate.receive(choice, 2.1), ChooseLayer)
+
+
 @given(st.text() | st.binary())
 def test_no_message_raises(message: str | bytes) -> None:
     assert isinstance(door().receive(message, 0.0), str)

@@ -168,6 +168,13 @@ def test_sound_keeps_no_history() -> None:
     assert viewer.receive(Nack(SSRC, (0,)), 1.0, NTP).packets == []
 
 
+def test_who_asks_for_ever_more_key_frames_gets_one_a_second() -> None:
+    viewer = sender()
+    wishes = [viewer.receive(KeyframeRequest(SSRC), 100.0 + tick / 10, NTP).wants_keyframe for tick in range(100)]
+    assert (wishes[:5], sum(wishes[50:])) == ([True] * 5, 5)
+    assert viewer.stats.wishes_refused == 100 - sum(wishes)
+
+
 def test_a_key_frame_request_is_passed_on() -> None:
     viewer = sender()
     assert viewer.receive(KeyframeRequest(SSRC), 1.0, NTP).wants_keyframe
