@@ -1,7 +1,8 @@
 """Recordings over HTTP: to whom, which parts, and nothing else."""
 
 import logging
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -25,10 +26,10 @@ CONTENT = bytes(range(100))
 class Rig(Service):
     """Recordings of the channels of one control plane, called as `grant`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, library: Library | None = None) -> None:
         super().__init__()
         self.root = root
-        self.api = RecordingsApi(Library(root), self.control, self._judge)
+        self.api = RecordingsApi(library or Library(root), self.control, self._judge)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self._application), base_url="http://kvs")
 
     async def _application(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,6 +71,28 @@ async def test_what_was_recorded_is_told_in_stretches(rig: Rig) -> None:
     assert body["channelARN"].endswith(":channel/demo/1700000000123")
     assert body["stretches"] == [{"start": START, "end": START + 20_000}]
     assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_a_playlist_is_written_where_it_holds_nobody_up(tmp_path: Path) -> None:
+    threads: list[threading.Thread] = []
+
+    class Noticed(list[Segment]):
+        def __iter__(self) -> Iterator[Segment]:
+            threads.append(threading.current_thread())
+            return super().__iter__()
+
+    class Noticing(Library):
+        def segments(self, account: str, channel: str, start_ms: int, end_ms: int) -> list[Segment]:
+            return Noticed(super().segments(account, channel, start_ms, end_ms))
+
+    rig = Rig(tmp_path, Noticing(tmp_path))
+    rig.put()
+    await rig.create()
+    assert (await rig.client.get("/v1/recordings/demo/index.m3u8")).text.count(".m4s\n") == len(SEGMENTS)
+    assert threads
+    assert threading.current_thread() not in threads
+    await rig.client.aclose()
+    await rig.close()
 
 
 async def test_a_list_has_only_channels_that_the_caller_may_see(rig: Rig) -> None:
