@@ -209,11 +209,15 @@ class _Run:
 
     def _wait(self, deadline: float, writes: bool) -> list[tuple[bytes, VideoCapture]]:
         timeout_s = max(deadline - time.monotonic(), 0.0)
-        wanted = [self._in] if writes else []
-        readable, _, _ = select.select([self._out, self._err], wanted, [], timeout_s)
-        if self._err in readable:
+        waiting = select.poll()  # select.select knows no descriptor above 1,023, and viewers take many
+        for descriptor in (self._out, self._err):
+            waiting.register(descriptor, select.POLLIN)
+        if writes:
+            waiting.register(self._in, select.POLLOUT)
+        ready = {descriptor for descriptor, _ in waiting.poll(timeout_s * 1000)}
+        if self._err in ready:
             self._hear()
-        if self._out not in readable:
+        if self._out not in ready:
             return []
         data = os.read(self._out, PIPE_BYTES)
         if not data:

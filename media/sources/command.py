@@ -110,7 +110,9 @@ class CommandStream:
 
     def _read(self, until: float | None) -> bytes:
         descriptor = self._output.fileno()
-        while until is not None and not select.select([descriptor], [], [], _POLL_S)[0]:
+        waiting = select.poll()  # select.select knows no descriptor above 1,023, and viewers take many
+        waiting.register(descriptor, select.POLLIN)
+        while until is not None and not waiting.poll(_POLL_S * 1000):
             if time.monotonic() > until:
                 raise SourceError(f"the program gave no picture for {OPEN_S:g} s")
         try:

@@ -13,6 +13,7 @@ from media.encoders.encoder import AccessUnit, Capture, Codec, EncoderError, Enc
 from media.encoders.external import ExternalEncoder, Parts
 from media.encoders.failure import FailureClass, OpenError
 from media.encoders.trial import Texture
+from tests.media.descriptors import crowded
 from tests.media.pictures import decoder
 
 SHAPE = Shape(320, 176, 10.0)
@@ -119,16 +120,17 @@ def test_program_that_is_killed_is_an_error_and_nothing_stays_behind() -> None:
 
 
 @pytest.mark.slow
-def test_program_that_reads_nothing_is_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_program_that_reads_nothing_is_a_stall_also_beside_hundreds_of_viewers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(external, "WRITE_S", 0.2)
     monkeypatch.setattr(external, "FIRST_S", 0.05)
     monkeypatch.setattr(external, "command", lambda *_: ["sleep", "60"])
     big = Shape(1920, 1088, 30.0)
-    encoder = ExternalEncoder(X264, big, SETTINGS)
     picture = Capture(av.VideoFrame(1920, 1088, "nv12"), 0, 0.0)
-    with pytest.raises(EncoderError, match="read no picture"):
-        encoder.encode(picture, False)
-    encoder.close()
+    with crowded():
+        encoder = ExternalEncoder(X264, big, SETTINGS)
+        with pytest.raises(EncoderError, match="read no picture"):
+            encoder.encode(picture, False)
+        encoder.close()
 
 
 def test_padding_of_rows_is_left_out() -> None:

@@ -15,6 +15,7 @@ from media.sources import command, uri
 from media.sources.command import CommandStream, check_program
 from media.sources.open import open_source
 from media.sources.source import EncodedPicture, Item, Picture, SetupError, SourceError
+from tests.media.descriptors import crowded
 from tests.media.pictures import at_once
 from tests.media.sources.clips import shades, write_h264
 
@@ -67,6 +68,15 @@ def test_baseline_is_passed_on_as_it_comes(tmp_path: Path, caplog: pytest.LogCap
     assert [item.is_key for item in got if isinstance(item, EncodedPicture)] == [n % 10 == 0 for n in range(35)]
     assert len(shades(got)) == 35
     assert [record.__dict__["line"] for record in caplog.records if record.message == "program says"] == ["a line"]
+
+
+def test_programs_can_be_read_beside_hundreds_of_viewers(tmp_path: Path) -> None:
+    program = writer(write_h264(tmp_path / "a.h264"))
+    with crowded():
+        stream = CommandStream(program)
+        got = read(stream, 12)
+        stream.close()
+    assert len(got) == 12
 
 
 def test_other_profile_is_decoded(tmp_path: Path) -> None:
