@@ -38,5 +38,5 @@ class History:
         sent = self._slots[sequence % HISTORY_PACKETS]
         if sent is None:
             return None
-        index = (sequence - sent.first) & 0xFFFF
-        return (sent, index) if index < len(sent.unit.payloads) else None
+        index, count = (sequence - sent.first) & 0xFFFF, len(sent.unit.payloads)
+        return (sent, index) if count - HISTORY_PACKETS <= index < count else None
