@@ -56,7 +56,7 @@ class Ptz:
             raise PtzError(f"the command took longer than {self._limit_s:g} s") from None
         finally:
             # Its children too, also those that outlive it.
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # by sudo it is somebody else's
                 os.killpg(process.pid, signal.SIGKILL)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_REAP_S):

@@ -221,9 +221,10 @@ class ProgramSpeaker:
         _log.warning("talk-back program ended", extra={"code": process.returncode, "stderr": said})
 
     def _reap(self, process: "subprocess.Popen[bytes]") -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # by sudo it is somebody else's
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_S)
         for stream in (process.stdin, process.stderr):
             with contextlib.suppress(OSError):
                 if stream is not None:

@@ -134,14 +134,16 @@ class Talkback:
         self._talkers = tuple(other for other in self._talkers if other is not talker)
 
     async def run(self) -> None:
-        """Play what comes until cancelled."""
-        stop = threading.Event()
-        try:
-            await in_thread("talk-back", self._play, stop, self._awake.set)
-        finally:
-            self._speaker.close()
+        """Play what comes until cancelled; the speaker is closed then."""
+        await in_thread("talk-back", self._play, threading.Event(), self._awake.set)
 
     def _play(self, stop: threading.Event) -> None:
+        try:
+            self._play_until(stop)
+        finally:
+            self._speaker.close()  # which may wait for a program to end
+
+    def _play_until(self, stop: threading.Event) -> None:
         while not stop.is_set():
             self._awake.wait()
             self._awake.clear()

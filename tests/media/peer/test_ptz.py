@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -47,6 +48,18 @@ async def test_a_program_that_fails_says_so_in_the_log(caplog: pytest.LogCapture
     assert said == "the command ended with 1"
     assert getattr(caplog.records[-1], "stderr", "") == "no camera"
     assert "does not start" in await outcome(Ptz(("/nowhere/ptz",)), Move())
+
+
+async def test_a_program_of_another_user_that_hangs_costs_its_move_and_not_the_viewer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(group: int, sign: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    said = await outcome(Ptz(("sleep", "1.3"), limit_s=0.05), Move())
+    assert said == "the command took longer than 0.05 s"
+    await asyncio.sleep(0.5)  # until it has ended
 
 
 async def test_a_program_that_hangs_is_ended_with_its_children() -> None:

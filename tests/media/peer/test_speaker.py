@@ -97,6 +97,24 @@ def test_a_program_that_takes_nothing_costs_its_sound_and_is_killed_at_the_end(
 
 
 @pytest.mark.slow
+def test_a_program_of_another_user_that_takes_nothing_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(group: int, sign: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("media.peer.speaker._END_S", 0.05)
+    monkeypatch.setattr(os, "killpg", refuse)
+    speaker = ProgramSpeaker(("sleep", "0.5"))
+    speaker.write(PIECE)
+    process = speaker._process
+    assert process is not None
+    speaker.close()
+    assert process.poll() is None
+    process.wait()
+
+
+@pytest.mark.slow
 def test_a_program_that_dies_is_started_again_and_its_words_are_told(caplog: pytest.LogCaptureFixture) -> None:
     speaker = ProgramSpeaker((sys.executable, "-c", "raise SystemExit('no sound card')"), restart_s=0.0)
     while speaker.stats.failures < 2:
