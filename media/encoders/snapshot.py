@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import av
 import msgspec
+from av.video.reformatter import VideoReformatter
 
 from media.encoders.encoder import Codec
 
@@ -28,7 +29,8 @@ class Jpeg(msgspec.Struct, frozen=True):
 def still(frame: av.VideoFrame) -> Jpeg:
     """Encode a frame."""
     context = av.VideoCodecContext.create("mjpeg", "w")
-    full_range = frame.reformat(format="yuvj420p")
+    # Not by the frame itself: it is shared, and two threads may not use its own converter at once.
+    full_range = VideoReformatter().reformat(frame, format="yuvj420p", threads=1)
     context.width, context.height, context.pix_fmt = full_range.width, full_range.height, "yuvj420p"
     context.time_base = Fraction(1, 1)
     context.options = {"qmin": _QUALITY, "qmax": _QUALITY}
