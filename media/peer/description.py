@@ -71,7 +71,7 @@ def read_description(payload: bytes, expected: str) -> Description:
         raise DescriptionError(f"the {expected} is longer than {PAYLOAD_LIMIT} bytes")
     try:
         description = _description_decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DescriptionError(f"the {expected} is not JSON of type and sdp: {error}") from error
     if description.type != expected:
         raise DescriptionError(f"expected type {expected}, got {description.type!r:.40}")
@@ -93,7 +93,7 @@ def read_candidate(payload: bytes) -> Candidate:
         if not line:
             return Candidate(None, init.username_fragment)
         candidate = candidate_from_sdp(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, IndexError, AssertionError) as error:
+    except (ValueError, RecursionError, IndexError, AssertionError) as error:
         raise DescriptionError(f"the candidate cannot be read: {error}") from error
     candidate.sdpMid = init.sdp_mid
     candidate.sdpMLineIndex = init.sdp_m_line_index

@@ -296,6 +296,8 @@ async def test_broken_messages_are_counted_and_nothing_else() -> None:
             ("SDP_OFFER", b"\xff"),
             ("SDP_OFFER", b'{"type":"offer","sdp":"nonsense"}'),
             ("SDP_OFFER", b'{"type":"answer","sdp":""}'),
+            ("SDP_OFFER", b'{"x":' + b"[" * 10_000),
+            ("ICE_CANDIDATE", b'{"x":' + b"[" * 10_000),
             ("ICE_CANDIDATE", b"[]"),
             ("ICE_CANDIDATE", b'{"candidate":"candidate:x"}'),
             ("SDP_ANSWER", b"{}"),
@@ -303,10 +305,11 @@ async def test_broken_messages_are_counted_and_nothing_else() -> None:
         ):
             line.master.receive(Message(kind, payload, "v1"))
         line.master.receive(Message("SDP_OFFER", b"{}", None))
+        line.master.receive(Message("ICE_CANDIDATE", 0, "v1"))  # type: ignore[arg-type]  # a fault of our own
         await guest.watch()
-        assert master.stats.offers_refused == 3
-        assert master.stats.messages_ignored == 5
-        assert master.stats.faults == 0
+        assert master.stats.offers_refused == 4
+        assert master.stats.messages_ignored == 6
+        assert master.stats.faults == 1
 
 
 async def test_the_servers_are_asked_for_again_before_their_credential_expires() -> None:

@@ -22,6 +22,10 @@ async def offer_of(**directions: str) -> str:
     return text
 
 
+DEEP = b'{"x":' + b"[" * 10_000
+"""Deeper than a decoder goes, in a key that nobody asked for."""
+
+
 def test_a_description_crosses_the_wire_as_the_javascript_sdk_writes_it() -> None:
     payload = json.dumps({"sdp": "v=0\r\n", "type": "offer"}).encode()
     offer = description.read_description(payload, "offer")
@@ -30,7 +34,8 @@ def test_a_description_crosses_the_wire_as_the_javascript_sdk_writes_it() -> Non
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"null", b"[]", b'{"type":"offer"}', b'{"type":"answer","sdp":""}', b'{"type":1,"sdp":2}', b"\xff"]
+    "payload",
+    [b"", b"null", b"[]", b'{"type":"offer"}', b'{"type":"answer","sdp":""}', b'{"type":1,"sdp":2}', b"\xff", DEEP],
 )
 def test_what_is_no_offer_is_refused(payload: bytes) -> None:
     with pytest.raises(DescriptionError):
@@ -73,6 +78,11 @@ def test_a_candidate_without_its_section_belongs_to_the_first() -> None:
 @pytest.mark.parametrize("payload", [b'{"candidate":""}', b"{}", b'{"candidate":"","sdpMid":"0"}'])
 def test_an_empty_candidate_is_the_end_of_candidates(payload: bytes) -> None:
     assert description.read_candidate(payload) == Candidate(None, None)
+
+
+def test_a_candidate_that_is_nested_too_deep_is_refused() -> None:
+    with pytest.raises(DescriptionError):
+        description.read_candidate(DEEP)
 
 
 @given(
