@@ -34,7 +34,7 @@ class Cache:
         for folder in self._folders:
             try:
                 kept = msgspec.json.decode((folder / NAME).read_bytes(), type=Kept)
-            except (OSError, msgspec.DecodeError):
+            except (OSError, ValueError, RecursionError):
                 continue
             if kept.fingerprint == fingerprint:
                 return {finding.name: finding for finding in kept.findings if finding.name in BY_NAME}

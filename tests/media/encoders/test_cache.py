@@ -33,6 +33,7 @@ def test_without_any_folder_nothing_is_remembered(tmp_path: Path) -> None:
 
 def test_broken_file_is_no_file(tmp_path: Path) -> None:
     head = b'{"fingerprint": "driver 1", "findings": [{"name": '
-    for content in (b"", b"\xff\x00", b"{}", head + b"5}]}", head + b'"gone"}]}'):
+    deep, cut = head + b'"x264", "x": ' + b"[" * 10_000, head + b'"\xff"}]}'
+    for content in (b"", b"\xff\x00", b"{}", head + b"5}]}", head + b'"gone"}]}', deep, cut):
         (tmp_path / NAME).write_bytes(content)
         assert Cache([tmp_path]).load("driver 1") == {}

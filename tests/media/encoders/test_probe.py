@@ -1,6 +1,8 @@
 """Probes in processes of their own: FFmpeg's own way into NVENC, with stub drivers in the place of NVIDIA's."""
 
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -113,6 +115,17 @@ def test_driver_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     found = probe.probe_one("nvenc", limit_s=3.0)
     assert found.failure is FailureClass.TIMED_OUT
     assert "no end after 3 s while opening it" in found.words
+
+
+@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
+def test_driver_that_cannot_even_be_killed_costs_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "killpg", lambda group, _: left.append(group))
+        patch.setattr(probe, "KILL_S", 0.01)
+        found = probe.probe_one("nvenc", limit_s=0.01)
+    assert found.failure is FailureClass.TIMED_OUT
+    os.killpg(left[0], signal.SIGKILL)
 
 
 @pytest.mark.slow
