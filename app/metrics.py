@@ -173,6 +173,7 @@ _TURN_NOW = (
 _MEDIA = (
     ("media_offers", "master.offers", "", "offers of viewers"),
     ("media_offers_refused", "master.offers_refused", "", "offers that were refused"),
+    ("media_packets_refused", "master.packets_refused", "", "packets of viewers beyond their share of time"),
     ("media_peer_ends", "master.ends", "reason", "peers by the reason of their end"),
     ("media_orders", "steering", "order", "what was done for slow viewers, and changes of the bit rate"),
     ("media_reconnects", "master.reconnects", "", "signaling connections opened again"),
@@ -191,6 +192,7 @@ _SENT = (
     ("webrtc_nack_count", "sent.nacks", "", "NACK messages of viewers"),
     ("webrtc_pli_count", "sent.plis", "", "PLI messages of viewers"),
     ("webrtc_fir_count", "sent.firs", "", "FIR messages of viewers"),
+    ("media_wishes_refused", "sent.wishes_refused", "", "wishes for key frames that came too often"),
     ("media_units_skipped", "sent.units_skipped", "", "pictures that did not fit into a viewer's way"),
     ("media_units_left_out", "sent.units_left_out", "", "pictures left out for viewers that are slow"),
 )
