@@ -15,6 +15,8 @@ BASELINE, MAIN, EXTENDED = 66, 77, 88
 _HIGH_PROFILES = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
 _LARGEST_SIDE = 16384
 _EXTENDED_SAR = 255
+SLOWEST_FPS, FASTEST_FPS = 1, 120
+"""What is believed; an encoder for four billion pictures a second does not open."""
 _CHROMA_UNITS = {1: (2, 2), 2: (2, 1)}
 """Pixels of one unit of cropping, horizontal and vertical, by chroma_format_idc (table 6-1)."""
 
@@ -24,7 +26,7 @@ class H264Error(ValueError):
 
 
 class SequenceParameters(msgspec.Struct, frozen=True):
-    """What an SPS says. `fps` is None where it does not tell; the size is that after cropping."""
+    """What an SPS says. `fps` is None where it tells none to believe; the size is that after cropping."""
 
     profile: int
     constraints: int
@@ -306,4 +308,5 @@ def _read_fps(bits: _Bits) -> float | None:
     if not bits.u(1):
         return None
     ticks, scale = bits.u(32), bits.u(32)
-    return scale / (2 * ticks) if ticks and scale else None
+    fps = scale / (2 * ticks) if ticks else 0.0
+    return fps if SLOWEST_FPS <= fps <= FASTEST_FPS else None

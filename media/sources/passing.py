@@ -6,7 +6,7 @@ import av
 from av.video.stream import VideoStream
 
 from media.encoders.encoder import Codec
-from media.sources.h264 import ParameterSets, is_key
+from media.sources.h264 import FASTEST_FPS, SLOWEST_FPS, ParameterSets, is_key
 from media.sources.source import EncodedPicture
 
 PROFILES = {
@@ -61,4 +61,4 @@ def usual_fps(stream: VideoStream, sets: ParameterSets | None = None) -> float |
     """Pictures per second as the container tells, else as the SPS does; None when neither is believable."""
     sps = sets.sps if sets is not None else None
     told: list[Fraction | float | None] = [stream.average_rate, sps.fps if sps else None, stream.guessed_rate]
-    return next((float(fps) for fps in told if fps and 1 <= fps <= 120), None)
+    return next((float(fps) for fps in told if fps and SLOWEST_FPS <= fps <= FASTEST_FPS), None)

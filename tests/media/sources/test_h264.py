@@ -54,7 +54,8 @@ def parameters(draw: st.DrawFn) -> tuple[bytes, h264.SequenceParameters]:
     constraints, level = draw(st.integers(0, 255)), draw(st.integers(0, 255))
     width_mbs, height_units = draw(st.integers(1, 512)), draw(st.integers(1, 512))
     is_progressive, crop = draw(st.booleans()), draw(st.tuples(*[st.integers(0, 3)] * 4))
-    fps = draw(st.none() | st.tuples(st.integers(1, 2**32 - 1), st.integers(1, 2**32 - 1)))
+    usual = st.tuples(st.just(1000), st.integers(2_000, 240_000))
+    fps = draw(st.none() | st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)) | usual)
     w = Writer()
     w.ue(draw(st.integers(0, 31)))
     if profile in (100, 244):
@@ -89,7 +90,8 @@ def parameters(draw: st.DrawFn) -> tuple[bytes, h264.SequenceParameters]:
     fields = 1 if is_progressive else 2
     width = 16 * width_mbs - 2 * (crop[0] + crop[1])
     height = fields * (16 * height_units - 2 * (crop[2] + crop[3]))
-    rate = fps[1] / (2 * fps[0]) if fps else None
+    rate = fps[1] / (2 * fps[0]) if fps and fps[0] else None
+    rate = rate if rate and 1 <= rate <= 120 else None
     told = h264.SequenceParameters(profile, constraints, level, width, height, is_progressive, rate)
     return w.unit(bytes((0x67, profile, constraints, level))), told
 
