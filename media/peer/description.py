@@ -13,7 +13,8 @@ from aiortc.sdp import SessionDescription, candidate_from_sdp, candidate_to_sdp
 
 PAYLOAD_LIMIT = 64 * 1024
 SECTIONS_LIMIT = 16
-"""Without bundling each section costs sockets and an allocation of its own."""
+TRANSPORTS_LIMIT = 3
+"""Without bundling sound, picture and data each cost sockets and an allocation of their own."""
 VIDEO_CODECS = ("H264", "VP8")
 _UFRAG = re.compile(r"^a=ice-ufrag:(\S+)\s*$", re.MULTILINE)
 _VIDEO_CODEC = re.compile(r"^a=rtpmap:(\d+) (?:H264|VP8)/90000", re.MULTILINE)
@@ -184,13 +185,17 @@ def plan(sdp: str, *, has_audio: bool, hears: bool = False) -> tuple[MediaPlan, 
     Raises: DescriptionError when the text is no SDP, has too many sections or offers no video codec of ours.
     """
     try:
-        sections = SessionDescription.parse(sdp).media
+        offer = SessionDescription.parse(sdp)
     except Exception as error:  # aiortc's parser raises whatever broken text makes it raise
         raise DescriptionError(f"the offer is not SDP: {type(error).__name__}") from error
+    sections = offer.media
     if not sections:
         raise DescriptionError("the offer has no media section")
     if len(sections) > SECTIONS_LIMIT:
         raise DescriptionError(f"the offer has {len(sections)} media sections, the limit is {SECTIONS_LIMIT}")
+    transports = _transports(offer)
+    if transports > TRANSPORTS_LIMIT:
+        raise DescriptionError(f"the offer wants {transports} transports, the limit is {TRANSPORTS_LIMIT}: bundle them")
     found: list[MediaPlan] = []
     filled: set[str] = set()
     for section in sections:
@@ -208,6 +213,13 @@ def plan(sdp: str, *, has_audio: bool, hears: bool = False) -> tuple[MediaPlan, 
         found.append(MediaPlan(section.kind, sends, hears and offers_sound))
         hears = hears and not offers_sound
     return tuple(found)
+
+
+def _transports(offer: SessionDescription) -> int:
+    """How many the sections need: one for each group of BUNDLE, and one for each section that is in none (RFC 9143)."""
+    groups = [group for group in offer.group if group.semantic == "BUNDLE"]
+    bundled = {str(mid) for group in groups for mid in group.items}
+    return len(groups) + sum(str(section.rtp.muxId) not in bundled for section in offer.media)
 
 
 def sent_codec(sdp: str) -> str | None:

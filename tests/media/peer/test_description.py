@@ -166,6 +166,14 @@ async def test_an_offer_without_a_video_codec_of_ours_is_refused_by_name() -> No
         description.plan(offer, has_audio=True)
 
 
+async def test_an_offer_that_wants_a_transport_for_each_of_many_sections_is_refused() -> None:
+    offer = (await offer_of(video="recvonly", audio="recvonly")).replace("a=group:BUNDLE 0 1\r\n", "")
+    section = offer[offer.index("m=audio") :]
+    assert len(description.plan(offer + section, has_audio=True)) == 3
+    with pytest.raises(DescriptionError, match="wants 4 transports, the limit is 3: bundle them"):
+        description.plan(offer + section * 2, has_audio=True)
+
+
 async def test_an_offer_with_very_many_sections_is_refused() -> None:
     offer = await offer_of(video="recvonly")
     section = offer[offer.index("m=") :]
