@@ -6,7 +6,7 @@ import sys
 
 import msgspec
 
-from app import logs
+from app import descriptors, logs
 from app.exits import CommandError, Exit
 from app.parent import ParentLink, report_stats, run_for_parent
 from app.processes import Ending, Report
@@ -34,6 +34,7 @@ class Reported(msgspec.Struct, frozen=True, tag_field="type", tag="report"):
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     """Send until SIGINT or SIGTERM, until a newer master takes over, or until the parent is gone."""
+    descriptors.allow_many()  # each viewer takes a socket for each address of this machine, and more for a relay
     if arguments.inherited_fd is not None:
         link = ParentLink(arguments.inherited_fd)
         order = msgspec.json.decode(link.configuration(), type=MasterOrder)
