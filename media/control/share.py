@@ -4,11 +4,12 @@ A packet of hostile bytes can cost a thousand times what it costs to send. Who t
 to until it is made up for; the others do not notice.
 """
 
-PART = 0.05
+PART = 0.1
 """Of the processor time of a second; an honest viewer takes about a thousandth."""
-BURST_S = 0.25
+BURST_S = 0.5
+"""Twice what the acknowledgements of a snapshot of 1 MB cost, and the packets that they let out."""
 DEBT_S = 0.1
-"""What one costly packet takes beyond the share is forgotten from here on: 2 s without a hearing are enough."""
+"""What one costly packet takes beyond the share is forgotten from here on: a second without a hearing is enough."""
 
 
 class Share:
