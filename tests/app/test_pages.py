@@ -47,7 +47,7 @@ async ({ channel, token, count, seconds }) => {
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   const after = await Promise.all(window.crowd.map(read));
   return after.map((now, index) => ({
-    frames: now.frames - before[index].frames,
+    frames: now.frames - (before[index].frames ?? 0),
     width: now.width,
     path: now.path,
     moved: now.counter - before[index].counter,

@@ -101,7 +101,7 @@ class Client:
 
     async def allocated(self, *attributes: tuple[int, bytes]) -> tuple[str, int]:
         reply = await self.allocate(*attributes)
-        assert code_of(reply) == 0
+        assert code_of(reply) == 0, code_of(reply)
         return address_of(reply, stun.XOR_RELAYED_ADDRESS)
 
     async def permit(self, host: str) -> int:
