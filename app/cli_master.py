@@ -8,6 +8,7 @@ import msgspec
 
 from app import descriptors, logs
 from app.exits import CommandError, Exit
+from app.line_writer import LineWriter
 from app.parent import ParentLink, report_stats, run_for_parent
 from app.processes import Ending, Report
 from app.settings import Loaded
@@ -75,27 +76,30 @@ async def _for_parent(order: MasterOrder, link: ParentLink, stopping: asyncio.Ev
 
 async def _alone(part: MasterPart, order: MasterOrder, report_s: float | None) -> None:
     """Send; with `report_s` tell on stdout how the viewers are served."""
+    is_ready = asyncio.Event()
 
     def announce() -> None:
         print(f"heliograph: master of {order.channel} sends {shown(order.source)}", file=sys.stderr)
-        if report_s is not None:
-            _write(Ready(order.channel, shown(order.source)))
+        is_ready.set()
 
     ending = Ending()
     async with ending.by_signal(), asyncio.TaskGroup() as group:
-        reporting = group.create_task(_report(part, report_s)) if report_s is not None else None
+        reporting = None
+        if report_s is not None and sys.__stdout__ is not None:
+            ready = Ready(order.channel, shown(order.source))
+            reporting = group.create_task(_report(part, ready, is_ready, sys.__stdout__.fileno(), report_s))
         await part.run(announce, ending.event)
         if reporting is not None:
             reporting.cancel()
 
 
-async def _report(part: MasterPart, every_s: float) -> None:
-    part.report()  # rates count from here
-    while True:
-        await asyncio.sleep(every_s)
-        told = part.report()
-        _write(Reported(told.over_s, told.viewers, part.counters()))
-
-
-def _write(line: msgspec.Struct) -> None:
-    print(msgspec.json.encode(line).decode(), flush=True)
+async def _report(part: MasterPart, ready: Ready, is_ready: asyncio.Event, descriptor: int, every_s: float) -> None:
+    """Write `ready` once that is so, then reports; those that nobody reads in time are lost and counted."""
+    await is_ready.wait()
+    with LineWriter(descriptor, msgspec.json.encode(ready)) as writer:
+        part.report()  # rates count from here
+        while True:
+            await asyncio.sleep(every_s)
+            told = part.report()
+            counters = {**part.counters(), "reports.lost": float(writer.stats.lost)}
+            writer.put(msgspec.json.encode(Reported(told.over_s, told.viewers, counters)))
