@@ -173,6 +173,7 @@ _TURN_NOW = (
 _MEDIA = (
     ("media_offers", "master.offers", "", "offers of viewers"),
     ("media_offers_refused", "master.offers_refused", "", "offers that were refused"),
+    ("media_offers_too_many", "master.offers_too_many", "", "offers beyond what a viewer, or all of them, may make"),
     ("media_packets_refused", "master.packets_refused", "", "packets of viewers beyond their share of time"),
     ("media_peer_ends", "master.ends", "reason", "peers by the reason of their end"),
     ("media_orders", "steering", "order", "what was done for slow viewers, and changes of the bit rate"),

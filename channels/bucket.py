@@ -12,13 +12,16 @@ class Bucket:
         self._tokens = burst
         self._updated = now
 
-    def take(self, now: float) -> float:
-        """Take one token at `now` (monotonic seconds); 0.0 when there was one, else the seconds until there is one."""
+    def take(self, now: float, count: float = 1.0) -> float:
+        """Take tokens at `now` (monotonic seconds); 0.0 when there were, else the seconds until there are.
+
+        More than `burst` there never are.
+        """
         self._refill(now)
-        if self._tokens >= 1.0:
-            self._tokens -= 1.0
+        if self._tokens >= count:
+            self._tokens -= count
             return 0.0
-        return (1.0 - self._tokens) / self.rate
+        return (count - self._tokens) / self.rate
 
     def is_full(self, now: float) -> bool:
         """Whether a fresh bucket would behave the same, so that this one may be forgotten."""

@@ -11,6 +11,7 @@ from functools import partial
 
 import msgspec
 
+from channels.bucket import Bucket
 from channels.errors import ServiceError
 from channels.ice import IceServer
 from channels.service import EndpointUnreachableError
@@ -23,6 +24,7 @@ from channels.signaling.client import (
 )
 from media.fanout import FanOut
 from media.feed import Feed
+from media.offers import OfferGate
 from media.peer import description
 from media.peer.description import Candidate, DescriptionError
 from media.peer.early import EarlyCandidates
@@ -76,6 +78,8 @@ class MasterStats(msgspec.Struct):
     offers: int = 0
     offers_repeated: int = 0
     offers_refused: int = 0
+    offers_too_many: int = 0
+    """Not looked at: their viewer, or all together, offered too often; see `offers.py`."""
     messages_ignored: int = 0
     messages_unsent: int = 0
     candidates_dropped: int = 0
@@ -115,6 +119,9 @@ class Master:
         self._servers_until = 0.0
         self._servers_lock = asyncio.Lock()
         self._attempt = 0
+        now = asyncio.get_running_loop().time()
+        self._offers = OfferGate(now)
+        self._complaints = Bucket(1.0, 1.0, now)
         self.stats = MasterStats()
 
     @property
@@ -245,6 +252,12 @@ class Master:
             _log.exception("message failed")
 
     def _offer_received(self, group: asyncio.TaskGroup, client_id: str, payload: bytes) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self._offers.admits(client_id, len(payload), now):
+            self.stats.offers_too_many += 1
+            if self._complaints.take(now) == 0.0:
+                _log.warning("too many offers", extra={"client_id": client_id, "in_all": self.stats.offers_too_many})
+            return
         offer = description.read_description(payload, "offer")
         self.stats.offers += 1
         old = self._peers.get(client_id)
@@ -264,7 +277,7 @@ class Master:
         elif old is not None:
             self._replaced.setdefault(client_id, []).append(old)  # it streams until the new one has answered
         self._peers[client_id] = peer
-        for candidate in self._early.take(client_id, asyncio.get_running_loop().time()):
+        for candidate in self._early.take(client_id, now):
             if candidate.ufrag in (None, peer.ufrag):
                 peer.add_candidate(candidate)
         group.create_task(self._run_peer(peer))

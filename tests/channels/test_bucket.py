@@ -16,6 +16,13 @@ def test_the_burst_comes_at_once_and_then_the_rate() -> None:
     assert bucket.take(100.2) > 0.0
 
 
+def test_what_costs_more_takes_several() -> None:
+    bucket = Bucket(rate=2, burst=8, now=0.0)
+    assert bucket.take(0.0, 7) == 0.0
+    assert bucket.take(0.0, 3) == pytest.approx(1.0)
+    assert bucket.take(0.0) == 0.0
+
+
 def test_a_refusal_costs_nothing() -> None:
     bucket = Bucket(rate=1, burst=1, now=0.0)
     bucket.take(0.0)

@@ -288,6 +288,20 @@ async def test_the_same_offer_twice_gets_the_same_answer() -> None:
         assert master.stats.offers_repeated == 1
 
 
+async def test_a_flood_of_offers_is_counted_and_not_looked_at() -> None:
+    line = Line()
+    async with running_master(line, FAST) as master:
+        assert line.master is not None
+        for _ in range(1_000):
+            line.master.receive(Message("SDP_OFFER", b"x" * 60_000, "v1"))
+        line.master.receive(Message("SDP_OFFER", b"{}", "v2"))
+        line.master_opened.clear()
+        line.master.end(1006)
+        async with asyncio.timeout(2):
+            await line.master_opened.wait()
+        assert (master.stats.offers_refused, master.stats.offers_too_many) == (2, 999)
+
+
 async def test_broken_messages_are_counted_and_nothing_else() -> None:
     line = Line()
     async with running_master(line, FAST) as master, guests(line, "v2") as (guest,):
