@@ -16,6 +16,7 @@ SECTIONS_LIMIT = 16
 TRANSPORTS_LIMIT = 3
 """Without bundling sound, picture and data each cost sockets and an allocation of their own."""
 VIDEO_CODECS = ("H264", "VP8")
+_OTHER_CODECS = frozenset(("AV1", "H265", "VP9"))
 _UFRAG = re.compile(r"^a=ice-ufrag:(\S+)\s*$", re.MULTILINE)
 _VIDEO_CODEC = re.compile(r"^a=rtpmap:(\d+) (?:H264|VP8)/90000", re.MULTILINE)
 _PARAMETERS = re.compile(r"^a=fmtp:(\d+) ", re.MULTILINE)
@@ -64,6 +65,15 @@ class MediaPlan(msgspec.Struct, frozen=True):
 
 _description_decoder = msgspec.json.Decoder(Description)
 _candidate_decoder = msgspec.json.Decoder(_CandidateInit)
+_QUOTE = re.compile(r"['\":`]")
+_REASON_LIMIT = 80
+
+
+def reason(error: BaseException) -> str:
+    """Say of which kind an error of a parser is, and what it says before it quotes the other side; short, for logs."""
+    text = _QUOTE.split(str(error), maxsplit=1)[0].strip()
+    words = f"{type(error).__name__}: {text}" if text.isascii() and text.isprintable() else type(error).__name__
+    return words.removesuffix(": ")[:_REASON_LIMIT]
 
 
 def read_description(payload: bytes, expected: str) -> Description:
@@ -73,7 +83,7 @@ def read_description(payload: bytes, expected: str) -> Description:
     try:
         description = _description_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DescriptionError(f"the {expected} is not JSON of type and sdp: {error}") from error
+        raise DescriptionError(f"the {expected} is not JSON of type and sdp: {reason(error)}") from error
     if description.type != expected:
         raise DescriptionError(f"expected type {expected}, got {description.type!r:.40}")
     return description
@@ -95,7 +105,7 @@ def read_candidate(payload: bytes) -> Candidate:
             return Candidate(None, init.username_fragment)
         candidate = candidate_from_sdp(line)
     except (ValueError, RecursionError, IndexError, AssertionError) as error:
-        raise DescriptionError(f"the candidate cannot be read: {error}") from error
+        raise DescriptionError(f"the candidate cannot be read: {reason(error)}") from error
     candidate.sdpMid = init.sdp_mid
     candidate.sdpMLineIndex = init.sdp_m_line_index
     if candidate.sdpMid is None and candidate.sdpMLineIndex is None:
@@ -206,7 +216,8 @@ def plan(sdp: str, *, has_audio: bool, hears: bool = False) -> tuple[MediaPlan, 
         can = bool(names & set(VIDEO_CODECS)) if section.kind == "video" else has_audio and "opus" in names
         sends = wanted and can and section.kind not in filled
         if section.kind == "video" and wanted and not can:
-            raise DescriptionError(f"the offer has no video codec of ours (H264, VP8), only {', '.join(sorted(names))}")
+            others = ", ".join(sorted(names & _OTHER_CODECS))
+            raise DescriptionError(f"the offer has no video codec of ours (H264, VP8), only {others or 'unknown ones'}")
         if sends:
             filled.add(section.kind)
         offers_sound = section.kind == "audio" and section.direction in ("sendonly", "sendrecv") and "opus" in names

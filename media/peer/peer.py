@@ -199,7 +199,7 @@ class Peer:
         except DescriptionError:
             raise
         except Exception as error:  # aiortc raises whatever broken SDP makes it raise
-            raise DescriptionError(f"the offer cannot be used: {type(error).__name__}: {error}") from error
+            raise DescriptionError(f"the offer cannot be used: {description.reason(error)}") from error
         self.streams.attach(connection)
         for ice, _, _ in attach.ice_connections(connection):
             checks.recheck_when_asked(ice, self._heard)

@@ -203,3 +203,36 @@ async def test_browsers_are_told_the_rate_to_begin_with_for_each_video_codec_of_
         told.replace(";x-google-start-bitrate=2500", "").replace("a=fmtp:97 x-google-start-bitrate=2500\r\n", "")
         == plain
     )
+
+
+SECRET = "192.0.2.77" * 6_000
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError(f"no number: '{SECRET}'"), KeyError(SECRET), ValueError("é" + SECRET), ValueError("x" * 60_000)],
+)
+def test_the_reason_of_an_error_is_short_and_quotes_nothing(error: Exception) -> None:
+    told = description.reason(error)
+    assert len(told) <= 80
+    assert told.startswith(type(error).__name__)
+    assert "192" not in told
+
+
+def test_the_reason_of_an_error_says_what_is_wrong() -> None:
+    error = ValueError("ICE username fragment or password is missing")
+    assert description.reason(error) == "ValueError: ICE username fragment or password is missing"
+
+
+@pytest.mark.parametrize("line", [f"candidate:1 1 udp {SECRET} 203.0.113.7 9 typ host", "candidate:x"])
+def test_a_refused_candidate_is_not_quoted(line: str) -> None:
+    with pytest.raises(DescriptionError) as refused:
+        description.read_candidate(json.dumps({"candidate": line}).encode())
+    assert len(str(refused.value)) < 120
+    assert "192" not in str(refused.value)
+
+
+async def test_names_of_codecs_that_nobody_knows_are_not_quoted() -> None:
+    offer = (await offer_of(video="recvonly")).replace("H264/", "VP9/").replace("VP8/", f"{SECRET}/")
+    with pytest.raises(DescriptionError, match=r"\(H264, VP8\), only VP9$"):
+        description.plan(offer, has_audio=True)

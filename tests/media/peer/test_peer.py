@@ -242,10 +242,13 @@ async def test_a_viewer_with_an_rsa_certificate_gets_in_in_every_dtls_role(role:
         lambda sdp: sdp[: len(sdp) // 3],
     ],
 )
-async def test_an_offer_that_cannot_be_used_ends_quietly(change: Callable[[str], str]) -> None:
+async def test_an_offer_that_cannot_be_used_ends_quietly(
+    change: Callable[[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
     async with visit(PeerSettings(deadline_s=0.3), change=change) as guest, asyncio.timeout(2):
         await guest.ended.wait()
     assert guest.end in (End.REFUSED, End.DEADLINE)
+    assert all(len(record.__dict__.get("reason", "")) < 160 for record in caplog.records)
 
 
 async def test_candidates_that_come_by_trickle_connect() -> None:
