@@ -7,7 +7,8 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -26,8 +27,10 @@ from channels.control import ControlPlane
 from channels.errors import (
     InternalFailureException,
     InvalidArgumentException,
+    Limit,
     ResourceNotFoundException,
     ServiceError,
+    ServiceUnavailableException,
     UnknownOperationException,
 )
 from media.recording.library import Blob, Library, Stretch
@@ -40,10 +43,14 @@ audit = logging.getLogger("heliograph.audit")
 ACTION: Final = "GetRecording"
 WINDOW_MS: Final = 24 * HOUR_MS
 CHANNELS: Final = 1_000
+READS_AT_ONCE: Final = 4
+READS_WAITING: Final = 64
+_RETRY_S: Final = 1.0
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})", re.ASCII)
 _INSTANT: Final = re.compile(r"[0-9]{1,13}", re.ASCII)
 _FOR_EVER: Final = "private, max-age=31536000, immutable"
 _DENIALS: Final = (401, 403)
+_NOTHING: Final = slice(0, 0)
 _TYPES: Final = {".m4s": "video/iso.segment", ".mp4": "video/mp4"}
 
 
@@ -62,25 +69,36 @@ class RecordedChannels(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RecordingsStats(msgspec.Struct):
-    """Plain counters: lists, playlists, segments and inits answered, those the caller had, and calls refused."""
+    """Plain counters: lists, playlists, segments and inits answered, those the caller had, and calls refused.
+
+    `busy` counts those refused because too many reads of files were waiting.
+    """
 
     lists: int = 0
     playlists: int = 0
     files: int = 0
     not_modified: int = 0
     refused: int = 0
+    busy: int = 0
 
 
 class RecordingsApi:
     """Answers below `/v1/recordings`."""
 
     def __init__(
-        self, library: Library, control: ControlPlane, authenticate: Callable[[HTTPConnection, bytes], Grant]
+        self,
+        library: Library,
+        control: ControlPlane,
+        authenticate: Callable[[HTTPConnection, bytes], Grant],
+        reads_waiting: int = READS_WAITING,
     ) -> None:
         self.stats = RecordingsStats()
         self._library = library
         self._control = control
         self._authenticate = authenticate
+        self._reads = asyncio.Semaphore(READS_AT_ONCE)
+        self._waiting = 0
+        self._waiting_limit = reads_waiting
 
     async def answer(self, path: str, request: Request) -> Response:
         """Answer a request to `path`; an error is an answer, too."""
@@ -168,29 +186,69 @@ class RecordingsApi:
         return Response(text, headers={"Cache-Control": "no-cache"}, media_type="application/vnd.apple.mpegurl")
 
     async def _file(self, read: Callable[[slice], Blob | None], name: str, request: Request) -> Response:
-        asked = _span(request.headers.get("range", ""))
-        span = asked or slice(None)
-        blob = await _or_gone(asyncio.to_thread(read, span))
-        etag = f'"{blob.written_ns:x}-{blob.size:x}"'
-        headers = {"ETag": etag, "Cache-Control": _FOR_EVER, "Accept-Ranges": "bytes"}
-        if etag in (tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")):
-            self.stats.not_modified += 1
-            return Response(status_code=304, headers=headers)
-        if asked is not None and request.headers.get("if-range", etag) != etag:  # RFC 9110, 13.1.5
-            asked, blob = None, await _or_gone(asyncio.to_thread(read, slice(None)))
-        self.stats.files += 1
-        kind = _TYPES[name[-4:]]
-        if asked is None:
-            return Response(blob.data, headers=headers, media_type=kind)
-        start, end, _ = span.indices(blob.size)
-        if start >= end:  # RFC 9110, 14.4
-            return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{blob.size}"})
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{blob.size}"
-        return Response(blob.data, 206, headers, media_type=kind)
+        async with self._turn():
+            conditions = request.headers
+            is_head = request.method == "HEAD"
+            asked = None if is_head else _span(conditions.get("range", ""))  # RFC 9110, 14.2: for GET alone
+            span = asked or slice(None)
+            looks_first = is_head or "if-none-match" in conditions or "if-range" in conditions
+            blob = await _or_gone(read, _NOTHING if looks_first else span)
+            headers = {"ETag": _etag(blob), "Cache-Control": _FOR_EVER, "Accept-Ranges": "bytes"}
+            if _etag(blob) in _tags(conditions.get("if-none-match", "")):
+                self.stats.not_modified += 1
+                return Response(status_code=304, headers=headers)
+            self.stats.files += 1
+            kind = _TYPES[name[-4:]]
+            if is_head:
+                return Response(headers={**headers, "Content-Length": str(blob.size)}, media_type=kind)
+            if conditions.get("if-range", _etag(blob)) != _etag(blob):  # RFC 9110, 13.1.5
+                asked, span = None, slice(None)
+            if looks_first:
+                blob = await _or_gone(read, span)
+                headers["ETag"] = _etag(blob)
+            return _part(blob, asked, headers, kind)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait until few others read, so that a slow disk leaves threads to other calls.
+
+        Raises: ServiceUnavailableException: too many wait already.
+        """
+        if self._reads.locked() and self._waiting >= self._waiting_limit:
+            self.stats.busy += 1
+            limit = Limit("recording_reads_waiting", self._waiting_limit, _RETRY_S)
+            raise ServiceUnavailableException("the disk is busy with other calls: try again", limit)
+        self._waiting += 1
+        try:
+            await self._reads.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._reads.release()
 
 
-async def _or_gone(reading: Awaitable[Blob | None]) -> Blob:
-    blob = await reading
+def _part(blob: Blob, asked: slice | None, headers: dict[str, str], kind: str) -> Response:
+    if asked is None:
+        return Response(blob.data, headers=headers, media_type=kind)
+    start, end, _ = asked.indices(blob.size)
+    if start >= end:  # RFC 9110, 14.4
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{blob.size}"})
+    headers["Content-Range"] = f"bytes {start}-{end - 1}/{blob.size}"
+    return Response(blob.data, 206, headers, media_type=kind)
+
+
+def _etag(blob: Blob) -> str:
+    return f'"{blob.written_ns:x}-{blob.size:x}"'
+
+
+def _tags(text: str) -> set[str]:
+    return {tag.strip().removeprefix("W/") for tag in text.split(",")}
+
+
+async def _or_gone(read: Callable[[slice], Blob | None], span: slice) -> Blob:
+    blob = await asyncio.to_thread(read, span)
     if blob is None:
         raise ResourceNotFoundException("there is no such file of a recording, or it is no longer kept")
     return blob

@@ -1,5 +1,6 @@
 """Recordings over HTTP: to whom, which parts, and nothing else."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -9,11 +10,11 @@ import httpx
 import pytest
 from starlette.requests import HTTPConnection, Request
 
-from app.api.recordings import RecordingsApi
+from app.api.recordings import READS_AT_ONCE, RecordingsApi
 from app.server import Receive, Scope, Send
 from channels.auth.grant import Grant, Statement
 from channels.errors import MissingAuthenticationTokenException
-from media.recording.library import Library
+from media.recording.library import Blob, Library
 from media.recording.names import Segment, init_file
 from tests.app.api.rig import ACCOUNT, ANY, Service, grant
 
@@ -198,3 +199,65 @@ async def test_only_reading_is_served_and_a_fault_is_told_without_details(
     assert (await rig.client.head(FILE)).headers["content-length"] == "100"
     monkeypatch.setattr(Library, "read", lambda *_: 1 // 0)
     assert await rig.refused(FILE) == "500 InternalFailureException"
+
+
+class Slow(Library):
+    """Reads nothing before it may, and notes what is asked of it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.spans: list[slice] = []
+        self.may_read = threading.Event()
+        self.may_read.set()
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+
+    def read(self, account: str, channel: str, hour: str, file: str, span: slice = slice(None)) -> Blob | None:
+        with self._lock:
+            self.spans.append(span)
+            self.now += 1
+            self.most = max(self.most, self.now)
+        assert self.may_read.wait(5)
+        with self._lock:
+            self.now -= 1
+        return super().read(account, channel, hour, file, span)
+
+
+@pytest.fixture
+async def slow(tmp_path: Path) -> AsyncIterator[tuple[Rig, Slow]]:
+    library = Slow(tmp_path)
+    rig = Rig(tmp_path, library)
+    rig.api = RecordingsApi(library, rig.control, lambda connection, body: rig.grant, reads_waiting=3)
+    rig.put()
+    await rig.create()
+    yield rig, library
+    await rig.client.aclose()
+    await rig.close()
+
+
+async def test_who_wants_no_content_has_none_read(slow: tuple[Rig, Slow]) -> None:
+    rig, library = slow
+    head = await rig.client.head(FILE, headers={"range": "bytes=10-19"})
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "100")
+    assert head.headers["content-type"] == "video/iso.segment"
+    for method in ("GET", "HEAD"):
+        known = await rig.client.request(method, FILE, headers={"if-none-match": head.headers["etag"]})
+        assert (known.status_code, known.content) == (304, b"")
+    assert set(map(str, library.spans)) == {"slice(0, 0, None)"}
+    assert (rig.api.stats.files, rig.api.stats.not_modified) == (1, 2)
+
+
+async def test_reads_of_a_slow_disk_wait_for_each_other_and_are_bounded(slow: tuple[Rig, Slow]) -> None:
+    rig, library = slow
+    library.may_read.clear()
+    async with asyncio.TaskGroup() as group:
+        calls = [group.create_task(rig.client.get(FILE)) for _ in range(READS_AT_ONCE + 3)]
+        while rig.api._waiting < 3:  # noqa: ASYNC110 - each is a step of the loop, not a time
+            await asyncio.sleep(0)
+        refused = await rig.client.get(FILE)
+        library.may_read.set()
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["__type"] == "ServiceUnavailableException"
+    assert {call.result().status_code for call in calls} == {200}
+    assert library.most <= READS_AT_ONCE
+    assert rig.api.stats.busy == 1
