@@ -119,9 +119,8 @@ class Master:
         self._servers_until = 0.0
         self._servers_lock = asyncio.Lock()
         self._attempt = 0
-        now = asyncio.get_running_loop().time()
-        self._offers = OfferGate(now)
-        self._complaints = Bucket(1.0, 1.0, now)
+        self._offers = OfferGate(0.0)  # a master is made before its loop
+        self._complaints = Bucket(1.0, 1.0, 0.0)
         self.stats = MasterStats()
 
     @property

@@ -9,12 +9,15 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from channels.errors import ResourceNotFoundException
 from channels.service import EndpointUnreachableError
 from channels.signaling.client import Message
+from media.encoders.encoder import EncoderSettings
+from media.feed import Feed
 from media.master import REPLACED_CODE, REPLACED_REASON, Master, MasterSettings, ReplacedError
 from media.peer import gather
 from media.peer.description import Description, read_description, write_description
 from media.peer.peer import End, PeerSettings
+from media.sources.open import open_source
 from tests.media.line import Line, LineClient, LineConnection
-from tests.media.stage import running_feed, running_master
+from tests.media.stage import SMALL, running_feed, running_master
 
 pytestmark = pytest.mark.skipif(
     not gather.has_host_addresses(), reason="this machine has no address besides loopback: no host candidates"
@@ -286,6 +289,11 @@ async def test_the_same_offer_twice_gets_the_same_answer() -> None:
         await guest.send("SDP_OFFER", write_description(Description("offer", guest.sdp)))
         assert await guest.answer() == first
         assert master.stats.offers_repeated == 1
+
+
+def test_a_master_is_made_before_its_event_loop() -> None:
+    feed = Feed(open_source(SMALL), EncoderSettings())
+    assert Master(Line().client(), feed, FAST).viewers == 0  # type: ignore[arg-type]
 
 
 async def test_a_flood_of_offers_is_counted_and_not_looked_at() -> None:
