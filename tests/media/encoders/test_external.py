@@ -120,6 +120,7 @@ def test_program_that_is_killed_is_an_error_and_nothing_stays_behind() -> None:
 
 
 @pytest.mark.slow
+@needs_ffmpeg
 def test_program_that_reads_nothing_is_a_stall_also_beside_hundreds_of_viewers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(external, "WRITE_S", 0.2)
     monkeypatch.setattr(external, "FIRST_S", 0.05)
