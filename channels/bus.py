@@ -6,14 +6,30 @@ from typing import Protocol
 Receive = Callable[[bytes], None]
 
 
+class BusUnavailableError(Exception):
+    """Nothing can be sent now, or nobody knows whether it was: try again later."""
+
+
 class Bus(Protocol):
     """Publish to and subscribe to topics; each node listens on its own inbox topic."""
 
     async def publish(self, topic: str, payload: bytes) -> int:
-        """Send `payload`; the answer is how many subscribers it reached. 0 means that nobody listens."""
+        """Send `payload`; the answer is how many subscribers it reached. 0 means that nobody listens.
+
+        Reaching a subscriber's connection is no proof that it was read. Raises: BusUnavailableError, within 2 s.
+        """
+
+    def post(self, topic: str, payload: bytes) -> None:
+        """Send `payload` soon, after what was posted or published to `topic` before; never blocks, never raises.
+
+        What cannot be sent or does not fit is lost, and counted by the implementation.
+        """
 
     async def subscribe(self, topic: str, receive: Receive) -> None:
-        """Call `receive` for each payload of `topic`, in order, from the event loop; it must not block."""
+        """Call `receive` for each payload of `topic`, in order, from the event loop; it must not block nor raise.
+
+        Survives a connection that breaks; what was published meanwhile is lost.
+        """
 
     async def unsubscribe(self, topic: str) -> None:
         """Stop receiving `topic`."""

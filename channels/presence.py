@@ -1,5 +1,6 @@
 """Who is connected where: the interface of leases. One slot for the master, one per viewer client id."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -27,8 +28,22 @@ class Admission(msgspec.Struct, frozen=True):
     replaced: Holder | None
 
 
+class Lease(msgspec.Struct, frozen=True):
+    """What one connection has to renew: its claim, and to which channel."""
+
+    channel: str
+    holder: Holder
+
+
+class PresenceUnavailableError(Exception):
+    """Nobody can be asked now who is connected where: try again later."""
+
+
 class Presence(Protocol):
-    """Admission and lookup of the connections of all channels; `channel` is the text of the ARN."""
+    """Admission and lookup of the connections of all channels; `channel` is the text of the ARN.
+
+    Each call raises PresenceUnavailableError, within 2 s, when it cannot be answered; it may have been done then.
+    """
 
     async def admit(
         self, channel: str, role: Role, client_id: str, connection_id: str, viewer_limit: int
@@ -43,3 +58,10 @@ class Presence(Protocol):
 
     async def count(self, channel: str) -> int:
         """How many viewers are in."""
+
+    async def renew(self, leases: Sequence[Lease], viewer_limit: int) -> tuple[Lease, ...]:
+        """Prolong these leases of this node; the answer is those that are lost, whose connections must be closed.
+
+        A claim that was forgotten is put back with its fence, also in the place of one with a lower fence. Lost is a
+        claim whose slot has a higher fence, and that of a viewer when `viewer_limit` others with higher fences are in.
+        """

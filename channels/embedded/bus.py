@@ -23,6 +23,11 @@ class EmbeddedBus:
             receive(payload)
         return len(subscribers)
 
+    def post(self, topic: str, payload: bytes) -> None:
+        """Hand `payload` to each subscriber of `topic` now."""
+        for receive in tuple(self._topics.get(topic, {}).values()):
+            receive(payload)
+
     async def subscribe(self, topic: str, receive: Receive) -> None:
         """Call `receive` for each payload of `topic` from now on, in the place of an earlier one of this node."""
         self._topics.setdefault(topic, {})[self] = receive

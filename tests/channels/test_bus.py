@@ -1,5 +1,7 @@
 """The contract of a bus, held by every implementation: each node holds its own end."""
 
+import asyncio
+
 import pytest
 
 from channels.bus import Bus
@@ -53,6 +55,30 @@ async def test_a_node_that_unsubscribed_receives_nothing_and_others_still_do(end
 
     assert await here.publish("nodes", b"x") == 1
     assert received == [b"x"]
+
+
+async def test_what_is_posted_arrives_in_order_with_what_is_published(ends: tuple[Bus, Bus]) -> None:
+    here, there = ends
+    received: list[bytes] = []
+    arrived = asyncio.Event()
+
+    def receive(payload: bytes) -> None:
+        received.append(payload)
+        if len(received) == 23:
+            arrived.set()
+
+    await there.subscribe("node:b", receive)
+
+    for number in range(20):
+        here.post("node:b", b"%d" % number)
+    assert await here.publish("node:b", b"20") == 1
+    here.post("node:c", b"to nobody")
+    here.post("node:b", b"21")
+    assert await here.publish("node:b", b"22") == 1
+
+    async with asyncio.timeout(5):
+        await arrived.wait()
+    assert received == [b"%d" % number for number in range(23)]
 
 
 async def test_payloads_are_opaque_bytes(ends: tuple[Bus, Bus]) -> None:

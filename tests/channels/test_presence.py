@@ -6,7 +6,7 @@ import pytest
 
 from channels.embedded.presence import EmbeddedPresence
 from channels.names import Role
-from channels.presence import Admission, Presence
+from channels.presence import Admission, Holder, Lease, Presence
 
 ARN = "arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/1700000000000"
 OTHER = "arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/1700000000001"
@@ -134,3 +134,59 @@ async def test_the_fence_grows_after_a_channel_was_empty(views: tuple[Presence, 
     await a.leave(ARN, first.holder)
 
     assert (await master(b, "b-1")).holder.fence > first.holder.fence
+
+
+async def test_a_lease_that_is_held_is_renewed_and_one_that_was_taken_over_is_lost(
+    views: tuple[Presence, Presence],
+) -> None:
+    a, b = views
+    first, second = await master(a, "a-1"), await master(b, "b-1")
+
+    assert await b.renew([Lease(ARN, second.holder)], LIMIT) == ()
+    assert await a.renew([Lease(ARN, first.holder)], LIMIT) == (Lease(ARN, first.holder),)
+    assert await a.renew([], LIMIT) == ()
+    assert await a.locate(ARN, Role.MASTER, "") == second.holder
+
+
+async def test_a_forgotten_claim_is_put_back_with_its_fence(views: tuple[Presence, Presence]) -> None:
+    a, b = views
+    held, watching = await master(a, "a-1"), await viewer(a, "v1", "a-2")
+    assert watching is not None
+    leases = [Lease(ARN, held.holder), Lease(ARN, watching.holder)]
+    for lease in leases:
+        await a.leave(ARN, lease.holder)
+
+    assert await a.renew(leases, LIMIT) == ()
+
+    assert await b.locate(ARN, Role.MASTER, "") == held.holder
+    assert await b.locate(ARN, Role.VIEWER, "v1") == watching.holder
+    assert await b.count(ARN) == 1
+    assert (await master(b, "b-1")).holder.fence > held.holder.fence
+
+
+async def test_of_two_claims_to_a_slot_the_higher_fence_stays(views: tuple[Presence, Presence]) -> None:
+    a, b = views
+    admission = await master(a, "a-1")
+    higher = Lease(ARN, Holder(Role.MASTER, "", "b", "b-1", admission.holder.fence + 1))
+
+    assert await b.renew([higher], LIMIT) == ()
+    assert await a.renew([Lease(ARN, admission.holder)], LIMIT) == (Lease(ARN, admission.holder),)
+
+    assert await a.locate(ARN, Role.MASTER, "") == higher.holder
+    assert (await master(a, "a-2")).holder.fence > higher.holder.fence
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_of_too_many_viewers_the_higher_fences_stay(views: tuple[Presence, Presence], order: int) -> None:
+    a, b = views
+    admissions = [await viewer((a, b)[n % 2], f"v{n}", f"c{n}", limit=4) for n in range(4)]
+    leases = [Lease(ARN, admission.holder) for admission in admissions if admission is not None]
+    for lease in leases:
+        await a.leave(ARN, lease.holder)
+
+    lost = {lease for lease in leases[::order] if await a.renew([lease], 3)}
+    lost.update(await a.renew(leases, 3))
+
+    assert lost == {leases[0]}
+    assert await b.count(ARN) == 3
+    assert await b.locate(ARN, Role.VIEWER, "v0") is None
