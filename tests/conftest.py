@@ -2,10 +2,14 @@
 
 import gc
 import os
-from collections.abc import Iterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.redis_server import RedisServer
 
 # Shared machines stall: how long one example takes says nothing. CI repeats the same examples, so that it fails for
 # the change under test; every other run looks for new ones.
@@ -26,3 +30,26 @@ def pytest_collection() -> Iterator[None]:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One server for all tests that do not harm it; what they write goes under their `redis_prefix`.
+
+    A test that kills, freezes or empties it takes a `RedisServer(tmp_path / "redis")` of its own.
+    """
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_prefix() -> str:
+    """What the keys and topics of this test begin with."""
+    return f"test-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+async def redis_proxy(redis_server: RedisServer) -> AsyncIterator[FaultProxy]:
+    """A proxy of one's own to the server of all."""
+    async with fault_proxy(redis_server.host, redis_server.port) as proxy:
+        yield proxy
