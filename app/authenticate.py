@@ -12,7 +12,7 @@ from channels.auth.failures import Failures
 from channels.auth.grant import Grant, decide
 from channels.auth.signature import SignatureVerifier
 from channels.auth.sigv4 import SIGNATURE_MARKS, TOKEN_HEADER, TOKEN_PARAMETER
-from channels.auth.ticket import Ticket, Tickets
+from channels.auth.ticket import Ticket
 from channels.auth.token import TokenVerifier
 from channels.errors import (
     AccessDeniedException,
@@ -23,6 +23,7 @@ from channels.errors import (
     UnrecognizedClientException,
 )
 from channels.names import ChannelArn, Role
+from channels.tickets import TicketBook
 
 SUBPROTOCOL = "kvs-signaling"
 BEARER_SUBPROTOCOL = "bearer."
@@ -103,7 +104,7 @@ class Authenticator:
     def __init__(
         self,
         verifier: TokenVerifier,
-        tickets: Tickets,
+        tickets: TicketBook,
         wall: Callable[[], float],
         monotonic: Callable[[], float],
         failures: Failures | None = None,
@@ -132,16 +133,16 @@ class Authenticator:
             raise MissingAuthenticationTokenException("a call carries its credential in the header, not in the query")
         return self._verify(found.tokens[0], connection)
 
-    def socket(self, connection: HTTPConnection) -> SocketCredential:
+    async def socket(self, connection: HTTPConnection) -> SocketCredential:
         """Return the grant of a websocket: a ticket, a subprotocol `bearer.<token>`, a query token, a presigned URL, or
         a header of either kind.
 
-        Raises: as `request`.
+        Raises: as `request`, and ServiceUnavailableException while tickets cannot be looked up.
         """
         found = _collect(connection)
         subprotocol = SUBPROTOCOL if SUBPROTOCOL in _offered(connection) else None
         if found.tickets:
-            ticket = self._redeem(found.tickets[0], connection)
+            ticket = await self._redeem(found.tickets[0], connection)
             return SocketCredential(ticket.grant, ticket, subprotocol)
         if found.is_signed:
             return SocketCredential(self._verify_signature(connection, b""), None, subprotocol)
@@ -180,10 +181,10 @@ class Authenticator:
                 self._note_guess(connection)
             raise
 
-    def _redeem(self, text: str, connection: HTTPConnection) -> Ticket:
-        """Looked up before the failure limit: a ticket cannot be guessed, and the look costs one hash."""
+    async def _redeem(self, text: str, connection: HTTPConnection) -> Ticket:
+        """Looked up before the failure limit: a ticket cannot be guessed, and the look costs little."""
         try:
-            return self._tickets.redeem(text, self._monotonic())
+            return await self._tickets.redeem(text)
         except UnrecognizedClientException:
             self._note_guess(connection)
             raise

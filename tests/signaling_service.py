@@ -34,6 +34,7 @@ from channels.embedded.bus import EmbeddedBus
 from channels.embedded.key_store import SqliteKeyStore
 from channels.embedded.presence import EmbeddedPresence
 from channels.embedded.store import MEMORY, SqliteStore
+from channels.embedded.tickets import EmbeddedTickets
 from channels.quotas import Quotas
 from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
@@ -72,7 +73,8 @@ class Service:
         self.sessions = Sessions([token.new_secret_key()], self.key, self.settings)
         verifier = token.TokenVerifier([self.key], self.settings, admit=self.keys.admit)
         signatures = SignatureVerifier(self.keys, self.sessions, verifier, ["us-west-2"])
-        authenticator = Authenticator(verifier, tickets, time.time, time.monotonic, signatures=signatures)
+        book = EmbeddedTickets(tickets)
+        authenticator = Authenticator(verifier, book, time.time, time.monotonic, signatures=signatures)
         self.authenticator, self.tickets = authenticator, tickets
         ice = IceSettings(uris=("turn:127.0.0.1:3478?transport=udp",), secret=b"s" * 32)
         apis = (
@@ -80,7 +82,7 @@ class Service:
             IceApi(self.control, ice, time.time),
             AlexaApi(self.control, Asks(self.hub)),
             StorageApi(self.control),
-            TicketsApi(self.control, self.hub, tickets),
+            TicketsApi(self.control, self.hub, book),
             RelayUsageApi(self.control, lambda _: (0, 0, 0)),
         )
         sockets = ChannelSockets(self.hub, self.control, authenticator, SocketSettings(close_s=0.2))

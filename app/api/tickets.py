@@ -3,8 +3,6 @@
 A browser never sees why an upgrade was refused, so this answers with the very error that the socket would give.
 """
 
-import time
-from collections.abc import Callable
 from typing import Annotated, Protocol
 
 import msgspec
@@ -13,10 +11,11 @@ from msgspec import Meta
 from app.authenticate import authorise_connect
 from app.wire import Caller, Operation
 from channels.auth.grant import Grant
-from channels.auth.ticket import Ticket, Tickets
+from channels.auth.ticket import Ticket
 from channels.channel import Channel
 from channels.errors import InvalidArgumentException
 from channels.names import ChannelArn, Role, parse_client_id
+from channels.tickets import TicketBook
 
 
 class CreateConnectTicketInput(msgspec.Struct, frozen=True, rename="camel"):
@@ -49,15 +48,12 @@ class Admission(Protocol):
 
 
 class TicketsApi:
-    """The one operation on tickets; `now` gives monotonic seconds."""
+    """The one operation on tickets."""
 
-    def __init__(
-        self, control: Resolver, hub: Admission, tickets: Tickets, now: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, control: Resolver, hub: Admission, tickets: TicketBook) -> None:
         self._control = control
         self._hub = hub
         self._tickets = tickets
-        self._now = now
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -71,7 +67,7 @@ class TicketsApi:
         authorise_connect(caller.grant, None, arn, body.role, client_id, caller.event)
         channel = await self._control.resolve(arn, caller.grant.account)
         await self._hub.check_admission(channel, body.role, client_id)
-        text = self._tickets.issue(Ticket(caller.grant, channel.arn, body.role, client_id), self._now())
+        text = await self._tickets.issue(Ticket(caller.grant, channel.arn, body.role, client_id))
         return CreateConnectTicketOutput(text, int(self._tickets.lifetime_s))
 
 

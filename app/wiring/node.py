@@ -34,18 +34,19 @@ from app.wiring.turn_names import TurnNames
 from app.ws.channel import ChannelSockets, SocketSettings
 from channels import ice
 from channels.auth.signature import SignatureVerifier
-from channels.auth.ticket import Tickets
 from channels.auth.token import TokenKey, TokenVerifier
 from channels.control import ControlPlane, ControlSettings
 from channels.embedded.bus import EmbeddedBus
 from channels.embedded.presence import EmbeddedPresence
 from channels.embedded.store import SqliteStore
+from channels.embedded.tickets import EmbeddedTickets
 from channels.names import ChannelArn
 from channels.quotas import Quotas
 from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
 from channels.signaling.limits import Limits
 from channels.store import StoreUnavailableError
+from channels.tickets import TicketBook
 from media.recording.library import Library
 
 TURN_SILENCE_S = 5.0
@@ -204,7 +205,7 @@ class Node:
         self.access.close()
 
     def _build(self, order: NodeOrder) -> RequestCounter:
-        tickets = Tickets()
+        tickets = EmbeddedTickets()
         authenticator = self._authenticator(order, tickets)
         names = TurnNames(self._turn)
         self._counters["turn_names"] = names.stats
@@ -257,7 +258,7 @@ class Node:
             ports=lambda: self.ports,
         )
 
-    def _authenticator(self, order: NodeOrder, tickets: Tickets) -> Authenticator:
+    def _authenticator(self, order: NodeOrder, tickets: TicketBook) -> Authenticator:
         verifier = TokenVerifier(order.keys, token_settings(self._settings), admit=self.key_ring.admit)
         further = self._settings.signing_regions
         regions = () if "*" in further else (self._settings.region, *further)

@@ -50,7 +50,7 @@ class Resolver(Protocol):
 class SocketAuthenticator(Protocol):
     """Who decides who connects."""
 
-    def socket(self, connection: HTTPConnection) -> SocketCredential:
+    async def socket(self, connection: HTTPConnection) -> SocketCredential:
         """The credential of a websocket request. Raises: ServiceError."""
 
 
@@ -200,7 +200,7 @@ class ChannelSockets:
     ) -> tuple[SocketCredential, Connect]:
         """Who connects to what, and whether that is allowed. Raises: ServiceError."""
         self._settings.origins.check(websocket)
-        credential = self._authenticator.socket(websocket)
+        credential = await self._authenticator.socket(websocket)
         event["subject"] = credential.grant.subject
         ticket = credential.ticket
         arn_text = _only(websocket, ARN_PARAMETER)

@@ -7,6 +7,7 @@ from channels.auth.failures import Failures
 from channels.auth.signature import SignatureVerifier
 from channels.auth.ticket import Tickets
 from channels.auth.token import TokenVerifier
+from channels.embedded.tickets import EmbeddedTickets
 from tests.app.door import KEY, SETTINGS, Clock, Keys
 
 
@@ -26,7 +27,7 @@ def authenticator(clock: Clock, tickets: Tickets) -> Authenticator:
     keys = Keys()
     return Authenticator(
         verifier,
-        tickets,
+        EmbeddedTickets(tickets, lambda: clock.monotonic),
         lambda: clock.wall,
         lambda: clock.monotonic,
         Failures(rate=1.0, burst=3.0),

@@ -69,10 +69,10 @@ def test_call_without_a_good_token_is_refused_by_name(
         (connection(query=[("token", jwt())], offered=["wss"]), None),
     ],
 )
-def test_socket_takes_a_token_in_each_way_and_never_echoes_it(
+async def test_socket_takes_a_token_in_each_way_and_never_echoes_it(
     authenticator: Authenticator, given: HTTPConnection, subprotocol: str | None
 ) -> None:
-    credential = authenticator.socket(given)
+    credential = await authenticator.socket(given)
     assert credential.grant.subject == "alice"
     assert credential.ticket is None
     assert credential.subprotocol == subprotocol
@@ -92,9 +92,9 @@ def test_socket_takes_a_token_in_each_way_and_never_echoes_it(
         connection(authorization=[SIGNATURE], offered=["kvs-signaling", f"bearer.{jwt()}"]),
     ],
 )
-def test_socket_with_two_credentials_is_refused(authenticator: Authenticator, given: HTTPConnection) -> None:
+async def test_socket_with_two_credentials_is_refused(authenticator: Authenticator, given: HTTPConnection) -> None:
     with pytest.raises(InvalidArgumentException, match="more than one credential"):
-        authenticator.socket(given)
+        await authenticator.socket(given)
 
 
 @pytest.mark.parametrize(
@@ -112,23 +112,23 @@ def test_socket_with_two_credentials_is_refused(authenticator: Authenticator, gi
         (connection(query=[("token", jwt(NOW - 600))]), ExpiredTokenException),
     ],
 )
-def test_socket_without_a_good_credential_is_refused_by_name(
+async def test_socket_without_a_good_credential_is_refused_by_name(
     authenticator: Authenticator, given: HTTPConnection, error: type[ServiceError]
 ) -> None:
     with pytest.raises(error):
-        authenticator.socket(given)
+        await authenticator.socket(given)
 
 
-def test_ticket_opens_one_socket(authenticator: Authenticator, tickets: Tickets) -> None:
+async def test_ticket_opens_one_socket(authenticator: Authenticator, tickets: Tickets) -> None:
     ticket = Ticket(grant(), ARN, Role.VIEWER, "v-1")
     given = connection(query=[("ticket", tickets.issue(ticket, 0.0))], offered=["kvs-signaling"])
-    assert authenticator.socket(given) == SocketCredential(ticket.grant, ticket, "kvs-signaling")
+    assert await authenticator.socket(given) == SocketCredential(ticket.grant, ticket, "kvs-signaling")
     with pytest.raises(UnrecognizedClientException):
-        authenticator.socket(given)
+        await authenticator.socket(given)
 
 
-def test_ticket_ends_by_the_monotonic_clock(authenticator: Authenticator, tickets: Tickets, clock: Clock) -> None:
+async def test_ticket_ends_by_the_monotonic_clock(authenticator: Authenticator, tickets: Tickets, clock: Clock) -> None:
     text = tickets.issue(Ticket(grant(), ARN, Role.VIEWER, "v-1"), 0.0)
     clock.monotonic = 30.0
     with pytest.raises(UnrecognizedClientException, match="expired"):
-        authenticator.socket(connection(query=[("ticket", text)]))
+        await authenticator.socket(connection(query=[("ticket", text)]))

@@ -23,15 +23,15 @@ def test_source_that_keeps_failing_is_refused_for_a_while(authenticator: Authent
     assert authenticator.request(connection(authorization=[f"Bearer {jwt()}"]))
 
 
-def test_bad_tickets_count_too(authenticator: Authenticator) -> None:
+async def test_bad_tickets_count_too(authenticator: Authenticator) -> None:
     for _ in range(3):
         with pytest.raises(UnrecognizedClientException):
-            authenticator.socket(connection(query=[("ticket", "x")]))
+            await authenticator.socket(connection(query=[("ticket", "x")]))
     with pytest.raises(ClientLimitExceededException):
-        authenticator.socket(connection(query=[("ticket", "x")]))
+        await authenticator.socket(connection(query=[("ticket", "x")]))
 
 
-def test_known_token_and_good_ticket_are_heard_from_a_source_full_of_failures(
+async def test_known_token_and_good_ticket_are_heard_from_a_source_full_of_failures(
     authenticator: Authenticator, tickets: Tickets
 ) -> None:
     good = jwt()
@@ -41,7 +41,7 @@ def test_known_token_and_good_ticket_are_heard_from_a_source_full_of_failures(
             authenticator.request(bad())
     assert authenticator.request(connection(authorization=[f"Bearer {good}"]))
     text = tickets.issue(Ticket(grant(), ARN, Role.VIEWER, "v-1"), 0.0)
-    assert authenticator.socket(connection(query=[("ticket", text)]))
+    assert await authenticator.socket(connection(query=[("ticket", text)]))
     with pytest.raises(ClientLimitExceededException):
         authenticator.request(connection(authorization=[f"Bearer {jwt(subject='bob')}"]))
 

@@ -8,8 +8,8 @@ from starlette.requests import HTTPConnection
 from app.authenticate import Authenticator, claimed_key, signed_request, signs_body
 from channels.auth.canonical import SignedRequest
 from channels.auth.session import SessionRequest, Sessions
-from channels.auth.ticket import Tickets
 from channels.auth.token import TokenVerifier
+from channels.embedded.tickets import EmbeddedTickets
 from channels.errors import (
     ClientLimitExceededException,
     IncompleteSignatureException,
@@ -47,10 +47,10 @@ def test_call_is_made_with_a_signature_of_its_body(authenticator: Authenticator)
 @pytest.mark.parametrize(
     "form", [presigned, lambda: over_the_wire(signer.header_signed(SOCKET, b"", NOW, method="GET"))]
 )
-def test_socket_takes_a_signature_in_either_form(
+async def test_socket_takes_a_signature_in_either_form(
     authenticator: Authenticator, form: Callable[[], HTTPConnection]
 ) -> None:
-    credential = authenticator.socket(form())
+    credential = await authenticator.socket(form())
     assert (credential.grant.subject, credential.subprotocol) == (f"key/{signer.KEY_ID}", "kvs-signaling")
     assert credential.ticket is None
 
@@ -60,33 +60,34 @@ def test_presigned_url_makes_no_call(authenticator: Authenticator) -> None:
         authenticator.request(presigned())
 
 
-def test_guessed_signatures_are_counted_and_a_good_one_is_heard_all_the_same(authenticator: Authenticator) -> None:
+async def test_guessed_signatures_are_counted_and_a_good_one_is_heard_all_the_same(
+    authenticator: Authenticator,
+) -> None:
     for _ in range(3):
         with pytest.raises(InvalidSignatureException):
-            authenticator.socket(presigned("wrong"))
-    for guess in (lambda: authenticator.socket(presigned("wrong")), lambda: authenticator.request(signed(), b"")):
-        with pytest.raises(ClientLimitExceededException):
-            guess()
+            await authenticator.socket(presigned("wrong"))
+    with pytest.raises(ClientLimitExceededException):
+        await authenticator.socket(presigned("wrong"))
+    with pytest.raises(ClientLimitExceededException):
+        authenticator.request(signed(), b"")
     assert authenticator.request(signed(), b"{}")
-    assert authenticator.socket(presigned())
+    assert await authenticator.socket(presigned())
     assert authenticator.failures.stats.failures == 3
 
 
-def test_session_token_opens_nothing_without_a_signature(authenticator: Authenticator) -> None:
+async def test_session_token_opens_nothing_without_a_signature(authenticator: Authenticator) -> None:
     """It travels beside signatures, with the C SDK in an unsigned header: whoever saw one request would have it."""
     request = SessionRequest("s", "000000000000", ("*",), ("*",), 60)
     text = Sessions([KEY], KEY, SETTINGS).mint(request, NOW).session_token
     for _ in range(2):  # known or not
-        for attempt in (
-            lambda: authenticator.request(connection(authorization=[f"Bearer {text}"])),
-            lambda: authenticator.socket(connection(query=[("token", text)])),
-        ):
-            with pytest.raises(UnrecognizedClientException, match="of a session: sign with"):
-                attempt()
+        with pytest.raises(UnrecognizedClientException, match="of a session: sign with"):
+            authenticator.request(connection(authorization=[f"Bearer {text}"]))
+        with pytest.raises(UnrecognizedClientException, match="of a session: sign with"):
+            await authenticator.socket(connection(query=[("token", text)]))
     assert authenticator.failures.stats.failures == 0
 
 
-def test_session_token_that_is_new_here_is_not_heard_from_a_source_full_of_failures(
+async def test_session_token_that_is_new_here_is_not_heard_from_a_source_full_of_failures(
     authenticator: Authenticator,
 ) -> None:
     """To verify one costs as much as to verify a token that comes by itself."""
@@ -94,19 +95,19 @@ def test_session_token_that_is_new_here_is_not_heard_from_a_source_full_of_failu
     authenticator.request(connection(authorization=[f"Bearer {known}"]))
     for _ in range(3):
         with pytest.raises(InvalidSignatureException):
-            authenticator.socket(presigned("wrong"))
+            await authenticator.socket(presigned("wrong"))
 
-    def refused(token: str) -> ServiceError:
+    async def refused(token: str) -> ServiceError:
         who = signer.credentials(token=token)
         given = over_the_wire(signer.received("GET", signer.query_signed(SOCKET, NOW, who)))
         with pytest.raises(ServiceError) as caught:
-            authenticator.socket(given)
+            await authenticator.socket(given)
         assert authenticator.failures.stats.refused == 1 + (token == known)
         return caught.value
 
     before = authenticator.verifier.stats.verified
-    assert isinstance(refused(new), ClientLimitExceededException)
-    assert isinstance(refused(known), ClientLimitExceededException)  # heard, and not of this key: a guess
+    assert isinstance(await refused(new), ClientLimitExceededException)
+    assert isinstance(await refused(known), ClientLimitExceededException)  # heard, and not of this key: a guess
     assert authenticator.verifier.stats.verified == before
 
 
@@ -119,7 +120,7 @@ def test_signature_that_is_late_or_incomplete_is_no_guess(authenticator: Authent
     assert authenticator.failures.stats.failures == 0
 
 
-def test_signatures_are_refused_by_name_where_there_are_no_keys(tickets: Tickets) -> None:
-    without = Authenticator(TokenVerifier((KEY,), SETTINGS), tickets, lambda: NOW, lambda: 0.0)
+def test_signatures_are_refused_by_name_where_there_are_no_keys() -> None:
+    without = Authenticator(TokenVerifier((KEY,), SETTINGS), EmbeddedTickets(), lambda: NOW, lambda: 0.0)
     with pytest.raises(UnrecognizedClientException, match="not served here"):
         without.request(signed(), b"{}")

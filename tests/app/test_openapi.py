@@ -22,13 +22,13 @@ from app.endpoints import EndpointSettings
 from app.server import JWKS_PATH, RECORDINGS_PATH
 from app.wire import ErrorBody, Operation
 from channels.auth.session import Sessions
-from channels.auth.ticket import Tickets
 from channels.auth.token import TokenSettings, new_es256_key, new_secret_key
 from channels.channel import Channel
 from channels.control import ControlPlane, ControlSettings
 from channels.embedded.bus import EmbeddedBus
 from channels.embedded.presence import EmbeddedPresence
 from channels.embedded.store import MEMORY, SqliteStore
+from channels.embedded.tickets import EmbeddedTickets
 from channels.errors import AccessDeniedException, ServiceError
 from channels.names import ChannelArn, Role
 from channels.quotas import Quotas
@@ -75,7 +75,7 @@ def operations() -> tuple[Operation, ...]:
         IceApi(control, IceSettings((), b""), wall=lambda: 0.0),
         AlexaApi(control, Asks(hub)),
         StorageApi(control),
-        TicketsApi(control, AnyoneMayEnter(), Tickets()),
+        TicketsApi(control, AnyoneMayEnter(), EmbeddedTickets()),
         EmulatorApi(NoEmulator()),
         CredentialsApi(Sessions([new_secret_key()], new_es256_key(), TokenSettings()), control),
         RelayUsageApi(control, lambda _: (0, 0, 0)),

@@ -26,9 +26,9 @@ from app.authenticate import Authenticator
 from app.endpoints import EndpointSettings
 from channels import ice
 from channels.auth import token
-from channels.auth.ticket import Tickets
 from channels.control import ControlPlane, ControlSettings
 from channels.embedded.store import SqliteStore
+from channels.embedded.tickets import EmbeddedTickets
 from channels.names import ChannelArn
 from channels.quotas import Quotas
 from tests.interop.kvs import channel_name, refused
@@ -67,7 +67,7 @@ class Service:
         application = server.build(
             server.Parts(
                 operations=tuple(operation for api in apis for operation in api.operations),
-                authenticator=Authenticator(verifier, Tickets(), wall=time.time, monotonic=time.monotonic),
+                authenticator=Authenticator(verifier, EmbeddedTickets(), wall=time.time, monotonic=time.monotonic),
                 channel_sockets=NoSockets(),
                 static=Path(server.__file__).parent / "static",
             )

@@ -16,11 +16,11 @@ from app.api.tickets import TicketsApi
 from app.endpoints import EndpointSettings
 from app.wire import operation_endpoint
 from channels.auth.grant import Grant, Statement
-from channels.auth.ticket import Tickets
 from channels.control import ControlPlane, ControlSettings
 from channels.embedded.bus import EmbeddedBus
 from channels.embedded.presence import EmbeddedPresence
 from channels.embedded.store import MEMORY, SqliteStore
+from channels.embedded.tickets import EmbeddedTickets
 from channels.quotas import Quotas
 from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
@@ -55,7 +55,7 @@ class Service:
             StorageApi(self.control),
             IceApi(self.control, IceSettings(("turn:127.0.0.1:3478?transport=udp",), b"s" * 32), lambda: 0.0),
             AlexaApi(self.control, Asks(hub)),
-            TicketsApi(self.control, hub, Tickets()),
+            TicketsApi(self.control, hub, EmbeddedTickets()),
             RelayUsageApi(self.control, lambda digest: self.usage.get(digest, (0, 0, 0))),
         )
         self.operations = tuple(operation for api in apis for operation in api.operations)

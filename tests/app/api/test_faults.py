@@ -12,7 +12,7 @@ from app.server import Parts
 from app.wire import Caller, Operation
 from channels.auth import token
 from channels.auth.grant import Grant
-from channels.auth.ticket import Tickets
+from channels.embedded.tickets import EmbeddedTickets
 from channels.errors import (
     ClientLimitExceededException,
     InvalidArgumentException,
@@ -51,7 +51,7 @@ async def echo(caller: Caller, body: Note) -> Note:
 
 def parts(sockets: Sockets) -> Parts:
     verifier = token.TokenVerifier((token.secret_key("k", b"k" * 32),), token.TokenSettings())
-    authenticator = Authenticator(verifier, Tickets(), wall=lambda: 0.0, monotonic=lambda: 0.0)
+    authenticator = Authenticator(verifier, EmbeddedTickets(), wall=lambda: 0.0, monotonic=lambda: 0.0)
     return Parts((Operation("Echo", "/echo", Note, echo, "signaling"),), authenticator, sockets, Path())
 
 
