@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 Receive = Callable[[bytes], None]
+Unheard = Callable[[str, bytes], None]
 
 
 class BusUnavailableError(Exception):
@@ -23,6 +24,12 @@ class Bus(Protocol):
         """Send `payload` soon, after what was posted or published to `topic` before; never blocks, never raises.
 
         What cannot be sent or does not fit is lost, and counted by the implementation.
+        """
+
+    def on_unheard(self, listen: Unheard) -> None:
+        """Call `listen` with topic and payload of what was posted and surely reached nobody, from now on.
+
+        Nobody subscribed, or it was never sent; not where that is in doubt. It may be called from within `post`.
         """
 
     async def subscribe(self, topic: str, receive: Receive) -> None:

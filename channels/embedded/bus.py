@@ -1,6 +1,6 @@
 """Bus of one process: publishing calls the subscribers at once. Each node holds its own end of it."""
 
-from channels.bus import Receive
+from channels.bus import Receive, Unheard
 
 
 class EmbeddedBus:
@@ -11,6 +11,7 @@ class EmbeddedBus:
 
     def __init__(self, topics: dict[str, dict["EmbeddedBus", Receive]] | None = None) -> None:
         self._topics = {} if topics is None else topics
+        self._unheard: Unheard | None = None
 
     def join(self) -> "EmbeddedBus":
         """The end of another node on the same bus."""
@@ -25,8 +26,15 @@ class EmbeddedBus:
 
     def post(self, topic: str, payload: bytes) -> None:
         """Hand `payload` to each subscriber of `topic` now."""
-        for receive in tuple(self._topics.get(topic, {}).values()):
+        subscribers = tuple(self._topics.get(topic, {}).values())
+        for receive in subscribers:
             receive(payload)
+        if not subscribers and self._unheard is not None:
+            self._unheard(topic, payload)
+
+    def on_unheard(self, listen: Unheard) -> None:
+        """Tell `listen` of what was posted while nobody subscribed."""
+        self._unheard = listen
 
     async def subscribe(self, topic: str, receive: Receive) -> None:
         """Call `receive` for each payload of `topic` from now on, in the place of an earlier one of this node."""

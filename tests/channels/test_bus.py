@@ -81,6 +81,26 @@ async def test_what_is_posted_arrives_in_order_with_what_is_published(ends: tupl
     assert received == [b"%d" % number for number in range(23)]
 
 
+async def test_what_is_posted_to_nobody_is_named(ends: tuple[Bus, Bus]) -> None:
+    here, there = ends
+    unheard: list[tuple[str, bytes]] = []
+    was_named = asyncio.Event()
+
+    def listen(topic: str, payload: bytes) -> None:
+        unheard.append((topic, payload))
+        was_named.set()
+
+    await there.subscribe("node:b", bytes)
+    here.on_unheard(listen)
+    here.post("node:b", b"heard")
+    here.post("node:c", b"unheard")
+
+    async with asyncio.timeout(5):
+        await was_named.wait()
+    assert await here.publish("node:b", b"heard") == 1
+    assert unheard == [("node:c", b"unheard")]
+
+
 async def test_payloads_are_opaque_bytes(ends: tuple[Bus, Bus]) -> None:
     here, there = ends
     received: list[bytes] = []
