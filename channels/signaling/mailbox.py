@@ -18,7 +18,11 @@ from channels.signaling.protocol import MASTER, Address
 
 _REPLACED: Final = frozenset((Action.SDP_OFFER, Action.SDP_ANSWER))
 # An expired message is no longer given out, but stays this long so that its sender's node finds it and reports it.
-_GRACE_S: Final = 5.0
+GRACE_S: Final = 5.0
+
+
+class MailboxUnavailableError(Exception):
+    """The mailbox cannot be asked now: try again later."""
 
 
 class Mail(msgspec.Struct, frozen=True, gc=False):
@@ -41,20 +45,29 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
     hops: int = 0
 
     @property
+    def is_replaceable(self) -> bool:
+        """Whether a newer one of the same sender and action takes its place."""
+        return self.action in _REPLACED
+
+    @property
     def place(self) -> str:
         """What it shares with the messages that may take its place; its id when none may."""
-        if self.action not in _REPLACED:
+        if not self.is_replaceable:
             return self.id
         return f"{self.channel} {self.sender.client_id} {self.recipient.client_id} {self.action.value}"
 
 
 class Mailbox(Protocol):
-    """Where messages for absent peers wait, for all nodes of a service."""
+    """Where messages for absent peers wait, for all nodes of a service.
+
+    All calls but `hold` raise MailboxUnavailableError, within 2 s, when they cannot be answered.
+    """
 
     async def hold(self, mail: Mail, *, is_expected: bool) -> ServiceError | None:
         """Keep the message for its time to live; the answer is why not, if it was not kept.
 
-        A viewer's mail is kept when `is_expected` or when that viewer left within the last time to live.
+        A viewer's mail is kept when `is_expected` or when that viewer left within the last time to live. When nobody
+        knows whether it was kept it is refused, and withdrawn as soon as that is possible.
         """
 
     async def take(self, channel: str, recipient: Address) -> tuple[Mail, ...]:
@@ -105,7 +118,7 @@ class HeldMail:
         box = self._boxes.get(mail.channel) or _Box()
         viewer = mail.recipient.client_id
         if mail.recipient.role is Role.VIEWER and not is_expected and box.seen_until.get(viewer, 0.0) <= now:
-            return ResourceNotFoundException(f"no viewer {viewer} is connected")
+            return absent(mail.recipient)
         older = _superseded(box, mail)
         refusal = self._refusal(box, mail, older)
         if refusal is None:
@@ -114,7 +127,7 @@ class HeldMail:
             box.mails.setdefault(mail.recipient, {})[mail.id] = (now + mail.ttl_s, mail)
             box.count += 1
             self._boxes[mail.channel] = box
-            self._ends.set(_key(mail), now + mail.ttl_s + _GRACE_S)
+            self._ends.set(_key(mail), now + mail.ttl_s + GRACE_S)
         return refusal
 
     def take(self, channel: str, recipient: Address, now: float) -> tuple[Mail, ...]:
@@ -172,11 +185,11 @@ class HeldMail:
         replaced = {m.id for m in older}
         frames = [m.frame for _, m in waiting if m.sender == mail.sender and m.id not in replaced]
         if len(frames) >= limits.held_messages_per_pair:
-            return _full("held_messages_per_pair", limits.held_messages_per_pair)
+            return full("held_messages_per_pair", limits.held_messages_per_pair)
         if sum(map(len, frames)) + len(mail.frame) > limits.held_bytes_per_pair:
-            return _full("held_bytes_per_pair", limits.held_bytes_per_pair)
+            return full("held_bytes_per_pair", limits.held_bytes_per_pair)
         if box.count - len(older) >= limits.held_messages_per_channel:
-            return _full("held_messages_per_channel", limits.held_messages_per_channel)
+            return full("held_messages_per_channel", limits.held_messages_per_channel)
         return None
 
     def _remove(self, box: _Box, mail: Mail) -> None:
@@ -198,13 +211,19 @@ def _key(mail: Mail) -> tuple[str, str, str]:
 
 def _superseded(box: _Box, mail: Mail) -> tuple[Mail, ...]:
     """The undelivered older offer (or answer) of the same sender that this one replaces."""
-    if mail.action not in _REPLACED:
+    if not mail.is_replaceable:
         return ()
     waiting = box.mails.get(mail.recipient, {}).values()
     return tuple(m for _, m in waiting if m.action is mail.action and m.sender == mail.sender)
 
 
-def _full(name: str, value: int) -> ServiceError:
+def absent(viewer: Address) -> ServiceError:
+    """The error for mail to a viewer that neither is here nor was lately."""
+    return ResourceNotFoundException(f"no viewer {viewer.client_id} is connected")
+
+
+def full(name: str, value: int) -> ServiceError:
+    """The error for mail that does not fit; `name` is that of the limit."""
     return ClientLimitExceededException(
         f"the recipient is away and {name} is {value}: try again when it is back", Limit(name, value)
     )
