@@ -39,8 +39,7 @@ _CLIENT = (
 _SERVE = (
     *_ADDRESSES, *_TLS, *_TURN, *_TURN_TLS, *_ENDPOINTS, "allowed_origins", "trusted_proxies", *_NAMING,
     "signing_regions", "account_channel_limit", "data_dir", "recordings", "limits_profile", "control_messages",
-    "drain_s",
-    *_LOGS, "audit_log",
+    "websocket", "drain_s", *_LOGS, "audit_log",
 )  # fmt: skip
 _NOT_OF_DEMO = (
     "host", "turn_host", "data_dir", *_TLS, *_TURN_TLS, "public_scheme", "endpoint_wildcard", "trusted_proxies",

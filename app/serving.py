@@ -7,17 +7,16 @@ import contextlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, Literal
 
 import uvicorn
-from uvicorn._types import ASGISendEvent, HTTPScope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from app import seam
 from app.tls import HANDSHAKE_S, TlsListener
-from app.ws import handshake
-from app.ws.handshake import Opening
+from app.ws import connection, handshake
+from app.ws.crowd import Crowd
+from app.ws.stock import WebSocketProtocol
 
 FRAME_BYTES = 64 * 1024
 HEAD_BYTES = 64 * 1024
@@ -27,6 +26,9 @@ TICK_S = 1.0
 _CONTINUE = b"HTTP/1.1 100 "
 _TLS_HELLO = b"\x16\x03"  # RFC 8446, 5.1: a handshake record
 log = logging.getLogger(__name__)
+
+WebSockets = Literal["auto", "own", "stock"]
+"""Whose code serves websockets: ours, uvicorn's, or ours wherever the installed uvicorn takes it."""
 
 
 class _OneWrite:
@@ -133,12 +135,15 @@ class HttpProtocol(HttpToolsProtocol):
         is_get = self.scope["method"] == "GET" and self.scope["http_version"] == "1.1"
         opening = handshake.read(self.url, self.headers) if is_get else None
         if opening is None:
+            self.ws_protocol_class = WebSocketProtocol
             super().handle_websocket_upgrade()
             return
         self.connections.discard(self)
-        protocol = WebSocketProtocol(self.config, self.server_state, self.app_state)
+        protocol: Any = self.ws_protocol_class
+        protocol = protocol(self.config, self.server_state, self.app_state)
         protocol.open(self.transport, self.scope, self.url, opening)
         self.transport.set_protocol(protocol)
+        self.parser: Any = None  # which knows us as we know it: both go at once, not when a collection comes
 
     def on_body(self, body: bytes) -> None:
         """The application bounds the body."""
@@ -155,76 +160,6 @@ class HttpProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
-class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's websocket with an answer to every head, the good ones without being parsed a second time, and with a
-    bound on pongs, which alone no application limits.
-    """
-
-    _opening: Opening | None = None
-
-    def open(self, transport: asyncio.Transport, head: HTTPScope, url: bytes, opening: Opening) -> None:
-        """Begin with a head that is good: call the application, which accepts or refuses."""
-        self.connections.add(self)
-        self.transport = transport
-        self.server, self.client = head["server"], head["client"]
-        self.scheme = "wss" if head["scheme"] == "https" else "ws"
-        self._opening = opening
-        self.handshake_initiated = True
-        # From here on it reads frames; left to itself it would wait for a head.
-        self.conn.parser = super(type(self.conn), self.conn).parse()
-        next(self.conn.parser)
-        path, _, query = url.partition(b"?")
-        self.scope = {
-            "type": "websocket",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
-            "http_version": "1.1",
-            "scheme": self.scheme,
-            "server": self.server,
-            "client": self.client,
-            "root_path": self.root_path,
-            "path": self.root_path + unquote(path.decode("ascii")),
-            "raw_path": self.root_path.encode("ascii") + path,
-            "query_string": query,
-            "headers": head["headers"],
-            "subprotocols": list(opening.subprotocols),
-            "state": self.app_state.copy(),
-            "extensions": {"websocket.http.response": {}},
-        }
-        self.queue.put_nowait({"type": "websocket.connect"})
-        task = self.loop.create_task(self.run_asgi())
-        task.add_done_callback(self.on_task_complete)
-        self.tasks.add(task)
-
-    async def send(self, message: ASGISendEvent) -> None:
-        """Open the websocket, where that is what the application wants; all else is uvicorn's."""
-        opening = self._opening
-        is_open = self.handshake_complete or self.initial_response is not None or self.disconnected
-        if opening is None or is_open or message["type"] != "websocket.accept":
-            await super().send(message)
-            return
-        if self.transport.is_closing():
-            return
-        headers = (*self.default_headers, *message.get("headers", ()))
-        self.handshake_complete = True
-        self.conn.state = type(self.conn.state).OPEN
-        self.transport.write(handshake.switch(opening, headers, message.get("subprotocol")))
-        self.start_keepalive()
-
-    def data_received(self, data: bytes) -> None:
-        """Parse; what the library refuses by itself (414, 431) uvicorn would neither send nor end."""
-        super().data_received(data)
-        if self.conn.handshake_exc is not None and not self.transport.is_closing():
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.transport.close()
-
-    def handle_ping(self) -> None:
-        """Answer, but not while the peer leaves the answers before unread (RFC 6455, 5.5.3)."""
-        if self.writable.is_set():
-            super().handle_ping()
-        else:
-            self.conn.data_to_send()
-
-
 class HttpServer(uvicorn.Server):
     """HTTP and websockets of one ASGI application on one listener, and on another one by TLS.
 
@@ -239,7 +174,10 @@ class HttpServer(uvicorn.Server):
         drain: Callable[[], Awaitable[None]],
         tls: TlsListener | None = None,
         proxies: tuple[str, ...] = (),
+        websocket: WebSockets = "auto",
     ) -> None:
+        self._crowd = Crowd()
+        self._websocket = websocket
         super().__init__(
             uvicorn.Config(
                 application,
@@ -280,7 +218,8 @@ class HttpServer(uvicorn.Server):
                     await self._ending.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept, and say so by `is_up`."""
+        """Accept, and say so by `is_up`. Raises: SeamError when ours must serve websockets and cannot."""
+        await self._choose_websocket()
         await super().startup(sockets)
         if self._tls is not None:
             server = await asyncio.get_running_loop().create_server(
@@ -304,9 +243,23 @@ class HttpServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         await self._drain()
-        if self.server_state.tasks:  # uvicorn would close websockets with 1012 over our own reason
+        await self._crowd.settle(SETTLE_S)
+        if self.server_state.tasks:  # uvicorn would close websockets over our own reason
             await asyncio.wait(set(self.server_state.tasks), timeout=SETTLE_S)
         await super().shutdown(sockets)
+
+    async def _choose_websocket(self) -> None:
+        if self._websocket == "stock":
+            return
+        try:
+            await seam.check(HttpProtocol)
+        except seam.SeamError as error:
+            if self._websocket == "own":
+                raise
+            log.warning("uvicorn's own websockets serve, at more cost", extra={"reason": str(error)})
+            return
+        own: Any = connection.factory(self._crowd)
+        self.config.ws_protocol_class = own
 
     def _protocol(self) -> asyncio.Protocol:
         return HttpProtocol(self.config, self.server_state, self.lifespan.state)

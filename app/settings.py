@@ -171,6 +171,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     control_messages: Annotated[
         bool, Meta(description="tell clients GO_AWAY before they are closed; a stock C SDK 1.14 freezes on it")
     ] = False
+    websocket: Annotated[
+        Literal["auto", "own", "stock"],
+        Meta(description="whose code serves websockets; auto: our own wherever the installed uvicorn takes it"),
+    ] = "auto"
     drain_s: Annotated[float, Meta(ge=0, le=600, description="seconds a stop may take to tell the clients to go")] = 1.0
     endpoint: Annotated[
         str, Meta(pattern="^https?://[^/]", description="service that channel, master, viewer and turn check call")

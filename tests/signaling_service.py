@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import uvicorn
@@ -19,8 +20,11 @@ from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.authenticate import Authenticator
 from app.endpoints import EndpointSettings
-from app.serving import FRAME_BYTES, HttpProtocol, WebSocketProtocol
+from app.serving import FRAME_BYTES, HttpProtocol, WebSockets
+from app.ws import connection
 from app.ws.channel import ChannelSockets, SocketSettings
+from app.ws.crowd import Crowd, CrowdSettings
+from app.ws.stock import WebSocketProtocol
 from channels.auth import key_ring, token
 from channels.auth.grant import Statement
 from channels.auth.key_ring import AccessKey, KeyRing
@@ -42,6 +46,7 @@ from channels.signaling.limits import Limits
 from tests.live import PromptServer
 
 ACCOUNT = "000000000000"
+CLOSE_S = 0.2
 STATIC = Path(server.__file__).parent / "static"
 
 
@@ -85,7 +90,7 @@ class Service:
             TicketsApi(self.control, self.hub, book),
             RelayUsageApi(self.control, lambda _: (0, 0, 0)),
         )
-        sockets = ChannelSockets(self.hub, self.control, authenticator, SocketSettings(close_s=0.2))
+        sockets = ChannelSockets(self.hub, self.control, authenticator, SocketSettings(close_s=CLOSE_S))
         operations = tuple(operation for api in apis for operation in api.operations)
         self.application = server.build(server.Parts(operations, authenticator, sockets, STATIC))
 
@@ -127,13 +132,14 @@ class Service:
         return f"ws://{self.address}{path}?{urlencode(query)}"
 
 
-def _server(service: Service, ping_s: float) -> PromptServer:
+def _server(service: Service, ping_s: float, websocket: WebSockets) -> PromptServer:
     """uvicorn with the settings the service has."""
+    own: Any = connection.factory(Crowd(CrowdSettings(close_s=CLOSE_S, ping_s=ping_s, silence_s=ping_s)))
     return PromptServer(
         uvicorn.Config(
             service.application,
             http=HttpProtocol,
-            ws=WebSocketProtocol,
+            ws=WebSocketProtocol if websocket == "stock" else own,
             ws_max_size=FRAME_BYTES,
             ws_per_message_deflate=False,
             lifespan="off",
@@ -154,16 +160,17 @@ async def signaling_service(
     certificate: Path | None = None,
     ping_s: float = 20.0,
     now: Callable[[], float] = time.monotonic,
+    websocket: WebSockets = "own",
 ) -> AsyncIterator[Service]:
     """Serve until the block ends; then nothing of it is left. `certificate` is a PEM file with its key, for TLS.
 
-    `now` gives the seconds of the hub.
+    `now` gives the seconds of the hub, `websocket` says whose websockets serve.
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop, which we serve with
         service = Service(listener, limits or Limits.aws(), quotas or Quotas.relaxed(), certificate, now)
-        http = _server(service, ping_s)
+        http = _server(service, ping_s, websocket)
         try:
             async with asyncio.TaskGroup() as group:
                 hub = group.create_task(service.hub.run())

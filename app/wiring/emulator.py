@@ -111,7 +111,8 @@ class Emulator:
         Raises: CommandError when the relay cannot start.
         """
         self.ports = self.node.ports = parts.ports
-        http = HttpServer(self.application, parts.http, self._drain, parts.tls)
+        websocket = self._memory.order.settings.websocket
+        http = HttpServer(self.application, parts.http, self._drain, parts.tls, websocket=websocket)
         try:
             async with serving(http, self._turn, ending, self._work()) as uris:
                 self.turn_uris = self.node.turn_uris = uris

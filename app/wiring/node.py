@@ -336,7 +336,9 @@ class Node:
         checks = {"catalog": self._check_catalog, "keys": self._check_keys, "turn": self._check_turn}
         ops = operations.Operations(version(), checks, metrics.text, pulse)
         proxies = self._settings.trusted_proxies
-        http = HttpServer(self.application, listeners.http, self._drain, listeners.tls, proxies)
+        http = HttpServer(
+            self.application, listeners.http, self._drain, listeners.tls, proxies, self._settings.websocket
+        )
         try:
             async with operations.serve(ops, listeners.ops), serving(http, self._turn, ending, self.work()) as uris:
                 self.turn_uris = uris

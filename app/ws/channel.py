@@ -1,7 +1,7 @@
 """The signaling websockets: ConnectAsMaster and ConnectAsViewer. Refuses before the upgrade; knows no signaling rule.
 
-The role comes from the endpoint, never from a client id. One reader and one writer per connection; nobody waits for
-a peer. Source: KVS developer guide, websocket APIs; ASGI `websocket.http.response`.
+The role comes from the endpoint, never from a client id. What an open websocket says goes straight to the hub.
+Source: KVS developer guide, websocket APIs; ASGI `websocket.http.response`.
 """
 
 import asyncio
@@ -10,30 +10,33 @@ import itertools
 import logging
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Coroutine
 from typing import Final, Protocol
 
 import msgspec
 from starlette.requests import HTTPConnection
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from app import query
 from app.authenticate import SocketCredential, authorise_connect, claimed_key
 from app.origins import Origins
 from app.wire import error_response, failure, request_id
+from app.ws.connection import TAKE_OVER, Connection, End
+from app.ws.frames import INVALID_DATA, PROTOCOL_ERROR, TOO_BIG, UNSUPPORTED_DATA
+from app.ws.queued import SocketConnection
 from channels.auth.grant import Grant
 from channels.channel import Channel
 from channels.errors import AccessDeniedException, InternalFailureException, InvalidArgumentException, ServiceError
 from channels.names import ChannelArn, Role, parse_client_id
 from channels.signaling.hub import Hub
 from channels.signaling.members import Connect, Member
-from channels.signaling.protocol import TOO_SLOW
 
 ARN_PARAMETER: Final = "X-Amz-ChannelARN"
 CLIENT_ID_PARAMETER: Final = "X-Amz-ClientId"
-_UNSUPPORTED_DATA: Final = 1003
-_FAULTS_OF_FRAMES: Final = (1002, 1007, 1009)  # RFC 6455, 7.4.1: for these the server closes by itself
+_FAULTS_OF_FRAMES: Final = (
+    PROTOCOL_ERROR,
+    INVALID_DATA,
+    TOO_BIG,
+)  # RFC 6455, 7.4.1: for these the server closes by itself
 _TURN_FRAMES: Final = 16  # of one connection, then it is the others' turn
 _NAMES: Final = {Role.MASTER: "ConnectAsMaster", Role.VIEWER: "ConnectAsViewer"}
 log = logging.getLogger(__name__)
@@ -63,89 +66,6 @@ class SocketSettings(msgspec.Struct, frozen=True):
     origins: Origins = Origins()
 
 
-class SocketConnection:
-    """One websocket as the hub sees it: a bounded queue in front of a writer that alone awaits the peer.
-
-    The writer is there from the first frame on: many connections come and go without one.
-    """
-
-    def __init__(self, websocket: WebSocket, bytes_limit: int) -> None:
-        self._websocket = websocket
-        self._bytes_limit = bytes_limit
-        self._bytes = 0
-        self._frames: deque[bytes] = deque()
-        self.end: tuple[int, str] | None = None  # close code and reason, once we close it
-        self._has_work = asyncio.Event()
-        self._start: Callable[[], asyncio.Task[None]] | None = None
-        self._writer: asyncio.Task[None] | None = None
-        self._on_closing: Callable[[], None] | None = None
-
-    @property
-    def is_ending(self) -> bool:
-        """Whether we close it."""
-        return self.end is not None
-
-    def send(self, frame: bytes) -> bool:
-        """Queue a frame; False when the queue is full or the socket is closing."""
-        if self.end is not None or self._bytes + len(frame) > self._bytes_limit:
-            return False
-        self._frames.append(frame)
-        self._bytes += len(frame)
-        self._wake()
-        return True
-
-    def close(self, code: int, reason: str) -> None:
-        """Close after what is queued; a peer that is too slow does not get its queue any more."""
-        if self.end is not None:
-            return
-        self.end = (code, reason)
-        if code == TOO_SLOW:
-            self._frames.clear()
-        if self._on_closing is not None:
-            self._on_closing()
-        self._wake()
-
-    async def relay(self, reading: Coroutine[None, None, None], close_s: float) -> None:
-        """Read to the end, and write meanwhile; a peer that does not answer our close frame is left after `close_s`."""
-        loop = asyncio.get_running_loop()
-        async with asyncio.TaskGroup() as group:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None) as limit:
-                    self._start = lambda: group.create_task(self.write())
-                    self._on_closing = lambda: limit.reschedule(loop.time() + close_s)
-                    if self.is_ending:
-                        self._on_closing()
-                    if self._frames or self.is_ending:
-                        self._wake()
-                    await reading
-            self._start = self._on_closing = None
-            if self._writer is not None:
-                self._writer.cancel()
-
-    def _wake(self) -> None:
-        self._has_work.set()
-        if self._writer is None and self._start is not None:
-            self._writer = self._start()
-
-    async def write(self) -> None:
-        """Send what is queued until the close frame is out or the peer is gone."""
-        try:
-            while True:
-                await self._has_work.wait()
-                self._has_work.clear()
-                while self._frames:
-                    frame = self._frames.popleft()
-                    await self._websocket.send_text(frame.decode())
-                    self._bytes -= len(frame)
-                if self.end is not None:
-                    await self._websocket.close(*self.end)
-                    return
-        except (WebSocketDisconnect, RuntimeError):
-            # The peer is gone, or the server closed by itself (a bad frame, no pong), after which it takes nothing
-            # more and says so by RuntimeError. The reader sees the end, too.
-            return
-
-
 class ChannelSockets:
     """The two websocket endpoints of a node."""
 
@@ -170,7 +90,8 @@ class ChannelSockets:
         await self._serve(websocket, Role.VIEWER)
 
     async def _serve(self, websocket: WebSocket, role: Role) -> None:
-        connection = SocketConnection(websocket, self._hub.limits.queued_bytes_per_connection)
+        own: Connection | None = websocket.scope.get("extensions", {}).get(TAKE_OVER)
+        connection = self._queued(websocket) if own is None else self._bounded(own)
         event = {"operation": _NAMES[role], "source": _source(websocket), "request_id": request_id(websocket)}
         try:
             credential, connect = await self._decide(websocket, role, event)
@@ -183,17 +104,31 @@ class ChannelSockets:
             await self._refuse(websocket, InternalFailureException("the service failed; its log has the reason"), event)
             return
         event["connection_id"] = member.id
+        heard = _Heard(self._hub, member, event)
+        is_handed_over = False
         try:
             await websocket.accept(subprotocol=credential.subprotocol)
             audit.info("connected", extra={**event, "code": "OK"})
-            await connection.relay(self._read(websocket, member, connection), self._settings.close_s)
+            if isinstance(connection, SocketConnection):
+                await connection.relay(self._read(websocket, heard, connection), self._settings.close_s)
+            else:
+                connection.take_over(heard)
+                is_handed_over = True
         except OSError:
             pass  # gone before the upgrade was complete
         finally:
-            if connection.end is not None:
-                close_code, reason = connection.end
-                audit.info("closed", extra={**event, "close_code": close_code, "reason": reason})
-            await self._hub.disconnect(member)
+            if not is_handed_over:
+                heard.closed(connection.end)
+                await heard.ended()
+
+    def _queued(self, websocket: WebSocket) -> SocketConnection:
+        return SocketConnection(websocket, self._hub.limits.queued_bytes_per_connection)
+
+    def _bounded(self, own: Connection) -> Connection:
+        limits = self._hub.limits
+        rate = limits.frames
+        own.bound(limits.queued_bytes_per_connection, *((rate.per_s, rate.burst) if rate else ()))
+        return own
 
     async def _decide(
         self, websocket: WebSocket, role: Role, event: dict[str, str]
@@ -238,7 +173,7 @@ class ChannelSockets:
         with contextlib.suppress(OSError):  # gone before the answer: uvicorn says it so until a websocket is open
             await websocket.send_denial_response(response)
 
-    async def _read(self, websocket: WebSocket, member: Member, connection: SocketConnection) -> None:
+    async def _read(self, websocket: WebSocket, heard: "_Heard", connection: SocketConnection) -> None:
         for number in itertools.count(1):
             if number % _TURN_FRAMES == 0:
                 await asyncio.sleep(0)  # frames that came in one piece are received without a pause
@@ -248,10 +183,35 @@ class ChannelSockets:
                     connection.end = (message["code"], message.get("reason") or "")
                 return
             text = message.get("text")
-            if text is None:
-                self._hub.close(member, _UNSUPPORTED_DATA, "signaling messages are text frames")
-            else:
-                self._hub.receive(member, text)
+            heard.received(message["bytes"] if text is None else text)
+
+
+class _Heard:
+    """What a member's websocket says, for the hub; the audit log gets how it ended when it was we who closed it."""
+
+    __slots__ = ("_end", "_event", "_hub", "_member")
+
+    def __init__(self, hub: Hub, member: Member, event: dict[str, str]) -> None:
+        self._hub = hub
+        self._member = member
+        self._event = event
+        self._end: End | None = None
+
+    def received(self, message: str | bytes) -> None:
+        if type(message) is str:
+            self._hub.receive(self._member, message)
+        else:
+            self._hub.close(self._member, UNSUPPORTED_DATA, "signaling messages are text frames")
+
+    def closed(self, end: End | None) -> None:
+        self._end = end
+        self._hub.forget(self._member)
+
+    async def ended(self) -> None:
+        if self._end is not None:
+            close_code, reason = self._end
+            audit.info("closed", extra={**self._event, "close_code": close_code, "reason": reason})
+        await self._hub.disconnect(self._member)
 
 
 def _source(websocket: WebSocket) -> str:

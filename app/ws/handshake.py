@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PROTOCOLS: Final = re.compile(_TOKEN + rb"(?:[ \t]*,[ \t]*" + _TOKEN + rb")*")
 _ONCE: Final = frozenset((b"origin", b"upgrade", b"sec-websocket-key", b"sec-websocket-version"))
 _SWITCHING: Final = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+_STATUSES: Final = frozenset(status.value for status in HTTPStatus)
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -63,3 +65,20 @@ def switch(opening: Opening, headers: Headers, subprotocol: str | None) -> bytes
         lines += (b"Sec-WebSocket-Protocol: ", subprotocol.encode(), b"\r\n")
     lines.append(b"\r\n")
     return b"".join(lines)
+
+
+def refuse(status: int, headers: Headers, body: bytes) -> bytes:
+    """The answer that opens no websocket, after which the connection ends: one write, since a common device SDK keeps
+    only the last piece of a body that it reads.
+    """
+    phrase = HTTPStatus(status).phrase if status in _STATUSES else ""
+    lines = [f"HTTP/1.1 {status} {phrase}\r\n".encode()]
+    names = set()
+    for name, value in headers:
+        names.add(name.lower())
+        lines += (name, b": ", value, b"\r\n")
+    if b"content-length" not in names:
+        lines.append(b"content-length: %d\r\n" % len(body))
+    if b"connection" not in names:
+        lines.append(b"connection: close\r\n")
+    return b"".join((*lines, b"\r\n", body))

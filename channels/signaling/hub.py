@@ -152,6 +152,10 @@ class Hub:
         """Close a connection; nothing is delivered to it any more. Its owner gives the slot back."""
         self._relay.close(member, code, reason)
 
+    def forget(self, member: Member) -> None:
+        """Deliver nothing to a connection whose socket takes nothing more; `disconnect` gives its slot back."""
+        self._relay.forget(member)
+
     async def disconnect(self, member: Member) -> None:
         """Forget a connection whose socket is gone and give its slot back. Twice is harmless."""
         self._relay.forget(member)

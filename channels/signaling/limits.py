@@ -40,6 +40,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     answers: Rate | None = Rate(5, 5)
     # A browser that trickles sends its candidates within milliseconds, 15 for each of two media lines before bundling.
     candidates: Rate | None = Rate(20, 30)
+    # Frames of any kind of one connection: far above what the rates let pass, so that only a flood is read more slowly.
+    frames: Rate | None = Rate(500, 1000)
     payload_characters: int = 16_000
     lifetime_s: float | None = 3600.0
     # Each connection ends up to this much earlier, so that those that began together don't reconnect together.
@@ -76,6 +78,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             offers=None,
             answers=None,
             candidates=None,
+            frames=None,
             lifetime_s=None,
             idle_s=None,
         )

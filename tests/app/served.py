@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.listen import listen
-from app.serving import HttpServer
+from app.serving import HttpServer, WebSockets
 from app.tls import TlsContext, TlsListener
 from tests.certificates import made, trusting
 
@@ -34,11 +34,14 @@ async def serving_tls(application: Application, folder: Path) -> AsyncIterator[t
 
 @asynccontextmanager
 async def serving(
-    application: Application, drain: Callable[[], Awaitable[None]], proxies: tuple[str, ...] = ()
+    application: Application,
+    drain: Callable[[], Awaitable[None]],
+    proxies: tuple[str, ...] = (),
+    websocket: WebSockets = "own",
 ) -> AsyncIterator[tuple[str, Any]]:
     """Serve an application; gives its place and the server."""
     with listen("127.0.0.1", 0, "http_port") as listener:
-        server = HttpServer(application, listener, drain, proxies=proxies)
+        server = HttpServer(application, listener, drain, proxies=proxies, websocket=websocket)
         place = "127.0.0.1:" + str(listener.getsockname()[1])
         async with asyncio.TaskGroup() as group:
             running = group.create_task(server.run_until_exit())

@@ -8,6 +8,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from app.serving import WebSockets
 from tests.app.served import Echo, get, nothing, say_hello, serving
 
 
@@ -41,10 +42,12 @@ UPGRADE = (
         ("POST /viewer HTTP/1.1", UPGRADE, 405),
     ],
 )
-async def test_a_handshake_is_answered_by_its_head(start: str, headers: tuple[str, ...], status: int) -> None:
+async def test_a_handshake_is_answered_by_its_head(
+    start: str, headers: tuple[str, ...], status: int, websocket: WebSockets
+) -> None:
     echo = Echo()
     echo.go.set()
-    async with serving(echo, nothing) as (place, _):
+    async with serving(echo, nothing, websocket=websocket) as (place, _):
         host, port = place.split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write("\r\n".join((start, *headers, "", "")).encode())
@@ -74,7 +77,7 @@ async def test_what_is_no_http_is_refused_and_logged_with_its_source(
     assert (line["source"], line["reason"]) == ("127.0.0.1", reason)
 
 
-async def test_the_application_sees_the_head_as_it_came() -> None:
+async def test_the_application_sees_the_head_as_it_came(websocket: WebSockets) -> None:
     seen: dict[str, Any] = {}
 
     async def look(scope: Any, receive: Any, send: Any) -> None:
@@ -84,7 +87,7 @@ async def test_the_application_sees_the_head_as_it_came() -> None:
         await send({"type": "websocket.close"})
 
     async with (
-        serving(look, nothing) as (place, _),
+        serving(look, nothing, websocket=websocket) as (place, _),
         connect(f"ws://{place}/a%2Fb//c?X=%C3%A9&Y", subprotocols=[Subprotocol("a"), Subprotocol("b")]) as client,
     ):
         await client.wait_closed()
@@ -151,9 +154,12 @@ async def test_only_a_trusted_proxy_says_who_asks(
     assert seen == [source, source]
 
 
-async def test_the_close_code_of_the_drain_reaches_the_client() -> None:
+async def test_the_close_code_of_the_drain_reaches_the_client(websocket: WebSockets) -> None:
     echo = Echo()
-    async with serving(echo, echo.drain) as (place, server), connect(f"ws://{place}/viewer") as client:
+    async with (
+        serving(echo, echo.drain, websocket=websocket) as (place, server),
+        connect(f"ws://{place}/viewer") as client,
+    ):
         server.end()
         with pytest.raises(ConnectionClosed) as caught:
             await client.recv()

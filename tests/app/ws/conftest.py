@@ -8,9 +8,10 @@ from channels.channel import Channel
 from tests.signaling_service import ACCOUNT, Service, signaling_service
 
 
-@pytest.fixture
-async def service() -> AsyncIterator[Service]:
-    async with signaling_service() as running:
+@pytest.fixture(params=["own", "stock"])
+async def service(request: pytest.FixtureRequest) -> AsyncIterator[Service]:
+    """The service over our own websockets, and over the stock ones that take their place."""
+    async with signaling_service(websocket=request.param) as running:
         yield running
 
 

@@ -3,7 +3,8 @@
 import asyncio
 import json
 
-from app.ws.channel import ChannelSockets, SocketConnection
+from app.ws.channel import ChannelSockets, _Heard
+from app.ws.queued import SocketConnection
 from channels.channel import Channel
 from channels.names import Role
 from channels.signaling.members import Connect
@@ -108,9 +109,10 @@ async def test_a_flood_of_frames_lets_others_have_their_turn(service: Service, c
     connection = SocketConnection(flood, 1 << 20)  # type: ignore[arg-type]
     member = await service.hub.connect(Connect(channel, Role.VIEWER, "v1"), connection)
     sockets = ChannelSockets(service.hub, service.control, None)  # type: ignore[arg-type]
+    heard = _Heard(service.hub, member, {})
     seen: list[int] = []
     async with asyncio.TaskGroup() as group:
-        group.create_task(sockets._read(flood, member, connection))  # type: ignore[arg-type]
+        group.create_task(sockets._read(flood, heard, connection))  # type: ignore[arg-type]
         for _ in range(5):
             await asyncio.sleep(0)
             seen.append(flood.left)
