@@ -24,7 +24,10 @@ Reply = bytes | int | list["Reply"] | None
 
 
 class RedisServer:
-    """One `redis-server`, as a context manager. What is not `appendonly` is lost when it is killed."""
+    """One `redis-server`, as a context manager. What is not `appendonly` is lost when it is killed.
+
+    With `tls`, the files of certificate and key, its port speaks TLS alone.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class RedisServer:
         appendonly: bool = False,
         maxmemory_policy: str = "noeviction",
         password: str = "",
+        tls: tuple[Path, Path] | None = None,
         options: Sequence[str] = (),
     ) -> None:
         self.host = "127.0.0.1"
@@ -46,8 +50,11 @@ class RedisServer:
             *("--appendonly", "yes" if appendonly else "no", "--maxmemory-policy", maxmemory_policy),
             *("--unixsocket", str(self.socket_path), "--enable-debug-command", "local"),
             *(("--requirepass", password, "--masterauth", password) if password else ()),
+            *(("--tls-cert-file", str(tls[0]), "--tls-key-file", str(tls[1])) if tls else ()),
+            *("--tls-auth-clients", "no"),
             *options,
         ]
+        self._port_word = "--tls-port" if tls else "--port"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -64,7 +71,8 @@ class RedisServer:
     @property
     def url(self) -> str:
         """The address as `HELIOGRAPH_REDIS_URL` takes it."""
-        return f"redis://{f':{self.password}@' if self.password else ''}{self.host}:{self.port}"
+        scheme = "redis" if self._port_word == "--port" else "rediss"
+        return f"{scheme}://{f':{self.password}@' if self.password else ''}{self.host}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -74,7 +82,7 @@ class RedisServer:
 
     def start(self) -> Self:
         """Run the server on its port and wait until it answers. Raises: ChildProcessError (it ended)."""
-        command = [self._program, *self._words(), "--port", str(self.port)]
+        command = [self._program, *self._words(), "--port", "0", self._port_word, str(self.port)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=_die_with_parent
         )

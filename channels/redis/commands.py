@@ -1,0 +1,211 @@
+"""Commands and scripts at Redis: each has its answer or its error within the time limit. No messages."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar, cast
+
+from redis import asyncio as redis_asyncio
+from redis import exceptions
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from channels.redis.settings import Kind, RedisSettings
+
+Answer = TypeVar("Answer")
+Client = redis_asyncio.Redis
+Word = str | bytes | int
+Call = tuple[Sequence[Word], Sequence[Word]]  # keys and arguments of a script
+
+_log: Final = logging.getLogger(__name__)
+_AT_ONCE: Final = 32  # connections; more bring no throughput
+_CLOSE_S: Final = 0.2
+_UNAVAILABLE: Final = (
+    exceptions.ConnectionError,
+    exceptions.TimeoutError,
+    exceptions.ReadOnlyError,
+    exceptions.MasterDownError,
+    exceptions.ClusterDownError,
+    exceptions.ClusterError,
+    exceptions.RedisClusterException,
+    exceptions.TryAgainError,
+    exceptions.OutOfMemoryError,
+    OSError,  # TimeoutError too
+)
+_UNAVAILABLE_WORDS: Final = ("BUSY ", "MISCONF", "NOREPLICAS")
+
+
+class RedisUnavailableError(Exception):
+    """Redis did not answer, or cannot do it now: nobody knows whether it was done. Try again later."""
+
+
+class Commands:
+    """The connections for all that is not a message: at most 32, each for one command at a time."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self.is_away = False  # known to be unreachable: nobody waits for it
+        self._settings = settings
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._sentinel = _sentinel(settings) if settings.kind is Kind.SENTINEL else None
+        self._cluster = _cluster(settings) if settings.kind is Kind.CLUSTER else None
+        self._client = self._connected()
+
+    async def call(self, do: Callable[[Client], Awaitable[Answer]]) -> Answer:
+        """Await what `do` asks of the client of redis-py, within the time limit and without a second try.
+
+        Raises: RedisUnavailableError, redis.ResponseError (the command is wrong).
+        """
+        if self.is_away:
+            raise RedisUnavailableError(f"{self._settings.place} is away")
+        try:
+            async with asyncio.timeout(self._settings.limit_s), self._slots:
+                return await do(self._client)
+        except _UNAVAILABLE as error:
+            raise RedisUnavailableError(self._words(error)) from error
+        except exceptions.ResponseError as error:
+            if str(error).startswith(_UNAVAILABLE_WORDS):
+                raise RedisUnavailableError(self._words(error)) from error
+            raise
+
+    async def command(self, *words: Word) -> Any:
+        """Do one command; texts of the reply are bytes. Raises: as `call`."""
+        return await self.call(lambda client: _execute(client, *words))
+
+    def script(self, text: str) -> "Script":
+        """A Lua script that is run by its hash and sent in whole where the server does not know it."""
+        return Script(self, text)
+
+    async def primary(self) -> tuple[str, int]:
+        """Where the server for messages is now: that of the address, of Sentinel, or of a slot of the cluster.
+
+        Raises: redis.ConnectionError (nobody knows one).
+        """
+        if self._sentinel is not None:
+            host, port = await self._sentinel.discover_master(self._settings.service)
+            return str(host), int(port)
+        if self._cluster is not None:
+            await self._cluster.initialize()
+            node = self._cluster.get_node_from_key(self._settings.topic_prefix)
+            if node is None:
+                raise exceptions.ClusterDownError("no node of the cluster has the slot of the messages")
+            return str(node.host), int(node.port)
+        return self._settings.addresses[0]
+
+    async def forget(self) -> None:
+        """Close the connections that rest in the pool: they may lead nowhere."""
+        await self._close(is_final=False)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._close(is_final=True)
+
+    async def _close(self, *, is_final: bool) -> None:
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                if is_final or self._cluster is not None:
+                    await self._client.aclose()
+                else:
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
+                if is_final and self._sentinel is not None:
+                    for sentinel in self._sentinel.sentinels:
+                        await sentinel.aclose()
+        except (OSError, exceptions.RedisError):
+            _log.info("a connection to redis did not close in time")
+
+    def _words(self, error: Exception) -> str:
+        limit = f"no answer within {self._settings.limit_s:g} s"
+        return f"{self._settings.place}: {str(error) or limit}"
+
+    def _connected(self) -> Client:
+        settings = self._settings
+        options = _options(settings)
+        if self._sentinel is not None:
+            client: Client = self._sentinel.master_for(settings.service, db=settings.db, **options)
+            return client
+        if self._cluster is not None:
+            return cast(Client, self._cluster)  # it has the same commands
+        if settings.socket_path:
+            return Client(unix_socket_path=settings.socket_path, db=settings.db, **options)
+        host, port = settings.addresses[0]
+        return Client(host=host, port=port, db=settings.db, **options)
+
+
+class Script:
+    """A Lua script; its answers are bytes, integers, lists and None. Every call raises as `Commands.call`."""
+
+    def __init__(self, commands: Commands, text: str) -> None:
+        self._commands = commands
+        self._text = text
+        self._hash = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, keys: Sequence[Word] = (), args: Sequence[Word] = ()) -> Any:
+        """Run it once."""
+        return await self._commands.call(lambda client: self._run(client, keys, args))
+
+    async def many(self, calls: Sequence[Call]) -> list[Any]:
+        """Run it for each of `calls` in one round trip; the answers are in their order."""
+        return await self._commands.call(lambda client: self._run_many(client, calls))
+
+    async def _run(self, client: Client, keys: Sequence[Word], args: Sequence[Word]) -> Any:
+        try:
+            return await _execute(client, "EVALSHA", self._hash, len(keys), *keys, *args)
+        except exceptions.NoScriptError:
+            return await _execute(client, "EVAL", self._text, len(keys), *keys, *args)
+
+    async def _run_many(self, client: Client, calls: Sequence[Call]) -> list[Any]:
+        answers = await self._pipelined(client, "EVALSHA", self._hash, calls)
+        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
+        if unknown:
+            again = await self._pipelined(client, "EVAL", self._text, [calls[index] for index in unknown])
+            for index, answer in zip(unknown, again, strict=True):
+                answers[index] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    async def _pipelined(self, client: Client, word: str, script: str, calls: Sequence[Call]) -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
+        for keys, args in calls:
+            pipeline.execute_command(word, script, len(keys), *keys, *args)
+        return await pipeline.execute(raise_on_error=False)
+
+
+async def _execute(client: Client, *words: Word) -> Any:
+    return await client.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py leaves it without types
+
+
+def _options(settings: RedisSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "username": settings.username or None,
+        "password": settings.password or None,
+        "client_name": settings.client_name,
+        "protocol": 2,
+        "socket_timeout": None,  # the limit is ours, around the whole call
+        "socket_connect_timeout": settings.limit_s,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if settings.is_tls:
+        options |= {
+            "ssl": True,
+            "ssl_ca_certs": settings.ca_file or None,
+            "ssl_certfile": settings.certificate_file or None,
+            "ssl_keyfile": settings.key_file or None,
+        }
+    return options
+
+
+def _sentinel(settings: RedisSettings) -> redis_asyncio.Sentinel:
+    patience_s = settings.limit_s / 4  # the first of them may be the one that is gone
+    own = {"password": settings.sentinel_password or None, "username": None}
+    times = {"socket_timeout": patience_s, "socket_connect_timeout": patience_s}
+    return redis_asyncio.Sentinel(  # type: ignore[no-untyped-call]
+        list(settings.addresses), sentinel_kwargs={**_options(settings), **own, **times}
+    )
+
+
+def _cluster(settings: RedisSettings) -> RedisCluster:
+    nodes = [ClusterNode(host, port) for host, port in settings.addresses]
+    return RedisCluster(startup_nodes=nodes, max_connections=_AT_ONCE, **_options(settings))

@@ -1,0 +1,108 @@
+"""Commands and scripts have their answer, or one error within the time limit, and never the answer of another."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from redis.exceptions import ResponseError
+
+from channels.redis.commands import Commands, RedisUnavailableError
+from tests.redis_link import quick_settings
+from tests.redis_server import RedisServer
+
+PAIR = "return {KEYS[1], ARGV[1]}"
+
+
+async def test_answers_are_bytes(redis_server: RedisServer, redis_prefix: str) -> None:
+    commands = Commands(quick_settings(redis_server.url, limit_s=5.0))
+
+    assert await commands.command("SET", redis_prefix, "value")
+    assert await commands.call(lambda client: client.get(redis_prefix)) == b"value"
+    with pytest.raises(ResponseError, match="wrong number"):
+        await commands.command("GET")
+    await commands.aclose()
+
+
+async def test_a_hundred_at_once_share_the_connections(redis_server: RedisServer, redis_prefix: str) -> None:
+    commands = Commands(quick_settings(redis_server.url, client_name=redis_prefix, limit_s=5.0))
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(commands.command("ECHO", number)) for number in range(100)]
+
+    assert [task.result() for task in tasks] == [b"%d" % number for number in range(100)]
+    listed = await commands.command("CLIENT", "LIST")
+    assert 1 <= str(listed).count(redis_prefix) <= 32
+    await commands.aclose()
+
+
+async def test_scripts_are_known_again_after_the_server_forgot_them(redis_server: RedisServer) -> None:
+    commands = Commands(quick_settings(redis_server.url, limit_s=5.0))
+    script, broken = commands.script(PAIR), commands.script("return redis.call('GET')")
+    calls = [([f"k{n}"], [n]) for n in range(3)]
+    answers = [[b"k0", b"0"], [b"k1", b"1"], [b"k2", b"2"]]
+
+    redis_server.command("SCRIPT", "FLUSH")
+    assert await script(["k"], ["a"]) == [b"k", b"a"]
+    assert await script.many(calls) == answers
+    redis_server.command("SCRIPT", "FLUSH")
+    assert await script.many(calls) == answers
+    assert await script.many([]) == []
+    with pytest.raises(ResponseError, match=r"[Ww]rong number"):
+        await broken.many([((), ())])
+    await commands.aclose()
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+async def test_a_frozen_server_is_waited_for_so_long_and_answers_get_not_mixed_up(
+    tmp_path: Path, is_connected: bool
+) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        commands = Commands(quick_settings(server.url))
+        if is_connected:
+            await commands.command("ECHO", "first")
+        server.stop()
+
+        started = time.monotonic()
+        with pytest.raises(RedisUnavailableError, match=r"^redis://127.0.0.1:\d+: no answer within 0.2 s$"):
+            await commands.command("ECHO", "second")
+        assert 0.15 < time.monotonic() - started < 1.0
+
+        server.cont()
+        for word in (b"third", b"fourth"):
+            assert await commands.command("ECHO", word) == word
+        await commands.aclose()
+
+
+async def test_a_server_that_cannot_is_unavailable(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        commands = Commands(quick_settings(server.url, limit_s=5.0))
+        await commands.command("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(RedisUnavailableError, match="maxmemory"):
+            await commands.command("SET", "a", "b")
+
+        server.kill()
+        with pytest.raises(RedisUnavailableError):
+            await commands.command("GET", "a")
+
+        commands.is_away = True
+        with pytest.raises(RedisUnavailableError, match="is away"):
+            await commands.command("GET", "a")
+        await commands.aclose()
+
+
+async def test_connections_at_rest_are_forgotten(redis_server: RedisServer, redis_prefix: str) -> None:
+    commands = Commands(quick_settings(redis_server.url, client_name=redis_prefix, limit_s=5.0))
+    await commands.command("PING")
+    assert redis_prefix in redis_server.clients()
+
+    await commands.forget()
+
+    assert await commands.command("PING")
+    await commands.aclose()
+
+
+async def test_the_server_for_messages_is_that_of_the_address() -> None:
+    commands = Commands(quick_settings("redis://h:1"))
+
+    assert await commands.primary() == ("h", 1)
