@@ -10,7 +10,11 @@ export PIP_CONSTRAINT := $(CONSTRAINTS)
 export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 # Tests are compiled once, not anew by each process, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
+TOGETHER := --no-print-directory --jobs 4 --keep-going --output-sync=target
+# fewer examples of the properties than `test`, which tries each with a hundred
+QUICK := --hypothesis-profile quick --quiet
 CORES := channels/*,media/control/*,media/rtp/*,media/turn/*
+SHARES := share-1 share-2 share-3
 UNIT := not browser and not interop and not netns and not faults and not slow
 
 .PHONY: help demo install check test programs format types lint contracts dependencies unit fuzz bench constraints clean
@@ -24,12 +28,12 @@ demo: .venv/runtime ## all planes on loopback with a live picture; prints the UR
 install: .venv/test ## .venv with all that the project and its tests need
 
 check: .venv/test ## formatting, lint, types, contracts, unit tests: under a minute
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target types .venv/compiled format lint contracts dependencies
-	@$(MAKE) --no-print-directory unit
+	@$(MAKE) $(TOGETHER) types $(SHARES) format lint contracts dependencies SHARED="$(QUICK)"
 
 test: .venv/test programs ## every test; as root on Debian it installs the programs they use
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m "$(UNIT)" -n 3 --cov --cov-report=
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m "not ($(UNIT))" --timeout 120 --cov --cov-append --cov-report=
+	@$(MAKE) $(TOGETHER) $(SHARES) SHARED="--cov --cov-report="
+	@COVERAGE_FILE=.coverage.slow PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m "not ($(UNIT))" --timeout 120 --cov --cov-report=
+	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=90 --format=total > /dev/null
 	@$(BIN)/coverage report --fail-under=98 --skip-covered --include='$(CORES)'
 
@@ -56,15 +60,13 @@ types: .venv/test
 	@$(BIN)/mypy
 contracts: .venv/test
 	@$(BIN)/lint-imports --no-logo
-# once, while the types are read; else every worker of the first `unit` would compile all tests for itself
-.venv/compiled: .venv/test
-	@$(BIN)/pytest --collect-only --quiet --quiet > /dev/null
-	@touch $@
 dependencies: .venv/test
 	@$(BIN)/deptry --no-ansi .
-# fewer examples of the properties than `test`, which tries each with a hundred
 unit: .venv/test
-	@$(BIN)/pytest -m "$(UNIT)" -n 3 --hypothesis-profile quick --quiet
+	@$(MAKE) $(TOGETHER) $(SHARES) SHARED="$(QUICK)"
+# A third of the unit tests each. They wait now and then, so three processes keep two cores busy.
+$(SHARES): share-%: .venv/test
+	@COVERAGE_FILE=.coverage.$@ $(BIN)/pytest -m "$(UNIT)" --share $*/3 -p no:cacheprovider $(SHARED)
 
 constraints: ## write infra/constraints.txt from a fresh environment with today's newest versions
 	@rm -rf .venv-pins && $(PYTHON) -m venv .venv-pins && touch $(CONSTRAINTS)
@@ -73,7 +75,7 @@ constraints: ## write infra/constraints.txt from a fresh environment with today'
 	@rm -rf .venv-pins
 
 clean: ## remove what these commands made
-	@rm -rf .venv .venv-pins .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist
+	@rm -rf .venv .venv-pins .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* dist
 	@rm -rf tests/interop/node_modules && find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The mark comes last: an environment whose making was interrupted is made anew.

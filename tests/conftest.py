@@ -3,7 +3,9 @@
 import gc
 import os
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -16,6 +18,27 @@ from tests.redis_server import RedisServer
 settings.register_profile("heliograph", deadline=None, derandomize=os.environ.get("CI") == "true")
 settings.register_profile("quick", settings.get_profile("heliograph"), max_examples=20)  # `make check`
 settings.load_profile("heliograph")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--share", type=share, metavar="K/N", help="of the test files only share K out of N")
+
+
+def share(text: str) -> tuple[int, int]:
+    number, count = (int(part) for part in text.split("/"))
+    if not 1 <= number <= count:
+        raise ValueError(text)
+    return number, count
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A process per share imports its own files alone, where each worker of pytest-xdist would import them all."""
+    wanted = config.getoption("share")
+    if wanted is None or not collection_path.match("test_*.py"):
+        return None
+    number, count = wanted
+    path = collection_path.relative_to(config.rootpath).as_posix()
+    return True if zlib.crc32(path.encode()) % count != number - 1 else None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,6 +8,8 @@ import pytest
 PACKAGE_OF = {
     "chromium": "chromium",
     "redis-server": "redis-server",
+    "redis-sentinel": "redis-sentinel",
+    "redis-cli": "redis-tools",
     "turnserver": "coturn",
     "turnutils_uclient": "coturn",
     "turnutils_stunclient": "coturn",

@@ -2,8 +2,8 @@
 # Programs that the tests use: Debian packages (installed when root, none of their services started) and Node.
 set -euo pipefail
 bin=$1
-packages=(chromium redis-server coturn libnss3-tools jq nftables iproute2 gcc libc6-dev libssl-dev ffmpeg xvfb)
-commands=(chromium redis-server turnutils_uclient certutil jq nft ip cc /usr/include/stdio.h /usr/include/openssl/ssl.h ffmpeg Xvfb)
+packages=(chromium redis-server redis-sentinel redis-tools coturn libnss3-tools jq nftables iproute2 gcc libc6-dev libssl-dev ffmpeg xvfb)
+commands=(chromium redis-server redis-sentinel redis-cli turnutils_uclient certutil jq nft ip cc /usr/include/stdio.h /usr/include/openssl/ssl.h ffmpeg Xvfb)
 
 missing=()
 for i in "${!packages[@]}"; do
