@@ -16,7 +16,7 @@ import msgspec
 from channels.auth.grant import Grant, Statement
 from channels.auth.seal import Seal, SealError
 from channels.errors import UnrecognizedClientException
-from channels.key_store import Cursor, KeyStore, SealedKey
+from channels.key_store import Changes, Cursor, KeyStore, SealedKey
 from channels.store import StoreUnavailableError
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,14 @@ class KeyRingStats(msgspec.Struct):
     unavailable: int = 0
 
 
+class Look(msgspec.Struct, frozen=True):
+    """What the store said when it was asked whether it changed: its mark and what is new, or why it does not answer."""
+
+    mark: object = None
+    changes: Changes | None = None
+    trouble: str | None = None
+
+
 def new_id(prefix: str) -> str:
     """Return `prefix` and 16 random characters of base32."""
     return prefix + base64.b32encode(secrets.token_bytes(_ID_BYTES)).decode()
@@ -102,15 +110,17 @@ def parse_secret(text: str) -> str:
 class KeyRing:
     """The keys of a store. While the store does not answer, what was read of it stays good (`trouble` says why).
 
-    Functions in `on_removed` get the id of each key that is no longer good, before anybody asks for it again.
+    Functions in `on_removed` get the id of each key that is no longer good, before anybody asks for it again. A store
+    that `is_remote` is asked by nobody who looks for a key, but for `look`, which may run in a thread.
     """
 
-    def __init__(self, store: KeyStore, seal: Seal) -> None:
+    def __init__(self, store: KeyStore, seal: Seal, *, is_remote: bool = False) -> None:
         self.stats = KeyRingStats()
         self.trouble: str | None = None
         self.on_removed: list[Callable[[str], None]] = []
         self._store = store
         self._seal = seal
+        self._is_remote = is_remote
         self._keys: dict[str, AccessKey] = {}
         self._revoked: dict[str, None] = {}  # in the order in which they were read, the newest last
         self._untold: set[str] = set()
@@ -123,9 +133,9 @@ class KeyRing:
         return len(self._keys)
 
     def find(self, access_key_id: str) -> AccessKey | None:
-        """The key of this id that is good now; on a miss looks once whether the store has a new one."""
+        """The key of this id that is good now; on a miss looks once whether the store, if it is near, has a new one."""
         found = self._keys.get(access_key_id)
-        if found is None and access_key_id not in self._revoked:
+        if found is None and not self._is_remote and access_key_id not in self._revoked:
             self._refresh()
             found = self._keys.get(access_key_id)
         if found is None:
@@ -157,9 +167,17 @@ class KeyRing:
             raise UnrecognizedClientException("the session is of another account than its access key")
         return msgspec.structs.replace(grant, boundary=key.statements)
 
-    def poll(self) -> frozenset[str]:
-        """Look whether the store changed; return the ids that were revoked since the last time."""
-        self._refresh()
+    def look(self) -> Look:
+        """Ask the store what is new, for the next `poll`; changes nothing here. One look at a time."""
+        try:
+            mark = self._store.mark()
+            return Look(mark, None if mark == self._mark else self._store.read(self._cursor))
+        except StoreUnavailableError as error:
+            return Look(trouble=str(error))
+
+    def poll(self, seen: Look | None = None) -> frozenset[str]:
+        """Take in what `look` saw, or look now; return the ids that were revoked since the last time."""
+        self._refresh(seen)
         told = frozenset(self._untold)
         self._untold.clear()
         return told
@@ -185,20 +203,17 @@ class KeyRing:
         self._refresh()
         return is_new
 
-    def _refresh(self) -> None:
-        try:
-            mark = self._store.mark()
-            if mark == self._mark:
-                return
-            changes = self._store.read(self._cursor)
-        except StoreUnavailableError as error:
+    def _refresh(self, seen: Look | None = None) -> None:
+        seen = self.look() if seen is None else seen
+        self.trouble = seen.trouble
+        if seen.trouble is not None:
             self.stats.unavailable += 1
-            self.trouble = str(error)
+        if seen.changes is None:
             return
-        self._mark, self._cursor, self.trouble = mark, changes.cursor, None
-        for sealed in changes.keys:
+        self._mark, self._cursor = seen.mark, seen.changes.cursor
+        for sealed in seen.changes.keys:
             self._take(sealed)
-        for credential_id in changes.revoked:
+        for credential_id in seen.changes.revoked:
             self._drop(credential_id)
 
     def _take(self, sealed: SealedKey) -> None:

@@ -16,8 +16,9 @@ from channels.errors import ClientLimitExceededException, Limit, UnrecognizedCli
 from channels.names import ChannelArn, Role
 
 LIFETIME_S = 30.0
+SUBJECT_LIMIT = 500  # that may be out
 TEXT_LIMIT = 128  # characters; ours have 43
-_RANDOM_BYTES = 32
+RANDOM_BYTES = 32
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -48,7 +49,7 @@ class TicketStats(msgspec.Struct):
 class Tickets:
     """The tickets that are out. Full, for all or for one subject, it refuses new ones and keeps those it gave."""
 
-    def __init__(self, lifetime_s: float = LIFETIME_S, limit: int = 10_000, subject_limit: int = 500) -> None:
+    def __init__(self, lifetime_s: float = LIFETIME_S, limit: int = 10_000, subject_limit: int = SUBJECT_LIMIT) -> None:
         self.lifetime_s = lifetime_s
         self.stats = TicketStats()
         self._limit = limit
@@ -65,13 +66,13 @@ class Tickets:
         Raises: ClientLimitExceededException when too many are out.
         """
         self._forget_expired(now)
-        owner = _owner(ticket)
+        owner = owner_of(ticket)
         if len(self._out) >= self._limit:
             raise self._full("tickets", self._limit, now)
         if self._by_subject[owner] >= self._subject_limit:
             raise self._full("tickets_per_subject", self._subject_limit, now)
-        text = secrets.token_urlsafe(_RANDOM_BYTES)
-        self._out[_digest(text)] = (ticket, now + self.lifetime_s)
+        text = secrets.token_urlsafe(RANDOM_BYTES)
+        self._out[digest_of(text)] = (ticket, now + self.lifetime_s)
         self._by_subject[owner] += 1
         self.stats.issued += 1
         return text
@@ -81,10 +82,10 @@ class Tickets:
 
         Raises: UnrecognizedClientException when there is no such ticket (any more).
         """
-        found = self._out.pop(_digest(text), None) if len(text) <= TEXT_LIMIT else None
+        found = self._out.pop(digest_of(text), None) if len(text) <= TEXT_LIMIT else None
         if found is None:
             self.stats.unknown += 1
-            raise UnrecognizedClientException("the ticket is unknown, used or expired: get a new one for each connect")
+            raise unknown()
         ticket, ends_at = found
         self._release(ticket)
         if now >= ends_at:
@@ -103,7 +104,7 @@ class Tickets:
             self.stats.expired += 1
 
     def _release(self, ticket: Ticket) -> None:
-        owner = _owner(ticket)
+        owner = owner_of(ticket)
         self._by_subject[owner] -= 1
         if not self._by_subject[owner]:
             del self._by_subject[owner]
@@ -111,15 +112,26 @@ class Tickets:
     def _full(self, name: str, value: int, now: float) -> ClientLimitExceededException:
         self.stats.refused += 1
         _, ends_at = next(iter(self._out.values()))
-        wait_s = max(0.0, ends_at - now)
-        return ClientLimitExceededException(
-            f"{value} tickets are out and unused ({name}): try again in {wait_s:.0f} s", Limit(name, value, wait_s)
-        )
+        return too_many(name, value, max(0.0, ends_at - now))
 
 
-def _owner(ticket: Ticket) -> tuple[str, str]:
+def too_many(name: str, value: int, wait_s: float) -> ClientLimitExceededException:
+    """The error for one ticket too many, by the name of the limit; the first that is out ends in `wait_s`."""
+    return ClientLimitExceededException(
+        f"{value} tickets are out and unused ({name}): try again in {wait_s:.0f} s", Limit(name, value, wait_s)
+    )
+
+
+def unknown() -> UnrecognizedClientException:
+    """The error for a text that is no ticket, or none any more."""
+    return UnrecognizedClientException("the ticket is unknown, used or expired: get a new one for each connect")
+
+
+def owner_of(ticket: Ticket) -> tuple[str, str]:
+    """Whose tickets are counted together: account and subject."""
     return (ticket.grant.account, ticket.grant.root)
 
 
-def _digest(text: str) -> bytes:
+def digest_of(text: str) -> bytes:
+    """What is kept of a ticket's text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -10,6 +10,10 @@ from channels.auth.grant import Statement
 from channels.embedded.database import MEMORY
 from channels.embedded.key_store import SqliteKeyStore
 from channels.key_store import Changes, Cursor, KeyExistsError, KeyStore, SealedKey
+from channels.redis.blocking import Blocking
+from channels.redis.key_store import RedisKeyStore
+from channels.redis.settings import RedisSettings
+from tests.redis_server import RedisServer
 
 ACCOUNT, OTHER = "000000000000", "111111111111"
 STATEMENTS = (
@@ -22,9 +26,14 @@ def key(identity: str, account: str = ACCOUNT) -> SealedKey:
     return SealedKey(identity, account, f"sealed {identity}", STATEMENTS, "front door, 名前", 1700000000.25)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeyStore]:
-    made = SqliteKeyStore(MEMORY if request.param == "memory" else tmp_path / "keys.sqlite")
+    made: SqliteKeyStore | RedisKeyStore
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        made = RedisKeyStore(Blocking(RedisSettings.parse(server.url)), request.getfixturevalue("redis_prefix"))
+    else:
+        made = SqliteKeyStore(MEMORY if request.param == "memory" else tmp_path / "keys.sqlite")
     yield made
     made.close()
 

@@ -1,7 +1,7 @@
 """The contract of a catalog, held by every implementation."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,11 @@ from channels.errors import (
     VersionMismatchException,
 )
 from channels.names import ChannelArn
+from channels.redis.commands import Commands
+from channels.redis.settings import RedisSettings
+from channels.redis.store import RedisStore
 from channels.store import Store
+from tests.redis_server import RedisServer
 
 ACCOUNT = "000000000000"
 REGION = "us-west-2"
@@ -27,11 +31,17 @@ def channel(name: str, created_ms: int = 1700000000000, version: str = "v1", **m
     return msgspec.structs.replace(made, **more)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = SqliteStore(MEMORY if request.param == "memory" else tmp_path / "catalog.sqlite")
-    yield made
-    made.close()
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    if request.param != "redis":
+        made = SqliteStore(MEMORY if request.param == "memory" else tmp_path / "catalog.sqlite")
+        yield made
+        made.close()
+        return
+    server: RedisServer = request.getfixturevalue("redis_server")
+    commands = Commands(RedisSettings.parse(server.url))
+    yield RedisStore(commands, request.getfixturevalue("redis_prefix"))
+    await commands.aclose()
 
 
 async def test_a_created_channel_is_found_by_arn_and_by_name(store: Store) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from channels.auth import key_ring
 from channels.auth.grant import Grant, Statement, decide
-from channels.auth.key_ring import AccessKey, AccessKeyError, KeyRing
+from channels.auth.key_ring import AccessKey, AccessKeyError, KeyRing, Look
 from channels.auth.seal import Seal
 from channels.embedded.database import MEMORY
 from channels.embedded.key_store import SqliteKeyStore
@@ -175,6 +175,27 @@ def test_trouble_ends_with_the_next_answer_and_nothing_is_missed() -> None:
     assert ring.poll() == {"jti"}
     assert ring.trouble is None
     store.close()
+
+
+def test_a_remote_store_is_asked_by_looks_alone(ring: KeyRing, other: KeyRing, key_store: SqliteKeyStore) -> None:
+    far = KeyRing(key_store, Seal([b"k" * 32]), is_remote=True)
+    other.add(KEY)
+    assert far.find(KEY.id) is None
+    seen = far.look()
+    assert far.find(KEY.id) is None
+    assert far.poll(seen) == frozenset()
+    assert far.find(KEY.id) == KEY
+    other.revoke(KEY.id, 1.0)
+    assert far.poll(far.look()) == {KEY.id}
+    assert far.find(KEY.id) is None
+
+
+def test_trouble_ends_when_a_store_that_did_not_change_answers_again(ring: KeyRing, key_store: SqliteKeyStore) -> None:
+    seen = ring.look()
+    ring.poll(Look(trouble="away"))
+    assert ring.trouble == "away"
+    ring.poll(seen)
+    assert ring.trouble is None
 
 
 def test_a_key_that_was_sealed_elsewhere_is_logged_and_not_found(

@@ -1,0 +1,70 @@
+"""Whether a Redis keeps what it acknowledged: an append-only file, and no key that gives way to another."""
+
+from typing import Any, Final
+
+import redis
+
+from channels.redis.commands import Commands
+
+_WANTED: Final = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
+UNKNOWN: Final = "it does not tell its"
+_WHY: Final = {
+    "appendonly": "what was acknowledged is lost when it ends",
+    "maxmemory-policy": "it drops channels and keys when its memory is full",
+}
+
+
+async def troubles(commands: Commands) -> list[str]:
+    """Return what is wrong with the server as a catalog, a sentence each that says what to set; empty when it is fit.
+
+    Asks INFO, which says what is in force and which managed servers answer, else CONFIG.
+
+    Raises: RedisUnavailableError.
+    """
+    found = await _from_info(commands)
+    if found.keys() != _WANTED.keys():
+        found |= await _from_config(commands)
+    sentences = []
+    for name, wanted in _WANTED.items():
+        if name not in found:
+            sentences.append(f"{UNKNOWN} {name}: see that it is `{wanted}`")
+        elif found[name] != wanted:
+            sentences.append(f"its {name} is `{found[name]}`, so {_WHY[name]}: set `{name} {wanted}`")
+    return sentences
+
+
+async def _from_info(commands: Commands) -> dict[str, str]:
+    found: dict[str, str] = {}
+    try:
+        for section in ("persistence", "memory"):
+            for each in _of_each_server(await commands.command("INFO", section)):
+                if not int(each.get("aof_enabled", 1)):
+                    found["appendonly"] = "no"
+                elif "aof_enabled" in each:
+                    found.setdefault("appendonly", "yes")
+                if "maxmemory_policy" in each and found.get("maxmemory-policy") in (None, "noeviction"):
+                    found["maxmemory-policy"] = str(each["maxmemory_policy"])
+    except redis.ResponseError:
+        pass  # not allowed
+    return found
+
+
+async def _from_config(commands: Commands) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, wanted in _WANTED.items():
+        try:
+            for each in _of_each_server(await commands.command("CONFIG GET", name)):
+                if found.get(name) in (None, wanted):
+                    found |= {_text(key): _text(value) for key, value in each.items()}
+        except redis.ResponseError:
+            pass  # not allowed
+    return found
+
+
+def _of_each_server(answer: dict[Any, Any]) -> list[dict[Any, Any]]:
+    """What redis-py makes of the answer: of a cluster one for each server that was asked, by its name."""
+    return list(answer.values()) if answer and all(isinstance(each, dict) for each in answer.values()) else [answer]
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,183 @@
+"""Catalog of channels in Redis: one hash of records and one index of names per account and region.
+
+A record is found by name and the names of an account are counted, so the keys of a region's account lie together
+(`{catalog:ACCOUNT:REGION}`), not with each channel's connections. Every write is one script: it happens whole or not.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+import redis
+
+from channels.channel import Channel, ChannelStatus, ChannelType
+from channels.errors import (
+    AccountChannelLimitExceededException,
+    InvalidArgumentException,
+    Limit,
+    ResourceInUseException,
+    ResourceNotFoundException,
+    VersionMismatchException,
+)
+from channels.names import ChannelArn
+from channels.redis.commands import Commands, RedisUnavailableError, Script
+from channels.store import Page, StoreUnavailableError
+
+# KEYS: records, names. ARGV: name, record, limit.
+_CREATE: Final = """
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return -2 end
+local count = redis.call('HLEN', KEYS[1])
+if count >= tonumber(ARGV[3]) then return count end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
+return -1
+"""
+_DONE: Final = -1
+_TAKEN: Final = -2
+# The head of replace and delete. KEYS: records, names. ARGV: name, ARN, version expected or ''.
+_FIND: Final = """
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+local record = old and cjson.decode(old)
+if not record or record.arn ~= ARGV[2] then return 'missing' end
+if ARGV[3] ~= '' and record.version ~= ARGV[3] then return 'changed' end
+"""
+# ARGV: the new record, too.
+_REPLACE: Final = f"""{_FIND}
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
+return 'done'
+"""
+_DELETE: Final = f"""{_FIND}
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return 'done'
+"""
+# KEYS: records, names. ARGV: from, to, how many.
+_LIST: Final = """
+local found = {}
+for i, name in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], ARGV[1], ARGV[2], 'LIMIT', 0, ARGV[3])) do
+  found[i] = redis.call('HGET', KEYS[1], name)
+end
+return found
+"""
+_AFTER_EVERY_NAME: Final = "\x7f"  # names are ASCII
+_CHECK_S: Final = 60
+
+
+class _Record(msgspec.Struct, frozen=True):
+    """A channel as it is stored, in JSON: the scripts read `arn` and `version`, people the rest."""
+
+    arn: str
+    version: str
+    message_ttl_s: int
+    type: ChannelType
+    status: ChannelStatus
+    tags: dict[str, str]
+
+
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+_decode: Final = msgspec.json.Decoder(_Record).decode
+
+
+class RedisStore:
+    """Catalog of channels behind `commands`; every name in Redis begins with `prefix`.
+
+    An acknowledged write survives `kill -9` of the server where that keeps an append-only file.
+    Raises: StoreUnavailableError, from every method and within the time limit of the commands.
+    """
+
+    def __init__(self, commands: Commands, prefix: str = "heliograph") -> None:
+        self._commands = commands
+        self._prefix = prefix
+        self._create = commands.script(_CREATE)
+        self._replace = commands.script(_REPLACE)
+        self._delete = commands.script(_DELETE)
+        self._list = commands.script(_LIST)
+
+    async def create(self, channel: Channel, account_limit: int) -> None:
+        """Add a channel. Raises: ResourceInUseException (name taken), AccountChannelLimitExceededException."""
+        arn = channel.arn
+        with _available():
+            answer = await self._create(
+                self._keys(arn.account, arn.region), (arn.name, _record(channel), account_limit)
+            )
+        if answer == _TAKEN:
+            raise ResourceInUseException(f"a channel named {arn.name} exists already")
+        if answer != _DONE:
+            raise AccountChannelLimitExceededException(
+                f"the account holds {answer} channels in {arn.region}, as many as it may: delete one",
+                Limit("channels_per_account", account_limit),
+            )
+
+    async def get(self, arn: ChannelArn) -> Channel | None:
+        """The channel of exactly this incarnation."""
+        channel = await self.get_by_name(arn.account, arn.region, arn.name)
+        return channel if channel is not None and channel.arn == arn else None
+
+    async def get_by_name(self, account: str, region: str, name: str) -> Channel | None:
+        """The living channel of this name."""
+        records, _ = self._keys(account, region)
+        with _available():
+            found = await self._commands.command("HGET", records, name)
+            return None if found is None else _channel(found)
+
+    async def list(self, account: str, region: str, prefix: str, after: str, limit: int) -> Page:
+        """Up to `limit` channels in name order whose name begins with `prefix` and sorts after `after`."""
+        first = f"({after}" if after and after >= prefix else f"[{prefix}" if prefix else "-"
+        last = f"({prefix}{_AFTER_EVERY_NAME}"
+        with _available():
+            records = await self._list(self._keys(account, region), (first, last, limit + 1))
+            found = tuple(_channel(record) for record in records)
+        return Page(found[:limit], found[limit - 1].arn.name if len(found) > limit else None)
+
+    async def replace(self, channel: Channel, expected_version: str) -> None:
+        """Put a new state in the place of the version expected.
+
+        Raises: ResourceNotFoundException, VersionMismatchException.
+        """
+        await self._change(self._replace, channel.arn, expected_version, _record(channel))
+
+    async def delete(self, arn: ChannelArn, expected_version: str | None) -> None:
+        """Remove the channel. Raises: ResourceNotFoundException, VersionMismatchException."""
+        await self._change(self._delete, arn, expected_version or "")
+
+    async def check(self) -> None:
+        """Prove that the catalog can be written: no replica, memory and disk in order."""
+        with _available():
+            await self._commands.command("SET", f"{self._prefix}:catalog-check", 1, "EX", _CHECK_S)
+
+    async def _change(self, script: Script, arn: ChannelArn, expected_version: str, *more: bytes) -> None:
+        with _available():
+            answer = await script(self._keys(arn.account, arn.region), (arn.name, str(arn), expected_version, *more))
+        if answer == b"missing":
+            raise ResourceNotFoundException(f"there is no channel {arn}")
+        if answer == b"changed":
+            raise VersionMismatchException("the channel has changed since: describe it again")
+
+    def _keys(self, account: str, region: str) -> tuple[str, str]:
+        place = f"{self._prefix}:{{catalog:{account}:{region}}}"
+        return f"{place}:channels", f"{place}:names"
+
+
+@contextmanager
+def _available() -> Iterator[None]:
+    """Whatever Redis says that is no answer, the catalog is not there now. Raises: StoreUnavailableError."""
+    try:
+        yield
+    except RedisUnavailableError as error:
+        raise StoreUnavailableError(f"the catalog in Redis does not answer: {error}") from error
+    except (redis.RedisError, msgspec.DecodeError, InvalidArgumentException) as error:
+        raise StoreUnavailableError(f"the catalog in Redis cannot be used: {error}") from error
+
+
+def _record(channel: Channel) -> bytes:
+    return _encode(
+        _Record(str(channel.arn), channel.version, channel.message_ttl_s, channel.type, channel.status, channel.tags)
+    )
+
+
+def _channel(record: bytes) -> Channel:
+    found = _decode(record)
+    return Channel(
+        ChannelArn.parse(found.arn), found.version, found.message_ttl_s, found.type, found.status, found.tags
+    )

@@ -1,0 +1,32 @@
+"""Commands without awaiting: from any thread, from within an event loop, and after the end."""
+
+import asyncio
+import threading
+
+import pytest
+
+from channels.redis.blocking import Blocking
+from channels.redis.commands import RedisUnavailableError
+from channels.redis.settings import RedisSettings
+from tests.redis_server import RedisServer
+
+
+async def test_threads_and_an_event_loop_may_ask_at_once(redis_server: RedisServer, redis_prefix: str) -> None:
+    server, key = Blocking(RedisSettings.parse(redis_server.url)), f"{redis_prefix}:n"
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(asyncio.to_thread(server.run, lambda commands: commands.command("INCR", key)))
+        server.run(lambda commands: commands.command("INCR", key))
+    assert server.run(lambda commands: commands.command("GET", key)) == b"9"
+    server.close()
+
+
+def test_nothing_is_left_after_the_end(redis_server: RedisServer) -> None:
+    before = threading.active_count()
+    server = Blocking(RedisSettings.parse(redis_server.url))
+    assert server.run(lambda commands: commands.command("PING"))
+    server.close()
+    server.close()
+    assert threading.active_count() == before
+    with pytest.raises(RedisUnavailableError, match="is closed"):
+        server.run(lambda commands: commands.command("PING"))

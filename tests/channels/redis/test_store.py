@@ -1,0 +1,142 @@
+"""What Redis adds to the contract of a catalog: several nodes, servers that are away or refuse, and what is kept."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from channels.channel import Channel
+from channels.errors import ResourceInUseException, VersionMismatchException
+from channels.names import ChannelArn
+from channels.redis.commands import Commands
+from channels.redis.settings import RedisSettings
+from channels.redis.store import RedisStore
+from channels.store import StoreUnavailableError
+from tests.fault_proxy import FaultProxy
+from tests.redis_server import RedisServer
+
+ACCOUNT, REGION = "0" * 12, "us-west-2"
+
+
+def channel(name: str, version: str = "v1") -> Channel:
+    return Channel(ChannelArn("aws", REGION, ACCOUNT, name, 1700000000000), version)
+
+
+@pytest.fixture
+async def nodes(redis_server: RedisServer, redis_prefix: str) -> AsyncIterator[list[RedisStore]]:
+    both = [Commands(RedisSettings.parse(redis_server.url)) for _ in range(2)]
+    yield [RedisStore(commands, redis_prefix) for commands in both]
+    for commands in both:
+        await commands.aclose()
+
+
+async def test_one_of_two_nodes_makes_a_channel_and_both_find_it(nodes: list[RedisStore]) -> None:
+    outcomes = []
+
+    async def create(store: RedisStore, number: int) -> None:
+        try:
+            await store.create(channel(f"c{number}"), 100)
+            outcomes.append(number)
+        except ResourceInUseException:
+            pass
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(10):
+            for store in nodes:
+                group.create_task(create(store, number))
+    assert sorted(outcomes) == list(range(10))
+    for store in nodes:
+        page = await store.list(ACCOUNT, REGION, "", "", 100)
+        assert [found.arn.name for found in page.channels] == [f"c{number}" for number in range(10)]
+
+
+async def test_of_two_writers_of_one_version_one_is_told(nodes: list[RedisStore]) -> None:
+    await nodes[0].create(channel("c"), 100)
+    await nodes[0].replace(channel("c", "v2"), "v1")
+    with pytest.raises(VersionMismatchException):
+        await nodes[1].replace(channel("c", "v3"), "v1")
+    with pytest.raises(VersionMismatchException):
+        await nodes[1].delete(channel("c").arn, "v1")
+
+
+async def test_a_server_that_is_frozen_is_told_within_the_limit(redis_proxy: FaultProxy, redis_prefix: str) -> None:
+    settings = RedisSettings.parse(f"redis://127.0.0.1:{redis_proxy.port}")
+    commands = Commands(msgspec.structs.replace(settings, limit_s=0.2))  # two seconds, but for this test
+    store = RedisStore(commands, redis_prefix)
+    await store.create(channel("c"), 10)
+    redis_proxy.pause()
+    started = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        calls = (store.get(channel("c").arn), store.list(ACCOUNT, REGION, "", "", 1), store.check())
+        tasks = [group.create_task(refused(call)) for call in calls]
+    assert {task.result() for task in tasks} == {True}
+    assert time.monotonic() - started < 1.5
+    redis_proxy.pass_on()
+    assert await store.get(channel("c").arn) == channel("c")
+    await commands.aclose()
+
+
+async def refused(call: object) -> bool:
+    try:
+        await call  # type: ignore[misc]  # any coroutine
+    except StoreUnavailableError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--min-replicas-to-write", "1"), "NOREPLICAS"),
+        (("--maxmemory", "1"), "used memory > 'maxmemory'"),
+        (("--requirepass", "other"), "Authentication required"),
+    ],
+)
+async def test_a_server_that_takes_no_write_is_unavailable_and_says_why(
+    tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    with RedisServer(tmp_path, options=options if "--requirepass" not in options else ()) as server:
+        if "--requirepass" in options:
+            server.command("CONFIG", "SET", "requirepass", "other")
+        commands = Commands(RedisSettings.parse(server.url))
+        for call in (RedisStore(commands).check(), RedisStore(commands).create(channel("c"), 1)):
+            with pytest.raises(StoreUnavailableError, match=words):
+                await call
+        await commands.aclose()
+
+
+async def test_a_record_that_somebody_spoiled_is_no_crash(nodes: list[RedisStore], redis_server: RedisServer) -> None:
+    await nodes[0].create(channel("c"), 10)
+    (records, _) = nodes[0]._keys(ACCOUNT, REGION)
+    redis_server.command("HSET", records, "c", "{}")
+    with pytest.raises(StoreUnavailableError, match="cannot be used"):
+        await nodes[0].get(channel("c").arn)
+
+
+@pytest.mark.faults
+async def test_every_acknowledged_channel_survives_kill_9_of_the_server(tmp_path: Path) -> None:
+    with RedisServer(tmp_path, appendonly=True) as server:
+        commands = Commands(RedisSettings.parse(server.url))
+        store = RedisStore(commands)
+        acknowledged: list[str] = []
+
+        async def create(number: int) -> None:
+            try:
+                await store.create(channel(f"c{number}"), 10_000)
+            except StoreUnavailableError:
+                return
+            acknowledged.append(f"c{number}")
+            if len(acknowledged) == 300:
+                await asyncio.to_thread(server.kill)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(1000):
+                group.create_task(create(number))
+        assert 300 <= len(acknowledged) < 1000, "the kill must fall in the middle"
+        await asyncio.to_thread(server.start)
+        page = await store.list(ACCOUNT, REGION, "", "", 1000)
+        assert set(acknowledged) <= {found.arn.name for found in page.channels}
+        await commands.aclose()
