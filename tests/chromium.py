@@ -13,8 +13,27 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, P
 from tests.programs import require
 from tests.running import environment
 
+# Of several such switches the last one counts: these are playwright's own, of those that concern pages of ours, and the
+# lists below the address bar, two pages that each new window draws at the cost of 100 to 400 ms of a processor: a test
+# opens a window where a person opens a tab.
+_FEATURES_OFF = (
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose",
+    "HttpsFirstBalancedModeAutoEnable",
+    "HttpsUpgrades",
+    "MediaRouter",
+    "NetworkTimeServiceQuerying",
+    "OptimizationHints",
+    "PaintHolding",
+    "PreconnectToSearch",
+    "ThirdPartyStoragePartitioning",
+    "WebUIOmniboxAimPopup",
+    "WebUIOmniboxFullPopup",
+    "WebUIOmniboxPopup",
+)
 FLAGS = (
     "--no-sandbox",
+    f"--disable-features={','.join(_FEATURES_OFF)}",
     "--autoplay-policy=no-user-gesture-required",
     "--mute-audio",
     "--use-fake-device-for-media-stream=fps=30",

@@ -2,7 +2,8 @@
 
 Joins come one after another, on loopback, while the master sends the test pattern at 1280x720 and 30 fps with a key
 frame of its own each 10 s. Three kinds: nobody else watches; somebody does, so that the encoder is in the middle of
-its 10 s; and no STUN or TURN server of the list answers, neither to the viewer nor to the master.
+its 10 s; and no STUN or TURN server of the list answers, neither to the viewer nor to the master. The yardstick is the
+same page, service and machine with the camera page of a second browser as the master: Chromium to Chromium.
 """
 
 import asyncio
@@ -18,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from playwright.sync_api import Browser, Route
+from playwright.sync_api import Browser, Route, sync_playwright
 
-from app.bench import Row
+from app.bench import Ratio, Row
 from app.exits import CommandError, Exit
 from channels.names import Role
 from channels.signaling.client import ClientSettings, SignalingClient
 from media.viewer import ViewerSettings, watch
-from tests.chromium import Visit, chromium
+from tests.chromium import Visit, chromium, launched
 from tests.running import FREE_PORTS, running
 
 JOINS = 10
@@ -33,6 +34,9 @@ JOINS = 10
 PAUSE_S = 0.4  # the profile `aws` admits three connects a second
 GOALS = {0.5: "<= 150", 0.95: "<= 300"}
 SILENT_HOST = "127.0.0.2"
+
+_KINDS = ("alone", "watched", "silent", "stock")
+_YARDSTICK = "chromium_to_chromium"
 
 Progress = Callable[[str], None]
 
@@ -52,6 +56,7 @@ class Run(msgspec.Struct, frozen=True):
     alone: tuple[Join, ...]
     watched: tuple[Join, ...]
     silent: tuple[Join, ...]
+    stock: tuple[Join, ...]
     viewer: tuple[float, ...]
 
 
@@ -63,7 +68,7 @@ async def run(runs: int, progress: Progress) -> tuple[Row, ...]:
     for number in range(runs):
         with tempfile.TemporaryDirectory(prefix="heliograph-bench-") as folder:
             measured.append(await _measure(Path(folder)))
-        frames = {name: [join.frame for join in getattr(measured[-1], name)] for name in ("alone", "watched", "silent")}
+        frames = {name: [join.frame for join in getattr(measured[-1], name)] for name in _KINDS}
         told = ", ".join(
             f"{name} {quantile(values, 0.5):.0f}/{quantile(values, 0.95):.0f} ms" for name, values in frames.items()
         )
@@ -74,20 +79,32 @@ async def run(runs: int, progress: Progress) -> tuple[Row, ...]:
 async def _measure(home: Path) -> Run:
     with running("demo", *FREE_PORTS, home=home / "demo") as demo:
         alone, watched = await asyncio.to_thread(_join_heard, demo, home / "chromium")
+        stock = await asyncio.to_thread(_join_stock, demo, home)
         viewer = await _join_by_viewer(demo)
     words = (*FREE_PORTS, "--turn-advertised-address", SILENT_HOST)
     with running("demo", *words, home=home / "silent-demo") as demo:
         silent = await asyncio.to_thread(_join_unheard, demo, home / "silent-chromium")
-    return Run(tuple(alone), tuple(watched), tuple(silent), tuple(viewer))
+    return Run(tuple(alone), tuple(watched), tuple(silent), tuple(stock), tuple(viewer))
 
 
 def _join_heard(demo: dict[str, Any], home: Path) -> tuple[list[Join], list[Join]]:
     with chromium(home) as browser:
-        alone = _join(browser, demo)
+        alone = _join(browser, demo, demo["viewer_url"])
         other = Visit(browser, demo["http"])
         other.page.goto(demo["viewer_url"])
         other.wait("playing")
-        return alone, _join(browser, demo)
+        return alone, _join(browser, demo, demo["viewer_url"])
+
+
+def _join_stock(demo: dict[str, Any], home: Path) -> list[Join]:
+    channel = f"#channel=camera&token={demo['token']}"
+    with sync_playwright() as playwright, launched(playwright, home / "stock-master") as there:
+        camera = Visit(there, demo["http"])
+        camera.page.goto(f"{demo['http']}/master{channel}")
+        camera.page.click("#start")
+        camera.wait("open")
+        with launched(playwright, home / "stock-viewer") as browser:
+            return _join(browser, demo, f"{demo['http']}/viewer{channel}")
 
 
 def _join_unheard(demo: dict[str, Any], home: Path) -> list[Join]:
@@ -99,7 +116,7 @@ def _join_unheard(demo: dict[str, Any], home: Path) -> list[Join]:
             servers["IceServerList"].insert(0, {"Uris": [stun]})
             route.fulfill(response=answer, json=servers)
 
-        return _join(browser, demo, with_stun)
+        return _join(browser, demo, demo["viewer_url"], with_stun)
 
 
 @contextlib.contextmanager
@@ -111,13 +128,15 @@ def silent_server(turn_uri: str) -> Iterator[str]:
         yield f"stun:{SILENT_HOST}:{port}"
 
 
-def _join(browser: Browser, demo: dict[str, Any], change_servers: Callable[[Route], None] | None = None) -> list[Join]:
+def _join(
+    browser: Browser, demo: dict[str, Any], page: str, change_servers: Callable[[Route], None] | None = None
+) -> list[Join]:
     joins = []
     for _ in range(JOINS):
         visit = Visit(browser, demo["http"])
         if change_servers is not None:
             visit.page.route("**/v1/get-ice-server-config", change_servers)
-        visit.page.goto(demo["viewer_url"])
+        visit.page.goto(page)
         said = visit.wait("playing")
         joins.append(
             Join(
@@ -149,17 +168,30 @@ async def _join_by_viewer(demo: dict[str, Any]) -> list[float]:
 
 
 def rows(measured: Sequence[Run]) -> tuple[Row, ...]:
-    """Median and 95th percentile of each kind over all runs."""
+    """Median and 95th percentile of each kind over all runs; ratios to the yardstick run by run."""
     found: list[Row] = []
-    for suffix, name in (("", "alone"), ("_mid_gop", "watched"), ("_silent_stun", "silent")):
+    for suffix, name in (("", "alone"), ("_mid_gop", "watched"), ("_silent_stun", "silent"), ("_stock", "stock")):
         joins = [join for run in measured for join in getattr(run, name)]
         frames = [join.frame for join in joins]
-        found.append(_row(f"offer_to_first_frame_p50{suffix}", frames, 0.5, _steps(joins)))
-        found.append(_row(f"offer_to_first_frame_p95{suffix}", frames, 0.95, _worst(frames)))
+        for share, note in ((0.5, _steps(joins)), (0.95, _worst(frames))):
+            row = f"offer_to_first_frame_p{share * 100:.0f}{suffix}"
+            if name == "stock":
+                found.append(_row(row.replace(suffix, f"_{_YARDSTICK}"), frames, share, note, goal="-"))
+            elif name == "alone":
+                found.append(_beside_stock(_row(row, frames, share, note), measured, share))
+            else:
+                found.append(_row(row, frames, share, note))
     frames = [frame for run in measured for frame in run.viewer]
     found.append(_row("offer_to_first_frame_p50_viewer", frames, 0.5, "one Python process, joins and decodes"))
     found.append(_row("offer_to_first_frame_p95_viewer", frames, 0.95, _worst(frames)))
     return tuple(found)
+
+
+def _beside_stock(row: Row, measured: Sequence[Run], share: float) -> Row:
+    ours = [quantile([join.frame for join in run.alone], share) for run in measured]
+    theirs = [quantile([join.frame for join in run.stock], share) for run in measured]
+    peer = quantile([join.frame for run in measured for join in run.stock], share)
+    return msgspec.structs.replace(row, peer=peer, peer_name=_YARDSTICK, ratio=Ratio.of(ours, theirs))
 
 
 def _steps(joins: Sequence[Join]) -> str:
@@ -177,8 +209,8 @@ def _worst(frames: Sequence[float]) -> str:
     return f"slowest of {len(frames)}: {max(frames):.0f} ms"
 
 
-def _row(name: str, frames: Sequence[float], share: float, note: str) -> Row:
-    return Row(name, round(quantile(frames, share), 1), None, None, "ms", None, GOALS[share], note)
+def _row(name: str, frames: Sequence[float], share: float, note: str, goal: str | None = None) -> Row:
+    return Row(name, round(quantile(frames, share), 1), None, None, "ms", None, goal or GOALS[share], note)
 
 
 def quantile(values: Sequence[float], share: float) -> float:
