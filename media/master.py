@@ -28,6 +28,7 @@ from media.offers import OfferGate
 from media.peer import description
 from media.peer.description import Candidate, DescriptionError
 from media.peer.early import EarlyCandidates
+from media.peer.identity import Identities
 from media.peer.peer import End, Outside, Peer, PeerSettings
 from media.peer.ptz import Ptz
 from media.peer.speaker import Speaker
@@ -114,6 +115,7 @@ class Master:
         self._past = SenderStats()
         self._reporter = Reporter()
         self._early = EarlyCandidates()
+        self._identities = Identities()
         self._connection: SignalingConnection | None = None
         self._servers: tuple[IceServer, ...] = ()
         self._servers_until = 0.0
@@ -160,6 +162,7 @@ class Master:
         connection only.
         """
         connection = await self._signaling.open()
+        self._identities.current(asyncio.get_running_loop().time())  # made before somebody waits for it
         replaced: ReplacedError | None = None
         async with asyncio.TaskGroup() as group:
             tasks: list[asyncio.Task[object]] = [
@@ -269,7 +272,9 @@ class Master:
         if old is None and sum(peer.end is None for peer in self._peers.values()) >= self._settings.peers_limit:
             raise DescriptionError(f"there are {self._settings.peers_limit} peers already")
         signal = partial(self._signal, client_id)
-        outside = Outside(self._fanout, self._ice_servers, signal, self._snapshots.take, self._move, self.talkback)
+        outside = Outside(
+            self._fanout, self._ice_servers, signal, self._snapshots.take, self._move, self.talkback, self._identities
+        )
         peer = Peer(client_id, offer, outside, self._peer_settings)
         if old is not None and old.answer is None:
             old.stop(End.REPLACED)

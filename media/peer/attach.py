@@ -18,26 +18,15 @@ from aiortc import (
     RTCIceServer,
     RTCPeerConnection,
     RTCRtpTransceiver,
+    rtcrtpreceiver,
 )
 from aiortc.codecs import is_rtx
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters, RTCRtpSendParameters
 
 from channels.ice import IceServer
+from media.peer.identity import in_place_of
 from media.rtp.receive import Incoming, IncomingCodec
-
-_CIPHERS = b":".join(
-    (
-        b"ECDHE-ECDSA-AES128-GCM-SHA256",
-        b"ECDHE-ECDSA-CHACHA20-POLY1305",
-        b"ECDHE-RSA-AES128-GCM-SHA256",
-        b"ECDHE-RSA-CHACHA20-POLY1305",
-        b"ECDHE-ECDSA-AES128-SHA",
-        b"ECDHE-ECDSA-AES256-SHA",
-        b"ECDHE-RSA-AES128-SHA",
-        b"ECDHE-RSA-AES256-SHA",
-    )
-)
 
 
 class Negotiated(msgspec.Struct, frozen=True):
@@ -72,6 +61,16 @@ def configuration(servers: Sequence[IceServer], *, is_relay_only: bool, is_offer
     )
 
 
+def add_transceiver(peer: RTCPeerConnection, kind: str, direction: str) -> RTCRtpTransceiver:
+    """A transceiver whose receiver estimates no bandwidth: 1,000 objects that nobody would ask."""
+    with in_place_of(rtcrtpreceiver, "RemoteBitrateEstimator", _nothing):
+        return peer.addTransceiver(kind, direction)
+
+
+def _nothing() -> None:
+    return
+
+
 def replace_sender(transceiver: RTCRtpTransceiver, start: Callable[[Negotiated, RTCDtlsTransport], None]) -> None:
     """Call `start` once when DTLS is up and the transceiver may send; aiortc's own sender never runs."""
     sender = transceiver.sender
@@ -84,8 +83,6 @@ def replace_sender(transceiver: RTCRtpTransceiver, start: Callable[[Negotiated, 
             start(_negotiated(transceiver, parameters), sender.transport)
 
     sender.send = send  # type: ignore[method-assign]
-    receiver: Any = transceiver.receiver
-    receiver._RTCRtpReceiver__remote_bitrate_estimator = None  # 1,000 objects that nobody will ask
 
 
 def accept_extension(peer: RTCPeerConnection, transceiver: RTCRtpTransceiver, uri: str) -> None:
@@ -236,16 +233,3 @@ async def _close(peer: RTCPeerConnection) -> None:
         dtls.remove_all_listeners()
         dtls.transport.remove_all_listeners()
     peer.remove_all_listeners()
-
-
-def accept_rsa(peer: RTCPeerConnection) -> None:
-    """Let peers with an RSA certificate in too: aiortc offers ECDSA suites only."""
-    for certificate in peer._RTCPeerConnection__certificates:  # type: ignore[attr-defined]
-        create = certificate._create_ssl_context
-
-        def create_context(*args: Any, _create: Callable[..., Any] = create, **kwargs: Any) -> Any:
-            context = _create(*args, **kwargs)
-            context.set_cipher_list(_CIPHERS)
-            return context
-
-        certificate._create_ssl_context = create_context

@@ -22,6 +22,13 @@ _VIDEO_CODEC = re.compile(r"^a=rtpmap:(\d+) (?:H264|VP8)/90000", re.MULTILINE)
 _PARAMETERS = re.compile(r"^a=fmtp:(\d+) ", re.MULTILINE)
 _CANDIDATE_TYPE = re.compile(r"^a=candidate:.* (\S+) (\d+) typ (\w+)", re.MULTILINE)
 
+_SECTION = re.compile(r"^(?=m=)", re.MULTILINE)
+_OURS = {"m=video": re.compile("H264/90000|VP8/90000"), "m=audio": re.compile("opus/48000/2")}
+_CODEC = re.compile(r"^a=rtpmap:(\d+) (\S+)", re.MULTILINE)
+_FORM = re.compile(r"^a=fmtp:(\d+) (.*)", re.MULTILINE)
+_REPAIR = re.compile(r"^a=fmtp:(\d+) apt=(\d+)", re.MULTILINE)
+_ABOUT = re.compile(r"a=(?:rtpmap|fmtp|rtcp-fb):(\d+) ")
+
 
 class DescriptionError(Exception):
     """The other side sent what is no session description or candidate; the text says what is wrong with it."""
@@ -175,6 +182,37 @@ def split_candidates(sdp: str) -> tuple[str, list[Candidate]]:
             index += line.startswith("m=")
             rest.append(line)
     return "".join(rest), found + [Candidate(None, None)] * has_end
+
+
+def without_other_codecs(sdp: str) -> str:
+    """Leave out what no answer of ours can take of each section: a browser offers 20 forms of codecs, we know three.
+
+    Parsing and comparing them costs more than all the rest of an answer. A section without a codec of ours stays whole.
+    """
+    return "".join(map(_without_others, _SECTION.split(sdp)))
+
+
+def _without_others(section: str) -> str:
+    lines = section.splitlines(keepends=True)
+    words = lines[0].split() if lines else []
+    is_ours = _OURS.get(words[0]) if words else None
+    if is_ours is None:
+        return section
+    forms = dict(_FORM.findall(section))
+    ours = {number for number, codec in _CODEC.findall(section) if is_ours.fullmatch(codec)}.intersection(words[3:])
+    ours = {number for number in ours if _is_ours_by_form(forms.get(number, ""))}
+    if not ours:
+        return section
+    ours |= {number for number, repaired in _REPAIR.findall(section) if repaired in ours}
+    kept = (line for line in lines[1:] if (about := _ABOUT.match(line)) is None or about[1] in ours)
+    return " ".join((*words[:3], *(word for word in words[3:] if word in ours))) + "\r\n" + "".join(kept)
+
+
+def _is_ours_by_form(form: str) -> bool:
+    """Whether the parameters are not those of a form of H.264 that we do not send (RFC 6184, 8.1)."""
+    if "profile-level-id=" not in form:
+        return True
+    return "packetization-mode=1" in form and "profile-level-id=42" in form
 
 
 def ufrag(sdp: str) -> str | None:

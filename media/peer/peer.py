@@ -26,6 +26,7 @@ from media.peer import association, attach, checks, description, gather
 from media.peer.commands import CommandStats, Move
 from media.peer.control_channel import Abilities, ControlChannel
 from media.peer.description import Candidate, Description, DescriptionError
+from media.peer.identity import Identities, open_connection
 from media.peer.liveness import Liveness
 from media.peer.streams import Ears, StreamReport, Streams
 from media.peer.talkback import Talkback
@@ -107,6 +108,7 @@ class Outside(msgspec.Struct, frozen=True):
     take_snapshot: Callable[[Codec], Awaitable[Jpeg]] = no_snapshot
     move: Callable[[Move], Awaitable[None]] | None = None
     talkback: Talkback | None = None
+    identities: Identities = msgspec.field(default_factory=Identities)
 
 
 class Peer:
@@ -159,8 +161,10 @@ class Peer:
         # Stock gathering holds the answer until a server answers: only where there is nothing else to answer with.
         gathers_first = self._settings.is_relay_only or not gather.has_host_addresses()
         servers = await self._outside.servers() if gathers_first else ()
-        connection = RTCPeerConnection(attach.configuration(servers, is_relay_only=self._settings.is_relay_only))
-        attach.accept_rsa(connection)
+        connection = open_connection(
+            attach.configuration(servers, is_relay_only=self._settings.is_relay_only),
+            self._outside.identities.current(self._loop.time()),
+        )
         connection.on("datachannel", self.control.opened)
         self._connection = connection
         connection.on("iceconnectionstatechange", lambda: self._ice_changed(connection.iceConnectionState))
@@ -189,6 +193,7 @@ class Peer:
 
     async def _negotiate(self, connection: RTCPeerConnection) -> None:
         offered, candidates = description.split_candidates(self._offer.sdp)
+        offered = description.without_other_codecs(offered)
         for candidate in candidates:
             self.add_candidate(candidate)
         try:
@@ -202,6 +207,7 @@ class Peer:
             raise DescriptionError(f"the offer cannot be used: {description.reason(error)}") from error
         self.streams.attach(connection)
         for ice, _, _ in attach.ice_connections(connection):
+            checks.connect_at_once(ice)
             checks.recheck_when_asked(ice, self._heard)
             checks.ask_when_silent(ice, self._must_ask, self._heard)
         if connection.sctp is not None:

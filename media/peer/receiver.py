@@ -8,7 +8,6 @@ from typing import Protocol
 from aioice import Candidate as IceCandidate
 from aiortc import (
     RTCIceCandidate,
-    RTCPeerConnection,
     RTCRtpReceiver,
     RTCSessionDescription,
 )
@@ -18,6 +17,7 @@ from channels.ice import IceServer
 from channels.signaling.client import ConnectionEndedError
 from media.peer import attach, description, gather
 from media.peer.description import Candidate, Description, DescriptionError
+from media.peer.identity import Identity, open_connection
 from media.peer.tally import Tally
 from media.peer.watching import Watching
 
@@ -54,13 +54,13 @@ class ReceivingPeer:
         self._candidates: asyncio.Queue[Candidate] = asyncio.Queue(_CANDIDATES_LIMIT)
         self._tried: list[str] = []
         self._offered: list[str] = []
-        self._connection = RTCPeerConnection(
-            attach.configuration(servers if self._gathers_first else (), is_relay_only=is_relay_only, is_offering=True)
+        self._connection = open_connection(
+            attach.configuration(servers if self._gathers_first else (), is_relay_only=is_relay_only, is_offering=True),
+            Identity.new(),
         )
         self._watching = Watching(self._connection, tally)
         self.finished = self._watching.ended
         self._connection.on("connectionstatechange", self._state_changed)
-        attach.accept_rsa(self._connection)
 
     @property
     def is_answered(self) -> bool:
@@ -116,12 +116,12 @@ class ReceivingPeer:
 
     async def _offer(self, send: Send) -> None:
         connection = self._connection
-        video = connection.addTransceiver("video", "recvonly")
+        video = attach.add_transceiver(connection, "video", "recvonly")
         codecs = RTCRtpReceiver.getCapabilities("video")
         if codecs is not None:
             wanted = f"video/{self._codec}".lower()
             video.setCodecPreferences(sorted(codecs.codecs, key=lambda codec: codec.mimeType.lower() != wanted))
-        for section in (video, connection.addTransceiver("audio", "recvonly")):
+        for section in (video, attach.add_transceiver(connection, "audio", "recvonly")):
             self._watching.receive(section)
         self._watching.offered_at = asyncio.get_running_loop().time()
         await connection.setLocalDescription(await connection.createOffer())

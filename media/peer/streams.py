@@ -71,7 +71,7 @@ class Streams:
         """Make a transceiver for each section of an offer. Raises: DescriptionError."""
         hears = self._talkback is not None and self._talkback.has_room
         for section in description.plan(offered, has_audio=has_audio, hears=hears):
-            transceiver = connection.addTransceiver(section.kind, section.direction)
+            transceiver = attach.add_transceiver(connection, section.kind, section.direction)
             if section.kind == "audio" and section.direction != "inactive":
                 codecs = RTCRtpSender.getCapabilities("audio").codecs
                 transceiver.setCodecPreferences([codec for codec in codecs if codec.mimeType == "audio/opus"])

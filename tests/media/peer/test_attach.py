@@ -13,7 +13,6 @@ from aiortc import (
     rtcdtlstransport,
     rtcicetransport,
     rtcpeerconnection,
-    rtcrtpreceiver,
     rtcrtpsender,
     rtcrtptransceiver,
     rtcsctptransport,
@@ -25,7 +24,7 @@ from media.rtp.receive import Incoming
 
 Send = Callable[[stun.Message, tuple[str, int]], None]
 MEDIA = Path(attach.__file__).parent.parent
-ALLOWED = {"attach.py", "gather.py", "checks.py", "association.py", "path.py"}
+ALLOWED = {"identity.py", "attach.py", "gather.py", "checks.py", "association.py", "path.py"}
 HOMES = {
     "_connection": rtcicetransport.RTCIceTransport,
     "_nominated": ice.Connection,
@@ -39,12 +38,17 @@ HOMES = {
     "_srtp": pylibsrtp.Session,
     "_ssl": rtcdtlstransport.RTCDtlsTransport,
     "_rx_srtp": rtcdtlstransport.RTCDtlsTransport,
-    "_RTCRtpReceiver__remote_bitrate_estimator": rtcrtpreceiver.RTCRtpReceiver,
+    "_query_consent_task": ice.Connection,
+    "_check_list_state": ice.Connection,
+    "_check_periodic": ice.Connection,
+    "_early_checks": ice.Connection,
+    "_early_checks_done": ice.Connection,
+    "_local_candidates_end": ice.Connection,
+    "_unfreeze_initial": ice.Connection,
     "_tx_srtp": rtcdtlstransport.RTCDtlsTransport,
     "_handle_rtp_data": rtcdtlstransport.RTCDtlsTransport,
     "_handle_rtcp_data": rtcdtlstransport.RTCDtlsTransport,
     "_create_ssl_context": rtcdtlstransport.RTCCertificate,
-    "_RTCPeerConnection__certificates": rtcpeerconnection.RTCPeerConnection,
     "_ssrc": rtcrtpsender.RTCRtpSender,
     "_rtx_ssrc": rtcrtpsender.RTCRtpSender,
     "_codecs": rtcrtptransceiver.RTCRtpTransceiver,
@@ -144,6 +148,15 @@ async def test_a_replaced_receiver_starts_once_with_what_was_negotiated() -> Non
     assert incoming.payload_types == set(incoming.repairs) | set(incoming.codecs)
     await ours.close()
     await theirs.close()
+
+
+async def test_a_receiver_that_nobody_asks_estimates_nothing() -> None:
+    ours = aiortc.RTCPeerConnection(attach.configuration((), is_relay_only=False))
+    receiver = attach.add_transceiver(ours, "video", "sendonly").receiver
+    assert vars(receiver)["_RTCRtpReceiver__remote_bitrate_estimator"] is None
+    stock = ours.addTransceiver("video").receiver
+    assert vars(stock)["_RTCRtpReceiver__remote_bitrate_estimator"] is not None
+    await ours.close()
 
 
 async def test_an_extension_of_the_offer_is_answered_with_its_number() -> None:

@@ -24,6 +24,34 @@ async def pair() -> tuple[aioice.Connection, aioice.Connection]:
     return ours, theirs
 
 
+async def test_a_pair_that_is_selected_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_PACE_S", 3600)
+    ours, theirs = await pair()
+    for connection in (ours, theirs):
+        checks.connect_at_once(connection)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(ours.connect())
+        group.create_task(theirs.connect())
+    await theirs.sendto(b"picture", 1)
+    assert await ours.recvfrom() == (b"picture", 1)
+    await ours.close()
+    await theirs.close()
+
+
+async def test_checks_that_lead_nowhere_are_told() -> None:
+    ours, theirs = await pair()
+    checks.connect_at_once(ours)
+    connecting = asyncio.get_running_loop().create_task(ours.connect())
+    await ours.close()
+    with pytest.raises(ConnectionError, match="failed"):
+        await asyncio.wait_for(connecting, 5)
+    fresh = aioice.Connection(False, use_ipv6=False)
+    checks.connect_at_once(fresh)
+    with pytest.raises(ConnectionError, match="unknown"):
+        await fresh.connect()
+    await theirs.close()
+
+
 async def test_a_check_that_was_lost_is_repeated_when_the_other_side_checks() -> None:
     ours, theirs = await pair()
     checks.recheck_when_asked(ours)

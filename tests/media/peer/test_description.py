@@ -3,7 +3,7 @@ import json
 
 import msgspec
 import pytest
-from aiortc import RTCPeerConnection
+from aiortc import RTCPeerConnection, RTCSessionDescription
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,6 +119,95 @@ def test_candidates_are_taken_out_with_their_section_and_their_end() -> None:
     assert rest == "v=0\r\nm=audio 9\r\na=mid:0\r\nm=video 9\r\na=mid:1\r\n"
     assert [each.candidate and each.candidate.sdpMLineIndex for each in candidates] == [0, 1, None]
     assert description.split_candidates(rest) == (rest, [])
+
+
+MANY_CODECS = """\
+m=video 9 UDP/TLS/RTP/SAVPF 102 103 104 105 39 98 99 96 97 118\r
+a=mid:0\r
+a=rtpmap:102 H264/90000\r
+a=rtcp-fb:102 nack pli\r
+a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f\r
+a=rtpmap:103 rtx/90000\r
+a=fmtp:103 apt=102\r
+a=rtpmap:104 H264/90000\r
+a=fmtp:104 level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42001f\r
+a=rtpmap:105 rtx/90000\r
+a=fmtp:105 apt=104\r
+a=rtpmap:39 H264/90000\r
+a=fmtp:39 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f\r
+a=rtpmap:98 VP9/90000\r
+a=rtcp-fb:98 nack pli\r
+a=rtpmap:99 rtx/90000\r
+a=fmtp:99 apt=98\r
+a=rtpmap:96 VP8/90000\r
+a=rtpmap:97 rtx/90000\r
+a=fmtp:97 apt=96\r
+a=rtpmap:118 red/90000\r
+a=recvonly\r
+m=audio 9 UDP/TLS/RTP/SAVPF 111 63 0\r
+a=rtpmap:111 opus/48000/2\r
+a=rtpmap:63 red/48000/2\r
+a=rtpmap:0 PCMU/8000\r
+m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r
+a=sctp-port:5000\r
+"""
+
+
+def test_only_what_we_can_answer_is_left_of_an_offer_and_its_repair() -> None:
+    begin = "v=0\r\ns=-\r\n"
+    left = description.without_other_codecs(begin + MANY_CODECS)
+    assert left.startswith(begin)
+    video, audio, data = left.removeprefix(begin).split("m=")[1:]
+    assert video.splitlines()[0] == "video 9 UDP/TLS/RTP/SAVPF 102 103 96 97"
+    assert {line.partition(":")[2].split()[0] for line in video.splitlines() if ":1" in line or ":9" in line} == {
+        "102",
+        "103",
+        "96",
+        "97",
+    }
+    assert "a=rtcp-fb:102 nack pli" in video
+    assert "a=mid:0" in video
+    assert audio.splitlines() == ["audio 9 UDP/TLS/RTP/SAVPF 111", "a=rtpmap:111 opus/48000/2"]
+    assert data == MANY_CODECS.split("m=")[-1]
+
+
+async def test_an_answer_is_the_same_with_and_without_what_it_cannot_take() -> None:
+    sections = (await offer_of(video="recvonly")).split("m=")
+    formats, rest = MANY_CODECS.split("m=")[1].split("a=mid:0\r\n")
+    attributes = "".join(
+        line for line in sections[1].splitlines(True)[1:] if "rtpmap" not in line and "fmtp" not in line
+    )
+    whole = f"{sections[0]}m={formats}{attributes}{rest}"
+    answers = []
+    for offered in (whole, description.without_other_codecs(whole)):
+        connection = RTCPeerConnection()
+        connection.addTransceiver("video", "sendonly")
+        await connection.setRemoteDescription(RTCSessionDescription(offered, "offer"))
+        answer = (await connection.createAnswer()).sdp
+        answers.append(
+            [line for line in answer.splitlines() if line.startswith(("m=", "a=rtpmap", "a=fmtp", "a=rtcp-fb"))]
+        )
+        await connection.close()
+    assert answers[0] == answers[1]
+    assert len(answers[0]) > 5
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "m=video 9 X 98\r\na=rtpmap:98 VP9/90000\r\n",
+        "m=video\r\n",
+        "m=audio 9 X 0\r\n",
+        "m=video 9 X 1\na=rtpmap:2 VP8/90000\n",
+    ],
+)
+def test_a_section_without_a_codec_of_ours_stays_whole(section: str) -> None:
+    assert description.without_other_codecs("v=0\r\n" + section) == "v=0\r\n" + section
+
+
+@given(st.text(st.sampled_from("m=video audio 9 a=rtpmap:96VP8/90000fmtp apt=\r\n"), max_size=200))
+def test_any_text_can_be_looked_through_for_codecs(text: str) -> None:
+    assert len(description.without_other_codecs(text)) <= len(text) + 2 * text.count("m=")
 
 
 def test_the_user_name_fragment_tells_a_restart() -> None:
