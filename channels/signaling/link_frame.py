@@ -1,0 +1,81 @@
+"""What one end of a node link sends to the other, as bytes: numbered messages and acknowledgements. No I/O.
+
+    u8 version, u8 length of node, u16 refused, u32 epoch, u64 base,
+    u32 acknowledged epoch, u64 acknowledged, u16 messages;
+    node; then per refused: u64 number, u8 verdict; then per message: u32 number - base, u32 length, body
+
+All little-endian. What the numbers mean is in `node_link`, what a body means in `envelope`.
+"""
+
+import struct
+from typing import Final
+
+import msgspec
+
+BODIES_LIMIT: Final = 256  # messages in one frame
+_VERSION: Final = 1
+_HEAD: Final = struct.Struct("<BBHIQIQH")
+_REFUSED: Final = struct.Struct("<QB")
+_MESSAGE: Final = struct.Struct("<II")
+
+
+class LinkFrameError(Exception):
+    """These bytes are no frame of a link: a node of another version, or noise on the topic."""
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One frame: who sent it, what it still waits for, what it has got, and what it says.
+
+    `base` is the lowest number that the sender still waits for. All up to `acknowledged` of the receiver's own epoch
+    `acknowledged_epoch` has arrived, and `refused` (number, verdict) of it was not handed over.
+    """
+
+    node: str
+    epoch: int
+    base: int
+    acknowledged_epoch: int = 0
+    acknowledged: int = 0
+    refused: tuple[tuple[int, int], ...] = ()
+    messages: tuple[tuple[int, bytes], ...] = ()
+
+
+def encode(frame: Frame) -> bytes:
+    """The bytes of a frame."""
+    node, base, messages = frame.node.encode(), frame.base, frame.messages
+    acknowledged = frame.acknowledged_epoch, frame.acknowledged
+    head = _HEAD.pack(_VERSION, len(node), len(frame.refused), frame.epoch, base, *acknowledged, len(messages))
+    parts = [head, node]
+    parts.extend(_REFUSED.pack(number, verdict) for number, verdict in frame.refused)
+    for number, body in messages:
+        parts.append(_MESSAGE.pack(number - base, len(body)))
+        parts.append(body)
+    return b"".join(parts)
+
+
+def decode(payload: bytes) -> Frame:
+    """Read a frame. Raises: LinkFrameError."""
+    try:
+        return _decode(payload)
+    except (struct.error, UnicodeError, ValueError) as error:
+        raise LinkFrameError(str(error)) from None
+
+
+def _decode(payload: bytes) -> Frame:
+    version, node_length, refused_count, epoch, base, ack_epoch, ack, count = _HEAD.unpack_from(payload)
+    if version != _VERSION:
+        raise ValueError(f"version {version} is not {_VERSION}")
+    at = _HEAD.size + node_length
+    node = payload[_HEAD.size : at].decode()
+    refused = []
+    for _ in range(refused_count):
+        refused.append(_REFUSED.unpack_from(payload, at))
+        at += _REFUSED.size
+    messages = []
+    for _ in range(count):
+        offset, length = _MESSAGE.unpack_from(payload, at)
+        start = at + _MESSAGE.size
+        at = start + length
+        messages.append((base + offset, payload[start:at]))
+    if at != len(payload):
+        raise ValueError(f"{len(payload)} bytes, {at} expected")
+    return Frame(node, epoch, base, ack_epoch, ack, tuple(refused), tuple(messages))

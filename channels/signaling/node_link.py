@@ -1,0 +1,293 @@
+"""One end of the link between two nodes: what either says arrives once and in order, or is known to have failed.
+
+The bus below loses, delays, repeats and reorders. No I/O, no clock, no event loop: frames in, outcomes and bodies out.
+
+    send ----> QUEUED ----------- frames ------------> IN FLIGHT --- acknowledged ---> DELIVERED, ABSENT or SLOW
+      |          ^                                       |    |
+      '- full    '-- RESEND_S without acknowledgement ---'    '--- its patience is over, or `withdraw`
+                                                                     |               |
+                          each transmission of it, or of one before it,              otherwise
+                          surely reached nobody: it was not handed over              |
+                                     |                                               |
+                                   UNSENT: may go elsewhere              DOUBTFUL: must not be sent again
+
+A message has a number, and is kept until the other end has acknowledged all numbers up to it (in batches, with what it
+says itself or alone). The other end hands bodies over in the order of the numbers: what comes early waits, what comes
+twice is dropped, what the sender no longer waits for (below its `base`) is given up. Numbers belong to an epoch: an end
+that was forgotten starts a new, higher one. A node that restarted has another name, so it is another link.
+"""
+
+import enum
+from collections.abc import Callable, Iterator
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from channels.signaling.link_frame import BODIES_LIMIT, Frame
+
+RESEND_S: Final = 0.3
+ACKNOWLEDGE_S: Final = 0.02  # acknowledgements alone come at most that often
+WINDOW: Final = 4096  # messages on their way to one node
+WINDOW_BYTES: Final = 8 * 1024 * 1024
+_FRAME_BYTES: Final = 256 * 1024
+_BACKOFF: Final = 2  # times the resend interval doubles
+Context = TypeVar("Context")
+
+
+class Outcome(enum.IntEnum):
+    """What became of a message; the first three are the other node's verdicts."""
+
+    DELIVERED = 0
+    ABSENT = 1  # its recipient is not there and never comes back to where it was
+    SLOW = 2  # its recipient does not read and was closed
+    UNSENT = 3  # surely not handed over
+    DOUBTFUL = 4  # handed over or not, nobody knows
+
+
+class Settled(msgspec.Struct, Generic[Context], frozen=True):
+    """One message of ours that the link is done with."""
+
+    context: Context
+    outcome: Outcome
+
+
+class Arrived(msgspec.Struct, frozen=True, gc=False):
+    """One body to hand over. It counts as delivered unless `refuse` or `defer` is called with its `number`."""
+
+    epoch: int
+    number: int
+    body: bytes
+
+
+class _Sent(Generic[Context]):
+    """A message until its outcome is known."""
+
+    __slots__ = ("body", "context", "flow", "give_up_at", "heard", "resend_at", "tries")
+
+    def __init__(self, body: bytes, flow: object, context: Context, give_up_at: float) -> None:
+        self.body = body
+        self.flow = flow
+        self.context = context
+        self.give_up_at = give_up_at
+        self.heard = 0  # transmissions that may have arrived
+        self.resend_at = 0.0
+        self.tries = 0
+
+
+class NodeLink(Generic[Context]):
+    """This node's end of the link to another one; `epoch` is higher than that of any earlier end from here to there."""
+
+    def __init__(self, here: str, epoch: int) -> None:
+        self._here = here
+        self._epoch = epoch
+        self._out: dict[int, _Sent[Context]] = {}
+        self._out_bytes = 0
+        self._base = 1  # the lowest number that is not settled
+        self._next = 1
+        self._fresh = 1  # from here on nothing was sent yet
+        self._again: set[int] = set()
+        self._their_epoch = 0
+        self._expected = 0
+        self._early: dict[int, bytes] = {}
+        self._early_bytes = 0
+        self._deferred: dict[int, None] = {}
+        self._refused: dict[int, int] = {}
+        self._owes = False  # an acknowledgement
+        self._acknowledged_at = float("-inf")
+        self.duplicates = 0
+        self.resent = 0
+
+    def __len__(self) -> int:
+        """How many messages of ours are on their way."""
+        return len(self._out)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way in either direction."""
+        return not (self._out or self._early or self._deferred or self._owes)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `frames` has messages to send, new ones or again."""
+        return self._fresh < self._next or bool(self._again)
+
+    # What we say
+
+    def send(self, body: bytes, flow: object, context: Context, give_up_at: float) -> bool:
+        """Queue a message of the order `flow`, given up at `give_up_at`; False when too much is on its way."""
+        if self._next - self._base >= WINDOW or self._out_bytes + len(body) > WINDOW_BYTES:
+            return False
+        self._out[self._next] = _Sent(body, flow, context, give_up_at)
+        self._out_bytes += len(body)
+        self._next += 1
+        return True
+
+    def frames(self, now: float) -> list[Frame]:
+        """What is to be sent now: new messages, those that are due again, and else an acknowledgement that is owed."""
+        made = [self._frame(tuple(part)) for part in self._parts(now)]
+        if not made and self._owes:
+            made.append(self._frame(()))
+        if made:
+            self._owes = False
+            self._acknowledged_at = now
+        return made
+
+    def unheard(self, frame: Frame) -> None:
+        """This frame of ours surely reached nobody."""
+        if frame.epoch != self._epoch:
+            return
+        for number, _ in frame.messages:
+            sent = self._out.get(number)
+            if sent is not None:
+                sent.heard -= 1
+
+    def resend(self) -> None:
+        """The bus was away: send all that is on its way again with the next frames."""
+        self._again.update(number for number in self._out if number < self._fresh)
+
+    def expire(self, now: float) -> list[Settled[Context]]:
+        """Give up what is over its time; have sent again what was not acknowledged in time."""
+        is_over = False
+        for number, sent in self._out.items():
+            is_over = is_over or sent.give_up_at <= now
+            if number < self._fresh and sent.resend_at <= now:
+                self._again.add(number)
+        return self._give_up(lambda sent: sent.give_up_at <= now) if is_over else []
+
+    def withdraw(self, flow: object) -> list[Settled[Context]]:
+        """Give up all messages of this order."""
+        return self._give_up(lambda sent: sent.flow is flow)
+
+    def suspects(self) -> tuple[object, ...]:
+        """The orders of messages that had to be sent again: is their recipient still there?"""
+        return tuple({sent.flow: None for sent in self._out.values() if sent.tries > 1})
+
+    # What we hear
+
+    def receive(self, frame: Frame) -> tuple[list[Settled[Context]], list[Arrived]]:
+        """Take a frame of the other end: what of ours is settled, and what is to be handed over, in order."""
+        settled = self._acknowledge(frame) if frame.acknowledged_epoch == self._epoch else []
+        if frame.epoch < self._their_epoch:
+            return settled, []
+        if frame.epoch > self._their_epoch:
+            self._their_epoch, self._expected = frame.epoch, frame.base
+            self._early_bytes, self._owes = 0, False
+            for table in (self._early, self._deferred, self._refused):
+                table.clear()
+        arrived: list[Arrived] = []
+        if frame.base > self._expected or self._refused or self._deferred:
+            self._forget_below(frame.base)
+        for number, body in frame.messages:
+            self._take(number, body, arrived)
+        self._release_early(arrived)
+        self._owes = self._owes or bool(frame.messages)
+        return settled, arrived
+
+    def refuse(self, arrived: Arrived, outcome: Outcome) -> None:
+        """This body was not handed over: ABSENT or SLOW."""
+        if arrived.epoch == self._their_epoch:
+            self._deferred.pop(arrived.number, None)
+            self._refused[arrived.number] = outcome
+            self._owes = True
+
+    def defer(self, arrived: Arrived) -> None:
+        """Don't acknowledge this body before `refuse` or `accept`."""
+        self._deferred[arrived.number] = None
+
+    def accept(self, arrived: Arrived) -> None:
+        """A deferred body was handed over after all."""
+        if arrived.epoch == self._their_epoch and arrived.number in self._deferred:
+            del self._deferred[arrived.number]
+            self._owes = True
+
+    def acknowledge_in(self, now: float) -> float | None:
+        """Seconds until an acknowledgement should go out alone; None when none is owed."""
+        return max(0.0, self._acknowledged_at + ACKNOWLEDGE_S - now) if self._owes else None
+
+    def _frame(self, messages: tuple[tuple[int, bytes], ...]) -> Frame:
+        acknowledged = next(iter(self._deferred), self._expected) - 1 if self._their_epoch else 0
+        refused = tuple((number, verdict) for number, verdict in self._refused.items() if number <= acknowledged)
+        return Frame(self._here, self._epoch, self._base, self._their_epoch, max(0, acknowledged), refused, messages)
+
+    def _parts(self, now: float) -> Iterator[list[tuple[int, bytes]]]:
+        """The messages to send now, cut into frames."""
+        again, self._again = sorted(self._again), set()
+        part: list[tuple[int, bytes]] = []
+        size = 0
+        for number in (*again, *range(self._fresh, self._next)):
+            sent = self._out.get(number)
+            if sent is None:
+                continue
+            if part and (size + len(sent.body) > _FRAME_BYTES or len(part) == BODIES_LIMIT):
+                yield part
+                part, size = [], 0
+            sent.heard += 1
+            sent.resend_at = now + RESEND_S * 2 ** min(sent.tries, _BACKOFF)
+            self.resent += sent.tries > 0
+            sent.tries += 1
+            part.append((number, sent.body))
+            size += len(sent.body)
+        self._fresh = self._next
+        if part:
+            yield part
+
+    def _acknowledge(self, frame: Frame) -> list[Settled[Context]]:
+        verdicts = dict(frame.refused)
+        settled = []
+        for number in range(self._base, min(frame.acknowledged + 1, self._next)):
+            sent = self._out.pop(number, None)
+            if sent is not None:
+                self._out_bytes -= len(sent.body)
+                settled.append(Settled(sent.context, Outcome(verdicts.get(number, Outcome.DELIVERED))))
+        self._advance()
+        return settled
+
+    def _give_up(self, is_over: Callable[[_Sent[Context]], bool]) -> list[Settled[Context]]:
+        # From the first one on that nobody heard, the other end hands over nothing.
+        unheard = next((number for number, sent in self._out.items() if not sent.heard), self._next)
+        left: set[object] = set()  # orders of which one goes elsewhere: what comes after it must not stay behind
+        settled = []
+        for number, sent in list(self._out.items()):
+            if not is_over(sent) and sent.flow not in left:
+                continue
+            if number >= unheard:
+                left.add(sent.flow)
+            del self._out[number]
+            self._out_bytes -= len(sent.body)
+            settled.append(Settled(sent.context, Outcome.UNSENT if number >= unheard else Outcome.DOUBTFUL))
+        self._advance()
+        return settled
+
+    def _advance(self) -> None:
+        while self._base < self._next and self._base not in self._out:
+            self._base += 1
+        self._fresh = max(self._fresh, self._base)
+
+    def _forget_below(self, base: int) -> None:
+        """The sender does not wait for what is below: it is never handed over, and its verdict is of no use."""
+        for table in (self._refused, self._deferred):
+            for number in [number for number in table if number < base]:
+                del table[number]
+        if base <= self._expected:
+            return
+        self._expected = base
+        for number in [number for number in self._early if number < base]:
+            self._early_bytes -= len(self._early.pop(number))
+
+    def _take(self, number: int, body: bytes, arrived: list[Arrived]) -> None:
+        if number == self._expected:
+            self._expected += 1
+            arrived.append(Arrived(self._their_epoch, number, body))
+        elif number < self._expected or number in self._early:
+            self.duplicates += 1
+        elif number < self._expected + WINDOW and self._early_bytes + len(body) <= WINDOW_BYTES:
+            self._early[number] = body
+            self._early_bytes += len(body)
+        # else it is too early: the sender sends it again
+
+    def _release_early(self, arrived: list[Arrived]) -> None:
+        while self._expected in self._early:
+            body = self._early.pop(self._expected)
+            self._early_bytes -= len(body)
+            arrived.append(Arrived(self._their_epoch, self._expected, body))
+            self._expected += 1

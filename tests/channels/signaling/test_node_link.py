@@ -1,0 +1,362 @@
+"""The link between two nodes: by example, and by a model in which the bus does what it likes."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from channels.signaling.link_frame import Frame
+from channels.signaling.node_link import (
+    ACKNOWLEDGE_S,
+    RESEND_S,
+    WINDOW,
+    Arrived,
+    NodeLink,
+    Outcome,
+    Settled,
+)
+
+
+def pair() -> tuple[NodeLink[str], NodeLink[str]]:
+    return NodeLink("a", 1), NodeLink("b", 1)
+
+
+def say(link: NodeLink[str], *words: str, flow: str = "f", until: float = 100.0) -> None:
+    for word in words:
+        assert link.send(word.encode(), flow, word, until)
+
+
+def pass_on(frames: list[Frame], to: NodeLink[str]) -> tuple[list[tuple[str, Outcome]], list[str]]:
+    settled: list[tuple[str, Outcome]] = []
+    arrived: list[str] = []
+    for frame in frames:
+        mine, theirs = to.receive(frame)
+        settled += outcomes(mine)
+        arrived += [body.body.decode() for body in theirs]
+    return settled, arrived
+
+
+def outcomes(settled: list[Settled[str]]) -> list[tuple[str, Outcome]]:
+    return [(each.context, each.outcome) for each in settled]
+
+
+def test_what_is_said_in_one_turn_goes_out_in_one_frame_and_is_acknowledged_with_the_next() -> None:
+    a, b = pair()
+    say(a, "1", "2", "3")
+    (frame,) = a.frames(0.0)
+    assert pass_on([frame], b) == ([], ["1", "2", "3"])
+    say(b, "x")
+    (answer,) = b.frames(0.01)
+    assert pass_on([answer], a) == (
+        [("1", Outcome.DELIVERED), ("2", Outcome.DELIVERED), ("3", Outcome.DELIVERED)],
+        ["x"],
+    )
+
+    assert len(a) == 0
+    assert b.frames(0.01) == []
+    assert a.acknowledge_in(0.01) == ACKNOWLEDGE_S - 0.01
+    assert pass_on(a.frames(0.02), b) == ([("x", Outcome.DELIVERED)], [])
+    assert a.is_idle
+    assert b.is_idle
+
+
+def test_what_was_lost_is_sent_again_and_what_came_early_waits_for_it() -> None:
+    a, b = pair()
+    say(a, "1")
+    a.frames(0.0)  # lost
+    say(a, "2")
+    assert pass_on(a.frames(0.1), b) == ([], [])
+    assert a.expire(RESEND_S) == []
+    (again,) = a.frames(RESEND_S)
+
+    assert pass_on([again], b) == ([], ["1", "2"])
+    assert pass_on([again], b) == ([], [])
+    assert b.duplicates == 1
+    assert outcomes(a.receive(b.frames(0.5)[0])[0]) == [("1", Outcome.DELIVERED), ("2", Outcome.DELIVERED)]
+    assert a.expire(9.0) == []
+    assert a.resent == 1
+
+
+def test_a_bus_that_is_back_gets_everything_at_once_and_silence_makes_suspects() -> None:
+    a, b = pair()
+    say(a, "1", flow="f")
+    say(a, "2", flow="g")
+    a.frames(0.0)
+    say(a, "3", flow="h")
+    assert a.suspects() == ()
+    a.resend()
+    assert pass_on(a.frames(0.1), b) == ([], ["1", "2", "3"])
+
+    assert a.suspects() == ("f", "g")
+
+
+def test_a_body_that_nobody_took_is_told_so_until_that_is_known() -> None:
+    a, b = pair()
+    say(a, "1", "2", "3")
+    _, arrived = b.receive(a.frames(0.0)[0])
+    b.refuse(arrived[1], Outcome.ABSENT)
+    b.refuse(arrived[2], Outcome.SLOW)
+    b.frames(0.0)  # lost
+    a.expire(RESEND_S)
+    pass_on(a.frames(RESEND_S), b)
+    (answer,) = b.frames(RESEND_S)
+
+    expected = [("1", Outcome.DELIVERED), ("2", Outcome.ABSENT), ("3", Outcome.SLOW)]
+    assert outcomes(a.receive(answer)[0]) == expected
+    say(a, "4")
+    pass_on(a.frames(1.0), b)
+    assert b.frames(1.0)[0].refused == ()
+
+
+def test_a_body_that_is_deferred_holds_the_acknowledgement_back() -> None:
+    a, b = pair()
+    say(a, "1", "2", "3")
+    _, arrived = b.receive(a.frames(0.0)[0])
+    b.defer(arrived[1])
+    assert outcomes(a.receive(b.frames(0.0)[0])[0]) == [("1", Outcome.DELIVERED)]
+    assert not b.is_idle
+    b.accept(arrived[1])
+    b.accept(arrived[1])
+    assert outcomes(a.receive(b.frames(0.1)[0])[0]) == [("2", Outcome.DELIVERED), ("3", Outcome.DELIVERED)]
+
+
+def test_a_deferred_body_that_its_sender_gave_up_holds_nothing_back() -> None:
+    a, b = pair()
+    say(a, "1", until=1.0)
+    _, arrived = b.receive(a.frames(0.0)[0])
+    b.defer(arrived[0])
+    assert outcomes(a.expire(1.0)) == [("1", Outcome.DOUBTFUL)]
+    say(a, "2")
+    pass_on(a.frames(1.0), b)
+    assert outcomes(a.receive(b.frames(1.0)[0])[0]) == [("2", Outcome.DELIVERED)]
+    b.refuse(arrived[0], Outcome.ABSENT)
+    assert a.receive(b.frames(1.1)[0]) == ([], [])
+
+
+def test_what_surely_reached_nobody_may_go_elsewhere_with_all_that_follows_it() -> None:
+    a, _ = pair()
+    say(a, "1", flow="f", until=1.5)
+    a.frames(0.0)
+    say(a, "2", flow="g", until=1.6)
+    (unheard,) = a.frames(0.1)
+    a.unheard(unheard)
+    a.unheard(Frame("a", 9, 1, messages=((1, b"another epoch"),)))
+    say(a, "3", flow="f", until=3.0)
+    say(a, "4", flow="g", until=9.0)
+    a.frames(0.2)
+
+    assert outcomes(a.expire(1.6)) == [("1", Outcome.DOUBTFUL), ("2", Outcome.UNSENT), ("4", Outcome.UNSENT)]
+    assert outcomes(a.withdraw("f")) == [("3", Outcome.DOUBTFUL)]
+    assert a.is_idle
+
+
+def test_what_the_sender_gave_up_is_skipped_and_never_handed_over_later() -> None:
+    a, b = pair()
+    say(a, "1", until=1.0)
+    (late,) = a.frames(0.0)
+    say(a, "2", "3")
+    assert pass_on(a.frames(0.1), b) == ([], [])
+    assert outcomes(a.expire(1.0)) == [("1", Outcome.DOUBTFUL)]
+
+    assert pass_on(a.frames(1.0), b) == ([], ["2", "3"])
+    assert pass_on([late], b) == ([], [])
+
+
+def test_too_much_on_its_way_is_refused() -> None:
+    a, b = pair()
+    assert all(a.send(b"", "f", "", 9.0) for _ in range(WINDOW))
+    assert not a.send(b"", "f", "", 9.0)
+    frames = a.frames(0.0)
+    assert len(frames) == WINDOW // 256
+    for frame in frames:
+        b.receive(frame)
+    a.receive(b.frames(0.0)[0])
+    assert not a.send(bytes(9_000_000), "f", "", 9.0)
+    assert a.send(bytes(300_000), "f", "", 9.0)
+    assert a.send(bytes(300_000), "f", "", 9.0)
+    assert [len(frame.messages) for frame in a.frames(0.0)] == [1, 1]
+
+
+def test_an_end_that_was_forgotten_starts_a_new_epoch_and_the_old_one_is_void() -> None:
+    a, b = pair()
+    say(a, "1", "2")
+    (old,) = a.frames(0.0)
+    pass_on([old], b)
+    again = NodeLink[str]("a", 2)
+    say(again, "3")
+    assert pass_on(again.frames(1.0), b) == ([], ["3"])
+    assert pass_on([old], b) == ([], [])
+    assert outcomes(again.receive(b.frames(1.0)[0])[0]) == [("3", Outcome.DELIVERED)]
+    assert a.receive(b.frames(1.0)[0] if b.has_news else Frame("b", 1, 1, 2, 1)) == ([], [])
+
+
+def test_a_verdict_about_an_older_epoch_is_void() -> None:
+    a, b = pair()
+    say(a, "1")
+    _, (arrived,) = b.receive(a.frames(0.0)[0])
+    b.defer(arrived)
+    b.receive(Frame("a", 2, 1))
+    b.refuse(arrived, Outcome.ABSENT)
+    b.accept(arrived)
+    assert b.is_idle
+
+
+def test_a_receiver_keeps_only_so_much_that_came_early() -> None:
+    _, b = pair()
+    far = Frame("a", 1, 1, messages=((1 + WINDOW, b"too far"), (2, b"two"), (3, bytes(9_000_000))))
+    assert b.receive(far) == ([], [])
+    _, arrived = b.receive(Frame("a", 1, 1, messages=((1, b"one"), (3, b"three"))))
+    assert [each.body for each in arrived] == [b"one", b"two", b"three"]
+
+
+class _End:
+    """One node in the model: its link, what it said and what became of it, what it was told."""
+
+    def __init__(self, name: str) -> None:
+        self.link = NodeLink[int](name, 1)
+        self.said: dict[int, str] = {}
+        self.settled: dict[int, Outcome] = {}
+        self.handed: list[int] = []
+        self.refused: set[int] = set()
+        self.deferred: list[tuple[Arrived, int]] = []
+
+    def note(self, settled: list[Settled[int]]) -> None:
+        for each in settled:
+            assert each.context not in self.settled, "settled twice"
+            self.settled[each.context] = each.outcome
+
+
+class TwoNodes(RuleBasedStateMachine):
+    """Any loss, repetition, delay and reordering between two nodes; either may die."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = 0.0
+        self.ends = {"a": _End("a"), "b": _End("b")}
+        self.flying: list[tuple[str, Frame]] = []  # to whom, what
+        self.numbers = 0
+        self.dead: set[str] = set()
+
+    sides = st.sampled_from(["a", "b"])
+
+    @rule(side=sides, flow=st.sampled_from("xyz"), patience=st.sampled_from([0.5, 1.5, 15.0]))
+    def say(self, side: str, flow: str, patience: float) -> None:
+        if side in self.dead:
+            return
+        self.numbers += 1
+        end = self.ends[side]
+        assert end.link.send(b"%d" % self.numbers, flow, self.numbers, self.now + patience)
+        end.said[self.numbers] = flow
+
+    @rule(side=sides, is_heard=st.booleans())
+    def flush(self, side: str, is_heard: bool) -> None:
+        if side in self.dead:
+            return
+        other = "b" if side == "a" else "a"
+        for frame in self.ends[side].link.frames(self.now):
+            if is_heard and other not in self.dead:
+                self.flying.append((other, frame))
+            else:
+                self.ends[side].link.unheard(frame)
+
+    @precondition(lambda self: self.flying)
+    @rule(
+        data=st.data(), stays=st.booleans(), mood=st.sampled_from(["take", "take", "take", "absent", "slow", "later"])
+    )
+    def arrive(self, data: st.DataObject, stays: bool, mood: str) -> None:
+        at = data.draw(st.integers(0, len(self.flying) - 1))
+        to, frame = self.flying[at] if stays else self.flying.pop(at)
+        self._receive(to, frame, mood)
+
+    @precondition(lambda self: self.flying)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        self.flying.pop(data.draw(st.integers(0, len(self.flying) - 1)))
+
+    @rule(side=sides, is_taken=st.booleans())
+    def decide(self, side: str, is_taken: bool) -> None:
+        end = self.ends[side]
+        while end.deferred:
+            arrived, number = end.deferred.pop(0)
+            if is_taken:
+                end.handed.append(number)
+                end.link.accept(arrived)
+            else:
+                end.refused.add(number)
+                end.link.refuse(arrived, Outcome.ABSENT)
+
+    @rule(side=sides, seconds=st.sampled_from([0.01, 0.3, 0.5, 2.0]))
+    def wait(self, side: str, seconds: float) -> None:
+        self.now += seconds
+        self.ends[side].note(self.ends[side].link.expire(self.now))
+
+    @rule(side=sides, flow=st.sampled_from("xyz"))
+    def withdraw(self, side: str, flow: str) -> None:
+        self.ends[side].note(self.ends[side].link.withdraw(flow))
+
+    @rule(side=sides)
+    def bus_is_back(self, side: str) -> None:
+        self.ends[side].link.resend()
+
+    @rule(side=sides)
+    def die(self, side: str) -> None:
+        if not self.dead and self.numbers > 8:
+            self.dead.add(side)
+
+    def _receive(self, to: str, frame: Frame, mood: str) -> None:
+        if to in self.dead:
+            return
+        end = self.ends[to]
+        settled, arrived = end.link.receive(frame)
+        end.note(settled)
+        for each in arrived:
+            number = int(each.body)
+            if mood == "later" or end.deferred:  # behind one that waits, all wait: as for a recipient that comes in
+                end.link.defer(each)
+                end.deferred.append((each, number))
+            elif mood == "take":
+                end.handed.append(number)
+            else:
+                end.refused.add(number)
+                end.link.refuse(each, Outcome.ABSENT if mood == "absent" else Outcome.SLOW)
+
+    @invariant()
+    def once_in_order_and_as_reported(self) -> None:
+        if not hasattr(self, "ends"):
+            return
+        for end, other in ((self.ends["a"], self.ends["b"]), (self.ends["b"], self.ends["a"])):
+            assert other.handed == sorted(set(other.handed)), "twice or out of order"
+            handed = set(other.handed)
+            for number, outcome in end.settled.items():
+                if outcome is Outcome.DELIVERED:
+                    assert number in handed
+                elif outcome is not Outcome.DOUBTFUL:
+                    assert number not in handed
+                if outcome in (Outcome.ABSENT, Outcome.SLOW):
+                    assert number in other.refused
+
+    def teardown(self) -> None:
+        """The bus heals: now everything a living node said is settled, within its patience."""
+        for _ in range(4):
+            for side in "ab":
+                self.decide(side, True)
+                if side not in self.dead:
+                    self.ends[side].note(self.ends[side].link.expire(self.now))
+                    self.flush(side, True)
+            for to, frame in self.flying:
+                self._receive(to, frame, "take")
+            self.flying = []
+            self.now += 2.0
+        self.once_in_order_and_as_reported()
+        for side in "ab":
+            end = self.ends[side]
+            if side not in self.dead:
+                end.note(end.link.expire(self.now + 20.0))
+                assert set(end.settled) == set(end.said)
+                if not self.dead:
+                    late = {number for number, outcome in end.settled.items() if outcome is Outcome.DOUBTFUL}
+                    assert len(end.link) == 0
+                    assert late <= set(end.said)
+
+
+TwoNodes.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+test_any_bus_hands_over_once_in_order_or_reports = TwoNodes.TestCase
