@@ -17,7 +17,7 @@ _ARN = re.compile(
 _ARN_LIMIT = 1024
 
 
-class Role(enum.Enum):
+class Role(enum.StrEnum):
     """Which side of a signaling channel a connection is on."""
 
     MASTER = "MASTER"

@@ -17,12 +17,13 @@ from uvicorn.server import ServerState
 from app.ws import frames
 from app.ws.asgi import Application
 from app.ws.crowd import LOOKS, Crowd, Swept
-from app.ws.frames import FrameReader, PeerClose, Ping
+from app.ws.frames import FrameReader, PeerClose, Ping, text_header
 from app.ws.handshake import Opening
 
 TAKE_OVER: Final = "heliograph.take_over"  # key of the scope's extensions; its value is the Connection
 _PONG_BYTES: Final = 16 * 1024  # while so much waits for a peer, its pings get no answer
 _FAILURE: Final = 1011  # RFC 6455, 7.4.1: our own fault
+_NOTHING: Final = -1  # the limit of a connection that takes nothing more
 _OPENING, _OPEN, _CLOSING, _LOST = range(4)
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,8 @@ class Connection(asyncio.Protocol):
 
     def bound(self, queued_bytes: int, frames_per_s: float = 0.0, burst: float = 0.0) -> None:
         """Let so many bytes wait for the peer, and read so many frames a second from it; 0: as many as come."""
-        self._limit = queued_bytes
+        if self._limit != _NOTHING:
+            self._limit = queued_bytes
         self._frames_per_s, self._burst = frames_per_s, burst
         self._since = self._crowd.loop.time()
 
@@ -155,7 +157,17 @@ class Connection(asyncio.Protocol):
 
     def send(self, frame: bytes) -> bool:
         """Send a text message of UTF-8; False when too much waits for the peer already, or the socket is closing."""
-        return self._put(frames.text_header(len(frame)), frame)
+        size = len(frame)
+        waiting = self._waiting + size
+        if waiting > self._limit or (self._is_blocked and waiting + self._unwritten() > self._limit):
+            return False
+        self._waiting = waiting
+        pending = self._pending
+        if not pending and self._state == _OPEN:
+            self._crowd.mark(self)
+        pending.append(text_header(size))
+        pending.append(frame)
+        return True
 
     def send_binary(self, data: bytes) -> bool:
         """Send a binary message; False as `send`."""
@@ -166,14 +178,13 @@ class Connection(asyncio.Protocol):
         if self.end is not None or self._state > _OPEN:
             return
         self.end = (code, reason)
+        self._limit = _NOTHING
         if self._state == _OPEN:
             self._begin_close(code, reason)
 
     def _put(self, header: bytes, frame: bytes) -> bool:
         waiting = self._waiting + len(frame)
-        if waiting > self._limit or self.end is not None or self._state > _OPEN:
-            return False
-        if self._is_blocked and waiting + self._transport.get_write_buffer_size() > self._limit:
+        if waiting > self._limit or (self._is_blocked and waiting + self._unwritten() > self._limit):
             return False
         self._waiting = waiting
         pending = self._pending
@@ -237,6 +248,7 @@ class Connection(asyncio.Protocol):
             self.flush()
             self._transport.write(frames.close(event.code))
             self._state = _CLOSING
+            self._limit = _NOTHING
             self._crowd.count_closing(1)
             self._finish()
         self._hang_up()
@@ -244,7 +256,10 @@ class Connection(asyncio.Protocol):
     @property
     def unsent_bytes(self) -> int:
         """What waits for the peer, here and in the transport."""
-        return self._waiting + self._transport.get_write_buffer_size()
+        return self._waiting + self._unwritten()
+
+    def _unwritten(self) -> int:
+        return self._transport.get_write_buffer_size()
 
     def _slow_down(self) -> None:
         """Read nothing for a while from a peer that sends more frames than it may."""
@@ -301,6 +316,7 @@ class Connection(asyncio.Protocol):
         if self._state == _CLOSING:
             self._crowd.count_closing(-1)
         self._state = _LOST
+        self._limit = _NOTHING
         self._crowd.state.connections.discard(self)
         if self._bucket is not None:
             self._bucket.discard(self)

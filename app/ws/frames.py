@@ -86,11 +86,9 @@ class FrameReader:
 
     def receive(self, data: bytes, most: int = TURN_FRAMES) -> list[Event]:
         """The events of what came in, of `most` frames at most; what is left over waits for the next call."""
-        if self._has_ended:
-            return []
         at = 0
-        if self._data:
-            if self._keep(data) < self._wanted:
+        if self._data or self._has_ended:
+            if self._has_ended or self._keep(data) < self._wanted:
                 return []
             data, at = bytes(self._data), self._at
         events: list[Event] = []
@@ -100,7 +98,7 @@ class FrameReader:
                 self.has_more = True
                 break
             last -= 1
-            end = self._frame(data, at, events)
+            end = self._usual(data, at, events) or self._frame(data, at, events)
             if end < 0:
                 at = size
                 break
@@ -110,6 +108,26 @@ class FrameReader:
             at = end
         self._leave(data, at)
         return events
+
+    def _usual(self, data: bytes, at: int, events: list[Event]) -> int:
+        """Read a whole text message of 126 bytes to 64 KiB; where it ends, 0 when it is anything else."""
+        body = at + 8
+        if (
+            self._message is not None
+            or body > len(data)
+            or data[at] != _FIN | _TEXT
+            or data[at + 1] != _MASKED | _MEDIUM
+        ):
+            return 0
+        length = data[at + 2] << 8 | data[at + 3]
+        end = body + length
+        if end > len(data) or length > self._limit:
+            return 0
+        try:
+            events.append(apply_mask(data[body:end], data[at + 4 : body]).decode())
+        except UnicodeDecodeError:
+            return 0
+        return end
 
     def _keep(self, data: bytes) -> int:
         """Put what came in behind what was left; how long both are together."""
@@ -241,6 +259,8 @@ def is_sendable(code: int) -> bool:
 
 def text_header(size: int) -> bytes:
     """What goes before `size` bytes of UTF-8 to make them a text message."""
+    if _SHORT < size <= 0xFFFF:
+        return _medium(_FIN | _TEXT, _MEDIUM, size)
     return _header(_FIN | _TEXT, size)
 
 

@@ -49,7 +49,7 @@ class ClientSettings(msgspec.Struct, frozen=True):
     client_id: str | None = None
 
     def __repr__(self) -> str:
-        return f"ClientSettings({self.endpoint!r}, ***, {self.channel_name!r}, {self.role}, {self.client_id!r})"
+        return f"ClientSettings({self.endpoint!r}, ***, {self.channel_name!r}, {self.role!r}, {self.client_id!r})"
 
 
 class Message(msgspec.Struct, frozen=True):

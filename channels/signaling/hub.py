@@ -135,7 +135,7 @@ class Hub:
 
     def receive(self, member: Member, frame: str) -> None:
         """Work on one text frame of this connection: relay it, answer it, or nothing. Never blocks."""
-        if self._members.get(member.id) is None:
+        if not member.is_in:
             return  # closed by us; what still comes in is void
         now = self._now()
         effect = member.rules.receive(frame, now)

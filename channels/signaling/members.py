@@ -56,6 +56,8 @@ class Member:
         "credential_ids",
         "holder",
         "id",
+        "is_in",
+        "role",
         "rules",
         "ttl_s",
         "waits",
@@ -65,6 +67,8 @@ class Member:
         self.id = holder.connection_id
         self.channel = str(connect.channel.arn)
         self.address = MASTER if connect.role is Role.MASTER else Address(Role.VIEWER, connect.client_id)
+        self.role = self.address.role.value.lower()  # as counters name it
+        self.is_in = False  # whether it is one of the node's members
         self.connection = connection
         self.credential_ids = connect.credential_ids
         self.holder = holder
@@ -73,11 +77,6 @@ class Member:
         self.waits = 0
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
-
-    @property
-    def role(self) -> str:
-        """The role as counters name it."""
-        return self.address.role.value.lower()
 
     def wait(self, frame: bytes, bytes_limit: int) -> bool:
         """Keep a relayed frame until what is held has gone out; False when too much waits."""
@@ -131,6 +130,7 @@ class Members:
     def add(self, member: Member) -> None:
         """Take a member in; it gets its slot, unless one with a higher fence is there."""
         self._by_id[member.id] = member
+        member.is_in = True
         for credential_id in member.credential_ids:
             self._by_credential.setdefault(credential_id, {})[member.id] = member
         slots = self._by_channel.setdefault(member.channel, {})
@@ -143,6 +143,7 @@ class Members:
         """Take a member out; a newer one keeps the slot. False when it was not in."""
         if self._by_id.pop(member.id, None) is None:
             return False
+        member.is_in = False
         self.masters -= member.address.role is Role.MASTER
         members = self._by_channel.get(member.channel, {})
         if members.get(member.address) is member:

@@ -11,11 +11,12 @@ import msgspec
 
 _ID = re.compile(r"[a-zA-Z0-9_.-]{1,256}", re.ASCII)
 _BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
+_PADDINGS: Final = ("=", "==")
 _DESCRIPTION_LIMIT: Final = 1024  # C SDK: STATUS_RESPONSE description
 FRAME_LIMIT: Final = 18_750  # C SDK: a frame of this many bytes drops the connection
 
 
-class Action(enum.Enum):
+class Action(enum.StrEnum):
     """What a client may send; the server forwards it under the same name as `messageType`."""
 
     SDP_OFFER = "SDP_OFFER"
@@ -71,7 +72,7 @@ class FrameError(Exception):
 class _Exact(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """The frame as JavaScript, Python, Android and iOS write it; any other key sends the frame to the slow path."""
 
-    action: str
+    action: Action
     message_payload: str
     recipient_client_id: str | None = None
     correlation_id: str | None = None
@@ -97,12 +98,12 @@ def decode(frame: str, payload_characters: int) -> ClientMessage:
         exact = _exact.decode(frame)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         action, payload, recipient, correlation_id = _any_case(frame)
+        known = _ACTIONS.get(action)
     else:
-        action, payload = exact.action, exact.message_payload
+        known, payload = exact.action, exact.message_payload
         recipient, correlation_id = exact.recipient_client_id or "", exact.correlation_id or ""
     if correlation_id and not _ID.fullmatch(correlation_id):
         raise FrameError("correlationId must be 1 to 256 characters of a-z A-Z 0-9 _ . -")
-    known = _ACTIONS.get(action)
     if known is None:
         raise FrameError("action must be SDP_OFFER, SDP_ANSWER or ICE_CANDIDATE", correlation_id)
     if len(payload) > payload_characters:
@@ -170,12 +171,10 @@ def _is_base64(payload: str) -> bool:
     """Whether the text is base64, standard or URL-safe alphabet (Android), padded or not. Nothing is decoded."""
     if not payload.isascii():
         return False
-    body = payload.rstrip("=")
-    padding = len(payload) - len(body)
-    if body.encode("ascii").translate(None, _BASE64):
-        return False
-    rest = len(body) % 4
-    return rest != 1 and (padding == 0 or (padding <= 2 and (rest + padding) % 4 == 0))
+    rest = payload.encode("ascii").translate(None, _BASE64).decode()
+    if not rest:
+        return len(payload) % 4 != 1
+    return rest in _PADDINGS and payload.endswith(rest) and len(payload) % 4 == 0
 
 
 def encode(message: ClientMessage, sender_client_id: str | None) -> bytes:

@@ -4,6 +4,7 @@ Knows rates, sizes, lifetime and who may be addressed; where a recipient is, the
 Source: KVS developer guide, ConnectAsMaster and ConnectAsViewer.
 """
 
+import functools
 from typing import Final
 
 import msgspec
@@ -32,7 +33,7 @@ POLICY_VIOLATION: Final = 1008
 TOO_SLOW: Final = 1008
 
 
-class Address(msgspec.Struct, frozen=True, gc=False):
+class Address(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """One slot of a channel; the master's client id is always ""."""
 
     role: Role
@@ -212,11 +213,16 @@ def _viewer(message: ClientMessage) -> Address:
     if not message.recipient:
         raise FrameError("recipientClientId is required from a master", message.correlation_id)
     try:
-        return Address(Role.VIEWER, parse_client_id(message.recipient))
+        return _slot(message.recipient)
     except InvalidArgumentException:
         raise FrameError(
             "recipientClientId must be 1 to 256 characters of a-z A-Z 0-9 _ . -", message.correlation_id
         ) from None
+
+
+@functools.lru_cache(4096)  # of a pure function: a master writes to the same few again and again
+def _slot(client_id: str) -> Address:
+    return Address(Role.VIEWER, parse_client_id(client_id))
 
 
 def _limited(message: ClientMessage, limit: Limit) -> Refuse:

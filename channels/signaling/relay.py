@@ -78,8 +78,8 @@ class Relay:
         target = self.members.find(member.channel, recipient)
         if target is None or self.exchange.is_busy(member.channel, recipient):
             self.exchange.send(self._mail(member, forward, frame))
-        elif self.give(target, frame):
-            self.stats.count_message(member.role, message.action.value, "relayed")
+        elif self._push(target, frame, now) if not target.waits else self.give(target, frame):
+            self.stats.count_message(member.role, message.action, "relayed")
             self.stats.observe_delivery(self._now() - now)
         else:
             self.answer(self._mail(member, forward, frame), _too_slow(), "slow")
@@ -186,9 +186,9 @@ class Relay:
             connection_id=member.id,
         )
 
-    def _push(self, member: Member, frame: bytes) -> bool:
+    def _push(self, member: Member, frame: bytes, now: float | None = None) -> bool:
         if member.connection.send(frame):
-            member.rules.touch(self._now())
+            member.rules.touch(self._now() if now is None else now)
             return True
         self._too_slow(member)
         return False
