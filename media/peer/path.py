@@ -4,8 +4,10 @@ It knows private names of aiortc, aioice, asyncio and pylibsrtp; a test holds ea
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from struct import pack
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import repeat
+from struct import Struct, pack
 from typing import Any
 
 from aioice.ice import CandidatePair
@@ -13,7 +15,11 @@ from aioice.turn import TurnClientTcpProtocol, TurnTransport
 from aiortc import RTCDtlsTransport
 from pylibsrtp import SRTP_MAX_TRAILER_LEN, Session, _binding
 
+from media.rtp.header import Heads
+from media.rtp.packetize import RUN_PACKETS
 from media.rtp.send import ROOM_BYTES, Offload
+
+_WORD = 4
 
 
 class DtlsPath:
@@ -25,7 +31,7 @@ class DtlsPath:
     def __init__(self, dtls: RTCDtlsTransport, room: bytearray | None = None) -> None:
         self._connection = dtls.transport._connection
         self._session = dtls._tx_srtp
-        self._seal = _sealing(self._session, bytearray(ROOM_BYTES) if room is None else room)
+        self._seal = Seal(self._session, bytearray(ROOM_BYTES) if room is None else room)
         self._pair: CandidatePair | None = None
         self._relay: Any = None
         self._transport: Any = None
@@ -34,21 +40,21 @@ class DtlsPath:
     def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
         """Encrypt one run of packets and hand them over in order; see `media/rtp/send.py`."""
         pair = self._select()
-        sealed, ends = self._seal(heads, payloads)
+        sealed, size = self._seal.run(heads, payloads)
         if self._relay is not None:
-            return ends[-1], self._send_relayed(pair, sealed, ends)
-        if len(ends) > 1 and self._sends_segments(sealed, ends[0], pair.remote_addr):
-            return ends[-1], True
-        for datagram in _cut(sealed, ends):
+            return len(sealed), self._send_relayed(pair, sealed, size)
+        if len(sealed) > size and self._sends_segments(sealed, size, pair.remote_addr):
+            return len(sealed), True
+        for datagram in _cut(sealed, size):
             self._transport.sendto(datagram, pair.remote_addr)
-        return ends[-1], False
+        return len(sealed), False
 
     def send_rtcp(self, packet: bytes) -> int:
         """Encrypt one compound RTCP packet and hand it over."""
         pair = self._select()
         sealed = self._session.protect_rtcp(packet)
         if self._relay is not None:
-            self._send_relayed(pair, memoryview(sealed), [len(sealed)])
+            self._send_relayed(pair, memoryview(sealed), len(sealed))
         else:
             self._transport.sendto(sealed, pair.remote_addr)
         return len(sealed)
@@ -75,15 +81,15 @@ class DtlsPath:
         handle = getattr(self._transport, "_sock", None)  # other event loops than asyncio's have none
         return handle is not None and self._offload.send(handle, data, segment, address)
 
-    def _send_relayed(self, pair: CandidatePair, sealed: memoryview, ends: Sequence[int]) -> bool:
+    def _send_relayed(self, pair: CandidatePair, sealed: memoryview, size: int) -> bool:
         """Send ChannelData straight while the channel is bound; aioice would start a task for each datagram."""
         relay, address = self._relay, pair.remote_addr
         number = relay.peer_to_channel.get(address)
         if number is None or relay.transport.is_closing() or time.time() > relay.channel_refresh_at[number]:
-            for datagram in _cut(sealed, ends):
+            for datagram in _cut(sealed, size):
                 pair.protocol.transport.sendto(bytes(datagram), address)
             return False
-        frames = [pack("!HH", number, len(datagram)) + datagram for datagram in _cut(sealed, ends)]
+        frames = [pack("!HH", number, len(datagram)) + datagram for datagram in _cut(sealed, size)]
         if isinstance(relay, TurnClientTcpProtocol):
             relay.transport.write(b"".join([frame + bytes(-len(frame) % 4) for frame in frames]))  # RFC 8656, 12.5
             return True
@@ -94,40 +100,79 @@ class DtlsPath:
         return False
 
 
-def _cut(sealed: memoryview, ends: Sequence[int]) -> Iterator[memoryview]:
-    begin = 0
-    for end in ends:
-        yield sealed[begin:end]
-        begin = end
+def _cut(sealed: memoryview, size: int) -> Iterator[memoryview]:
+    for begin in range(0, len(sealed), size):
+        yield sealed[begin : begin + size]
 
 
 def _inner(transport: TurnTransport) -> Any:
     return transport._TurnTransport__inner_protocol  # type: ignore[attr-defined]
 
 
-def _sealing(
-    session: Session, room: bytearray
-) -> Callable[[Sequence[bytes], Sequence[bytes]], tuple[memoryview, list[int]]]:
-    """What `session.protect` does, for a run of packets side by side in one buffer; making buffers is half its cost."""
-    library, context = _binding.lib, session._srtp[0]
-    protect, ok = library.srtp_protect, library.srtp_err_status_ok
-    start, view = _binding.ffi.from_buffer("char[]", room), memoryview(room)
-    length, limit = _binding.ffi.new("int *"), len(room) - SRTP_MAX_TRAILER_LEN
+@lru_cache(maxsize=32)
+def _layout(count: int, size: int, last: int, rest: int, tag: int) -> tuple[Struct, bytes, int, range]:
+    """How a run lies in the room: what packs it, lengths and whole length before encryption, and where each begins.
 
-    def seal(heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[memoryview, list[int]]:
-        at, ends = 0, []
+    `count` packets of `size` bytes of payload, the last one of `last`, with `rest` bytes of head behind the first word.
+    """
+    stride = _WORD + rest + size + tag
+    form = Struct("!" + f"L{rest}s{size}s{tag}x" * (count - 1) + f"L{rest}s{last}s")
+    lengths = [stride - tag] * (count - 1) + [_WORD + rest + last]
+    return form, pack(f"@{count}i", *lengths), form.size, range(0, count * stride, stride)
+
+
+class Seal:
+    """What `session.protect` does, for a run of packets side by side in one buffer; making buffers is half its cost.
+
+    Its answers are the sealed run and the bytes of each packet, of which the last one may have fewer.
+    """
+
+    def __init__(self, session: Session, room: bytearray) -> None:
+        library, ffi = _binding.lib, _binding.ffi
+        self._session = session  # whose end would free what the library works on
+        self._context = repeat(session._srtp[0])
+        self._protect = library.srtp_protect
+        self._room, self._view = room, memoryview(room)
+        self._start = ffi.from_buffer("char[]", room)
+        self._limit = len(room) - SRTP_MAX_TRAILER_LEN
+        lengths = ffi.new("int[]", RUN_PACKETS)
+        self._lengths = [lengths + number for number in range(RUN_PACKETS)]
+        self._length_bytes = memoryview(ffi.buffer(lengths))
+        self._tag: int | None = None
+
+    def run(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[memoryview, int]:
+        """Seal one run; see `runs` in `media/rtp/packetize.py`."""
+        count, tag = len(payloads), self._tag
+        if type(heads) is not Heads or tag is None:
+            return self._one_by_one(heads, payloads)
+        rest, last = heads.rest, len(payloads[-1])
+        form, lengths, total, begins = _layout(count, len(payloads[0]), last, len(rest), tag)
+        self._check(count, total)
+        values: list[int | bytes] = [rest] * (3 * count)
+        values[::3], values[2::3] = heads.words, payloads
+        form.pack_into(self._room, 0, *values)
+        self._length_bytes[: len(lengths)] = lengths
+        self._seal(begins)
+        return self._view[: total + tag], begins.step
+
+    def _one_by_one(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[memoryview, int]:
+        """The same for heads of any kind; it learns how long the tag of this session is."""
+        at, stride = 0, 0
         for head, payload in zip(heads, payloads, strict=True):
-            middle = at + len(head)
-            end = middle + len(payload)
-            if end > limit:
-                raise ValueError("more packets than there is room for")
-            room[at:middle] = head
-            room[middle:end] = payload
-            length[0] = end - at
-            if protect(context, start + at, length) != ok:
-                raise ConnectionError("SRTP refused a packet")
-            at += length[0]
-            ends.append(at)
-        return view[:at], ends
+            middle, size = at + len(head), len(head) + len(payload)
+            self._check(1, at + size)
+            self._room[at:middle], self._room[middle : at + size] = head, payload
+            self._length_bytes[:_WORD] = pack("@i", size)
+            self._seal(range(at, at + 1))
+            sealed = self._lengths[0][0]
+            self._tag, at, stride = sealed - size, at + sealed, stride or sealed
+        return self._view[:at], stride
 
-    return seal
+    def _check(self, count: int, end: int) -> None:
+        if count > RUN_PACKETS or end > self._limit:
+            raise ValueError("more packets than there is room for")
+
+    def _seal(self, begins: range) -> None:
+        # Without a line of Python for each packet; srtp_err_status_ok is 0.
+        if any(map(self._protect, self._context, map(self._start.__add__, begins), self._lengths)):
+            raise ConnectionError("SRTP refused a packet")

@@ -3,7 +3,9 @@
 RFC 3550, 5.1; extensions in the one-byte form of RFC 8285.
 """
 
+from collections.abc import Sequence
 from struct import Struct, pack
+from typing import overload
 
 import msgspec
 
@@ -15,6 +17,7 @@ AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 _ONE_BYTE_PROFILE = 0xBEDE
 _LARGEST_ID = 14
 _LARGEST_VALUE = 16
+_SEQUENCES = 1 << 16
 _MARKER = 0x80 << 16
 _EXTENDED, _PLAIN = 0x90 << 24, 0x80 << 24
 _first_word = Struct("!L").pack
@@ -56,6 +59,31 @@ def _block(elements: bytes) -> bytes:
     return pack("!HH", _ONE_BYTE_PROFILE, len(elements) // 4) + elements
 
 
+class Heads(Sequence[bytes]):
+    """All but the payload of each packet of one access unit, written out only where somebody looks at one.
+
+    `words` are the first 32 bits of each as numbers, `rest` is what follows in all of them.
+    """
+
+    __slots__ = ("rest", "words")
+
+    def __init__(self, words: list[int], rest: bytes) -> None:
+        self.words = words
+        self.rest = rest
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Heads": ...
+    def __getitem__(self, index: int | slice) -> "bytes | Heads":
+        if isinstance(index, slice):
+            return Heads(self.words[index], self.rest)
+        return _first_word(self.words[index]) + self.rest
+
+
 class HeaderTemplate:
     """Builds packets of one SSRC and payload type; the extension block is made once per access unit."""
 
@@ -93,13 +121,15 @@ class HeaderTemplate:
             elements += _element(ids.abs_send_time, abs_send_time(ntp).to_bytes(3, "big"))
         return _block(elements + _element(ids.audio_level, bytes((audio_level & 0x7F,))))
 
-    def heads(self, first: int, timestamp: int, block: bytes, count: int) -> list[bytes]:
-        """All but the payload of the `count` packets of one access unit, numbered from `first`; the last is marked."""
-        word = (_EXTENDED if block else _PLAIN) | self.payload_type << 16
-        more = _more_words(timestamp, self.ssrc) + block
-        heads = [_first_word(word | number & 0xFFFF) + more for number in range(first, first + count)]
-        heads[-1] = _first_word(word | _MARKER | (first + count - 1) & 0xFFFF) + more
-        return heads
+    def heads(self, first: int, timestamp: int, block: bytes, count: int) -> Heads:
+        """Heads of the `count` packets of one access unit, numbered from `first`; the last is marked."""
+        word, end = (_EXTENDED if block else _PLAIN) | self.payload_type << 16, first + count
+        if end <= _SEQUENCES:
+            words = list(range(word + first, word + end))
+        else:
+            words = [word | number & 0xFFFF for number in range(first, end)]
+        words[-1] |= _MARKER
+        return Heads(words, _more_words(timestamp, self.ssrc) + block)
 
     def packet(self, sequence: int, timestamp: int, is_last: bool, tail: tuple[bytes, bytes]) -> bytes:
         """One packet; `tail` is (extension block, payload), `is_last` sets the marker."""

@@ -32,7 +32,8 @@ class Path(Protocol):
     def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
         """Encrypt one run of RTP packets, each a head and its payload, and hand them to the selected candidate pair.
 
-        In order, without waiting. The answer: bytes of all datagrams, and whether one system call took them all.
+        In order, without waiting; a run is what `runs` gives. The answer: bytes of all datagrams, and whether one
+        system call took them all.
         """
 
     def send_rtcp(self, packet: bytes) -> int:
@@ -89,8 +90,11 @@ class PathSender:
 
     def send(self, heads: Sequence[bytes], payloads: Sequence[bytes], runs: Sequence[slice]) -> None:
         """Send the packets of a unit in order; `runs` are those of its payloads."""
+        if len(runs) == 1:
+            self._sent(len(payloads), self._path.send(heads, payloads))
+            return
         for run in runs:
-            self._sent(len(heads[run]), self._path.send(heads[run], payloads[run]))
+            self._sent(len(payloads[run]), self._path.send(heads[run], payloads[run]))
 
     def send_again(self, packets: Sequence[bytes]) -> None:
         """Send whole RTP packets in order."""

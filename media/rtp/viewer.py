@@ -4,6 +4,7 @@ RFC 3550 (numbers, reports), RFC 4588 (RTX), RFC 4585 (NACK). `now` is monotonic
 """
 
 import enum
+from collections.abc import Sequence
 from struct import pack
 
 import msgspec
@@ -158,10 +159,10 @@ class ViewerSender:
         self._layer = 0
         self._wishes = Bucket(KEYFRAMES_PER_S, KEYFRAMES_AT_ONCE, 0.0)
 
-    def send(self, unit: PacketizedUnit, ntp: int) -> list[bytes]:
+    def send(self, unit: PacketizedUnit, ntp: int) -> Sequence[bytes]:
         """Heads of the packets of one access unit, whose payloads follow; none where the mode has no place for it."""
         if self.mode is not Mode.LIVE and not self._takes(unit):
-            return []
+            return ()
         if unit.layer != self._layer:
             self._layer = unit.layer
             if self._history is not None:

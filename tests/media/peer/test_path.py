@@ -5,7 +5,7 @@ import asyncio.selector_events
 import inspect
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from aioice.turn import TurnClientTcpProtocol, TurnClientUdpProtocol, TurnTransp
 from pylibsrtp import Policy, Session
 
 from media.peer.path import DtlsPath
+from media.rtp.header import ExtensionIds, HeaderTemplate, Heads
 
 CHANNEL = 0x4001
 PEER = ("192.0.2.9", 4000)
@@ -34,12 +35,12 @@ def path(transport: object, address: tuple[str, int], keys: Session | None = Non
     return DtlsPath(dtls)
 
 
-def packets(*sizes: int) -> tuple[list[bytes], list[bytes]]:
-    heads = [bytes((0x80, 96, 0, number)) + bytes(8) for number in range(len(sizes))]
+def packets(*sizes: int) -> tuple[Heads, list[bytes]]:
+    heads = HeaderTemplate(7, 96, "0", ExtensionIds(mid=1)).heads(0, 9, b"\xbe\xde\x00\x01\x10\x30\x00\x00", len(sizes))
     return heads, [bytes((65 + number,)) * size for number, size in enumerate(sizes)]
 
 
-def sealed(heads: list[bytes], payloads: list[bytes]) -> list[bytes]:
+def sealed(heads: Sequence[bytes], payloads: list[bytes]) -> list[bytes]:
     theirs = session()
     return [theirs.protect(head + payload) for head, payload in zip(heads, payloads, strict=True)]
 
@@ -88,14 +89,33 @@ async def test_what_cannot_be_encrypted_is_refused() -> None:
         way.send(*packets(*[1200] * 70))
     with pytest.raises(ConnectionError):
         way.send([b"\x80"], [b""])
+    with pytest.raises(ValueError, match="more packets than there is room for"):
+        way.send(*packets(*[1200] * 70))  # now that the length of the tag is known
     transport.close()
     with pytest.raises(ConnectionError, match="no candidate pair"):
         path(None, PEER).waiting_bytes()
 
 
+async def test_a_run_that_the_library_refuses_half_way_is_not_sent() -> None:
+    policy = Policy(key=bytes(30), ssrc_type=Policy.SSRC_ANY_OUTBOUND)
+    with receiver() as viewer:
+        transport = await endpoint(local_addr=("127.0.0.1", 0))
+        way = path(transport, viewer.getsockname(), Session(policy))
+        heads, payloads = packets(*[30] * 5)
+        way.send(heads[3:], payloads[3:])
+        assert len([viewer.recv(100) for _ in range(2)]) == 2
+        with pytest.raises(ConnectionError, match="SRTP refused a packet"):
+            way.send(heads[1:], payloads[1:])  # the last two numbers went out before
+        viewer.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            viewer.recv(100)
+        transport.close()
+
+
 def test_the_private_names_of_asyncio_and_pylibsrtp_are_still_there() -> None:
     assert "self._sock = sock" in inspect.getsource(asyncio.selector_events._SelectorTransport)  # type: ignore[attr-defined]
     assert "lib.srtp_protect" in inspect.getsource(Session)
+    assert pylibsrtp._binding.lib.srtp_err_status_ok == 0
     assert pylibsrtp.__version__.startswith("1.0.")
 
 
@@ -110,7 +130,7 @@ async def test_a_run_goes_in_order_as_datagrams_of_its_own_sizes(host: str) -> N
         assert [viewer.recv(2000) for _ in expected] == expected
         assert size == sum(map(len, expected))
         assert is_one_call or way._offload.failures
-        assert way.send(heads[:1], payloads[:1]) == (922, False)
+        assert way.send(heads[:1], payloads[:1]) == (930, False)
         assert way.waiting_bytes() == 0
         transport.close()
 
@@ -123,7 +143,7 @@ async def test_what_waits_already_is_not_overtaken() -> None:
         transport._buffer_size += 5  # type: ignore[attr-defined]
         assert way.waiting_bytes() == 5
         heads, payloads = packets(9, 9)
-        assert way.send(heads, payloads) == (62, False)
+        assert way.send(heads, payloads) == (78, False)
         way.send(*packets(1))  # writes over the room: what waits is a copy
         transport._sendto_ready()  # type: ignore[attr-defined]
         assert [viewer.recv(100) for _ in range(3)] == [b"first", *sealed(heads, payloads)]
@@ -174,7 +194,7 @@ async def test_a_relay_gets_channel_data_in_one_call_too() -> None:
         way.send(heads, payloads)
         way.send_rtcp(b"\x80\xc9\x00\x01" + bytes(4))
         frames = [server.recv(100) for _ in range(4)]
-        assert [frame[:4] for frame in frames] == [b"\x40\x01\x00\x48"] * 2 + [b"\x40\x01\x00\x17", b"\x40\x01\x00\x16"]
+        assert [frame[:4] for frame in frames] == [b"\x40\x01\x00\x50"] * 2 + [b"\x40\x01\x00\x1f", b"\x40\x01\x00\x16"]
         assert [frame[4:] for frame in frames[:3]] == sealed(heads, payloads)
         transport.close()
 
@@ -193,10 +213,10 @@ async def test_a_relay_over_tcp_gets_padded_frames_in_one_write() -> None:
             return 7
 
     way = relayed(client(TurnClientTcpProtocol), Stream())
-    heads, payloads = packets(3, 4)
+    heads, payloads = packets(4, 3)
     first, second = sealed(heads, payloads)
-    assert way.send(heads, payloads) == (51, True)
-    assert Stream.written == [b"\x40\x01\x00\x19" + first + bytes(3) + b"\x40\x01\x00\x1a" + second + bytes(2)]
+    assert way.send(heads, payloads) == (67, True)
+    assert Stream.written == [b"\x40\x01\x00\x22" + first + bytes(2) + b"\x40\x01\x00\x21" + second + bytes(3)]
     assert way.waiting_bytes() == 7
 
 
@@ -215,4 +235,4 @@ async def test_a_channel_that_is_due_is_refreshed_by_its_owner() -> None:
     async with asyncio.timeout(2):
         await bound.wait()
     await asyncio.sleep(0)
-    assert sent == [b"\x40\x01\x00\x17" + sealed(heads, payloads)[0]]
+    assert sent == [b"\x40\x01\x00\x1f" + sealed(heads, payloads)[0]]

@@ -31,7 +31,7 @@ def test_the_packets_of_a_unit_are_numbered_over_the_wrap_and_only_the_last_is_m
     template = HeaderTemplate(7, 96, "0", ExtensionIds.of(ids))
     block = template.extensions(NTP)
     heads = template.heads(65534, 9, block, 3)
-    assert heads == [
+    assert list(heads) == [
         template.packet(65534, 9, False, (block, b"")),
         template.packet(65535, 9, False, (block, b"")),
         template.packet(0, 9, True, (block, b"")),

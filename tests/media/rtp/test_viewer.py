@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Sequence
 from struct import unpack
 
 import pytest
@@ -39,13 +40,13 @@ def whole(viewer: ViewerSender, unit: PacketizedUnit) -> list[bytes]:
     return [head + payload for head, payload in zip(viewer.send(unit, NTP), unit.payloads, strict=True)]
 
 
-def parsed(packets: list[bytes]) -> list[RtpPacket]:
+def parsed(packets: Sequence[bytes]) -> list[RtpPacket]:
     return [RtpPacket.parse(packet) for packet in packets]
 
 
 def test_a_viewer_gets_nothing_before_the_first_key_frame() -> None:
     viewer = sender()
-    assert viewer.send(unit(0), NTP) == []
+    assert viewer.send(unit(0), NTP) == ()
     assert viewer.stats.units_waited == 1
     assert len(viewer.send(unit(3000, is_key=True), NTP)) == 2
     assert len(viewer.send(unit(6000), NTP)) == 2
@@ -66,7 +67,8 @@ def test_sequence_numbers_have_no_gap_and_timestamps_keep_their_distance(
     viewer = sender(first_sequence=first, timestamp_offset=offset)
     packets = []
     for index, size in enumerate(sizes):
-        packets += parsed(viewer.send(unit(index * 3000, is_key=index == 0, payloads=(b"x",) * size), NTP))
+        sent = unit(index * 3000, is_key=index == 0, payloads=(b"x",) * size)
+        packets += parsed(viewer.send(sent, NTP))
     assert [packet.sequence_number for packet in packets] == [(first + n) % 65536 for n in range(sum(sizes))]
     expected = [(offset + index * 3000) % 2**32 for index, size in enumerate(sizes) for _ in range(size)]
     assert [packet.timestamp for packet in packets] == expected
@@ -77,7 +79,7 @@ def test_a_full_path_pauses_until_the_next_key_frame_without_a_gap_in_the_number
     viewer.send(unit(0, is_key=True), NTP)
     viewer.skip()
     assert viewer.mode is Mode.WAITING
-    assert viewer.send(unit(3000), NTP) == []
+    assert viewer.send(unit(3000), NTP) == ()
     (first, _) = parsed(viewer.send(unit(6000, is_key=True), NTP))
     assert first.sequence_number == 2
     assert viewer.stats.units_skipped == 1
@@ -247,7 +249,7 @@ def test_every_mode_takes_every_order_and_none_comes_back_from_the_end() -> None
     assert {after for (mode, _), after in NEXT.items() if mode is Mode.GONE} == {Mode.GONE}
     viewer = sender()
     viewer.turn(Turn.END)
-    assert viewer.send(unit(0, is_key=True), NTP) == []
+    assert viewer.send(unit(0, is_key=True), NTP) == ()
     assert viewer.stats.units_left_out == 1
     with pytest.raises(KeyError):
         viewer.turn(Turn.RESUME)
@@ -257,11 +259,11 @@ def test_a_thinned_viewer_gets_key_frames_only_and_full_pictures_from_the_next_o
     viewer = sender()
     viewer.send(unit(0, is_key=True), NTP)
     viewer.turn(Turn.THIN)
-    assert viewer.send(unit(3000), NTP) == []
+    assert viewer.send(unit(3000), NTP) == ()
     assert len(viewer.send(unit(6000, is_key=True), NTP)) == 2
     viewer.turn(Turn.RESUME)
     assert viewer.mode is Mode.WAITING
-    assert viewer.send(unit(9000), NTP) == []
+    assert viewer.send(unit(9000), NTP) == ()
     viewer.send(unit(12000, is_key=True), NTP)
     assert viewer.mode is Mode.LIVE
 
@@ -269,7 +271,7 @@ def test_a_thinned_viewer_gets_key_frames_only_and_full_pictures_from_the_next_o
 def test_sound_resumes_without_a_key_frame() -> None:
     viewer = sender(has_keyframes=False)
     viewer.turn(Turn.PAUSE)
-    assert viewer.send(unit(0), NTP) == []
+    assert viewer.send(unit(0), NTP) == ()
     viewer.turn(Turn.RESUME)
     assert viewer.mode is Mode.LIVE
 
