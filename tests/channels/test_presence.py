@@ -1,23 +1,31 @@
 """The contract of presence, held by every implementation: each node has its own view of the same slots."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 from channels.embedded.presence import EmbeddedPresence
 from channels.names import Role
 from channels.presence import Admission, Holder, Lease, Presence
+from tests.channels.redis.rig import redis_presence
+from tests.redis_server import RedisServer
 
 ARN = "arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/1700000000000"
 OTHER = "arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/1700000000001"
 LIMIT = 10
 
 
-@pytest.fixture(params=["embedded"])
-def views() -> tuple[Presence, Presence]:
+@pytest.fixture(params=["embedded", "redis"])
+async def views(request: pytest.FixtureRequest, redis_prefix: str) -> AsyncIterator[tuple[Presence, Presence]]:
     """Two nodes' views, `a` and `b`, of one presence."""
-    presence = EmbeddedPresence("a")
-    return presence, presence.join("b")
+    if request.param == "embedded":
+        presence = EmbeddedPresence("a")
+        yield presence, presence.join("b")
+        return
+    server: RedisServer = request.getfixturevalue("redis_server")
+    async with redis_presence(server.url, redis_prefix, "a", "b") as (a, b):
+        yield a, b
 
 
 async def viewer(presence: Presence, client_id: str, connection_id: str = "c", limit: int = LIMIT) -> Admission | None:

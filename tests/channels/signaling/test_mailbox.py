@@ -1,3 +1,8 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -5,10 +10,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from channels.errors import ClientLimitExceededException, ResourceNotFoundException
 from channels.names import Role
 from channels.signaling.limits import Limits
-from channels.signaling.mailbox import HeldMail, InProcessMailbox, Mail
+from channels.signaling.mailbox import HeldMail, InProcessMailbox, Mail, Mailbox
 from channels.signaling.messages import Action
 from channels.signaling.protocol import MASTER, Address
+from tests.channels.redis.rig import redis_mailboxes
 from tests.channels.signaling.rig import Clock
+from tests.redis_server import RedisServer
 
 V1, V2 = Address(Role.VIEWER, "v1"), Address(Role.VIEWER, "v2")
 OFFER, ANSWER, CANDIDATE = Action.SDP_OFFER, Action.SDP_ANSWER, Action.ICE_CANDIDATE
@@ -163,6 +170,101 @@ def test_a_deleted_channel_holds_nothing() -> None:
 
     assert box.is_empty
     box.expire(1000.0)
+
+
+@pytest.fixture(params=["in process", "redis"])
+async def ends(request: pytest.FixtureRequest, redis_prefix: str) -> AsyncIterator[tuple[Mailbox, Mailbox]]:
+    """Two nodes' ends of one mailbox."""
+    if request.param == "in process":
+        box = InProcessMailbox(LIMITS, time.monotonic)
+        yield box, box
+        return
+    server: RedisServer = request.getfixturevalue("redis_server")
+    async with redis_mailboxes(server.url, redis_prefix, LIMITS) as (here, there):
+        yield here, there
+
+
+async def hold(box: Mailbox, *mails: Mail) -> None:
+    for each in mails:
+        assert await box.hold(each, is_expected=True) is None
+
+
+async def test_what_one_node_holds_another_one_takes_once_and_in_order(ends: tuple[Mailbox, Mailbox]) -> None:
+    here, there = ends
+    first = mail("1", OFFER)
+    await hold(here, first, mail("2"), mail("x", sender=MASTER, to=V1))
+    await hold(there, mail("3", sender=V2), mail("4"))
+
+    taken = await there.take("demo", MASTER)
+
+    assert ids(taken) == ["1", "2", "3", "4"]
+    assert taken[0] == first
+    assert await here.take("demo", MASTER) == ()
+    assert await here.take("other", V1) == ()
+    assert not await here.withdraw(first)
+    assert ids(await here.take("demo", V1)) == ["x"]
+
+
+async def test_of_two_nodes_that_race_for_mail_one_gets_it(ends: tuple[Mailbox, Mailbox]) -> None:
+    for number in range(20):
+        await hold(ends[number % 2], mail(str(number)))
+        async with asyncio.TaskGroup() as group:
+            takes = [group.create_task(end.take("demo", MASTER)) for end in ends]
+        assert sorted(len(take.result()) for take in takes) == [0, 1]
+
+
+async def test_the_newest_offer_takes_the_place_of_the_older_one_and_its_room(ends: tuple[Mailbox, Mailbox]) -> None:
+    here, there = ends
+    older = mail("1", OFFER, size=90)
+    await hold(here, older, *(mail(str(n), size=1) for n in range(2, 5)), mail("5", OFFER, V2))
+
+    await hold(there, mail("9", OFFER, size=97))
+
+    assert not await here.withdraw(older)
+    assert ids(await here.take("demo", MASTER)) == ["2", "3", "4", "5", "9"]
+
+
+async def test_mail_that_does_not_fit_is_refused_and_nothing_is_trimmed(ends: tuple[Mailbox, Mailbox]) -> None:
+    here, there = ends
+    await hold(here, mail("1", OFFER, size=60), mail("2", sender=V2))
+    refused = [await there.hold(mail("3", size=41), is_expected=True)]
+    await hold(there, *(mail(str(n), size=1) for n in range(4, 7)))
+    refused += [await here.hold(mail("7", size=1), is_expected=True)]
+    await hold(here, mail("8", sender=V2))
+    refused += [await here.hold(mail("9", sender=V2), is_expected=True)]
+
+    names = [error.limit.name for error in refused if error is not None and error.limit is not None]
+    assert names == ["held_bytes_per_pair", "held_messages_per_pair", "held_messages_per_channel"]
+    assert ids(await here.take("demo", MASTER)) == ["1", "2", "4", "5", "6", "8"]
+    await hold(here, *(mail(str(n), sender=V2, size=25) for n in range(20, 24)))
+
+
+async def test_mail_over_its_time_is_for_its_sender_alone(ends: tuple[Mailbox, Mailbox]) -> None:
+    here, there = ends
+    short = mail("1", ttl_s=0.02)
+    await hold(here, short, mail("2"))
+    await asyncio.sleep(0.03)  # the time of Redis cannot be moved
+
+    assert ids(await there.take("demo", MASTER)) == ["2"]
+    assert await there.withdraw(short)
+    assert not await here.withdraw(short)
+
+
+async def test_mail_for_a_viewer_is_held_while_it_is_remembered(ends: tuple[Mailbox, Mailbox]) -> None:
+    here, there = ends
+    away = [mail(str(n), ANSWER, MASTER, V1) for n in range(3)]
+    refused = await here.hold(away[0], is_expected=False)
+    assert isinstance(refused, ResourceNotFoundException)
+    await here.remember("demo", "v1", 60.0)
+    await there.remember("demo", "v1", 0.001)  # shortens nothing
+    await there.remember("demo", "v2", 0.02)
+    await asyncio.sleep(0.03)
+
+    assert await there.hold(away[1], is_expected=False) is None
+    assert isinstance(await there.hold(mail("4", to=V2), is_expected=False), ResourceNotFoundException)
+    await here.drop("demo")
+    assert await there.take("demo", V1) == ()
+    assert isinstance(await there.hold(away[2], is_expected=False), ResourceNotFoundException)
 
 
 async def test_the_in_process_mailbox_keeps_the_rules_on_its_own_clock() -> None:

@@ -1,0 +1,21 @@
+"""What time it is at Redis, as its answers tell: for commands that must not be done late. No I/O."""
+
+from collections.abc import Callable
+
+
+class RedisClock:
+    """Milliseconds of Redis TIME; `now` is in monotonic seconds of this process."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
+        self._ahead_ms: float | None = None
+
+    def learn(self, time_ms: int) -> None:
+        """Redis said just now that it was `time_ms`."""
+        self._ahead_ms = time_ms - self.now() * 1000
+
+    def at(self, instant: float) -> int:
+        """What Redis will say at `instant`; far in the future as long as it said nothing yet."""
+        if self._ahead_ms is None:
+            return 2**53
+        return int(instant * 1000 + self._ahead_ms)

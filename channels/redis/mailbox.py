@@ -1,0 +1,175 @@
+"""The mailbox of many nodes in Redis. The rules are those of `HeldMail`, kept by the scripts in `held`."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from channels.errors import ServiceError, ServiceUnavailableException
+from channels.names import Role
+from channels.redis import held
+from channels.redis.claims import slot_of
+from channels.redis.clock import RedisClock
+from channels.redis.commands import RedisUnavailableError, Script
+from channels.redis.link import Link
+from channels.signaling.limits import Limits
+from channels.signaling.mailbox import GRACE_S, Mail, MailboxUnavailableError, absent, full
+from channels.signaling.protocol import Address
+
+_RETRY_S: Final = 0.2
+_STOP_LIMIT_S: Final = 1.0
+_OWED_LIMIT: Final = 1000
+_decoder: Final = msgspec.msgpack.Decoder(Mail)
+_encoder: Final = msgspec.msgpack.Encoder()
+log = logging.getLogger(__name__)
+Call = tuple[Script, str, tuple[str | int, ...]]  # script, channel, arguments
+
+
+class RedisMailbox:
+    """Mail for absent peers of all nodes; what was taken on one is nowhere else.
+
+    `run` settles what was taken, and undoes what was not answered. What it cannot, time does: mail ends by itself.
+    """
+
+    def __init__(self, link: Link, limits: Limits, now: Callable[[], float] = time.monotonic) -> None:
+        self.unreadable = 0  # mail that a node of another version held
+        self._link = link
+        self._limits = limits
+        self._clock = RedisClock(now)
+        self._hold = link.script(held.HOLD)
+        self._take = link.script(held.TAKE)
+        self._settle = link.script(held.SETTLE)
+        self._withdraw = link.script(held.WITHDRAW)
+        self._remember = link.script(held.REMEMBER)
+        self._owed: deque[Call] = deque(maxlen=_OWED_LIMIT)
+        self._is_owed = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many calls are still to be settled or undone."""
+        return len(self._owed)
+
+    async def run(self) -> None:
+        """Settle what was taken and undo what was not answered, until cancelled."""
+        try:
+            while True:
+                await self._is_owed.wait()
+                self._is_owed.clear()
+                if not await self._pay():
+                    await asyncio.sleep(_RETRY_S)
+                    self._is_owed.set()
+        finally:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_LIMIT_S):
+                    await self._pay()
+
+    async def hold(self, mail: Mail, *, is_expected: bool) -> ServiceError | None:
+        """Keep the message for its time to live, or say why not."""
+        try:
+            outcome, _ = await self._timely(self._hold, mail.channel, self._terms(mail, is_expected=is_expected))
+        except MailboxUnavailableError:
+            self._owe(self._withdraw, mail.channel, mail.id)
+            return ServiceUnavailableException("the recipient is away and nothing can be held now: send it again")
+        except asyncio.CancelledError:
+            self._owe(self._withdraw, mail.channel, mail.id)
+            raise
+        match outcome:
+            case b"held":
+                return None
+            case b"absent":
+                return absent(mail.recipient)
+            case _:
+                return full(outcome.decode(), getattr(self._limits, outcome.decode()))
+
+    async def take(self, channel: str, recipient: Address) -> tuple[Mail, ...]:
+        """Remove and return what waits for the recipient, oldest first. Raises: MailboxUnavailableError."""
+        token = secrets.token_hex(8)
+        slot = slot_of(recipient.role, recipient.client_id)
+        try:
+            _, _, *found = await self._timely(self._take, channel, (slot, token))
+        except (MailboxUnavailableError, asyncio.CancelledError):
+            self._owe(self._settle, channel, token, 0)
+            raise
+        if not found:
+            return ()
+        self._owe(self._settle, channel, token, 1)
+        return tuple(mail for mail in map(self._read, found) if mail is not None)
+
+    async def withdraw(self, mail: Mail) -> bool:
+        """Remove one message; False when it is not there any more. Raises: MailboxUnavailableError."""
+        return bool(await self._call(self._withdraw, mail.channel, (mail.id,)))
+
+    async def remember(self, channel: str, client_id: str, ttl_s: float) -> None:
+        """Keep mail for this viewer for `ttl_s` from now. Raises: MailboxUnavailableError."""
+        await self._call(self._remember, channel, (slot_of(Role.VIEWER, client_id), _ms(ttl_s)))
+
+    async def drop(self, channel: str) -> None:
+        """Forget the channel. Raises: MailboxUnavailableError."""
+        try:
+            await self._link.command("UNLINK", *self._keys(channel))
+        except RedisUnavailableError as error:
+            raise MailboxUnavailableError("Redis does not answer") from error
+
+    def _terms(self, mail: Mail, *, is_expected: bool) -> tuple[str | bytes | int, ...]:
+        recipient, sender, limits = mail.recipient, mail.sender, self._limits
+        return (
+            *(mail.id, _encoder.encode(mail), _ms(mail.ttl_s), len(mail.frame)),
+            mail.action.value if mail.is_replaceable else "-",
+            *(slot_of(sender.role, sender.client_id), slot_of(recipient.role, recipient.client_id)),
+            *(int(is_expected or recipient.role is Role.MASTER), _ms(GRACE_S)),
+            *(limits.held_messages_per_pair, limits.held_bytes_per_pair, limits.held_messages_per_channel),
+        )
+
+    async def _timely(self, script: Script, channel: str, words: tuple[str | bytes | int, ...]) -> list[Any]:
+        """Run a script unless it is too late when its turn comes: then somebody was told that it was not done."""
+        until = self._clock.now() + self._link.limit_s
+        for _ in range(2):
+            reply: list[Any] = await self._call(script, channel, (self._clock.at(until), *words))
+            self._clock.learn(reply[1])
+            if reply[0] != b"late":
+                return reply
+            # Redis has another time than we thought, since we are not late
+        raise MailboxUnavailableError("Redis did what was asked too late")
+
+    async def _call(self, script: Script, channel: str, words: tuple[str | bytes | int, ...]) -> Any:
+        try:
+            return await script(self._keys(channel), words)
+        except RedisUnavailableError as error:
+            raise MailboxUnavailableError("Redis does not answer") from error
+
+    def _owe(self, script: Script, channel: str, *words: str | int) -> None:
+        self._owed.append((script, channel, words))
+        self._is_owed.set()
+
+    async def _pay(self) -> bool:
+        while self._owed:
+            call = self._owed.popleft()
+            try:
+                await self._call(*call)
+            except BaseException as error:
+                self._owed.appendleft(call)
+                if isinstance(error, MailboxUnavailableError):
+                    return False
+                raise
+        return True
+
+    def _read(self, held: bytes) -> Mail | None:
+        try:
+            return _decoder.decode(held)
+        except msgspec.DecodeError:
+            self.unreadable += 1
+            log.warning("mail of another version was dropped")
+            return None
+
+    def _keys(self, channel: str) -> tuple[str, str, str]:
+        key = f"{self._link.prefix}:{{{channel}}}:mail"
+        return key, f"{key}:order", f"{key}:ends"
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,251 @@
+"""Presence of many nodes in Redis: leases with fences. Redis keeps them by `slots`; which nodes live, `nodes` knows.
+
+A claim of this node, as Redis sees it:
+
+    none --admit--> held --renew every 5 s--> held --leave--> none
+                     |  \\--a newer one is admitted--> lost: the admission says whom it replaced, and renew says so
+                     |
+                     +--15 s without renewal, or its node is dead--> free: counts nowhere, the room goes to who comes
+                     '--Redis lost its data--> forgotten
+
+    free or forgotten --renew, or the next admission of this node to the channel--> held, with the fence it had,
+    unless its slot, or the room of a viewer, went to higher fences meanwhile: lost.
+
+So a claim that may be forgotten is never overlooked by its own node: after each reconnect and each lapse of the node's
+lease all claims are in doubt until they were renewed, and admissions to their channels put them back first.
+
+What was not answered may have been done, and must not be done later: commands carry the time (of Redis) until which
+they are wanted, and admissions and leaves without an answer are taken back once Redis answers again.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from channels.names import Role
+from channels.presence import Admission, Holder, Lease, PresenceUnavailableError
+from channels.redis import slots
+from channels.redis.claims import Claims, parse_holder, slot_of
+from channels.redis.clock import RedisClock
+from channels.redis.commands import RedisUnavailableError, Script, Word
+from channels.redis.link import Link
+from channels.redis.nodes import Nodes, NodeSettings
+
+_KEEP_MS: Final = 3_600_000  # how long an empty channel remembers its highest fence
+_RENEWED_AT_ONCE: Final = 50  # leases per script: 0.2 ms of Redis, so that an admission beside it waits no longer
+_RETRY_S: Final = 0.2
+_STOP_LIMIT_S: Final = 1.0
+_encoder: Final = msgspec.msgpack.Encoder()
+
+
+class PresenceSettings(msgspec.Struct, frozen=True):
+    """How long leases last; those of connections are renewed by who holds them."""
+
+    lease_s: float = 15.0
+    node: NodeSettings = NodeSettings()
+
+
+class PresenceStats(msgspec.Struct):
+    """What this node did: leases renewed, put back because they were forgotten, lost; calls that went unanswered."""
+
+    renewed: int = 0
+    put_back: int = 0
+    lost: int = 0
+    unavailable: int = 0
+
+
+class RedisPresence:
+    """One node's view of the presence of all; `node` is the id of this process, never used by another one."""
+
+    def __init__(
+        self,
+        link: Link,
+        node: str,
+        settings: PresenceSettings | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stats = PresenceStats()
+        self._link = link
+        self._node = node
+        self._settings = settings or PresenceSettings()
+        self._clock = RedisClock(now)
+        self._claims = Claims()
+        self._admit = link.script(slots.ADMIT)
+        self._renew = link.script(slots.RENEW)
+        self._leave = link.script(slots.LEAVE)
+        self._locate = link.script(slots.LOCATE)
+        self._count = link.script(slots.COUNT)
+        self.nodes = Nodes(link, node, self._settings.node, self._clock)
+        self.nodes.on_lapse.append(self._claims.doubt)
+        self._woken = asyncio.Event()
+        link.on_epoch.append(self._note_epoch)
+
+    @property
+    def on_lapse(self) -> list[Callable[[], None]]:
+        """Called when this node counted as dead, or was forgotten, and lives again: its leases have to be renewed."""
+        return self.nodes.on_lapse
+
+    def __len__(self) -> int:
+        """How many claims this node holds or has to take back."""
+        return len(self._claims)
+
+    async def run(self) -> None:
+        """Keep this node alive in the eyes of the others until cancelled; then it counts as dead at once."""
+        try:
+            while True:
+                delay_s = await self._tick()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay_s):
+                        await self._woken.wait()
+                self._woken.clear()
+        finally:
+            with contextlib.suppress(RedisUnavailableError, TimeoutError):
+                async with asyncio.timeout(_STOP_LIMIT_S):
+                    await self.nodes.end()
+
+    async def admit(
+        self, channel: str, role: Role, client_id: str, connection_id: str, viewer_limit: int
+    ) -> Admission | None:
+        """Take the slot, newest wins; None when `viewer_limit` other viewers are in."""
+        slot = slot_of(role, client_id)
+        try:
+            with self._answered():
+                reply = await self._take(channel, (slot, connection_id), viewer_limit)
+        except BaseException:  # also when nobody waits for the answer any more
+            self._undo(channel, slot, connection_id)
+            raise
+        if reply[0] == b"full":
+            return None
+        _, _, fence, replaced = reply
+        holder = Holder(role, client_id, self._node, connection_id, fence)
+        self._claims.add(channel, holder)
+        return Admission(holder, parse_holder(slot, replaced) if replaced else None)
+
+    async def leave(self, channel: str, holder: Holder) -> None:
+        """Give the slot back, if `holder` still has it."""
+        slot = slot_of(holder.role, holder.client_id)
+        self._claims.remove(channel, holder)
+        try:
+            with self._answered():
+                await self._leave([self._key(channel)], [slot, holder.connection_id, holder.fence])
+        except BaseException:
+            self._undo(channel, slot, holder.connection_id, holder.fence)
+            raise
+
+    async def locate(self, channel: str, role: Role, client_id: str) -> Holder | None:
+        """The live connection in this slot. For the master `client_id` is ignored."""
+        slot = slot_of(role, client_id)
+        with self._answered():
+            value = await self._locate([self._key(channel)], [slot, self.nodes.dead])
+        return parse_holder(slot, value) if value else None
+
+    async def count(self, channel: str) -> int:
+        """How many viewers are in."""
+        with self._answered():
+            viewers: int = await self._count([self._key(channel)], [self.nodes.dead])
+        return viewers
+
+    async def renew(self, leases: Sequence[Lease], viewer_limit: int) -> tuple[Lease, ...]:
+        """Prolong the leases, put back what was forgotten; the answer is those that are lost to higher fences."""
+        lost: list[Lease] = []
+        size = 1 if self._link.is_cluster else _RENEWED_AT_ONCE  # a script of a cluster takes keys of one slot
+        with self._claims.renewing():
+            for start in range(0, len(leases), size):
+                part = self._claims.still(leases[start : start + size])
+                lost += await self._prolong(part, viewer_limit) if part else ()
+        return tuple(lost)
+
+    async def _prolong(self, leases: list[Lease], viewer_limit: int) -> list[Lease]:
+        doubts = self._claims.doubts
+        with self._answered():
+            keys = [self._key(lease.channel) for lease in leases]
+            packed = _packed(lease.holder for lease in leases)
+            _, _, put_back, *numbers = await self._timely(self._renew, keys, viewer_limit, [packed])
+        lost = [leases[number - 1] for number in numbers]
+        self.stats.renewed += len(leases) - len(lost)
+        self.stats.put_back += put_back
+        self.stats.lost += len(lost)
+        for lease in lost:
+            self._claims.remove(lease.channel, lease.holder)
+        for lease in leases:
+            if lease not in lost:
+                self._settle(lease.channel, (lease.holder,), doubts)
+        return lost
+
+    async def _take(self, channel: str, wanted: tuple[str, str], viewer_limit: int) -> list[Any]:
+        if self.nodes.is_held:
+            return await self._claim(channel, wanted, viewer_limit)
+        async with asyncio.timeout(self._link.limit_s):
+            await self.nodes.renew()  # it counts as dead: what it took now would be free for the others
+            return await self._claim(channel, wanted, viewer_limit)
+
+    async def _claim(self, channel: str, wanted: tuple[str, str], viewer_limit: int) -> list[Any]:
+        doubts, doubted = self._claims.doubts, self._claims.doubted(channel)
+        with self._claims.renewing():
+            words: list[Word] = [_packed(doubted), *wanted]
+            reply = await self._timely(self._admit, [self._key(channel)], viewer_limit, words)
+            self._settle(channel, doubted, doubts)
+        return reply
+
+    async def _timely(
+        self, script: Script, keys: Sequence[Word], viewer_limit: int, words: Sequence[Word]
+    ) -> list[Any]:
+        """Run a script that claims something, unless it is too late when its turn comes: nobody waits for it then."""
+        until = self._clock.now() + self._link.limit_s
+        lease_ms, node = int(self._settings.lease_s * 1000), self._node
+        for _ in range(2):
+            terms: list[Word] = [self._clock.at(until), lease_ms, _KEEP_MS, viewer_limit, self.nodes.dead, node]
+            reply: list[Any] = await script(keys, [*terms, *words])
+            self._clock.learn(reply[1])
+            if reply[0] != b"late":
+                return reply
+            # Redis has another time than we thought, since we are not late
+        raise PresenceUnavailableError("Redis did what was asked too late")
+
+    def _settle(self, channel: str, holders: tuple[Holder, ...], doubts: int) -> None:
+        """Redis has these claims now: they are in doubt no more, and those that left meanwhile are taken back."""
+        self._claims.trust(channel, holders, doubts)
+        for holder in self._claims.gone(channel, holders):
+            self._undo(channel, slot_of(holder.role, holder.client_id), holder.connection_id, holder.fence)
+
+    async def _tick(self) -> float:
+        """Renew the node lease, take back what was not answered; the answer is after how many seconds to go on."""
+        try:
+            delay_s = await self.nodes.renew()
+            for (channel, slot, connection_id), fence in self._claims.undone(self._clock.now()):
+                await self._leave([self._key(channel)], [slot, connection_id, fence])
+                self._claims.done((channel, slot, connection_id))
+        except RedisUnavailableError:
+            return _RETRY_S
+        return delay_s
+
+    def _undo(self, channel: str, slot: str, connection_id: str, fence: int = 0) -> None:
+        until = self._clock.now() + self._settings.lease_s + self._link.limit_s
+        self._claims.undo(channel, slot, connection_id, fence, until)
+
+    def _note_epoch(self) -> None:
+        self._claims.doubt()
+        self._woken.set()
+
+    @contextlib.contextmanager
+    def _answered(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisUnavailableError, TimeoutError) as error:
+            self.stats.unavailable += 1
+            raise PresenceUnavailableError("Redis does not say who is connected") from error
+
+    def _key(self, channel: str) -> str:
+        return f"{self._link.prefix}:{{{channel}}}:slots"
+
+
+def _packed(holders: Iterable[Holder]) -> bytes:
+    """Slot, fence and connection id of each, as the scripts take them: in one word, since each costs as much."""
+    words: list[str | int] = []
+    for holder in holders:
+        words += (slot_of(holder.role, holder.client_id), holder.fence, holder.connection_id)
+    return _encoder.encode(words)

@@ -1,0 +1,141 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from channels.redis.clock import RedisClock
+from channels.redis.link import Link
+from channels.redis.nodes import Nodes, NodeSettings
+from tests.channels.redis.rig import lapse, links
+from tests.redis_link import quick_settings
+from tests.redis_server import RedisServer
+
+# As of operators, but that two renewals without one, a silence, do not occur; who wants one makes it.
+SETTINGS = NodeSettings(lease_s=2.5, renew_s=60.0)
+Pair = tuple[Nodes, Nodes]
+
+
+@pytest.fixture
+async def nodes(redis_server: RedisServer, redis_prefix: str) -> AsyncIterator[Pair]:
+    async with links(quick_settings(redis_server.url, prefix=redis_prefix, limit_s=5.0), 2) as (here, there):
+        yield node(here, "a", SETTINGS), node(there, "b", SETTINGS)
+
+
+def node(link: Link, name: str, settings: NodeSettings) -> Nodes:
+    return Nodes(link, name, settings, RedisClock(time.monotonic))
+
+
+async def test_a_node_that_is_unknown_or_renews_is_not_dead(nodes: Pair) -> None:
+    a, b = nodes
+    assert not a.is_held
+    await a.renew()
+    await b.renew()
+    await a.renew()
+
+    assert a.dead == b.dead == " "
+    assert a.is_held
+    assert a.lapses == 0
+
+
+async def test_a_node_that_lapsed_is_dead_until_it_renews_and_learns_it(
+    nodes: Pair, redis_server: RedisServer, redis_prefix: str
+) -> None:
+    a, b = nodes
+    told: list[str] = []
+    a.on_lapse.append(lambda: told.append("a"))
+    await a.renew()
+    lapse(redis_server, redis_prefix, "a")
+    await b.renew()
+    assert b.dead == " a "
+    assert told == []
+
+    await a.renew()
+    await b.renew()
+
+    assert b.dead == " "
+    assert told == ["a"]
+    assert a.lapses == 1
+
+
+async def test_it_is_not_held_once_nobody_knows_whether_it_was_renewed(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    now = 100.0
+    async with links(quick_settings(redis_server.url, prefix=redis_prefix, limit_s=5.0), 1) as (link,):
+        a = Nodes(link, "a", SETTINGS, RedisClock(lambda: now))
+        await a.renew()
+        now = 102.4
+        assert a.is_held
+        now = 102.5
+        assert not a.is_held
+
+
+async def test_one_waits_no_longer_than_the_lease_of_another(nodes: Pair) -> None:
+    a, b = nodes
+    assert await b.renew() == SETTINGS.renew_s
+
+    assert 0.0 < await a.renew() <= SETTINGS.lease_s + 0.01
+
+
+async def test_a_node_that_stops_is_dead_at_once(nodes: Pair) -> None:
+    a, b = nodes
+    await b.renew()
+    await b.end()
+    await a.renew()
+
+    assert a.dead == " b "
+    assert not b.is_held
+
+
+async def test_a_dead_node_is_forgotten_once_its_leases_are_over(
+    nodes: Pair, redis_server: RedisServer, redis_prefix: str
+) -> None:
+    a, b = nodes
+    await b.renew()
+    lapse(redis_server, redis_prefix, "b", ago_s=SETTINGS.remember_s - 5.0)
+    await a.renew()
+    assert a.dead == " b "
+
+    lapse(redis_server, redis_prefix, "b", ago_s=SETTINGS.remember_s)
+    await a.renew()
+
+    assert a.dead == " "
+
+
+async def test_a_node_that_redis_forgot_is_alive_and_learns_it(
+    nodes: Pair, redis_server: RedisServer, redis_prefix: str
+) -> None:
+    a, b = nodes
+    await a.renew()
+    await b.renew()
+    redis_server.command("DEL", f"{redis_prefix}:{{nodes}}:leases")
+
+    await b.renew()
+    await a.renew()
+
+    assert (a.dead, b.dead) == (" ", " ")
+    assert (a.lapses, b.lapses) == (1, 1)
+
+
+@pytest.mark.parametrize(("amnesty_s", "renew_s", "is_new"), [(0.05, 1.0, False), (60.0, 0.05, True)])
+async def test_after_a_silence_of_all_nobody_is_dead_until_all_could_come_back(
+    redis_server: RedisServer, redis_prefix: str, amnesty_s: float, renew_s: float, is_new: bool
+) -> None:
+    settings = msgspec.structs.replace(SETTINGS, renew_s=renew_s, amnesty_s=amnesty_s)
+    async with links(quick_settings(redis_server.url, prefix=redis_prefix, limit_s=5.0), 2) as made:
+        a, b = node(made[0], "a", settings), node(made[1], "b", settings)
+        await b.renew()
+        if not is_new:
+            await a.renew()
+            lapse(redis_server, redis_prefix, "a")
+        lapse(redis_server, redis_prefix, "b")
+
+        delay_s = await a.renew()
+        assert a.dead == " "
+        assert delay_s <= 0.07
+        await asyncio.sleep(delay_s)  # the time of Redis cannot be moved
+        await a.renew()
+
+        assert a.dead == " b "

@@ -1,0 +1,249 @@
+"""What presence over Redis adds to the contract: leases that end, nodes that die, a server that forgets or is away."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from channels.names import Role
+from channels.presence import Admission, Holder, Lease, PresenceUnavailableError
+from channels.redis.nodes import NodeSettings
+from channels.redis.presence import PresenceSettings, RedisPresence
+from tests.channels.redis.rig import lapse, redis_presence, running
+from tests.redis_link import until
+from tests.redis_server import RedisServer
+
+ARN = "arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/1700000000000"
+LIMIT = 3
+CALM = PresenceSettings(node=NodeSettings(renew_s=60.0))  # no silence, hence no amnesty
+Views = tuple[RedisPresence, RedisPresence]
+
+
+@pytest.fixture
+async def views(redis_server: RedisServer, redis_prefix: str) -> AsyncIterator[Views]:
+    """Two nodes' views, `a` and `b`."""
+    async with redis_presence(redis_server.url, redis_prefix, "a", "b", settings=CALM) as (a, b):
+        yield a, b
+
+
+async def master(view: RedisPresence, connection_id: str) -> Admission:
+    admission = await view.admit(ARN, Role.MASTER, "", connection_id, LIMIT)
+    assert admission is not None
+    return admission
+
+
+async def viewer(view: RedisPresence, number: int) -> Lease | None:
+    admission = await view.admit(ARN, Role.VIEWER, f"v{number}", f"c{number}", LIMIT)
+    return None if admission is None else Lease(ARN, admission.holder)
+
+
+async def fill(view: RedisPresence) -> list[Lease]:
+    leases = [await viewer(view, number) for number in range(LIMIT)]
+    return [lease for lease in leases if lease is not None]
+
+
+async def test_a_lease_that_is_not_renewed_ends_by_itself(redis_server: RedisServer, redis_prefix: str) -> None:
+    brief = PresenceSettings(lease_s=0.03, node=CALM.node)
+    async with redis_presence(redis_server.url, redis_prefix, "a", "b", settings=brief) as (a, b):
+        first = await master(a, "a-1")
+        await fill(a)
+        await asyncio.sleep(0.04)  # the time of Redis cannot be moved
+
+        assert await b.count(ARN) == 0
+        assert await b.locate(ARN, Role.MASTER, "") is None
+        assert len(await fill(b)) == LIMIT
+        assert (await master(b, "b-1")).replaced is None
+        assert await a.renew([Lease(ARN, first.holder)], LIMIT) == (Lease(ARN, first.holder),)
+        await asyncio.sleep(0.04)
+        assert await a.renew([Lease(ARN, first.holder)], LIMIT) == (), "the newer one is gone as well"
+
+
+async def test_a_renewed_lease_goes_on(redis_server: RedisServer, redis_prefix: str) -> None:
+    brief = PresenceSettings(lease_s=0.2, node=CALM.node)
+    async with redis_presence(redis_server.url, redis_prefix, "a", settings=brief) as (a,):
+        lease = await viewer(a, 1)
+        assert lease is not None
+        end_at = time.monotonic() + 0.22
+        while time.monotonic() < end_at:
+            assert await a.renew([lease], LIMIT) == ()
+            await asyncio.sleep(0.02)
+
+        assert await a.locate(ARN, Role.VIEWER, "v1") == lease.holder
+        assert a.stats.put_back == a.stats.lost == 0
+
+
+async def test_the_slots_of_a_dead_node_are_free_and_its_master_is_named(
+    views: Views, redis_server: RedisServer, redis_prefix: str
+) -> None:
+    a, b = views
+    dead_master, _ = await master(a, "a-1"), await fill(a)
+    assert await viewer(b, 7) is None
+    lapse(redis_server, redis_prefix, "a")
+    await b.nodes.renew()
+
+    assert await b.count(ARN) == 0
+    assert await b.locate(ARN, Role.MASTER, "") is None
+    assert await viewer(b, 7) is not None
+    assert await b.count(ARN) == 1
+    assert (await master(b, "b-1")).replaced == dead_master.holder
+
+
+async def test_a_node_that_counted_as_dead_puts_its_claims_back_before_it_admits_anybody(
+    views: Views, redis_server: RedisServer, redis_prefix: str
+) -> None:
+    a, b = views
+    told: list[str] = []
+    a.on_lapse.append(lambda: told.append("a"))
+    leases = await fill(a)
+    lapse(redis_server, redis_prefix, "a")
+    await b.nodes.renew()
+    assert await viewer(b, 7) is not None  # takes what counts as free
+    await a.nodes.renew()
+
+    assert await viewer(a, 8) is None
+
+    assert told == ["a"]
+    await b.nodes.renew()
+    assert await b.count(ARN) == LIMIT
+    assert await a.renew(leases, LIMIT) == (leases[0],)  # the lowest fence gave way to that of the newcomer
+    assert len(a) == LIMIT - 1
+
+
+async def test_a_stopping_node_frees_its_slots_at_once(views: Views) -> None:
+    a, b = views
+    async with running(a.run()) as (run,):
+        await fill(a)
+        run.cancel()
+        await asyncio.wait([run])
+    await b.nodes.renew()
+
+    assert await viewer(b, 7) is not None
+
+
+async def test_a_new_node_takes_nobody_for_dead(views: Views, redis_server: RedisServer, redis_prefix: str) -> None:
+    a, _ = views
+    await a.nodes.renew()
+    async with redis_presence(redis_server.url, redis_prefix, "new", settings=CALM) as (new,):
+        leases = await fill(new)
+        assert await viewer(a, 7) is None
+        assert await a.count(ARN) == LIMIT
+        assert await new.renew(leases, LIMIT) == ()
+
+
+async def test_redis_that_forgot_everything_is_told_again_and_fences_still_grow(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        async with redis_presence(server.url, "heliograph", "a", "b", settings=CALM) as (a, b):
+            held = Lease(ARN, (await master(a, "a-1")).holder)
+            leases = [held, *await fill(a)]
+            server.restart(empty=True)
+            for view in (a, b):
+                await reached(view)
+                view.nodes.on_lapse[0]()  # as the link does at its new connection
+
+            assert await viewer(a, 7) is None, "a node overlooks no claims of its own"
+            assert await a.renew(leases, LIMIT) == ()
+            assert await viewer(b, 7) is None
+            assert await b.locate(ARN, Role.MASTER, "") == held.holder
+            newer = await master(b, "b-1")
+            assert newer.replaced == held.holder
+            assert newer.holder.fence > held.holder.fence
+
+
+async def reached(view: RedisPresence) -> None:
+    """Once Redis answers: connections to the old one end with an error each."""
+    async with asyncio.timeout(5):
+        while True:
+            with contextlib.suppress(PresenceUnavailableError):
+                await view.count(ARN)
+                return
+
+
+async def test_no_admission_fails_when_scripts_are_flushed(views: Views, redis_server: RedisServer) -> None:
+    async def connect(number: int) -> None:
+        for turn in range(10):
+            assert await views[number % 2].admit(f"{ARN}{number}", Role.MASTER, "", f"c{number}-{turn}", LIMIT)
+            if number == 0:
+                await asyncio.to_thread(redis_server.command, "SCRIPT", "FLUSH")
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(8):
+            group.create_task(connect(number))
+
+
+async def test_frozen_redis_is_an_error_in_time_and_does_later_what_nobody_wants_any_more_not_at_all(
+    tmp_path: Path,
+) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        async with redis_presence(server.url, "heliograph", "a", settings=CALM, limit_s=0.1) as (a,):
+            first = await master(a, "a-1")
+            server.stop()
+            begun = time.monotonic()
+            with pytest.raises(PresenceUnavailableError):
+                await a.admit(ARN, Role.MASTER, "", "a-2", LIMIT)
+            with pytest.raises(PresenceUnavailableError):
+                await a.renew([Lease(ARN, first.holder)], LIMIT)
+            assert time.monotonic() - begun < 2.0
+            server.cont()
+            await reached(a)
+
+            assert await a.locate(ARN, Role.MASTER, "") == first.holder
+            assert a.stats.unavailable >= 2
+
+
+async def test_what_nobody_waits_for_any_more_is_taken_back(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        async with redis_presence(server.url, "heliograph", "a", "b", settings=CALM) as (a, b):
+            await master(a, "a-0")
+            server.stop()
+            async with asyncio.TaskGroup() as group:
+                waiting = group.create_task(viewer(a, 1))
+                await asyncio.sleep(0.01)  # the command is on its way
+                waiting.cancel()
+            server.cont()
+            assert len(a) == 2
+
+            async with running(a.run()):
+                await until(lambda: len(a) == 1)
+            assert await b.count(ARN) == 0
+
+
+async def test_a_leave_that_was_not_answered_is_made_good(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        async with redis_presence(server.url, "heliograph", "a", settings=CALM, limit_s=0.05) as (a,):
+            lease = await viewer(a, 1)
+            assert lease is not None
+            server.stop()
+            with pytest.raises(PresenceUnavailableError):
+                await a.leave(ARN, lease.holder)
+            server.cont()
+            async with running(a.run()):
+                await until(lambda: len(a) == 0)
+            assert await a.count(ARN) == 0
+
+
+async def test_a_lease_that_leaves_while_it_is_renewed_is_not_left_behind(views: Views) -> None:
+    a, b = views
+    leases = [Lease(f"{ARN}{n}", Holder(Role.MASTER, "", "a", f"c{n}", n + 1)) for n in range(120)]
+    async with asyncio.TaskGroup() as group:
+        renewal = group.create_task(a.renew(leases, LIMIT))
+        await asyncio.sleep(0)
+        for lease in (leases[0], leases[60], leases[-1]):
+            await a.leave(lease.channel, lease.holder)
+
+    assert renewal.result() == ()
+    async with running(a.run()):
+        await until(lambda: len(a) == 117)
+    found = [await b.locate(leases[n].channel, Role.MASTER, "") for n in (0, 1, 60, 119)]
+    assert [holder and holder.connection_id for holder in found] == [None, "c1", None, None]
+
+
+async def test_redis_with_another_time_than_before_refuses_nobody(redis_server: RedisServer, redis_prefix: str) -> None:
+    now = 1000.0
+    async with redis_presence(redis_server.url, redis_prefix, "a", settings=CALM, now=lambda: now) as (a,):
+        await master(a, "a-1")
+        now -= 50.0  # as if a server took over whose clock is ahead
+
+        assert (await master(a, "a-2")).replaced is not None
