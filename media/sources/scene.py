@@ -5,6 +5,7 @@ scrolls, under a sun that flashes at the start of each second; a meadow that scr
 with a mark that crosses it once a second.
 """
 
+import functools
 import math
 
 import av
@@ -111,18 +112,8 @@ class Scene:
     """Draws pictures of one size; the planes of all frames have the line sizes of `sample`."""
 
     def __init__(self, sample: av.VideoFrame) -> None:
-        width, height = sample.width, sample.height
-        self._plan = plan = Plan.of(width, height)
-        noise = landscape.grain(width)
-        sky_from = 0.45
-        self._base = _paint_base(plan, sample, sky_from)
-        speed = max(2, _even(width / 640))
-        hills = landscape.hills(width, plan.field_top - plan.hills_top, sky_from, noise)
-        field = landscape.field(width, plan.bars_top - plan.field_top, noise)
-        self._strips = (
-            Strip(hills, width, plan.hills_top, speed),
-            Strip(field, width, plan.field_top, 3 * speed),
-        )
+        self._plan = plan = Plan.of(sample.width, sample.height)
+        self._base, self._strips = _scenery(plan, tuple(plane.line_size for plane in sample.planes))
         self._font = Font(max(1, plan.cell // 4), 235, PANEL_LUMA)
 
     def draw(self, frame: av.VideoFrame, moment: Moment) -> None:
@@ -183,14 +174,27 @@ def _draw_disc(canvas: Canvas, index: int, centre: tuple[int, int], radius: int,
         plane[start : start + 2 * reach] = row[: 2 * reach]
 
 
-def _paint_base(plan: Plan, sample: av.VideoFrame, sky_from: float) -> tuple[bytes, ...]:
-    """Everything that stands still, per plane, with the line sizes of the sample."""
+@functools.lru_cache(maxsize=2)
+def _scenery(plan: Plan, line_sizes: tuple[int, ...]) -> tuple[tuple[bytes, ...], tuple[Strip, ...]]:
+    """What all scenes of one size only read: painting it takes longer than a picture lasts."""
+    width = plan.width
+    noise = landscape.grain(width)
+    sky_from = 0.45
+    speed = max(2, _even(width / 640))
+    hills = landscape.hills(width, plan.field_top - plan.hills_top, sky_from, noise)
+    field = landscape.field(width, plan.bars_top - plan.field_top, noise)
+    strips = (Strip(hills, width, plan.hills_top, speed), Strip(field, width, plan.field_top, 3 * speed))
+    return _paint_base(plan, line_sizes, sky_from), strips
+
+
+def _paint_base(plan: Plan, line_sizes: tuple[int, ...], sky_from: float) -> tuple[bytes, ...]:
+    """Everything that stands still, per plane, with these line sizes."""
     planes = []
-    for index, plane in enumerate(sample.planes):
+    for index, line_size in enumerate(line_sizes):
         half = 1 if index else 0
         width = plan.width >> half
         rows = [_base_row(plan, y << half, index, width, sky_from) for y in range(plan.height >> half)]
-        padding = bytes(plane.line_size - width)
+        padding = bytes(line_size - width)
         planes.append(padding.join(rows))
     return tuple(planes)
 

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import resource
 import subprocess
@@ -23,6 +24,12 @@ def heliograph(*words: str, environment: dict[str, str] | None = None) -> subpro
         env=ENVIRONMENT | (environment or {}),
         check=False,
     )
+
+
+@pytest.fixture
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process of its own would find, for a command that runs in this one."""
+    monkeypatch.setattr(os, "environ", dict(ENVIRONMENT))
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
@@ -98,6 +105,7 @@ def test_light_commands_load_nothing_heavy() -> None:
     assert not loaded & {"av", "aiortc", "uvicorn", "starlette", "cryptography", "prometheus_client", "websockets"}
 
 
+@pytest.mark.usefixtures("_no_settings")
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -110,13 +118,17 @@ def test_light_commands_load_nothing_heavy() -> None:
         (["token", "--role", "master", "--client-id", "x"], "--client-id binds viewers only"),
     ],
 )
-def test_wrong_use_is_one_sentence_and_exit_code_2(words: list[str], sentence: str) -> None:
-    answer = heliograph(*words)
-    assert (answer.returncode, answer.stdout) == (2, "")
-    assert answer.stderr.startswith(f"heliograph: {sentence}")
-    assert answer.stderr.count("\n") == 1
+def test_wrong_use_is_one_sentence_and_exit_code_2(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"heliograph: {sentence}")
+    assert said.err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("_no_settings")
 @pytest.mark.parametrize(
     ("words", "start", "usage"),
     [
@@ -133,10 +145,14 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(words: list[str], sentence: s
         (["channel", "list", "--all"], "heliograph channel list: unknown: --all", "heliograph channel list"),
     ],
 )
-def test_wrong_words_are_exit_code_2_and_two_lines(words: list[str], start: str, usage: str) -> None:
-    answer = heliograph(*words)
-    assert (answer.returncode, answer.stdout) == (2, "")
-    first, second = answer.stderr.splitlines()
+def test_wrong_words_are_exit_code_2_and_two_lines(
+    words: list[str], start: str, usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    said = capsys.readouterr()
+    assert (caught.value.code, said.out) == (2, "")
+    first, second = said.err.splitlines()
     assert first.startswith(start)
     assert second.startswith(f"usage: {usage} ")
     assert second.endswith(" --help")

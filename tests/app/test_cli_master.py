@@ -1,10 +1,11 @@
 import json
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.running import COMMAND, environment, heliograph, started
+from tests.running import COMMAND, Started, environment, heliograph, started
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,13 @@ def _await_sending(master: subprocess.Popen[str]) -> None:
     raise AssertionError("the master ended")
 
 
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Started]:
+    """One for all masters that do not start."""
+    with started("demo") as running:
+        yield running
+
+
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
@@ -74,9 +82,10 @@ def _await_sending(master: subprocess.Popen[str]) -> None:
         (["--channel", "camera", "--bitrate", "2G"], 2, "2G is no bitrate"),
     ],
 )
-def test_what_keeps_a_master_from_starting_has_its_exit_code(words: list[str], code: int, sentence: str) -> None:
-    with started("demo") as demo:
-        answer = heliograph("master", *words, variables=demo.variables())
+def test_what_keeps_a_master_from_starting_has_its_exit_code(
+    demo: Started, words: list[str], code: int, sentence: str
+) -> None:
+    answer = heliograph("master", *words, variables=demo.variables())
     assert answer.returncode == code, answer.stderr
     assert sentence in answer.stderr
     assert "Traceback" not in answer.stderr

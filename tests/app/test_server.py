@@ -197,7 +197,7 @@ async def test_lifespan_is_declined() -> None:
 
 @pytest.mark.parametrize("name", ["master", "viewer"])
 async def test_plain_get_is_the_page_and_an_upgrade_is_the_websocket(name: str) -> None:
-    async with live(application()) as address, httpx.AsyncClient() as client:
+    async with live(application()) as address, httpx.AsyncClient(verify=False) as client:
         page = await client.get(f"http://{address}/{name}?X-Amz-ClientId=v-1")
         assert page.status_code == 200
         assert page.content == (STATIC / f"{name}.html").read_bytes()
@@ -269,7 +269,7 @@ async def test_peer_that_is_gone_before_the_refusal_harms_nobody() -> None:
 
 
 async def test_head_has_the_headers_of_get_on_the_wire() -> None:
-    async with live(application()) as address, httpx.AsyncClient() as client:
+    async with live(application()) as address, httpx.AsyncClient(verify=False) as client:
         got = await client.get(f"http://{address}/viewer")
         asked = await client.head(f"http://{address}/viewer")
     assert asked.content == b""
