@@ -1,43 +1,38 @@
-"""All that goes between this node, the others and the mailbox: find, publish, hold, and do what others ask.
+"""All that goes between this node, the others and the mailbox: find, send, hold, and do what others ask.
 
-Local relays never come here. Each recipient with work has one lane, so that what one sender sends stays in order, and a
-lookup or a node that does not answer delays nobody else.
+Local relays never come here. A mail whose recipient's place is known goes straight to the link with that node; one
+task per recipient does what has to wait (a lookup, the mailbox), and later mails to it queue behind. The node of the
+sender answers for a mail until another node has handed it over, the mailbox holds it, or its sender was told.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
 import msgspec
 
-from channels.bus import Bus
-from channels.errors import ClientLimitExceededException, Limit, ServiceError, ServiceUnavailableException
-from channels.presence import Holder, Presence
-from channels.signaling.envelope import (
-    EVERY_NODE,
-    Answer,
-    Collect,
-    Deliver,
-    Envelope,
-    EnvelopeError,
-    Evict,
-    Gone,
-    decode,
-    encode,
-    inbox,
-)
+from channels.bus import Bus, BusUnavailableError
+from channels.errors import ServiceError
+from channels.presence import Holder, Presence, PresenceUnavailableError
+from channels.signaling import envelope, failures
+from channels.signaling.envelope import EVERY_NODE, Collect, Deliver, EnvelopeError, Evict, Gone, inbox
+from channels.signaling.errands import HOLD_S, Errands
+from channels.signaling.flows import WAITING_LIMIT, Flow, Flows, Parcel, Route, Work
+from channels.signaling.links import Links
 from channels.signaling.mailbox import Mail, Mailbox
+from channels.signaling.members import Settle
+from channels.signaling.node_link import WINDOW, Outcome
 from channels.signaling.protocol import Address
 from channels.signaling.stats import HubStats
 
-_TRIES: Final = 4
-_RETRY_S: Final = 0.3  # three waits: an error comes within a second
+TICK_S: Final = 0.1
+# Until then a mail whose sender wants an answer is with another node, or the mailbox is tried: 2 s are promised.
+PATIENCE_S: Final = 1.2
+_QUIET_PATIENCE_S: Final = 15.0  # one whose sender wants none is sent again for longer
+_CHECK_S: Final = 0.3
 _HOPS: Final = 3
-_WAITING_LIMIT: Final = 1024  # messages per channel
-Work = Callable[[], Awaitable[None]]
-Lane = tuple[str, Address | None]  # channel and recipient; None for what concerns the whole channel
+_NOTICES_S: Final = (0.5, 3.0)  # a notice to all nodes is repeated: one of them may have been away
 
 
 class Local(Protocol):
@@ -48,23 +43,26 @@ class Local(Protocol):
     def deliver(self, mail: Mail) -> bool:
         """Hand the mail to a recipient on this node; False when there is none."""
 
+    def accept(self, connection_id: str, frame: bytes, later: Callable[[], Settle]) -> Outcome:
+        """Hand the frame to this connection, now or, if it is coming in, `later`."""
+
     async def collect(self, channel: str, recipient: Address) -> None:
         """Bring a recipient on this node what the mailbox holds for it."""
 
+    def look_again(self, connection_id: str) -> None:
+        """Bring a connection of this node what the mailbox holds for it, before what is said to it from now on."""
+
+    def is_here(self, channel: str) -> bool:
+        """Whether a connection of this channel is on this node."""
+
     def keep_time(self, mail: Mail) -> None:
-        """The mail is held: call `Exchange.expire` when its time is over."""
+        """The mail is held: call `Exchange.expire_mail` when its time is over."""
 
     def answer(self, mail: Mail, error: ServiceError, result: str) -> None:
         """The mail failed: tell its sender, wherever it is, if it wants to know."""
 
     def count(self, mail: Mail, result: str) -> None:
         """Count the outcome of a mail."""
-
-    def has(self, channel: str, recipient: Address, fence: int) -> bool:
-        """Whether the recipient is here and holds its slot with this very fence."""
-
-    def hand(self, connection_id: str, frame: bytes) -> None:
-        """Give a frame to a connection of this node, if it is still there."""
 
     def close_replaced(self, connection_id: str) -> None:
         """A newer connection took the slot of this one."""
@@ -76,176 +74,317 @@ class Local(Protocol):
 class Exchange:
     """Messages between this node's connections and everybody who is not here."""
 
-    def __init__(self, node: str, bus: Bus, presence: Presence, mailbox: Mailbox, local: Local) -> None:
+    def __init__(
+        self, node: str, bus: Bus, presence: Presence, mailbox: Mailbox, local: Local, now: Callable[[], float]
+    ) -> None:
         self._node = node
         self._bus = bus
-        self._presence = presence
-        self._mailbox = mailbox
         self._local = local
-        self._lanes: dict[Lane, deque[Work]] = {}
-        self._waiting: dict[str, int] = {}  # work in all lanes of a channel
+        self._now = now
+        self._links = Links(node, bus, now, self, local.stats)
+        self._flows = Flows()
+        self._errands = Errands(presence, mailbox, local, now, self._next_turn)
+        self._working = 0  # flows with a task, or that wait for the start
+        self._turn = asyncio.Event()  # set at each tick, and when something is settled that a flow waits for
         self._group: asyncio.TaskGroup | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+        self._notices: set[asyncio.TimerHandle] = set()
 
     def __len__(self) -> int:
-        """How many lanes have work waiting."""
-        return len(self._lanes)
+        """How much is remembered: recipients elsewhere, and messages on their way to other nodes."""
+        return len(self._flows) + len(self._links)
 
-    def start(self, group: asyncio.TaskGroup) -> None:
-        """Run lanes in `group` from now on; what waited begins."""
-        self._group = group
-        for lane in self._lanes:
-            group.create_task(self._drain(lane))
+    @property
+    def pending(self) -> int:
+        """How much is on its way or waits."""
+        return self._working + len(self._links)
 
     async def listen(self) -> None:
         """Receive what other nodes send to this one, and to all."""
         await self._bus.subscribe(inbox(self._node), self.receive)
-        await self._bus.subscribe(EVERY_NODE, self.receive)
+        await self._bus.subscribe(EVERY_NODE, self._hear)
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Work in `group` from now on; what waited begins."""
+        self._group = group
+        self._links.open(asyncio.get_running_loop())
+        self._tick_soon()
+        for flow in self._flows:
+            if flow.is_working:
+                group.create_task(self._work(flow))
 
     async def stop(self) -> None:
         """Listen no more; the group has ended, and what comes now waits for the next start."""
         self._group = None
+        for timer in (self._ticking, *self._notices):
+            if timer is not None:
+                timer.cancel()
+        self._ticking = None
+        await self._links.close()
         await self._bus.unsubscribe(inbox(self._node))
         await self._bus.unsubscribe(EVERY_NODE)
 
     def receive(self, payload: bytes) -> None:
-        """Do what another node asks; bytes that are no envelope are counted and ignored."""
-        try:
-            received = decode(payload)
-        except EnvelopeError:
-            self._local.stats.envelopes_refused += 1
-            return
-        match received:
-            case Deliver(mail, fence):
-                if self._local.has(mail.channel, mail.recipient, fence) and not self.is_busy(
-                    mail.channel, mail.recipient
-                ):
-                    self._local.deliver(mail)
-                else:
-                    self.pass_on(mail)
-            case Evict(connection_id, _):
-                self._local.close_replaced(connection_id)
-            case Collect(channel, recipient):
-                self.put((channel, recipient), partial(self._local.collect, channel, recipient), is_urgent=True)
-            case Answer(connection_id, frame):
-                self._local.hand(connection_id, frame)
-            case Gone(channel, code, reason):
-                self._local.close_here(channel, code, reason)
+        """Take what another node sends to this one."""
+        self._links.receive(payload)
 
-    async def evict(self, replaced: Holder) -> None:
+    # What this node's connections ask for
+
+    def is_busy(self, channel: str, recipient: Address) -> bool:
+        """Whether a message to this recipient is waiting, so that a later one must not overtake it."""
+        if not self._working:
+            return False
+        flow = self._flows.find(channel, recipient)
+        return flow is not None and flow.is_working
+
+    def send(self, mail: Mail) -> None:
+        """Bring the mail to its recipient, or hold it, or report the failure."""
+        flow = self._flows.get(mail.channel, mail.recipient)
+        patience_s = PATIENCE_S if mail.correlation_id else min(mail.ttl_s, _QUIET_PATIENCE_S)
+        parcel = Parcel(mail, flow, self._now() + patience_s)
+        if flow.route is not None and not flow.is_working:
+            self._post(flow, flow.route, parcel)
+        elif self._flows.put(flow, parcel):
+            self._wake(flow)
+        else:
+            self._local.answer(mail, failures.full("waiting_messages_per_channel", WAITING_LIMIT), "full")
+
+    def pass_on(self, mail: Mail) -> None:
+        """The recipient is gone to whom the mail was to be given: look for it again, a few times at most."""
+        if mail.hops >= _HOPS:
+            self._local.answer(mail, failures.unreachable(), "unreachable")
+        else:
+            self.send(msgspec.structs.replace(mail, hops=mail.hops + 1))
+
+    def expire_mail(self, mail: Mail) -> None:
+        """The mail's time is over: report it, if it is still held."""
+        self.put(mail.channel, mail.recipient, partial(self._errands.expire, mail))
+
+    def answer(self, mail: Mail, frame: bytes) -> None:
+        """Send a status frame to the mail's sender on another node."""
+        self._say(mail.node, envelope.encode(Deliver(mail.connection_id, frame)))
+
+    def evict(self, replaced: Holder) -> None:
         """Close the connection that lost its slot, wherever it is."""
         if replaced.node == self._node:
             self._local.close_replaced(replaced.connection_id)
         else:
-            await self._publish(inbox(replaced.node), Evict(replaced.connection_id, replaced.fence))
-
-    def is_busy(self, channel: str, recipient: Address) -> bool:
-        """Whether a message to this recipient is on its way, so that a later one must not overtake it."""
-        return bool(self._lanes) and (channel, recipient) in self._lanes
-
-    def send(self, mail: Mail) -> None:
-        """Bring the mail to its recipient, or hold it, or report the failure."""
-        if not self.put((mail.channel, mail.recipient), partial(self._route, mail)):
-            limit = Limit("waiting_messages_per_channel", _WAITING_LIMIT, 1.0)
-            words = f"{limit.name} is {_WAITING_LIMIT} and that many are on their way; try again in 1 s"
-            self._local.answer(mail, ClientLimitExceededException(words, limit), "full")
-
-    def pass_on(self, mail: Mail) -> None:
-        """The recipient is no longer where the mail was sent to: look for it again, a few times at most."""
-        if mail.hops >= _HOPS:
-            self._local.answer(mail, _unreachable(), "unreachable")
-        else:
-            self.send(msgspec.structs.replace(mail, hops=mail.hops + 1))
-
-    def expire(self, mail: Mail) -> None:
-        """The mail's time is over: report it, if it is still held."""
-        self.put((mail.channel, mail.recipient), partial(self._expire, mail), is_urgent=True)
-
-    def answer(self, mail: Mail, frame: bytes) -> None:
-        """Send a status frame to the mail's sender on another node."""
-        envelope = Answer(mail.connection_id, frame)
-        self.put((mail.channel, mail.sender), partial(self._publish, inbox(mail.node), envelope), is_urgent=True)
+            self._say(replaced.node, envelope.encode(Evict(replaced.connection_id)))
 
     def close_channel(self, channel: str, code: int, reason: str) -> None:
         """Close the channel's connections on all other nodes and drop what is held for it."""
-        everywhere = partial(self._publish, EVERY_NODE, Gone(channel, code, reason))
-        self.put((channel, None), everywhere, is_urgent=True)
-        self.put((channel, None), partial(self._mailbox.drop, channel), is_urgent=True)
+        self.put(channel, None, partial(self._notify, Gone(channel, code, reason)))
+        self.put(channel, None, partial(self._errands.drop, channel))
 
-    def put(self, lane: Lane, work: Work, *, is_urgent: bool = False) -> bool:
-        """Add work to a lane; False when its channel has too much. Urgent work, which is bounded, always fits."""
-        channel = lane[0]
-        waiting = self._waiting.get(channel, 0)
-        if waiting >= _WAITING_LIMIT and not is_urgent:
-            return False
-        self._waiting[channel] = waiting + 1
-        works = self._lanes.get(lane)
-        if works is None:
-            works = self._lanes[lane] = deque()
-            if self._group is not None:
-                self._group.create_task(self._drain(lane))
-        works.append(work)
-        return True
+    def came(self, channel: str, address: Address) -> None:
+        """A recipient is on this node now: what is said to it elsewhere is settled before anything is said here."""
+        flow = self._flows.find(channel, address)
+        if flow is None:
+            return
+        flow.route, flow.refused_by = None, ""
+        if flow.outstanding:
+            self._wake(flow)
+        else:
+            self._flows.forget(flow)
 
-    async def _drain(self, lane: Lane) -> None:
-        channel, works = lane[0], self._lanes[lane]
-        while works:
-            await works[0]()
-            works.popleft()
-            self._waiting[channel] -= 1
-        del self._lanes[lane]
-        if not self._waiting[channel]:
-            del self._waiting[channel]
+    def left(self, channel: str) -> None:
+        """Nobody of this channel is on this node any more."""
+        self._flows.leave(channel)
 
-    async def _route(self, mail: Mail) -> None:
+    def put(self, channel: str, recipient: Address | None, work: Work) -> None:
+        """Have this done before what is said to the recipient from now on."""
+        flow = self._flows.get(channel, recipient)
+        self._flows.put(flow, work, is_urgent=True)
+        self._wake(flow)
+
+    def expire(self) -> None:
+        """Do what is due on the links and in what waits."""
+        self._links.expire()
+        self._turn.set()
+
+    def resend(self) -> None:
+        """The bus is back after a gap."""
+        self._links.resend()
+        self._turn.set()
+
+    # What the links tell
+
+    def settled(self, parcel: Parcel, outcome: Outcome) -> None:
+        """Another node has handed the parcel over or not, or nobody knows."""
+        flow, mail = parcel.flow, parcel.mail
+        flow.outstanding -= 1
+        if outcome is Outcome.DELIVERED:
+            self._local.count(mail, "published")
+        elif outcome is Outcome.SLOW:
+            self._local.answer(mail, failures.slow(), "slow")
+        elif outcome is Outcome.DOUBTFUL:
+            self._local.answer(mail, failures.doubtful(), "unreachable")
+        else:
+            if flow.route is not None and flow.route.connection_id == parcel.connection_id:
+                flow.route = None
+            if outcome is Outcome.ABSENT:
+                flow.refused_by = parcel.connection_id
+            parcel.is_known = True
+            flow.returned.append(parcel)
+            self._wake(flow)
+        if not flow.outstanding and flow.is_working:
+            self._turn.set()
+        elif flow.route is None:
+            self._flows.forget(flow)
+
+    def suspect(self, flow: Flow) -> None:
+        """Look whether the recipient is still where the link goes, now and then."""
+        now = self._now()
+        if now >= flow.check_at and not flow.is_working:
+            flow.check_at = now + _CHECK_S
+            flow.is_suspect = True
+            self._wake(flow)
+
+    def arrived(self, body: bytes, later: Callable[[], Settle]) -> Outcome:
+        """Do what another node asks."""
+        try:
+            asked = envelope.decode(body)
+        except EnvelopeError:
+            self._local.stats.envelopes_refused += 1
+            return Outcome.DELIVERED
+        if type(asked) is Deliver:
+            return self._local.accept(asked.connection_id, asked.frame, later)
+        if type(asked) is Evict:
+            self._local.close_replaced(asked.connection_id)
+        else:
+            self._local.look_again(asked.connection_id)
+        return Outcome.DELIVERED
+
+    def _hear(self, payload: bytes) -> None:
+        try:
+            gone = envelope.decode_notice(payload)
+        except EnvelopeError:
+            self._local.stats.envelopes_refused += 1
+        else:
+            self._local.close_here(gone.channel, gone.code, gone.reason)
+
+    # The hot path
+
+    def _post(self, flow: Flow, route: Route, parcel: Parcel) -> None:
+        parcel.connection_id = route.connection_id
+        if self._links.send(route.node, route.head + parcel.mail.frame, flow, parcel, parcel.until):
+            flow.outstanding += 1
+            if self._ticking is None:
+                self._tick_soon()
+        else:
+            self._local.answer(parcel.mail, failures.full("messages_on_their_way_to_a_node", WINDOW), "full")
+
+    def _say(self, node: str, body: bytes, patience_s: float = PATIENCE_S) -> None:
+        """Say something whose outcome nobody waits for."""
+        self._links.send(node, body, body, None, self._now() + patience_s)
+        self._tick_soon()
+
+    def _tick_soon(self) -> None:
+        if self._ticking is None and self._group is not None and self.pending:
+            self._ticking = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._ticking = None
+        self.expire()
+        self._tick_soon()
+
+    # What has to wait
+
+    def _wake(self, flow: Flow) -> None:
+        if flow.is_working:
+            return
+        flow.is_working = True
+        self._working += 1
+        if self._group is not None:
+            self._group.create_task(self._work(flow))
+            self._tick_soon()
+
+    async def _work(self, flow: Flow) -> None:
+        while True:
+            if flow.is_suspect:
+                await self._check(flow)
+            elif flow.route is None and flow.outstanding:
+                self._answer_late(flow)
+                await self._next_turn()
+            elif flow.returned:
+                await self._route(flow, flow.returned.popleft())
+            elif flow.queue:
+                work = self._flows.take(flow)
+                await (self._route(flow, work) if isinstance(work, Parcel) else work())
+            else:
+                break
+        flow.is_working = False
+        self._working -= 1
+        if not self._local.is_here(flow.channel):
+            flow.route = None
+        if flow.route is None:
+            self._flows.forget(flow)
+
+    async def _next_turn(self) -> None:
+        self._turn.clear()
+        await self._turn.wait()
+
+    async def _check(self, flow: Flow) -> None:
+        """Is the recipient still where the link goes? If not, take back what is on its way there."""
+        flow.is_suspect = False
+        route = flow.route
+        if route is None or flow.recipient is None:
+            return
+        try:
+            holder = await self._errands.locate(flow.channel, flow.recipient, self._now() + HOLD_S)
+        except PresenceUnavailableError:
+            return
+        if flow.route is route and (holder is None or holder.connection_id != route.connection_id):
+            flow.route = None
+            self._links.withdraw(route.node, flow)
+
+    def _answer_late(self, flow: Flow) -> None:
+        """What waits behind parcels that are not settled, and whose sender must be told something by now."""
+        for parcel in self._flows.take_late(flow, self._now() - HOLD_S):
+            self._local.answer(parcel.mail, failures.unreachable(), "unreachable")
+
+    async def _route(self, flow: Flow, parcel: Parcel) -> None:
+        mail = parcel.mail
         if self._local.deliver(mail):
             return
-        recipient = mail.recipient
-        is_known = False
-        for attempt in range(_TRIES):
-            holder = await self._presence.locate(mail.channel, recipient.role, recipient.client_id)
-            if holder is None or holder.node == self._node:
-                # Ours but not in the table: it is coming in or going out, and the mailbox bridges that.
-                is_known = is_known or holder is not None
-                break
-            is_known = True
-            if await self._bus.publish(inbox(holder.node), encode(Deliver(mail, holder.fence))):
-                self._local.count(mail, "published")
-                return
-            self._local.stats.publish_unreachable += 1
-            if attempt < _TRIES - 1:
-                await asyncio.sleep(_RETRY_S)
-        await self._hold(mail, is_known)
-
-    async def _hold(self, mail: Mail, is_known: bool) -> None:
-        refusal = await self._mailbox.hold(mail, is_expected=is_known)
-        if refusal is not None:
-            result = "full" if isinstance(refusal, ClientLimitExceededException) else "absent"
-            self._local.answer(mail, refusal, result)
+        now = self._now()
+        if parcel.until <= now:
+            if parcel.is_known and not parcel.is_late(now - HOLD_S):
+                await self._hold(flow, parcel)
+            else:
+                self._local.answer(mail, failures.unreachable(), "unreachable")
             return
-        self._local.count(mail, "held")
-        self._local.keep_time(mail)
-        # Whoever came in before the mail was in the box has looked already: look again for it.
-        holder = await self._presence.locate(mail.channel, mail.recipient.role, mail.recipient.client_id)
-        if holder is None:
+        if flow.route is None:
+            try:
+                holder = await self._errands.find(mail, parcel.until)
+            except PresenceUnavailableError:
+                self._local.answer(mail, failures.away(), "unreachable")
+                return
+            parcel.is_known = parcel.is_known or holder is not None
+            if holder is None or holder.node == self._node or holder.connection_id == flow.refused_by:
+                # Ours but not in the table: it is coming in or going out, and the mailbox bridges that.
+                await self._hold(flow, parcel)
+                return
+            flow.route = Route.of(holder)
+        self._post(flow, flow.route, parcel)
+
+    async def _hold(self, flow: Flow, parcel: Parcel) -> None:
+        mail = parcel.mail
+        holder = await self._errands.hold(mail, parcel.until, is_known=parcel.is_known)
+        if holder is None or holder.connection_id == flow.refused_by:
             return
         if holder.node == self._node:
             await self._local.collect(mail.channel, mail.recipient)
         else:
-            await self._publish(inbox(holder.node), Collect(mail.channel, mail.recipient))
+            self._say(holder.node, envelope.encode(Collect(holder.connection_id)), _QUIET_PATIENCE_S)
 
-    async def _expire(self, mail: Mail) -> None:
-        if await self._mailbox.withdraw(mail):
-            self._local.answer(mail, _expired(mail), "expired")
-
-    async def _publish(self, topic: str, envelope: Envelope) -> None:
-        if not await self._bus.publish(topic, encode(envelope)):
+    async def _notify(self, notice: Gone) -> None:
+        payload = envelope.encode_notice(notice)
+        try:
+            await self._bus.publish(EVERY_NODE, payload)
+        except BusUnavailableError:
             self._local.stats.publish_unreachable += 1
-
-
-def _unreachable() -> ServiceError:
-    return ServiceUnavailableException("the recipient moves between nodes: send the message again")
-
-
-def _expired(mail: Mail) -> ServiceError:
-    who = mail.recipient.client_id or "the master"
-    return ServiceUnavailableException(f"{who} did not come within the {mail.ttl_s:g} s that the message was held")
+        loop = asyncio.get_running_loop()
+        for after_s in _NOTICES_S:
+            timer = loop.call_later(after_s, self._bus.post, EVERY_NODE, payload)
+            self._notices = {other for other in self._notices if other.when() > loop.time()} | {timer}

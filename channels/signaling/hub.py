@@ -5,22 +5,30 @@ What they say to each other goes through `relay`; the rules of one connection ar
 
 import asyncio
 import random
+import time
 from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 from channels.bus import Bus
 from channels.channel import Channel
 from channels.errors import ClientLimitExceededException, ServiceUnavailableException
 from channels.names import ChannelArn, Role
-from channels.presence import Admission, Presence
+from channels.presence import Admission, Presence, PresenceUnavailableError
 from channels.signaling import messages
 from channels.signaling.gate import Gates, channel_is_full
+from channels.signaling.leases import Leases, LeaseSettings
 from channels.signaling.limits import Limits
-from channels.signaling.mailbox import InProcessMailbox, Mail, Mailbox
+from channels.signaling.mailbox import InProcessMailbox, Mail, Mailbox, MailboxUnavailableError
 from channels.signaling.members import Connect, Connection, Member
 from channels.signaling.messages import Event
 from channels.signaling.protocol import GOING_AWAY, POLICY_VIOLATION, Announce, Close, Forward, Refuse
 from channels.signaling.relay import Relay
 from channels.signaling.revoked import Revoked
+
+_ADMIT_S: Final = 1.9  # a connect is refused within 2 s when presence does not answer
+_SETTLE_TURN_S: Final = 0.02
+_SETTLE_TURNS: Final = 100
 
 
 class Hub:
@@ -38,13 +46,19 @@ class Hub:
         self.limits = limits
         self._presence = presence
         self._now = now
-        self._mailbox = InProcessMailbox(limits, now) if mailbox is None else mailbox
-        self._relay = Relay(bus, presence, self._mailbox, limits, node, now)
+        mailbox = InProcessMailbox(limits, now) if mailbox is None else mailbox
+        self._node = node
+        self._relay = Relay(bus, presence, mailbox, limits, node, now)
         self._exchange, self._timetable = self._relay.exchange, self._relay.timetable
         self._members = self._relay.members
         self._gates = Gates(limits)
         self._revoked = Revoked()
         self.stats = self._relay.stats
+        self._leases = Leases(presence, mailbox, self._members, limits.viewers_per_channel, now, self.stats)
+        self._leases.lost = partial(
+            self.close, code=GOING_AWAY, reason="another connection has taken the slot: connect again"
+        )
+        self._leases.back = lambda member: self._relay.look_again(member.id)
         self._is_draining = False
 
     @property
@@ -55,83 +69,132 @@ class Hub:
     @property
     def is_busy(self) -> bool:
         """Whether a message is on its way to another node or to the mailbox."""
-        return len(self._exchange) > 0
+        return self._exchange.pending > 0
 
     @property
     def leftovers(self) -> int:
         """How many entries all tables hold together; 0 when nobody is connected and nothing waits."""
-        tables = (self._members, self._timetable, self._exchange, self._gates)
+        tables = (self._members, self._timetable, self._exchange, self._gates, self._leases)
         return sum(len(table) for table in tables)
 
+    def configure_leases(self, settings: LeaseSettings) -> None:
+        """Take over how leases are kept; before `run`."""
+        self._leases.settings = settings
+
+    def reassert(self) -> None:
+        """The bus or presence was away: renew every lease and send again what is not acknowledged, now."""
+        self._leases.reassert()
+        self._exchange.resend()
+
     async def run(self) -> None:
-        """Listen to other nodes, keep the deadlines, work off what is not local; until cancelled."""
+        """Listen to other nodes, keep deadlines and leases, work off what is not local; until cancelled."""
         await self._exchange.listen()
         try:
             async with asyncio.TaskGroup() as group:
                 self._exchange.start(group)
                 group.create_task(self._timetable.run(self.expire))
+                group.create_task(self._leases.run())
         finally:
             await self._exchange.stop()
 
     async def check_admission(self, channel: Channel, role: Role, client_id: str) -> None:
         """Refuse what `connect` would refuse now, without taking anything.
 
-        Raises: ClientLimitExceededException (its `limit` says which), ServiceUnavailableException (draining).
+        Raises: ClientLimitExceededException (its `limit` says which), ServiceUnavailableException (draining, or
+        presence does not answer).
         """
         name = str(channel.arn)
         self._refuse_while_draining()
         self._gates.check(name, role, self._now())
-        is_full = role is Role.VIEWER and await self._presence.count(name) >= self.limits.viewers_per_channel
-        if is_full and await self._presence.locate(name, role, client_id) is None:
-            raise channel_is_full(self.limits)
+        if role is Role.MASTER:
+            return
+        limit = self.limits.viewers_per_channel
+        try:
+            if await self._presence.count(name) >= limit and await self._presence.locate(name, role, client_id) is None:
+                raise channel_is_full(self.limits)
+        except PresenceUnavailableError:
+            if not self._leases.settings.degraded_local:
+                raise _presence_is_away() from None
 
     async def connect(self, connect: Connect, connection: Connection) -> Member:
         """Admit a connection, close the one it replaces, deliver what was held for it. The newest wins.
 
-        Raises: ClientLimitExceededException (the limit is named), ServiceUnavailableException (draining),
-        UnrecognizedClientException (the credential was revoked since it was verified).
+        Raises: ClientLimitExceededException (the limit is named), ServiceUnavailableException (draining, or presence
+        does not answer), UnrecognizedClientException (the credential was revoked since it was verified).
         """
         self._refuse_now(connect)
-        connection_id, coming = self._relay.next_id(), self._relay.coming
-        coming.add(connection_id)
+        connection_id = self._relay.expect()
         try:
-            admission = await self._admit(connect, connection_id)
-        finally:
-            is_replaced = connection_id not in coming
-            coming.discard(connection_id)
+            admission, is_local = await self._admit(connect, connection_id)
+        except BaseException:
+            self._relay.dismiss(connection_id)
+            raise
         rules = connect.rules(self.limits, self._now(), random.random())  # noqa: S311  # spreads load, hides nothing
         member = Member(connect, connection, admission.holder, rules)
-        self._relay.add(member)
+        is_replaced = not self._relay.add(member)
+        self._leases.add(member, is_local=is_local)
         self.stats.count_admission(member.role, "replaced" if admission.replaced else "admitted")
         try:
             if admission.replaced is not None:
                 self._gates.note_replaced(connect, self._now())
-                await self._exchange.evict(admission.replaced)
+                self._exchange.evict(admission.replaced)
             self._refuse_now(connect)  # it may have become so while we waited
             if is_replaced:
                 self._relay.close_replaced(connection_id)
+            elif is_local:
+                self._leases.look_later(member)
             else:
-                await self._relay.collect_for(member)
+                await self._collect(member)
         except BaseException:
             await self.disconnect(member)
             raise
         return member
 
-    async def _admit(self, connect: Connect, connection_id: str) -> Admission:
-        role, name = connect.role, connect.role.value.lower()
+    async def _admit(self, connect: Connect, connection_id: str) -> tuple[Admission, bool]:
+        """The admission, and whether presence does not know of it."""
+        name = connect.role.value.lower()
         try:
             self._gates.take(connect, self._now())
         except ClientLimitExceededException:
             self.stats.count_admission(name, "rate")
             raise
-        client_id = "" if role is Role.MASTER else connect.client_id
-        channel, limit = str(connect.channel.arn), self.limits.viewers_per_channel
-        admission = await self._presence.admit(channel, role, client_id, connection_id, limit)
+        is_local = False
+        try:
+            admission = await self._ask_presence(connect, connection_id)
+        except PresenceUnavailableError:
+            if not self._leases.settings.degraded_local:
+                self._gates.give_back(connect)
+                self.stats.count_admission(name, "unavailable")
+                raise _presence_is_away() from None
+            is_local = True
+            admission = self._leases.admit_locally(connect, connection_id, self._node, time.time_ns() // 1000)
         if admission is None:
             self._gates.give_back(connect)
             self.stats.count_admission(name, "full")
             raise channel_is_full(self.limits)
-        return admission
+        return admission, is_local
+
+    async def _ask_presence(self, connect: Connect, connection_id: str) -> Admission | None:
+        """The admission by presence. Raises: PresenceUnavailableError, at once when it was away a moment ago."""
+        if self._leases.is_away:
+            raise PresenceUnavailableError("presence did not answer a moment ago")
+        role, channel, limit = connect.role, str(connect.channel.arn), self.limits.viewers_per_channel
+        client_id = "" if role is Role.MASTER else connect.client_id
+        try:
+            async with asyncio.timeout(_ADMIT_S):
+                return await self._presence.admit(channel, role, client_id, connection_id, limit)
+        except (PresenceUnavailableError, TimeoutError):
+            self._leases.note_away()
+            raise PresenceUnavailableError("presence does not answer") from None
+
+    async def _collect(self, member: Member) -> None:
+        """Deliver what is held for a newcomer."""
+        try:
+            await self._relay.collect_for(member)
+        except MailboxUnavailableError:
+            if not self._leases.settings.degraded_local:
+                raise _presence_is_away() from None
+            self._leases.look_later(member)
 
     def receive(self, member: Member, frame: str) -> None:
         """Work on one text frame of this connection: relay it, answer it, or nothing. Never blocks."""
@@ -157,11 +220,12 @@ class Hub:
         self._relay.forget(member)
 
     async def disconnect(self, member: Member) -> None:
-        """Forget a connection whose socket is gone and give its slot back. Twice is harmless."""
+        """Forget a connection whose socket is gone and give its slot back. Twice is harmless.
+
+        While presence is away the slot is given back later.
+        """
         self._relay.forget(member)
-        if member.address.role is Role.VIEWER:
-            await self._mailbox.remember(member.channel, member.address.client_id, member.ttl_s)
-        await self._presence.leave(member.channel, member.holder)
+        await self._leases.release(member)
 
     def close_channel(self, arn: ChannelArn, code: int = GOING_AWAY, reason: str = "the channel was deleted") -> None:
         """Close the channel's connections on every node and drop what is held for it."""
@@ -213,7 +277,7 @@ class Hub:
         """Admit nobody any more and close all connections with 1001, spread evenly with jitter over `over_s`.
 
         Slots are given back first, so that a client that reconnects elsewhere finds its own free. Where control
-        messages are switched on, GO_AWAY comes first.
+        messages are switched on, GO_AWAY comes first. What was accepted is settled before the end.
         """
         self._is_draining = True
         self.announce(None, Event.GO_AWAY)
@@ -223,17 +287,23 @@ class Hub:
         for member in members:
             if step_s > 0.0:
                 await asyncio.sleep(step_s * random.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
-            await self._presence.leave(member.channel, member.holder)
+            await self._leases.release(member)
             self.close(member, GOING_AWAY, "this node is going away")
+        await self._leases.give_back()
+        for _ in range(_SETTLE_TURNS):
+            if not self.is_busy:
+                break
+            await asyncio.sleep(_SETTLE_TURN_S)
 
     def expire(self) -> None:
         """Do what is due: close idle and old connections, report messages whose time is over."""
         now = self._now()
         for due in self._timetable.due(now):
             if isinstance(due, Mail):
-                self._exchange.expire(due)
+                self._exchange.expire_mail(due)
             else:
                 self._expire(due, now)
+        self._exchange.expire()
         self._gates.tidy(now)
         self._revoked.tidy(now)
 
@@ -258,3 +328,7 @@ class Hub:
         if type(due) is Announce:
             self._relay.give(member, messages.encode_event(due.event))
         self._timetable.arm(member)
+
+
+def _presence_is_away() -> ServiceUnavailableException:
+    return ServiceUnavailableException("nobody knows now who is connected: connect again in a few seconds")

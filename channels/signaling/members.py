@@ -1,6 +1,6 @@
 """The admitted connections of one node, found by id and by slot. No I/O; the connection is handed in."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -9,7 +9,10 @@ from channels.channel import Channel
 from channels.names import Role
 from channels.presence import Holder
 from channels.signaling.limits import Limits
+from channels.signaling.node_link import Outcome
 from channels.signaling.protocol import MASTER, Address, Rules
+
+Settle = Callable[[Outcome], None]
 
 
 class Connection(Protocol):
@@ -75,19 +78,19 @@ class Member:
         self.rules = rules
         self.ttl_s = float(connect.channel.message_ttl_s)
         self.waits = 0
-        self._waiting: list[bytes] = []
+        self._waiting: list[tuple[bytes, Settle | None]] = []
         self._waiting_bytes = 0
 
-    def wait(self, frame: bytes, bytes_limit: int) -> bool:
+    def wait(self, frame: bytes, bytes_limit: int, settle: Settle | None = None) -> bool:
         """Keep a relayed frame until what is held has gone out; False when too much waits."""
         if self._waiting_bytes + len(frame) > bytes_limit:
             return False
-        self._waiting.append(frame)
+        self._waiting.append((frame, settle))
         self._waiting_bytes += len(frame)
         return True
 
-    def release(self) -> list[bytes]:
-        """The frames that waited, in order."""
+    def release(self) -> list[tuple[bytes, Settle | None]]:
+        """The frames that waited, in order, each with who wants to hear what becomes of it."""
         frames, self._waiting, self._waiting_bytes = self._waiting, [], 0
         return frames
 
@@ -115,6 +118,10 @@ class Members:
         """The member in this slot."""
         members = self._by_channel.get(channel)
         return None if members is None else members.get(address)
+
+    def has(self, channel: str) -> bool:
+        """Whether anybody of this channel is in."""
+        return channel in self._by_channel
 
     def of(self, channel: str) -> tuple[Member, ...]:
         """The members of a channel."""

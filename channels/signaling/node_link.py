@@ -6,8 +6,8 @@ The bus below loses, delays, repeats and reorders. No I/O, no clock, no event lo
       |          ^                                       |    |
       '- full    '-- RESEND_S without acknowledgement ---'    '--- its patience is over, or `withdraw`
                                                                      |               |
-                          each transmission of it, or of one before it,              otherwise
-                          surely reached nobody: it was not handed over              |
+                          each transmission surely reached nobody, and               otherwise
+                          nothing of the same flow after it was sent                 |
                                      |                                               |
                                    UNSENT: may go elsewhere              DOUBTFUL: must not be sent again
 
@@ -86,6 +86,7 @@ class NodeLink(Generic[Context]):
         self._next = 1
         self._fresh = 1  # from here on nothing was sent yet
         self._again: set[int] = set()
+        self._doubtful = 0  # the last one that was given up without being sure
         self._their_epoch = 0
         self._expected = 0
         self._early: dict[int, bytes] = {}
@@ -243,18 +244,20 @@ class NodeLink(Generic[Context]):
         return settled
 
     def _give_up(self, is_over: Callable[[_Sent[Context]], bool]) -> list[Settled[Context]]:
-        # From the first one on that nobody heard, the other end hands over nothing.
-        unheard = next((number for number, sent in self._out.items() if not sent.heard), self._next)
+        heard = {sent.flow: number for number, sent in self._out.items() if sent.heard}  # the last one of each order
         left: set[object] = set()  # orders of which one goes elsewhere: what comes after it must not stay behind
         settled = []
         for number, sent in list(self._out.items()):
             if not is_over(sent) and sent.flow not in left:
                 continue
-            if number >= unheard:
+            is_unsent = number > max(heard.get(sent.flow, 0), self._doubtful)
+            if is_unsent:
                 left.add(sent.flow)
+            else:
+                self._doubtful = max(self._doubtful, number)
             del self._out[number]
             self._out_bytes -= len(sent.body)
-            settled.append(Settled(sent.context, Outcome.UNSENT if number >= unheard else Outcome.DOUBTFUL))
+            settled.append(Settled(sent.context, Outcome.UNSENT if is_unsent else Outcome.DOUBTFUL))
         self._advance()
         return settled
 

@@ -6,17 +6,19 @@ What is not on this node goes through `exchange`. Who may come in, and when who 
 import itertools
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from channels.bus import Bus
-from channels.errors import ServiceError, ServiceUnavailableException
+from channels.errors import ServiceError
 from channels.names import Role
 from channels.presence import Presence
-from channels.signaling import messages
+from channels.signaling import failures, messages
 from channels.signaling.exchange import Exchange
 from channels.signaling.limits import Limits
-from channels.signaling.mailbox import Mail, Mailbox
-from channels.signaling.members import Member, Members
+from channels.signaling.mailbox import Mail, Mailbox, MailboxUnavailableError
+from channels.signaling.members import Member, Members, Settle
+from channels.signaling.node_link import Outcome
 from channels.signaling.protocol import MASTER, NORMAL, TOO_SLOW, Address, Forward, status_of
 from channels.signaling.stats import HubStats
 from channels.signaling.timetable import Timetable
@@ -42,8 +44,9 @@ class Relay:
         self.members = Members()
         self.timetable = Timetable(now)
         self.stats = HubStats()
-        self.coming: set[str] = set()  # ids of connections that wait for their admission
-        self.exchange = Exchange(node, bus, presence, mailbox, self)
+        # Connections that wait for their admission, and what was said to them already.
+        self._coming: dict[str, list[tuple[bytes, Settle]]] = {}
+        self.exchange = Exchange(node, bus, presence, mailbox, self, now)
         self._mailbox = mailbox
         self._limits = limits
         self._node = node
@@ -54,11 +57,29 @@ class Relay:
         """An id that nothing else has, here or on another node."""
         return next(self._ids)
 
-    def add(self, member: Member) -> None:
-        """Take a connection in."""
+    def expect(self) -> str:
+        """The id of a connection that waits for its admission."""
+        connection_id = self.next_id()
+        self._coming[connection_id] = []
+        return connection_id
+
+    def dismiss(self, connection_id: str) -> bool:
+        """A connection that was expected is not coming; False when none was."""
+        parked = self._coming.pop(connection_id, None)
+        for _, settle in parked or ():
+            settle(Outcome.ABSENT)
+        return parked is not None
+
+    def add(self, member: Member) -> bool:
+        """Take a connection in; False when it was not expected, or was replaced since."""
         self.members.add(member)
         self._count_members()
         self.timetable.arm(member)
+        parked = self._coming.pop(member.id, None)
+        for frame, settle in parked or ():
+            self._keep(member, frame, settle)
+        self.exchange.came(member.channel, member.address)
+        return parked is not None
 
     def close(self, member: Member, code: int, reason: str) -> None:
         """Close a connection; nothing is delivered to it any more."""
@@ -67,9 +88,15 @@ class Relay:
 
     def forget(self, member: Member) -> None:
         """Deliver nothing to this connection any more. Twice is harmless."""
-        self.members.remove(member)
+        if not self.members.remove(member):
+            return
         self._count_members()
         self.timetable.forget(member)
+        for _, settle in member.release():
+            if settle is not None:
+                settle(Outcome.ABSENT)
+        if not self.members.has(member.channel):
+            self.exchange.left(member.channel)
 
     def forward(self, member: Member, forward: Forward, now: float) -> None:
         """Bring a message to its recipient, wherever it is, or hold it."""
@@ -78,38 +105,37 @@ class Relay:
         target = self.members.find(member.channel, recipient)
         if target is None or self.exchange.is_busy(member.channel, recipient):
             self.exchange.send(self._mail(member, forward, frame))
-        elif self._push(target, frame, now) if not target.waits else self.give(target, frame):
+        elif target.waits:
+            mail = self._mail(member, forward, frame)
+            self._keep(target, frame, partial(self._waited, mail))
+        elif self._push(target, frame, now):
             self.stats.count_message(member.role, message.action, "relayed")
             self.stats.observe_delivery(self._now() - now)
         else:
-            self.answer(self._mail(member, forward, frame), _too_slow(), "slow")
+            self.answer(self._mail(member, forward, frame), failures.slow(), "slow")
 
     def give(self, member: Member, frame: bytes) -> bool:
         """Give a frame to a connection of this node, after what is held for it; one that is too slow is closed."""
         if not member.waits:
             return self._push(member, frame)
-        if member.wait(frame, self._limits.queued_bytes_per_connection):
-            return True
-        self._too_slow(member)
-        return False
+        return self._keep(member, frame, None)
 
     async def collect_for(self, member: Member) -> None:
-        """Deliver what is held; what is relayed meanwhile comes after it."""
+        """Deliver what is held; what is relayed meanwhile comes after it. Raises: MailboxUnavailableError."""
         member.waits += 1
         try:
             mails = await self._mailbox.take(member.channel, member.address)
+            is_gone = self.members.get(member.id) is None
+            for mail in mails:
+                self.timetable.stop_keeping(mail)
+                if is_gone:
+                    self.exchange.pass_on(mail)  # closed meanwhile: it is for whoever comes next
+                elif not self._push(member, mail.frame):
+                    self.answer(mail, failures.slow(), "slow")
         finally:
             member.waits -= 1
-        is_gone = self.members.get(member.id) is None
-        for mail in mails:
-            self.timetable.stop_keeping(mail)
-            if is_gone:
-                self.exchange.pass_on(mail)  # closed meanwhile: it is for whoever comes next
-            elif not self._push(member, mail.frame):
-                self.answer(mail, _too_slow(), "slow")
-        if not member.waits:
-            for frame in member.release():
-                self._push(member, frame)
+            if not member.waits:
+                self._release(member)
 
     # What the exchange asks for
 
@@ -118,17 +144,42 @@ class Relay:
         member = self.members.find(mail.channel, mail.recipient)
         if member is None:
             return False
-        if self.give(member, mail.frame):
-            self.count(mail, "relayed")
+        if member.waits:
+            self._keep(member, mail.frame, partial(self._waited, mail))
         else:
-            self.answer(mail, _too_slow(), "slow")
+            self._waited(mail, Outcome.DELIVERED if self._push(member, mail.frame) else Outcome.SLOW)
         return True
+
+    def accept(self, connection_id: str, frame: bytes, later: Callable[[], Settle]) -> Outcome:
+        """Hand the frame to this connection, now or, if it is coming in, `later`."""
+        member = self.members.get(connection_id)
+        if member is None:
+            parked = self._coming.get(connection_id)
+            if parked is None:
+                return Outcome.ABSENT
+            parked.append((frame, later()))
+        elif member.waits:
+            self._keep(member, frame, later())
+        elif not self._push(member, frame):
+            return Outcome.SLOW
+        return Outcome.DELIVERED
 
     async def collect(self, channel: str, recipient: Address) -> None:
         """Bring a recipient on this node what the mailbox holds for it."""
         member = self.members.find(channel, recipient)
         if member is not None:
-            await self.collect_for(member)
+            await self._collect(member)
+
+    def look_again(self, connection_id: str) -> None:
+        """Bring a connection what the mailbox holds for it, before what is said to it from now on."""
+        member = self.members.get(connection_id)
+        if member is not None:
+            member.waits += 1
+            self.exchange.put(member.channel, member.address, partial(self._look_again, member))
+
+    def is_here(self, channel: str) -> bool:
+        """Whether a connection of this channel is on this node."""
+        return self.members.has(channel)
 
     def keep_time(self, mail: Mail) -> None:
         """Report the mail's expiry when its time is over, unless a newer one takes its place."""
@@ -151,14 +202,9 @@ class Relay:
         if member is not None:
             self.give(member, frame)
 
-    def has(self, channel: str, recipient: Address, fence: int) -> bool:
-        """Whether the recipient is here and holds its slot with this very fence."""
-        member = self.members.find(channel, recipient)
-        return member is not None and member.holder.fence == fence
-
     def close_replaced(self, connection_id: str) -> None:
         """A newer connection took the slot of this one, perhaps before this one heard that it had it."""
-        self.coming.discard(connection_id)
+        self.dismiss(connection_id)
         member = self.members.get(connection_id)
         if member is not None:
             self.close(member, NORMAL, _REPLACED[member.address.role])
@@ -186,6 +232,44 @@ class Relay:
             connection_id=member.id,
         )
 
+    async def _look_again(self, member: Member) -> None:
+        try:
+            await self._collect(member)
+        finally:
+            member.waits -= 1
+            if not member.waits:
+                self._release(member)
+
+    async def _collect(self, member: Member) -> None:
+        try:
+            await self.collect_for(member)
+        except MailboxUnavailableError:
+            self.stats.mailbox_unavailable += 1  # it stays there until somebody looks again, or its time is over
+
+    def _keep(self, member: Member, frame: bytes, settle: Settle | None) -> bool:
+        """Have a frame wait until what is held has gone out; False when too much waits."""
+        if member.wait(frame, self._limits.queued_bytes_per_connection, settle):
+            return True
+        if settle is not None:
+            settle(Outcome.SLOW)
+        self._too_slow(member)
+        return False
+
+    def _release(self, member: Member) -> None:
+        for frame, settle in member.release():
+            is_given = self._push(member, frame)
+            if settle is not None:
+                settle(Outcome.DELIVERED if is_given else Outcome.SLOW)
+
+    def _waited(self, mail: Mail, outcome: Outcome) -> None:
+        """What became of a mail for a recipient on this node."""
+        if outcome is Outcome.DELIVERED:
+            self.count(mail, "relayed")
+        elif outcome is Outcome.SLOW:
+            self.answer(mail, failures.slow(), "slow")
+        else:
+            self.exchange.pass_on(mail)
+
     def _push(self, member: Member, frame: bytes, now: float | None = None) -> bool:
         if member.connection.send(frame):
             member.rules.touch(self._now() if now is None else now)
@@ -201,7 +285,3 @@ class Relay:
     def _count_members(self) -> None:
         self.stats.masters = self.members.masters
         self.stats.viewers = len(self.members) - self.members.masters
-
-
-def _too_slow() -> ServiceError:
-    return ServiceUnavailableException("the recipient does not read what it is sent and was closed: send it again")

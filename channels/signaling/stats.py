@@ -26,6 +26,10 @@ class HubStats(msgspec.Struct):
     lease_lost: int = 0
     publish_unreachable: int = 0
     envelopes_refused: int = 0
+    mailbox_unavailable: int = 0
+    leases_renewed: int = 0
+    presence_unavailable: int = 0
+    admitted_locally: int = 0
 
     def count_message(self, role: str, action: str, result: str) -> None:
         """One message more with this outcome."""

@@ -106,6 +106,12 @@ class Node:
                 await asyncio.sleep(0)
 
 
+async def turns(count: int = 10) -> None:
+    """Let what is ready run for a few turns of the loop."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def running(*nodes: Node) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:

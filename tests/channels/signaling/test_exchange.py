@@ -1,20 +1,30 @@
+"""The exchange of one node between its connections, another node that a test plays, presence and the mailbox."""
+
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import msgspec
+import pytest
 
+from channels.bus import BusUnavailableError
 from channels.embedded.bus import EmbeddedBus
 from channels.embedded.presence import EmbeddedPresence
 from channels.errors import ServiceError
 from channels.names import Role
-from channels.presence import Holder
-from channels.signaling.envelope import EVERY_NODE, Answer, Deliver, Gone, decode, encode, inbox
-from channels.signaling.exchange import Exchange
+from channels.presence import Holder, PresenceUnavailableError
+from channels.signaling import envelope
+from channels.signaling.envelope import EVERY_NODE, Collect, Deliver, Evict, Gone, inbox
+from channels.signaling.exchange import PATIENCE_S, Exchange
 from channels.signaling.limits import Limits
+from channels.signaling.link_frame import Frame, decode, encode
 from channels.signaling.mailbox import InProcessMailbox, Mail
+from channels.signaling.members import Settle
 from channels.signaling.messages import Action
+from channels.signaling.node_link import Outcome
 from channels.signaling.protocol import MASTER, Address
 from channels.signaling.stats import HubStats
-from tests.channels.signaling.rig import Clock
+from tests.channels.signaling.rig import Clock, turns
 
 VIEWER = Address(Role.VIEWER, "v1")
 
@@ -26,12 +36,23 @@ class Here:
         self.stats = HubStats()
         self.answers: list[tuple[str, str]] = []
         self.kept: list[str] = []
+        self.accepted: list[tuple[str, bytes]] = []
 
     def deliver(self, mail: Mail) -> bool:
         return False
 
+    def accept(self, connection_id: str, frame: bytes, later: Callable[[], Settle]) -> Outcome:
+        self.accepted.append((connection_id, frame))
+        return Outcome.DELIVERED
+
     async def collect(self, channel: str, recipient: Address) -> None:
         raise AssertionError("nobody is here")
+
+    def look_again(self, connection_id: str) -> None:
+        self.accepted.append((connection_id, b"look again"))
+
+    def is_here(self, channel: str) -> bool:
+        return True
 
     def keep_time(self, mail: Mail) -> None:
         self.kept.append(mail.id)
@@ -39,143 +60,317 @@ class Here:
     def answer(self, mail: Mail, error: ServiceError, result: str) -> None:
         self.answers.append((mail.id, result))
 
-    def has(self, channel: str, recipient: Address, fence: int) -> bool:
-        return False
-
-    def hand(self, connection_id: str, frame: bytes) -> None:
-        raise AssertionError("nobody is here")
+    def count(self, mail: Mail, result: str) -> None:
+        self.stats.count_message("viewer", mail.action.value, result)
 
     def close_replaced(self, connection_id: str) -> None:
-        raise AssertionError("nobody is here")
+        self.accepted.append((connection_id, b"replaced"))
 
     def close_here(self, channel: str, code: int, reason: str) -> None:
         self.answers.append((channel, reason))
 
-    def count(self, mail: Mail, result: str) -> None:
-        self.stats.count_message("viewer", mail.action.value, result)
+
+class Away(EmbeddedPresence):
+    """A presence that answers only while it is not `away`, and counts the questions."""
+
+    is_away = False
+    questions = 0
+
+    async def locate(self, channel: str, role: Role, client_id: str) -> Holder | None:
+        self.questions += 1
+        if self.is_away:
+            raise PresenceUnavailableError("away")
+        return await super().locate(channel, role, client_id)
 
 
-def mail(id: str, hops: int = 0, channel: str = "demo") -> Mail:
-    return Mail(id, channel, MASTER, VIEWER, Action.ICE_CANDIDATE, b"{}", "c", 60.0, "a", "a-1", hops)
+class Rig:
+    """An exchange `a`, and node `b` as the test plays it: its frames are kept, and answered by hand."""
+
+    def __init__(self) -> None:
+        self.clock, self.here, self.bus = Clock(), Here(), EmbeddedBus()
+        self.b = self.bus.join()
+        self.presence = Away("a")
+        limits = Limits(held_messages_per_pair=5000, held_messages_per_channel=5000)
+        self.mailbox = InProcessMailbox(limits, self.clock)
+        self.exchange = Exchange("a", self.bus, self.presence, self.mailbox, self.here, self.clock)
+        self.heard: list[Frame] = []
+
+    async def master_is_on_b(self, connection_id: str = "b-1") -> None:
+        await self.presence.join("b").admit("demo", Role.MASTER, "", connection_id, 10)
+        await self.b.subscribe(inbox("b"), lambda payload: self.heard.append(decode(payload)))
+
+    def bodies(self) -> list[envelope.Body]:
+        return [envelope.decode(body) for frame in self.heard for _, body in frame.messages]
+
+    def acknowledge(self, *refused: tuple[int, Outcome]) -> None:
+        last = max(number for frame in self.heard for number, _ in frame.messages)
+        self.exchange.receive(encode(Frame("b", 1, 1, self.heard[0].epoch, last, refused)))
+
+    async def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.exchange.expire()
+        await turns()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        await self.exchange.listen()
+        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+            self.exchange.start(group)
+            yield
+        await self.exchange.stop()
 
 
-def exchange(here: Here, bus: EmbeddedBus | None = None) -> Exchange:
-    mailbox = InProcessMailbox(Limits(held_messages_per_pair=5000, held_messages_per_channel=5000), Clock())
-    return Exchange("a", bus or EmbeddedBus(), EmbeddedPresence("a"), mailbox, here)
+def mail(id: str, hops: int = 0, channel: str = "demo", correlation_id: str = "c", ttl_s: float = 60.0) -> Mail:
+    return Mail(id, channel, MASTER, VIEWER, Action.ICE_CANDIDATE, b"{}", correlation_id, ttl_s, "a", "a-1", hops)
 
 
-async def finished(made: Exchange) -> None:
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        made.start(group)
-    await made.stop()
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
 
 
-async def test_work_waits_for_the_start_and_runs_in_order() -> None:
-    here = Here()
-    made = exchange(here)
+async def test_work_waits_for_the_start_and_runs_in_order(rig: Rig) -> None:
     for number in range(5):
-        made.send(mail(str(number)))
-    assert made.is_busy("demo", MASTER)
+        rig.exchange.send(mail(str(number)))
+    assert rig.exchange.is_busy("demo", MASTER)
 
-    await finished(made)
+    async with rig.running():
+        await turns()
 
-    assert here.kept == ["0", "1", "2", "3", "4"]
-    assert not made.is_busy("demo", MASTER)
-    assert len(made) == 0
-
-
-async def test_a_full_lane_is_answered_and_urgent_work_still_fits() -> None:
-    here = Here()
-    made = exchange(here)
-    for number in range(1026):
-        made.send(mail(str(number)))
-    made.answer(msgspec.structs.replace(mail("1"), node="b", connection_id="b-1"), b"{}")
-
-    assert here.answers == [("1024", "full"), ("1025", "full")]
-    await finished(made)
-    assert here.stats.publish_unreachable == 1
+    assert rig.here.kept == ["0", "1", "2", "3", "4"]
+    assert not rig.exchange.is_busy("demo", MASTER)
+    assert (len(rig.exchange), rig.exchange.pending) == (0, 0)
 
 
-async def test_a_mail_that_was_passed_on_too_often_is_answered() -> None:
-    here = Here()
-    made = exchange(here)
+async def test_a_full_channel_is_answered_and_urgent_work_still_fits(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channels.signaling.flows.WAITING_LIMIT", 4)
+    for number in range(6):
+        rig.exchange.send(mail(str(number)))
+    rig.exchange.expire_mail(mail("0"))
 
-    made.pass_on(mail("1", hops=3))
-    made.pass_on(mail("2", hops=2))
-
-    assert here.answers == [("1", "unreachable")]
-    await finished(made)
-    assert here.kept == ["2"]
-
-
-async def test_an_expired_mail_is_answered_once() -> None:
-    here = Here()
-    made = exchange(here)
-    made.send(mail("1"))
-    made.expire(mail("1"))
-    made.expire(mail("1"))
-
-    await finished(made)
-
-    assert here.answers == [("1", "expired")]
+    assert rig.here.answers == [("4", "full"), ("5", "full")]
+    async with rig.running():
+        await turns()
+    assert rig.here.answers[2:] == [("0", "expired")]
 
 
-async def test_a_channel_that_waits_delays_no_other() -> None:
-    here, made = Here(), None
+async def test_after_one_lookup_mail_goes_straight_to_the_link_and_counts_when_it_is_acknowledged(rig: Rig) -> None:
+    await rig.master_is_on_b()
+    async with rig.running():
+        rig.exchange.send(mail("1"))
+        await turns()
+        for name in "23":
+            rig.exchange.send(mail(name))
+            assert not rig.exchange.is_busy("demo", MASTER)
+        await turns()
+        assert [len(frame.messages) for frame in rig.heard] == [1, 2]
+        assert rig.bodies() == [Deliver("b-1", b"{}")] * 3
+        assert rig.presence.questions == 1
+        assert rig.here.stats.messages == {}
+        rig.acknowledge()
+
+    assert rig.here.stats.messages == {("viewer", "ICE_CANDIDATE", "published"): 3}
+    assert rig.exchange.pending == 0
+    rig.exchange.left("demo")
+    assert len(rig.exchange) == 0
+
+
+async def test_mail_that_the_other_node_refuses_goes_where_the_recipient_is_now_before_later_mail(rig: Rig) -> None:
+    await rig.master_is_on_b()
+    async with rig.running():
+        for name in "123":
+            rig.exchange.send(mail(name))
+        await turns()
+        await rig.master_is_on_b("b-2")
+        rig.acknowledge((2, Outcome.ABSENT), (3, Outcome.ABSENT))
+        rig.exchange.send(mail("4"))
+        rig.heard.clear()
+        await turns()
+        assert rig.bodies() == [Deliver("b-2", b"{}")] * 3
+        rig.acknowledge((5, Outcome.SLOW))
+
+    assert rig.here.answers == [("3", "slow")]
+    assert rig.here.stats.messages["viewer", "ICE_CANDIDATE", "published"] == 3
+
+
+async def test_mail_refused_by_a_connection_that_presence_still_names_is_held(rig: Rig) -> None:
+    await rig.master_is_on_b()
+    async with rig.running():
+        rig.exchange.send(mail("1"))
+        await turns()
+        rig.acknowledge((1, Outcome.ABSENT))
+        await turns()
+
+    assert rig.here.kept == ["1"]
+    assert len(rig.bodies()) == 1, "nobody is told to look, since nobody is there"
+
+
+async def test_a_node_that_does_not_answer_is_given_up_in_time(rig: Rig) -> None:
+    await rig.master_is_on_b()
+    async with rig.running():
+        rig.exchange.send(mail("1"))
+        rig.exchange.send(mail("quiet", correlation_id=""))
+        await turns()
+        await rig.wait(0.4)
+        await rig.wait(PATIENCE_S - 0.3)
+        assert rig.here.answers == [("1", "unreachable")]
+        assert [len(frame.messages) for frame in rig.heard] == [2, 2, 1]
+        await rig.wait(15.0)
+
+    assert rig.here.answers == [("1", "unreachable"), ("quiet", "unreachable")]
+    assert rig.exchange.pending == 0
+
+
+async def test_a_silent_node_whose_recipient_is_elsewhere_loses_what_was_surely_not_heard(rig: Rig) -> None:
+    await rig.master_is_on_b()
+    b = rig.bus.join()
+    async with rig.running():
+        rig.exchange.send(mail("1"))
+        await turns()
+        rig.bus._topics.clear()  # b is gone
+        rig.exchange.send(mail("2"))
+        await turns()
+        heard: list[bytes] = []
+        await b.subscribe(inbox("c"), heard.append)
+        await rig.presence.join("c").admit("demo", Role.MASTER, "", "c-1", 10)
+        await rig.wait(0.3)
+        await rig.wait(0.1)
+
+        assert rig.here.answers == [("1", "unreachable")], "whether b had it nobody knows"
+        assert [envelope.decode(body) for _, body in decode(heard[0]).messages] == [Deliver("c-1", b"{}")]
+        rig.exchange.receive(encode(Frame("c", 1, 1, decode(heard[0]).epoch, 1)))
+
+    assert rig.here.stats.publish_unreachable > 0
+
+
+async def test_while_presence_is_away_senders_are_told_in_time_and_known_routes_go_on(rig: Rig) -> None:
+    await rig.master_is_on_b()
+    async with rig.running():
+        rig.exchange.send(mail("1"))
+        await turns()
+        rig.presence.is_away = True
+        rig.exchange.send(mail("2"))
+        rig.exchange.send(mail("3", channel="other"))
+        await turns()
+        rig.acknowledge()
+        for _ in range(5):
+            await rig.wait(0.3)
+
+    assert rig.here.answers == [("3", "unreachable")]
+    assert rig.here.stats.messages["viewer", "ICE_CANDIDATE", "published"] == 2
+
+
+async def test_a_presence_that_comes_back_in_time_costs_nothing(rig: Rig) -> None:
+    await rig.master_is_on_b()
+    rig.presence.is_away = True
+    async with rig.running():
+        rig.exchange.send(mail("1"))
+        await turns()
+        rig.presence.is_away = False
+        await rig.wait(0.3)
+        assert rig.bodies() == [Deliver("b-1", b"{}")]
+        rig.acknowledge()
+
+
+async def test_a_recipient_that_comes_here_waits_for_what_is_on_its_way_elsewhere(rig: Rig) -> None:
+    await rig.master_is_on_b()
+    async with rig.running():
+        rig.exchange.send(mail("1"))
+        await turns()
+        rig.exchange.came("demo", MASTER)
+        assert rig.exchange.is_busy("demo", MASTER)
+        rig.exchange.send(mail("2"))
+        rig.exchange.send(mail("quiet", correlation_id=""))
+        await turns()
+        assert rig.here.kept == []
+        await rig.wait(PATIENCE_S + 0.5)
+        assert rig.here.answers == [("1", "unreachable"), ("2", "unreachable")]
+        rig.exchange.came("nowhere", MASTER)
+
+
+async def test_a_resend_puts_everything_on_its_way_out_again(rig: Rig) -> None:
+    await rig.master_is_on_b()
+    async with rig.running():
+        rig.exchange.send(mail("1"))
+        await turns()
+        rig.exchange.resend()
+        await turns()
+        assert rig.bodies() == [Deliver("b-1", b"{}")] * 2
+        rig.acknowledge()
+
+
+async def test_a_link_on_which_too_much_is_underway_refuses(rig: Rig) -> None:
+    await rig.master_is_on_b()
+    async with rig.running():
+        rig.exchange.send(mail("1"))
+        await turns()
+        rig.exchange.send(msgspec.structs.replace(mail("big"), frame=bytes(9_000_000)))
+        rig.acknowledge()
+
+    assert rig.here.answers == [("big", "full")]
+
+
+async def test_a_mail_that_was_passed_on_too_often_is_answered(rig: Rig) -> None:
+    rig.exchange.pass_on(mail("1", hops=3))
+    rig.exchange.pass_on(mail("2", hops=2))
+
+    assert rig.here.answers == [("1", "unreachable")]
+    async with rig.running():
+        await turns()
+    assert rig.here.kept == ["2"]
+
+
+async def test_a_channel_that_waits_delays_no_other(rig: Rig) -> None:
     gate = asyncio.Event()
-    made = exchange(here)
-
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        made.start(group)
-        made.put(("slow", MASTER), gate.wait)  # type: ignore[arg-type]
-        made.send(mail("1", channel="slow"))
-        made.send(mail("2", channel="quick"))
-        while made.is_busy("quick", MASTER):  # noqa: ASYNC110  # a few turns of the loop
-            await asyncio.sleep(0)
-        assert here.kept == ["2"]
+    async with rig.running():
+        rig.exchange.put("slow", MASTER, gate.wait)  # type: ignore[arg-type]
+        rig.exchange.send(mail("1", channel="slow"))
+        rig.exchange.send(mail("2", channel="quick"))
+        await turns()
+        assert rig.here.kept == ["2"]
         gate.set()
 
-    assert here.kept == ["2", "1"]
+    assert rig.here.kept == ["2", "1"]
 
 
-async def test_an_envelope_reaches_the_other_node() -> None:
-    bus = EmbeddedBus()
-    received: list[bytes] = []
-    await bus.join().subscribe(inbox("b"), received.append)
-    made = exchange(Here(), bus)
-    made.answer(msgspec.structs.replace(mail("1"), node="b", connection_id="b-1"), b"{}")
+async def test_what_other_nodes_ask_is_done_once(rig: Rig) -> None:
+    asked = (Deliver("a-1", b"{}"), Evict("a-2"), Collect("a-3"))
+    bodies = tuple((number, envelope.encode(body)) for number, body in enumerate(asked, 1))
+    async with rig.running():
+        for _ in range(2):
+            await rig.bus.publish(inbox("a"), encode(Frame("b", 1, 1, messages=bodies)))
 
-    await finished(made)
-
-    assert [decode(payload) for payload in received] == [Answer("b-1", b"{}")]
+    assert rig.here.accepted == [("a-1", b"{}"), ("a-2", b"replaced"), ("a-3", b"look again")]
 
 
-async def test_what_is_sent_to_all_nodes_is_heard_until_the_stop() -> None:
-    bus, here = EmbeddedBus(), Here()
-    made = exchange(here, bus)
-    await made.listen()
-    await bus.publish(EVERY_NODE, encode(Gone("demo", 1001, "deleted")))
-    await made.stop()
+async def test_a_connection_of_another_node_is_evicted_and_a_sender_there_answered(rig: Rig) -> None:
+    await rig.master_is_on_b()
+    async with rig.running():
+        rig.exchange.evict(Holder(Role.MASTER, "", "b", "b-1", 1))
+        rig.exchange.evict(Holder(Role.MASTER, "", "a", "a-1", 1))
+        rig.exchange.answer(msgspec.structs.replace(mail("1"), node="b", connection_id="b-7"), b"{}")
+        await turns()
 
-    assert await bus.publish(EVERY_NODE, encode(Gone("demo", 1001, "again"))) == 0
-    assert here.answers == [("demo", "deleted")]
-
-
-async def test_a_mail_for_somebody_who_is_not_here_is_looked_for_again() -> None:
-    here = Here()
-    made = exchange(here)
-    made.receive(encode(Deliver(mail("1"), 7)))
-    made.receive(b"noise")
-
-    await finished(made)
-
-    assert here.kept == ["1"]
-    assert here.stats.envelopes_refused == 1
+    assert rig.bodies() == [Evict("b-1"), Deliver("b-7", b"{}")]
+    assert rig.here.accepted == [("a-1", b"replaced")]
 
 
-async def test_evicting_a_connection_of_a_node_that_is_gone_is_counted() -> None:
-    here = Here()
+async def test_a_deleted_channel_is_told_to_all_nodes_also_when_the_bus_is_away(rig: Rig) -> None:
+    class Deaf(EmbeddedBus):
+        async def publish(self, topic: str, payload: bytes) -> int:
+            raise BusUnavailableError("away")
 
-    await exchange(here).evict(Holder(Role.MASTER, "", "b", "b-1", 1))
+    rig.exchange._bus = Deaf()
+    async with rig.running():
+        rig.exchange.close_channel("demo", 1001, "deleted")
+        await turns()
+        assert rig.here.stats.publish_unreachable == 1
+        assert len(rig.exchange._notices) == 2
 
-    assert here.stats.publish_unreachable == 1
+
+async def test_what_is_sent_to_all_nodes_is_heard_until_the_stop(rig: Rig) -> None:
+    async with rig.running():
+        await rig.bus.publish(EVERY_NODE, envelope.encode_notice(Gone("demo", 1001, "deleted")))
+    await rig.bus.publish(EVERY_NODE, envelope.encode_notice(Gone("demo", 1001, "again")))
+
+    assert rig.here.answers == [("demo", "deleted")]

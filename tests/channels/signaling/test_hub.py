@@ -2,11 +2,11 @@
 
 import asyncio
 
-import msgspec
-
 from channels.signaling import envelope
+from channels.signaling.exchange import PATIENCE_S
+from channels.signaling.link_frame import Frame, encode
 from channels.signaling.protocol import TOO_SLOW
-from tests.channels.signaling.rig import Node, cluster, running
+from tests.channels.signaling.rig import Node, cluster, running, turns
 
 
 async def test_a_viewer_and_the_master_talk(nodes: tuple[Node, Node]) -> None:
@@ -58,6 +58,7 @@ async def test_the_newest_master_closes_the_one_before(nodes: tuple[Node, Node])
         first, at_first = await a.master()
         _, at_second = await b.master()
         viewer, _ = await b.viewer("v1")
+        await at_first.heard.wait()
         await a.hub.disconnect(first)
         b.say(viewer, "AAAA")
         await at_second.wait_for(1)
@@ -73,6 +74,7 @@ async def test_the_newest_connection_of_a_viewer_id_closes_the_one_before(nodes:
         first, at_first = await a.viewer("v1")
         _, at_second = await b.viewer("v1")
         master, _ = await a.master()
+        await at_first.heard.wait()
         await a.hub.disconnect(first)
         a.say(master, "AAAA", recipientClientId="v1")
         await at_second.wait_for(1)
@@ -142,8 +144,9 @@ async def test_a_message_for_a_holder_that_was_replaced_on_the_way_finds_the_new
         held_back: list[bytes] = []
         await b.bus.subscribe(envelope.inbox("b"), held_back.append)
         a.say(master, "AAAA", recipientClientId="v1")
-        await a.settle()
+        await turns()
         _, at_new = await b.viewer("v1")
+        await b.bus.subscribe(envelope.inbox("b"), b.hub._exchange.receive)
         for payload in held_back:
             b.hub._exchange.receive(payload)
         await at_new.wait_for(1)
@@ -152,15 +155,19 @@ async def test_a_message_for_a_holder_that_was_replaced_on_the_way_finds_the_new
     assert at_new.payloads == ["AAAA"]
 
 
-async def test_a_node_that_is_gone_costs_the_sender_no_message() -> None:
+async def test_a_message_to_a_node_that_is_gone_is_held_in_time() -> None:
     a, b = cluster(names=("a", "b"))
     async with running(a):
         master, at_master = await a.master()
         async with running(b):
             await b.viewer("v1")
         a.say(master, "AAAA", recipientClientId="v1", correlationId="c")
-        await a.settle()
-        assert a.hub.stats.publish_unreachable >= 4
+        await turns()
+        a.clock.now += PATIENCE_S
+        a.hub.expire()
+        await turns()
+        assert a.hub.stats.publish_unreachable >= 1
+        assert a.hub.stats.messages["master", "ICE_CANDIDATE", "held"] == 1
         _, again = await a.viewer("v1")
         await again.wait_for(1)
 
@@ -172,11 +179,11 @@ async def test_noise_on_the_inbox_is_counted_and_ignored() -> None:
     (node,) = cluster()
     async with running(node):
         await node.bus.publish(envelope.inbox("a"), b"noise")
-        await node.bus.publish(envelope.inbox("a"), msgspec.msgpack.encode({"type": "answer"}))
-        await node.bus.publish(envelope.inbox("a"), envelope.encode(envelope.Answer("unknown", b"{}")))
-        await node.bus.publish(envelope.inbox("a"), envelope.encode(envelope.Evict("unknown", 1)))
+        await node.bus.publish(envelope.EVERY_NODE, b"noise")
+        for body in (b"noise", envelope.encode(envelope.Deliver("unknown", b"{}"))):
+            await node.bus.publish(envelope.inbox("a"), encode(Frame("b", 1, 1, messages=((1, body),))))
 
-    assert node.hub.stats.envelopes_refused == 2
+    assert node.hub.stats.envelopes_refused == 3
 
 
 async def test_a_node_that_is_gone_delays_only_what_goes_there() -> None:

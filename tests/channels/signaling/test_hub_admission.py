@@ -3,15 +3,19 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 
 import pytest
 
 from channels.embedded.presence import EmbeddedPresence
 from channels.errors import ClientLimitExceededException, ServiceUnavailableException, UnrecognizedClientException
 from channels.names import Role
-from channels.presence import Admission
+from channels.presence import Admission, Holder, Lease, PresenceUnavailableError
+from channels.signaling.leases import LeaseSettings
 from channels.signaling.limits import Limits, Rate
+from channels.signaling.mailbox import Mail, MailboxUnavailableError
 from channels.signaling.members import Connect
+from channels.signaling.protocol import Address
 from tests.channels.signaling.rig import Node, Recorder, channel, cluster, running
 
 
@@ -161,7 +165,7 @@ async def test_a_connection_that_is_admitted_during_the_drain_is_refused() -> No
     (node,) = cluster()
     distant = DistantPresence("a")
     distant.may_answer = asyncio.Event()
-    node.hub._presence = distant
+    node.hub._presence = node.hub._leases._presence = distant
     async with running(node), asyncio.TaskGroup() as group:
         coming = group.create_task(refused(node))
         await asyncio.sleep(0)
@@ -181,7 +185,7 @@ async def test_a_credential_that_is_revoked_while_its_connect_is_decided_upon_is
     (node,) = cluster()
     distant = DistantPresence("a")
     distant.may_answer = asyncio.Event()
-    node.hub._presence = distant
+    node.hub._presence = node.hub._leases._presence = distant
     connect = Connect(channel(), Role.VIEWER, "v1", credential_ids=("key",))
 
     async def come() -> None:
@@ -196,3 +200,111 @@ async def test_a_credential_that_is_revoked_while_its_connect_is_decided_upon_is
         await coming
 
     assert (node.hub.stats.viewers, len(distant)) == (0, 0)
+
+
+class AwayPresence(EmbeddedPresence):
+    """A presence that answers only while it is not away."""
+
+    is_away = False
+
+    async def admit(
+        self, channel: str, role: Role, client_id: str, connection_id: str, viewer_limit: int
+    ) -> Admission | None:
+        if self.is_away:
+            raise PresenceUnavailableError
+        return await super().admit(channel, role, client_id, connection_id, viewer_limit)
+
+    async def count(self, channel: str) -> int:
+        if self.is_away:
+            raise PresenceUnavailableError
+        return await super().count(channel)
+
+    async def leave(self, channel: str, holder: Holder) -> None:
+        if self.is_away:
+            raise PresenceUnavailableError
+        await super().leave(channel, holder)
+
+    async def renew(self, leases: Sequence[Lease], viewer_limit: int) -> tuple[Lease, ...]:
+        if self.is_away:
+            raise PresenceUnavailableError
+        return await super().renew(leases, viewer_limit)
+
+
+def without_presence(*, degraded_local: bool) -> tuple[Node, AwayPresence]:
+    (node,) = cluster()
+    presence = AwayPresence("a")
+    node.hub._presence = node.hub._leases._presence = presence
+    node.hub.configure_leases(LeaseSettings(degraded_local=degraded_local))
+    return node, presence
+
+
+async def test_while_presence_is_away_newcomers_are_refused_and_those_inside_stay() -> None:
+    node, presence = without_presence(degraded_local=False)
+    async with running(node):
+        viewer, at_viewer = await node.viewer("v1")
+        presence.is_away = True
+        for _ in range(2):
+            with pytest.raises(ServiceUnavailableException, match="a few seconds"):
+                await node.master()
+        with pytest.raises(ServiceUnavailableException):
+            await node.hub.check_admission(channel(), Role.VIEWER, "v2")
+        assert node.hub.stats.admissions["master", "unavailable"] == 2
+        assert node.hub.stats.presence_unavailable == 1, "the second was refused without asking"
+        await node.hub.disconnect(viewer)
+        presence.is_away = False
+        node.clock.now += 1.0
+        node.hub.reassert()
+        _, at_master = await node.master()
+
+    assert at_viewer.closed is None
+    assert at_master.closed is None
+
+
+async def test_a_node_may_admit_alone_and_gives_way_to_higher_fences_when_presence_is_back() -> None:
+    node, presence = without_presence(degraded_local=True)
+    async with running(node):
+        presence.is_away = True
+        await node.hub.check_admission(channel(), Role.VIEWER, "v0")
+        loser, at_loser = await node.master()
+        viewers = [(await node.viewer(f"v{number}"))[1] for number in range(10)]
+        with pytest.raises(ClientLimitExceededException, match="10 viewers"):
+            await node.viewer("v10")
+        node.say(loser, "AAAA", recipientClientId="v3")
+        assert viewers[3].payloads == ["AAAA"]
+
+        higher = Holder(Role.MASTER, "", "b", "b-1", loser.holder.fence + 1)
+        presence._slots.channels[str(channel().arn)] = {"": higher}
+        presence.is_away = False
+        node.clock.now += 1.0
+        node.hub.reassert()
+        async with asyncio.timeout(5):
+            await at_loser.heard.wait()
+
+    assert at_loser.closed == (1001, "another connection has taken the slot: connect again")
+    assert [recorder.closed for recorder in viewers] == [None] * 10
+    assert await presence.count(str(channel().arn)) == 10
+    assert node.hub.stats.lease_lost == 1
+
+
+async def test_a_mailbox_that_is_away_refuses_newcomers_or_is_asked_later() -> None:
+    strict, _ = without_presence(degraded_local=False)
+    lenient, _ = without_presence(degraded_local=True)
+
+    async def away(channel: str, recipient: Address) -> tuple[Mail, ...]:
+        raise MailboxUnavailableError
+
+    async with running(strict, lenient):
+        viewer, _ = await lenient.viewer("v1")
+        lenient.say(viewer, "AAAA")
+        await lenient.settle()
+        take = lenient.mailbox.take
+        strict.mailbox.take = lenient.mailbox.take = away  # type: ignore[method-assign]
+        with pytest.raises(ServiceUnavailableException):
+            await strict.master()
+        assert strict.hub.stats.masters == 0
+        _, at_master = await lenient.master()
+        lenient.mailbox.take = take  # type: ignore[method-assign]
+        lenient.hub.reassert()
+        await at_master.wait_for(1)
+
+    assert at_master.payloads == ["AAAA"]

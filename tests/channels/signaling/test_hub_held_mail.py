@@ -6,7 +6,7 @@ from channels.names import Role
 from channels.signaling.limits import Limits
 from channels.signaling.members import Connect
 from channels.signaling.protocol import TOO_SLOW
-from tests.channels.signaling.rig import Node, Recorder, channel, cluster, running
+from tests.channels.signaling.rig import Node, Recorder, channel, cluster, running, turns
 
 
 async def test_an_offer_waits_for_the_master_and_comes_once_in_order(nodes: tuple[Node, Node]) -> None:
@@ -57,9 +57,10 @@ async def test_what_is_relayed_while_held_mail_is_fetched_comes_after_it(nodes: 
             group.create_task(a.hub.connect(Connect(channel(), Role.MASTER), at_master))
             await asyncio.sleep(0)
             b.say(viewer, "AAA1")
-            await b.settle()
+            await turns()
             assert at_master.frames == []
             a.mailbox.may_take.set()
+        await at_master.wait_for(2)
 
     assert at_master.payloads == ["AAA0", "AAA1"]
 
@@ -87,8 +88,7 @@ async def test_mail_that_reaches_the_mailbox_after_its_recipient_looked_is_fetch
         viewer, _ = await b.viewer("v1")
         b.mailbox.may_hold.clear()
         b.say(viewer, "AAA0")
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await turns()
         _, at_master = await a.master()
         b.say(viewer, "AAA1")
         assert at_master.frames == []

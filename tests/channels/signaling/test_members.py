@@ -66,7 +66,7 @@ def test_frames_that_wait_are_released_in_order_and_bounded() -> None:
     assert viewer.wait(b"12", 4)
     assert viewer.wait(b"34", 4)
     assert not viewer.wait(b"5", 4)
-    assert viewer.release() == [b"12", b"34"]
+    assert viewer.release() == [(b"12", None), (b"34", None)]
     assert viewer.release() == []
     assert viewer.wait(b"1234", 4)
     assert viewer.role == "viewer"

@@ -142,11 +142,23 @@ def test_what_surely_reached_nobody_may_go_elsewhere_with_all_that_follows_it() 
     a.unheard(Frame("a", 9, 1, messages=((1, b"another epoch"),)))
     say(a, "3", flow="f", until=3.0)
     say(a, "4", flow="g", until=9.0)
-    a.frames(0.2)
 
     assert outcomes(a.expire(1.6)) == [("1", Outcome.DOUBTFUL), ("2", Outcome.UNSENT), ("4", Outcome.UNSENT)]
-    assert outcomes(a.withdraw("f")) == [("3", Outcome.DOUBTFUL)]
+    assert outcomes(a.withdraw("f")) == [("3", Outcome.UNSENT)]
     assert a.is_idle
+
+
+def test_what_nobody_heard_goes_nowhere_else_when_something_after_it_may_have_arrived() -> None:
+    a, _ = pair()
+    say(a, "1", "2", until=1.5)
+    for frame in a.frames(0.0):
+        a.unheard(frame)
+    say(a, "3", until=1.0)
+    a.frames(0.1)
+
+    assert outcomes(a.expire(1.0)) == [("3", Outcome.DOUBTFUL)]
+    say(a, "4", until=1.5)
+    assert outcomes(a.expire(1.5)) == [("1", Outcome.DOUBTFUL), ("2", Outcome.DOUBTFUL), ("4", Outcome.UNSENT)]
 
 
 def test_what_the_sender_gave_up_is_skipped_and_never_handed_over_later() -> None:

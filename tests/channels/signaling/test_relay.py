@@ -12,6 +12,7 @@ from channels.presence import Holder
 from channels.signaling.limits import Limits
 from channels.signaling.members import Connect, Member
 from channels.signaling.messages import Action, ClientMessage
+from channels.signaling.node_link import Outcome
 from channels.signaling.protocol import MASTER, Address, Forward
 from channels.signaling.relay import Relay
 from tests.channels.signaling.rig import Clock, DistantMailbox, Recorder, channel
@@ -79,10 +80,13 @@ def test_a_closed_connection_gets_nothing_and_leaves_nothing(relay: Relay) -> No
 
 
 def test_a_connection_that_is_replaced_before_it_came_in_is_known_to_be(relay: Relay) -> None:
-    relay.coming.add("a-1")
-    relay.close_replaced("a-1")
+    expected = relay.expect()
+    said: list[Outcome] = []
+    assert relay.accept(expected, b"{}", lambda: said.append) is Outcome.DELIVERED
+    relay.close_replaced(expected)
 
-    assert relay.coming == set()
+    assert said == [Outcome.ABSENT]
+    assert not relay.dismiss(expected)
 
 
 async def test_what_is_relayed_meanwhile_comes_after_what_was_held(relay: Relay) -> None:

@@ -1,0 +1,201 @@
+"""The leases of one node's connections: renewed, given back, closed when lost; admission while presence is away.
+
+Presence is the index, this node's sockets are the truth: what presence forgot is put back. Nothing here waits longer
+for a presence that does not answer than its own limit, and only one caller in `_AWAY_S` finds out again.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from channels.names import Role
+from channels.presence import Admission, Holder, Lease, Presence, PresenceUnavailableError
+from channels.signaling.mailbox import Mailbox, MailboxUnavailableError
+from channels.signaling.members import Connect, Member, Members
+from channels.signaling.stats import HubStats
+
+_BATCH: Final = 250  # renewals of one call
+_TURNS: Final = 10  # looks at what is due per renewal interval
+_AWAY_S: Final = 1.0
+_LEAVING_LIMIT: Final = 20_000
+
+
+class LeaseSettings(msgspec.Struct, frozen=True):
+    """How often each lease is renewed, and whether newcomers are let in while presence is away."""
+
+    renew_s: float = 5.0
+    degraded_local: bool = False
+
+
+class Leases:
+    """The leases of one node."""
+
+    def __init__(
+        self,
+        presence: Presence,
+        mailbox: Mailbox,
+        members: Members,
+        viewer_limit: int,
+        now: Callable[[], float],
+        stats: HubStats,
+    ) -> None:
+        self.settings = LeaseSettings()
+        self.lost: Callable[[Member], None] = lambda member: None
+        self.back: Callable[[Member], None] = lambda member: None
+        self._presence = presence
+        self._mailbox = mailbox
+        self._members = members
+        self._viewer_limit = viewer_limit
+        self._now = now
+        self._stats = stats
+        self._held: dict[str, Member] = {}
+        self._due: deque[tuple[float, Member]] = deque()  # earliest first
+        self._unseen: set[str] = set()  # admitted while presence was away
+        self._leaving: dict[str, Member] = {}
+        self._away_until = float("-inf")
+        self._fence = 0
+        self._wake = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many leases this node has, or has still to give back."""
+        return len(self._held) + len(self._leaving)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether presence did not answer a moment ago: it is not asked again yet."""
+        return self._now() < self._away_until
+
+    def add(self, member: Member, *, is_local: bool = False) -> None:
+        """Renew this connection's lease from now on; `is_local`: presence does not know of it yet."""
+        self._held[member.id] = member
+        if is_local:
+            self._due.appendleft((self._now(), member))
+        else:
+            self._due.append((self._now() + self.settings.renew_s, member))
+        if len(self._due) == 1:
+            self._wake.set()
+
+    def look_later(self, member: Member) -> None:
+        """The mailbox did not answer for this connection: it is told `back` when its lease is renewed next."""
+        self._unseen.add(member.id)
+
+    async def release(self, member: Member) -> None:
+        """Give the lease back, now or, while presence is away, as soon as it answers. Twice is harmless."""
+        self._unseen.discard(member.id)
+        if self._held.pop(member.id, None) is None:
+            return
+        if self.is_away or not await self._leave(member):
+            while len(self._leaving) >= _LEAVING_LIMIT:
+                del self._leaving[next(iter(self._leaving))]  # that one ends by itself
+            self._leaving[member.id] = member
+            self._wake.set()
+
+    def reassert(self) -> None:
+        """Renew every lease now: presence may have forgotten them, or this node was away."""
+        now = self._now()
+        self._due = deque((now, member) for member in self._held.values())
+        self._away_until = float("-inf")
+        self._wake.set()
+
+    def note_away(self) -> None:
+        """Presence did not answer."""
+        self._away_until = self._now() + _AWAY_S
+        self._stats.presence_unavailable += 1
+
+    def admit_locally(self, connect: Connect, connection_id: str, node: str, wall_us: int) -> Admission | None:
+        """Admit by what this node knows alone; the fence is time, as in presence, so that the newest wins later."""
+        role = connect.role
+        client_id = "" if role is Role.MASTER else connect.client_id
+        others = self._members.of(str(connect.channel.arn))
+        replaced = next((m.holder for m in others if (m.holder.role, m.holder.client_id) == (role, client_id)), None)
+        viewers = sum(member.holder.role is Role.VIEWER for member in others)
+        if role is Role.VIEWER and replaced is None and viewers >= self._viewer_limit:
+            return None
+        highest = max((member.holder.fence for member in others), default=0)
+        self._fence = max(self._fence + 1, highest + 1, wall_us)
+        self._stats.admitted_locally += 1
+        return Admission(Holder(role, client_id, node, connection_id, self._fence), replaced)
+
+    async def run(self) -> None:
+        """Renew what is due and give back what could not be given back; until cancelled."""
+        while True:
+            self._wake.clear()
+            await self.renew_due()
+            await self.give_back()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause_s()):
+                    await self._wake.wait()
+
+    async def renew_due(self) -> None:
+        """Renew the leases whose time has come, in batches; what does not work now is tried again soon."""
+        now = self._now()
+        while not self.is_away and (batch := self._batch(now)):
+            leases = [Lease(member.channel, member.holder) for member in batch]
+            try:
+                lost = await self._presence.renew(leases, self._viewer_limit)
+            except PresenceUnavailableError:
+                self.note_away()
+                self._due.extendleft((now, member) for member in reversed(batch))
+                return
+            self._stats.leases_renewed += len(batch) - len(lost)
+            await self._settle(batch, {lease.holder.connection_id for lease in lost})
+
+    def _batch(self, now: float) -> list[Member]:
+        batch: list[Member] = []
+        while self._due and self._due[0][0] <= now and len(batch) < _BATCH:
+            member = self._due.popleft()[1]
+            if self._held.get(member.id) is member:
+                batch.append(member)
+        return batch
+
+    async def _settle(self, batch: list[Member], lost: set[str]) -> None:
+        due = self._now() + self.settings.renew_s
+        for member in batch:
+            is_held = member.id in self._held
+            if member.id in lost:
+                if is_held:
+                    self._stats.lease_lost += 1
+                    self._held.pop(member.id)
+                    self._unseen.discard(member.id)
+                    self.lost(member)
+            elif not is_held:
+                self._leaving[member.id] = member  # it left meanwhile, and was put back perhaps
+            else:
+                early_s = self.settings.renew_s * random.uniform(0.0, 0.1)  # noqa: S311  # those renewed together part
+                self._due.append((due - early_s, member))
+                if member.id in self._unseen:
+                    self._unseen.discard(member.id)
+                    self.back(member)
+
+    async def give_back(self) -> None:
+        """Give back the leases that could not be given back before."""
+        for member in list(self._leaving.values()):
+            if self.is_away or not await self._leave(member):
+                return
+            self._leaving.pop(member.id, None)
+
+    async def _leave(self, member: Member) -> bool:
+        """Whether presence knows that this connection has gone."""
+        if member.address.role is Role.VIEWER:
+            try:
+                await self._mailbox.remember(member.channel, member.address.client_id, member.ttl_s)
+            except MailboxUnavailableError:
+                self._stats.mailbox_unavailable += 1  # mail for this viewer is refused rather than held
+        try:
+            await self._presence.leave(member.channel, member.holder)
+        except PresenceUnavailableError:
+            self.note_away()
+            return False
+        return True
+
+    def _pause_s(self) -> float | None:
+        """Seconds until something is due, at least a turn; None when nothing ever is."""
+        turn_s = self.settings.renew_s / _TURNS
+        if self._leaving:
+            return turn_s
+        return max(turn_s, self._due[0][0] - self._now()) if self._due else None

@@ -1,0 +1,234 @@
+"""The leases of one node: renewed, given back, lost; and what happens while presence is away."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from channels.embedded.presence import EmbeddedPresence
+from channels.names import Role
+from channels.presence import Admission, Holder, Lease, PresenceUnavailableError
+from channels.signaling.leases import Leases, LeaseSettings
+from channels.signaling.limits import Limits
+from channels.signaling.mailbox import InProcessMailbox, MailboxUnavailableError
+from channels.signaling.members import Connect, Member, Members
+from channels.signaling.stats import HubStats
+from tests.channels.signaling.rig import Clock, Recorder, channel, turns
+
+ARN = str(channel().arn)
+
+
+class Presence(EmbeddedPresence):
+    """Answers only while it is not `away`; keeps what was asked to be renewed."""
+
+    is_away = False
+    is_slow: asyncio.Event | None = None
+
+    def __init__(self) -> None:
+        super().__init__("a")
+        self.renewed: list[int] = []
+        self.asked = 0
+
+    def check(self) -> None:
+        self.asked += 1
+        if self.is_away:
+            raise PresenceUnavailableError
+
+    async def leave(self, channel: str, holder: Holder) -> None:
+        self.check()
+        await super().leave(channel, holder)
+
+    async def renew(self, leases: Sequence[Lease], viewer_limit: int) -> tuple[Lease, ...]:
+        self.check()
+        if self.is_slow is not None:
+            await self.is_slow.wait()
+        self.renewed.append(len(leases))
+        return await super().renew(leases, viewer_limit)
+
+
+class Mailbox(InProcessMailbox):
+    is_away = False
+
+    async def remember(self, channel: str, client_id: str, ttl_s: float) -> None:
+        if self.is_away:
+            raise MailboxUnavailableError
+        await super().remember(channel, client_id, ttl_s)
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.clock, self.presence, self.members, self.stats = Clock(), Presence(), Members(), HubStats()
+        self.mailbox = Mailbox(Limits.aws(), self.clock)
+        self.leases = Leases(self.presence, self.mailbox, self.members, 3, self.clock, self.stats)
+        self.lost: list[str] = []
+        self.back: list[str] = []
+        self.leases.lost = lambda member: self.lost.append(member.id)
+        self.leases.back = lambda member: self.back.append(member.id)
+        self.number = 0
+
+    async def come(self, client_id: str = "", *, is_local: bool = False) -> Member:
+        self.number += 1
+        connection_id = f"a-{self.number}"
+        role = Role.VIEWER if client_id else Role.MASTER
+        connect = Connect(channel(), role, client_id)
+        admission: Admission | None
+        if is_local:
+            admission = self.leases.admit_locally(connect, connection_id, "a", 1_000_000)
+        else:
+            admission = await self.presence.admit(ARN, role, client_id, connection_id, 3)
+        assert admission is not None
+        member = Member(connect, Recorder(), admission.holder, connect.rules(Limits.aws(), self.clock()))
+        self.members.add(member)
+        self.leases.add(member, is_local=is_local)
+        return member
+
+    async def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+        await self.leases.renew_due()
+        await self.leases.give_back()
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+async def test_each_lease_is_renewed_once_in_its_interval(rig: Rig) -> None:
+    await rig.come()
+    rig.clock.now += 2.0
+    await rig.come("v1")
+    await rig.wait(2.9)
+    assert rig.presence.renewed == []
+    await rig.wait(0.2)
+    assert rig.presence.renewed == [1]
+    await rig.wait(2.0)
+    assert rig.presence.renewed == [1, 1]
+    for _ in range(50):
+        await rig.wait(0.5)
+    assert 10 <= len(rig.presence.renewed) <= 13
+    assert rig.stats.leases_renewed == sum(rig.presence.renewed)
+
+
+async def test_many_leases_are_renewed_in_batches(rig: Rig) -> None:
+    for _ in range(600):
+        await rig.come()
+    rig.leases.reassert()
+    await rig.leases.renew_due()
+
+    assert rig.presence.renewed == [250, 250, 100]
+    assert (len(rig.lost), rig.stats.lease_lost, len(rig.leases)) == (599, 599, 1), "of one slot only the newest stays"
+
+
+async def test_a_presence_that_forgot_everything_gets_it_back_at_once_when_told_to(rig: Rig) -> None:
+    members = [await rig.come(), await rig.come("v1")]
+    rig.presence._slots.channels.clear()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(rig.leases.run())
+        await turns()
+        rig.leases.reassert()
+        await turns()
+        task.cancel()
+
+    found = [await rig.presence.locate(ARN, m.holder.role, m.holder.client_id) for m in members]
+    assert found == [member.holder for member in members]
+
+
+async def test_a_lease_that_was_lost_is_told_and_takes_nothing_from_the_winner(rig: Rig) -> None:
+    member = await rig.come()
+    winner = await rig.presence.join("b").admit(ARN, Role.MASTER, "", "b-1", 3)
+    await rig.wait(5.0)
+    assert rig.lost == [member.id]
+    await rig.leases.release(member)
+
+    assert winner is not None
+    assert await rig.presence.locate(ARN, Role.MASTER, "") == winner.holder
+    assert len(rig.leases) == 0
+
+
+async def test_a_lease_that_was_given_back_during_its_renewal_stays_so(rig: Rig) -> None:
+    member = await rig.come("v1")
+    rig.presence.is_slow = asyncio.Event()
+    rig.clock.now += 5.0
+    async with asyncio.TaskGroup() as group:
+        group.create_task(rig.leases.renew_due())
+        await turns()
+        await rig.leases.release(member)
+        await rig.leases.release(member)
+        assert await rig.presence.count(ARN) == 0
+        rig.presence.is_slow.set()
+    await rig.leases.give_back()
+
+    assert await rig.presence.count(ARN) == 0
+    assert len(rig.leases) == 0
+
+
+async def test_while_presence_is_away_only_the_first_asks_and_everything_is_made_up_for(rig: Rig) -> None:
+    members = [await rig.come(), await rig.come("v1"), await rig.come("v2")]
+    rig.presence.is_away = True
+    rig.mailbox.is_away = True
+    for member in members[1:]:
+        await rig.leases.release(member)
+    await rig.wait(0.5)
+    assert rig.presence.asked == 1
+    assert rig.leases.is_away
+    await rig.wait(5.0)
+    await rig.wait(0.5)
+    assert rig.presence.asked == 2
+    rig.presence.is_away = rig.mailbox.is_away = False
+    await rig.wait(1.0)
+
+    assert await rig.presence.count(ARN) == 0
+    assert rig.presence.renewed == [1]
+    assert (len(rig.leases), rig.lost, rig.stats.presence_unavailable) == (1, [], 2)
+    assert rig.stats.mailbox_unavailable > 0
+
+
+async def test_what_cannot_be_given_back_is_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channels.signaling.leases._LEAVING_LIMIT", 2)
+    members = [await rig.come(name) for name in ("v1", "v2", "v3")]
+    rig.presence.is_away = True
+    for member in members:
+        await rig.leases.release(member)
+
+    assert len(rig.leases) == 2
+
+
+async def test_a_node_alone_keeps_the_limits_and_the_newest_wins(rig: Rig) -> None:
+    first = await rig.come(is_local=True)
+    second = rig.leases.admit_locally(Connect(channel(), Role.MASTER), "a-9", "a", 5)
+    assert second is not None
+    assert second.replaced == first.holder
+    assert second.holder.fence > first.holder.fence == 1_000_000
+    for name in ("v1", "v2", "v3"):
+        await rig.come(name, is_local=True)
+
+    assert rig.leases.admit_locally(Connect(channel(), Role.VIEWER, "v4"), "a-10", "a", 5) is None
+    again = rig.leases.admit_locally(Connect(channel(), Role.VIEWER, "v1"), "a-11", "a", 5)
+    assert again is not None
+    assert again.replaced is not None
+    assert again.replaced.client_id == "v1"
+    assert rig.stats.admitted_locally == 6
+
+
+async def test_those_admitted_by_a_node_alone_are_put_forward_when_presence_is_back(rig: Rig) -> None:
+    await rig.presence.join("b").admit(ARN, Role.VIEWER, "v1", "b-1", 3)
+    winner = await rig.come("v1", is_local=True)
+    rig.leases.look_later(winner)
+    await rig.leases.renew_due()
+
+    assert await rig.presence.locate(ARN, Role.VIEWER, "v1") == winner.holder
+    assert rig.back == [winner.id]
+
+
+async def test_it_rests_while_nothing_is_due_and_looks_again_when_somebody_comes(rig: Rig) -> None:
+    rig.leases.settings = LeaseSettings(renew_s=0.05)
+    rig.clock.now = 0.0
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(rig.leases.run())
+        await turns()
+        await rig.come()
+        rig.clock.now += 0.05
+        async with asyncio.timeout(5):
+            while not rig.presence.renewed:  # noqa: ASYNC110  # the task looks at the real clock
+                await asyncio.sleep(0.005)
+        task.cancel()
