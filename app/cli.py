@@ -32,21 +32,24 @@ _TURN_TLS = ("turn_tls_certificate", "turn_tls_key", "turn_host_name")
 _NAMING = ("region", "account", "partition")
 _ENDPOINTS = ("public_host", "public_scheme", "endpoint_wildcard")
 _LOGS = ("log_level", "log_format")
-_KEEPING = ("data_dir", *_NAMING)
+_REDIS = ("redis_url", "catalog_url", "redis_prefix", "redis_secret")
+_CLUSTER = (*_REDIS, "presence_url", "redis_allow_unsafe", "degraded_local")
+_KEEPING = ("data_dir", *_NAMING, *_REDIS)
 _CLIENT = (
     "endpoint", "token", "access_key_id", "secret_access_key", "session_token", "region", "ca_file", *_LOGS,
 )  # fmt: skip
 _SERVE = (
     *_ADDRESSES, *_TLS, *_TURN, *_TURN_TLS, *_ENDPOINTS, "allowed_origins", "trusted_proxies", *_NAMING,
-    "signing_regions", "account_channel_limit", "data_dir", "recordings", "limits_profile", "control_messages",
-    "websocket", "drain_s", *_LOGS, "audit_log",
+    "signing_regions", "account_channel_limit", "data_dir", *_CLUSTER, "recordings", "limits_profile",
+    "control_messages", "websocket", "drain_s", *_LOGS, "audit_log",
 )  # fmt: skip
 _NOT_OF_DEMO = (
     "host", "turn_host", "data_dir", *_TLS, *_TURN_TLS, "public_scheme", "endpoint_wildcard", "trusted_proxies",
+    *_CLUSTER,
 )  # fmt: skip
 _TURN_ALONE = (
     "host", "turn_port", *_TURN, *_TURN_TLS, "tls", "tls_certificate", "tls_key", "tls_names", "data_dir",
-    "limits_profile", *_LOGS,
+    *_REDIS, "limits_profile", *_LOGS,
 )  # fmt: skip
 _CHECK = tuple(dict.fromkeys((*_TURN_ALONE, *_NAMING, *_CLIENT)))  # our own server, or that of an endpoint
 _ROLES = ("viewer", "master", "recording", "admin")
@@ -242,7 +245,7 @@ def _token(parser: argparse.ArgumentParser) -> None:
 
 
 def _key(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|revoke|session")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|revoke|session|share")
     create = verbs.add_parser(
         "create", **texts("make an access key", "heliograph key create --role master --channel a")
     )
@@ -268,6 +271,8 @@ def _key(parser: argparse.ArgumentParser) -> None:
     _rights(session, "all that the key may do")
     session.add_argument("--client-id", metavar="ID", help="the only viewer client id it may use")
     _key_flags(session)
+    share = texts("put the keys of --data-dir in the place of those that nodes share in Redis", "heliograph key share")
+    _key_flags(verbs.add_parser("share", **share))
 
 
 def _rights(parser: argparse.ArgumentParser, default: str) -> None:

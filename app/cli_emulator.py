@@ -77,8 +77,10 @@ def settings(loaded: Loaded) -> Settings:
                     f"{BY_NAME[name].key}: {place} is not this machine alone, and the emulator's keys are public: "
                     "use 127.0.0.1, or `heliograph serve` without --emulator"
                 )
-    if loaded.origins["data_dir"] is Origin.FLAG:
-        raise SettingsError("DATA_DIR: the emulator keeps everything in memory; leave --data-dir out")
+    for name in ("data_dir", "redis_url", "catalog_url", "presence_url"):
+        if loaded.origins[name] is Origin.FLAG:
+            field = BY_NAME[name]
+            raise SettingsError(f"{field.key}: the emulator keeps everything in memory; leave {field.flag} out")
     return loaded.preferring(
         http_port=0, tls=True, https_port=0, turn_port=0, drain_s=_DRAIN_S, log_level="warning", log_format="text"
     )

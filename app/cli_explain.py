@@ -10,7 +10,7 @@ import msgspec
 
 from app.cli_key import opened, read_policy, require_key
 from app.cli_token import load_keys, token_settings
-from app.data_folder import open_data_folder
+from app.data_folder import keys_folder
 from app.exits import CommandError, Exit
 from app.settings import Loaded, Settings
 from channels.auth import actions
@@ -87,7 +87,7 @@ def _grant(arguments: argparse.Namespace, settings: Settings) -> tuple[str, Gran
     with opened(settings) as access:
         if arguments.key:
             return f"access key {arguments.key}", require_key(access, arguments.key).grant()
-        keys = load_keys(open_data_folder(settings))
+        keys = load_keys(keys_folder(settings))
         verifier = TokenVerifier(keys, token_settings(settings), admit=access.ring.admit)
         try:
             return _OF_TOKEN, verifier.verify(arguments.jwt, time.time())

@@ -1,11 +1,12 @@
-"""`heliograph key`: make, show and revoke access keys of the data folder, and make sessions of them.
+"""`heliograph key`: make, show and revoke access keys of the data folder or of Redis, and make sessions of them.
 
-A service that runs on the same folder sees each change at once.
+A service that runs on the same folder sees each change at once, one on the same Redis within half a second.
 """
 
 import argparse
 import contextlib
 import getpass
+import importlib
 import json
 import sys
 import time
@@ -16,7 +17,7 @@ import msgspec
 
 from app.cli_table import print_table
 from app.cli_token import ACTIONS, load_keys, token_settings
-from app.data_folder import open_data_folder
+from app.data_folder import keys_folder, open_data_folder
 from app.exits import CommandError, Exit
 from app.issued import iso, issued
 from app.settings import Loaded, Settings
@@ -38,7 +39,9 @@ _DESCRIPTION_LIMIT = 256
 
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
-    """Do the verb on the data folder and print what came of it."""
+    """Do the verb where the access keys are and print what came of it."""
+    if arguments.verb == "share":
+        return _share(arguments, loaded.settings)
     with opened(loaded.settings) as access:
         try:
             _VERBS[arguments.verb](access, arguments, loaded.settings)
@@ -53,9 +56,9 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
 
 @contextlib.contextmanager
 def opened(settings: Settings) -> Iterator[AccessKeys]:
-    """Open the access keys of the data folder while the block runs. Raises: SettingsError."""
-    folder = open_data_folder(settings)
-    access = AccessKeys(AccessOrder.in_folder(folder), load_keys(folder)[-1], token_settings(settings), _WAIT_S)
+    """Open the access keys that the settings name while the block runs. Raises: SettingsError, CommandError."""
+    folder = keys_folder(settings)
+    access = AccessKeys(AccessOrder.of(settings, folder), load_keys(folder)[-1], token_settings(settings), _WAIT_S)
     with contextlib.closing(access):
         yield access
 
@@ -155,7 +158,7 @@ def _revoke(access: AccessKeys, arguments: argparse.Namespace, settings: Setting
 
 
 def _id_of_token(text: str, settings: Settings) -> str:
-    verifier = TokenVerifier(load_keys(open_data_folder(settings)), token_settings(settings))
+    verifier = TokenVerifier(load_keys(keys_folder(settings)), token_settings(settings))
     identity = verifier.verify(text, time.time()).token_id
     if identity is None:
         raise CommandError("this token has no id (jti): remove the key that signed it", Exit.USAGE)
@@ -208,6 +211,17 @@ def require_key(access: AccessKeys, identity: str) -> AccessKey:
         raise CommandError(access.ring.trouble)
     what = "was revoked" if access.ring.is_revoked(identity) else "is not in this --data-dir"
     raise CommandError(f"the access key {identity} {what}; `heliograph key list` shows them", Exit.NOT_FOUND)
+
+
+def _share(arguments: argparse.Namespace, settings: Settings) -> Exit:
+    shared_keys = importlib.import_module("app.wiring.shared_keys")
+    names = sorted(shared_keys.share(settings, open_data_folder(settings)))
+    print(
+        json.dumps({"shared": names})
+        if arguments.json
+        else f"shared {', '.join(names)}; nodes take them when they start"
+    )
+    return Exit.OK
 
 
 def _print_exports(values: dict[str, str]) -> None:

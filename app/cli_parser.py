@@ -125,7 +125,13 @@ def add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
         nargs, const = ("?", "true") if field.type is bool else (None, None)
         # SUPPRESS: what the command line did not give is not there, so variable and file can speak
         group.add_argument(
-            field.flag, default=argparse.SUPPRESS, metavar=_metavar(field), help=words, nargs=nargs, const=const
+            *field.flags,
+            dest=name,
+            default=argparse.SUPPRESS,
+            metavar=_metavar(field),
+            help=words,
+            nargs=nargs,
+            const=const,
         )
 
 

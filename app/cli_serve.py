@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from app import cli_emulator
-from app.data_folder import open_data_folder, served_alone
+from app.data_folder import keys_folder, open_data_folder, served_alone
 from app.exits import Exit
 from app.listen import listen
 from app.processes import Child, since_start_ms
@@ -42,8 +42,9 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         return cli_emulator.run(arguments, loaded)
     values = loaded.settings
     folder = open_data_folder(values)
+    _wait_for_redis(values)
     with (
-        served_alone(folder),
+        _alone(values, folder),
         listen(values.host, values.http_port, "http_port") as http,
         listen(values.ops_host, values.ops_port, "ops_port") as ops,
         _tls(values, folder) as tls,
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         turn.on_notice = _notice
         try:
             serve = importlib.import_module("app.wiring.serve")
-            order = serve.order(values, folder)
+            order = serve.order(values, keys_folder(values, _notice))
             serve.start(order, serve.Listeners(http, ops, tls), turn, lambda where: _announce(arguments, tls, where))
         finally:
             turn.abandon()
@@ -63,6 +64,17 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
 
 def _notice(sentence: str) -> None:
     print(f"heliograph: {sentence}", file=sys.stderr, flush=True)
+
+
+def _wait_for_redis(values: Settings) -> None:
+    if values.redis_url or values.catalog_url:
+        importlib.import_module("app.wiring.redis_start").prepare(values, _notice)
+
+
+def _alone(values: Settings, folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Nodes that know of each other may share a folder."""
+    is_alone = not (values.redis_url or values.presence_url)
+    return served_alone(folder) if is_alone else contextlib.nullcontext()
 
 
 def _tls(values: Settings, folder: Path) -> "contextlib.AbstractContextManager[TlsListener | None]":

@@ -5,7 +5,7 @@ import json
 import time
 from pathlib import Path
 
-from app.data_folder import open_data_folder
+from app.data_folder import keys_folder
 from app.exits import CommandError, Exit
 from app.settings import Loaded, Settings, SettingsError
 from channels.auth import keys, token
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         client_id = parse_client_id(arguments.client_id) if arguments.client_id else None
         now = time.time()
         text = token.mint(
-            load_keys(open_data_folder(settings))[-1],
+            load_keys(keys_folder(settings))[-1],
             token_settings(settings),
             subject=f"heliograph-{arguments.role}",
             actions=ACTIONS[arguments.role],

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from app import descriptors, logs
-from app.data_folder import load_or_create_turn_secrets, open_data_folder
+from app.data_folder import keys_folder, load_or_create_turn_secrets
 from app.exits import Exit
 from app.parent import ParentLink, refuse, report_stats, run_for_parent
 from app.processes import Ending, Report
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
 
 def order_of(settings: Settings) -> TurnOrder:
     """Return the order of a TURN process of its own, with what lies in the data folder. Raises: SettingsError."""
-    folder = open_data_folder(settings)
+    folder = keys_folder(settings)
     secrets = tuple(secret.decode() for secret in reversed(load_or_create_turn_secrets(folder)))
     certificate = own_certificate(settings)
     if certificate is None and settings.tls:

@@ -33,6 +33,7 @@ def check(settings: "Settings", source: Callable[[str], str]) -> None:
     _check_credentials(settings)
     _check_origins(settings)
     _check_regions(settings)
+    _check_redis(settings)
 
 
 def _check_addresses(settings: "Settings", source: Callable[[str], str]) -> None:
@@ -176,3 +177,12 @@ def _check_regions(settings: "Settings") -> None:
     for text in settings.signing_regions:
         if not _REGION.fullmatch(text):
             raise SettingsError(f"SIGNING_REGIONS: {text} is no region; one looks like eu-west-1")
+
+
+def _check_redis(settings: "Settings") -> None:
+    if settings.presence_url and not (settings.redis_url or settings.catalog_url):
+        raise SettingsError(
+            "PRESENCE_URL: nodes that meet there need the same channels; give REDIS_URL or CATALOG_URL too"
+        )
+    if settings.degraded_local and not (settings.redis_url or settings.presence_url):
+        raise SettingsError("DEGRADED_LOCAL: without REDIS_URL it has no use")

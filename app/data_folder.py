@@ -2,9 +2,10 @@
 
 import contextlib
 import fcntl
+import importlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from app.settings import Settings, SettingsError
@@ -31,6 +32,18 @@ def open_data_folder(settings: Settings) -> Path:
     if mode & 0o077:
         raise SettingsError(f"DATA_DIR: others may enter {folder} (mode {mode:o}); run: chmod 700 {folder}")
     return folder
+
+
+def keys_folder(settings: Settings, notice: Callable[[str], None] = lambda _: None) -> Path:
+    """Return where keys and secrets are: the data folder, or in it a copy of those that all nodes share through Redis.
+
+    Raises: SettingsError, CommandError when Redis does not answer.
+    """
+    folder = open_data_folder(settings)
+    if not (settings.redis_url or settings.catalog_url):
+        return folder
+    found: Path = importlib.import_module("app.wiring.shared_keys").brought(settings, folder, notice)
+    return found
 
 
 def _trouble(folder: Path, error: OSError) -> str:

@@ -23,6 +23,7 @@ Flat = Mapping[str, float]
 class Sources(msgspec.Struct, frozen=True):
     """Where the numbers are: `turn` and `master` give the last counters of those processes; None without a master.
 
+    `redis` gives the numbers of the link between nodes, None without one.
     `parts` are plain counters by the name of their metric; each field is a result.
     """
 
@@ -33,6 +34,7 @@ class Sources(msgspec.Struct, frozen=True):
     master: Callable[[], Flat] | None = None
     loop_lag_s: Callable[[], float] = float
     parts: Mapping[str, msgspec.Struct] = {}
+    redis: Callable[[], Flat] | None = None
 
 
 class Metrics:
@@ -58,6 +60,8 @@ class Metrics:
         for name, stats in self._sources.parts.items():
             results = [((result,), value) for result, value in msgspec.structs.asdict(stats).items()]
             yield _counters(name, _help(name, stats), ["result"], results)
+        if self._sources.redis is not None:
+            yield from _redis(self._sources.redis())
         if self._sources.master is not None:
             yield from _media(self._sources.master())
 
@@ -105,6 +109,14 @@ def _turn(flat: Flat) -> Iterator[Metric]:
         yield _counters(f"turn_relayed_{unit}", f"relayed {unit}", ["direction"], directions)
     for name, field, label, words in _TURN:
         yield _counters(name, words, [label] if label else [], _under(flat, field))
+
+
+def _redis(flat: Flat) -> Iterator[Metric]:
+    yield _gauge("redis_away_seconds", "for how long no message has gone between nodes", flat["red_s"])
+    yield _gauge("redis_lag_seconds", "of a heartbeat through Redis and back", flat["lag_s"])
+    yield _counter("redis_gap_seconds", "without a subscription, in total", flat["gap_s"])
+    events = [((name,), value) for name, value in flat.items() if not name.endswith("_s")]
+    yield _counters("redis_link", "what befell the link between nodes, and messages that it lost", ["event"], events)
 
 
 def _media(flat: Flat) -> Iterator[Metric]:

@@ -1,6 +1,7 @@
 """One setting as a row of a table, and how a text becomes its value. Knows no setting by name but `endpoint`."""
 
 import math
+import re
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -44,6 +45,11 @@ class Field(msgspec.Struct, frozen=True):
         return "--" + self.name.replace("_", "-")
 
     @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags that set it: its own, and a short one where it has one."""
+        return (self.flag, *(meta.extra["alias"] for meta in self.constraints if meta.extra and "alias" in meta.extra))
+
+    @property
     def help(self) -> str:
         """One line of help, without the default."""
         return next(meta.description for meta in self.constraints if meta.description)
@@ -56,9 +62,13 @@ class Field(msgspec.Struct, frozen=True):
         return {bool: "true|false", int: "integer", float: "seconds", str: "text"}.get(self.type, "list")
 
     def shown(self, value: object) -> object:
-        """Return `value` fit for eyes: secrets are masked."""
-        is_secret = any(meta.extra and meta.extra.get("is_secret") for meta in self.constraints)
-        return HIDDEN if is_secret and value else value
+        """Return `value` fit for eyes: secrets are masked, of a URL all that may be one."""
+        if self._is("is_secret") and value:
+            return HIDDEN
+        return shown_url(value) if self._is("is_url") and isinstance(value, str) else value
+
+    def _is(self, kind: str) -> bool:
+        return any(meta.extra and meta.extra.get(kind) for meta in self.constraints)
 
     def parse(self, value: object) -> object:
         """Turn a value of a flag, a variable or a file into the setting's type.
@@ -77,6 +87,11 @@ class Field(msgspec.Struct, frozen=True):
         if self.type is bool:
             return _truth(self, value)
         return _number(self, value)
+
+
+def shown_url(url: str) -> str:
+    """Return a URL without user, password and parameters."""
+    return re.sub(r"\?.*", "?***", re.sub(r"://.*@", "://***@", url))
 
 
 def text_of(value: object) -> str:

@@ -27,6 +27,9 @@ _HOST = r"^(|([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?)\Z"  
 _REALM = r"^[ -~]{1,36}\Z"  # a longer one makes the 401 too large for the shortest Allocate, media/turn/gate.py
 _NAME = r"^([A-Za-z0-9._-]{1,253})?\Z"
 _WORKERS = r"^(auto|[1-9][0-9]?)\Z"
+_REDIS = r"^(|(redis|rediss|unix|rediss?\+sentinel|rediss?\+cluster)://[!-~]+)\Z"
+_REDIS_PREFIX = r"^[A-Za-z0-9._:-]{1,64}\Z"
+_LONG = r"^(|[!-~]{32,512})\Z"
 _WILDCARD = r"^(|\*\.[A-Za-z0-9.-]{1,240}(:[0-9]{1,5})?)\Z"
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -162,6 +165,52 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Annotated[str, Meta(description="folder of catalog, keys and TURN secret, made with mode 0700")] = (
         "~/.local/state/heliograph"
     )
+    redis_url: Annotated[
+        str,
+        Meta(
+            pattern=_REDIS,
+            description="Redis that all nodes of a service share, such as redis://HOST:6379; empty: this node is alone",
+            extra={"is_url": True, "alias": "--redis"},
+        ),
+    ] = ""
+    catalog_url: Annotated[
+        str,
+        Meta(
+            pattern=_REDIS,
+            description="Redis of channels, keys and secrets, when it is another one; empty: `redis_url`",
+            extra={"is_url": True},
+        ),
+    ] = ""
+    presence_url: Annotated[
+        str,
+        Meta(
+            pattern=_REDIS,
+            description="Redis of connections and messages between nodes, when it is another one; empty: `redis_url`",
+            extra={"is_url": True},
+        ),
+    ] = ""
+    redis_prefix: Annotated[
+        str,
+        Meta(
+            pattern=_REDIS_PREFIX, description="what all names in Redis begin with, so that two services can share it"
+        ),
+    ] = "heliograph"
+    redis_secret: Annotated[
+        str,
+        Meta(
+            pattern=_LONG,
+            description="32 characters or more, the same on all nodes, that seal the keys in Redis; empty: in clear",
+            extra={"is_secret": True},
+        ),
+    ] = ""
+    redis_allow_unsafe: Annotated[
+        bool,
+        Meta(description="keep the catalog in a Redis that may lose it: without append-only file, or evicting keys"),
+    ] = False
+    degraded_local: Annotated[
+        bool,
+        Meta(description="while Redis is away, let new connections meet those on the same node; else they get 503"),
+    ] = False
     recordings: Annotated[
         str, Meta(description="folder that masters of this machine record into, served to who may; empty: none")
     ] = ""

@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from app.cli_token import load_keys
 from app.data_folder import load_or_create_seal_keys
-from app.settings import SettingsError
+from app.settings import Settings, SettingsError
 from channels.auth import keys, token
 from channels.auth.key_ring import KeyRing
 from channels.auth.seal import Seal
@@ -17,7 +18,11 @@ from channels.auth.session import Sessions
 from channels.auth.token import TokenKey, TokenSettings
 from channels.embedded.database import MEMORY
 from channels.embedded.key_store import SqliteKeyStore
+from channels.key_store import KeyStore
 from channels.store import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from channels.redis.settings import RedisSettings
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +34,13 @@ _WAIT_S = 0.05  # the ring is read on the event loop; a reader waits only while 
 class AccessOrder(msgspec.Struct, frozen=True):
     """Where access keys are kept (a path or `:memory:`), what seals them, what session secrets are derived with.
 
-    Newest last. Without a key that seals, one is made for this process.
+    Newest last. Without a key that seals, one is made for this process. With `redis` they are kept there.
     """
 
     store: str
     seal_keys: tuple[bytes, ...]
     session_keys: tuple[TokenKey, ...]
+    redis: "RedisSettings | None" = None
 
     def __repr__(self) -> str:
         return f"AccessOrder({self.store!r}, ***)"
@@ -45,9 +51,23 @@ class AccessOrder(msgspec.Struct, frozen=True):
         return cls(MEMORY, (), (token.new_secret_key(),))
 
     @classmethod
-    def in_folder(cls, folder: Path) -> "AccessOrder":
-        """Those of the data folder; its secrets are made at first start. Raises: SettingsError."""
-        return cls(str(folder / "keys.sqlite"), load_or_create_seal_keys(folder), load_keys(folder, keys.SESSIONS))
+    def of(cls, settings: Settings, folder: Path) -> "AccessOrder":
+        """Those that the settings name: in Redis, else in the folder, which has the secrets. Raises: SettingsError."""
+        if not (settings.redis_url or settings.catalog_url):
+            return cls.in_folder(folder)
+        from app.wiring.redis_start import places  # what a node that is alone does not need
+
+        found = places(settings)
+        return cls.in_folder(folder, found.catalog if found else None)
+
+    @classmethod
+    def in_folder(cls, folder: Path, redis: "RedisSettings | None" = None) -> "AccessOrder":
+        """Those of the data folder, or of `redis` with the secrets of the folder, which are made at first start.
+
+        Raises: SettingsError.
+        """
+        session_keys = load_keys(folder, keys.SESSIONS)
+        return cls(str(folder / "keys.sqlite"), load_or_create_seal_keys(folder), session_keys, redis)
 
 
 class AccessKeys:
@@ -58,19 +78,16 @@ class AccessKeys:
     ) -> None:
         seal = Seal(order.seal_keys) if order.seal_keys else Seal.for_this_process()
         self.sessions = Sessions(order.session_keys, signing, settings)
-        try:
-            self._store = SqliteKeyStore(order.store, timeout_s)
-        except StoreUnavailableError as error:
-            raise SettingsError(
-                f"DATA_DIR: {error}; --data-dir or HELIOGRAPH_DATA_DIR chooses another folder"
-            ) from None
-        self.ring = KeyRing(self._store, seal)
+        self._store = _opened(order, timeout_s)
+        self._is_remote = order.redis is not None
+        self.ring = KeyRing(self._store, seal, is_remote=self._is_remote)
 
     async def watch(self, on_revoked: Callable[[frozenset[str]], None], every_s: float = WATCH_S) -> None:
         """Tell `on_revoked` what is revoked, at most `every_s` later; until cancelled."""
         trouble = None
         while True:
-            revoked = self.ring.poll()
+            seen = await asyncio.to_thread(self.ring.look) if self._is_remote else None
+            revoked = self.ring.poll(seen)
             if revoked:
                 log.info("credentials revoked", extra={"count": len(revoked), "ids": sorted(revoked)[:_SHOWN_IDS]})
                 on_revoked(revoked)
@@ -80,5 +97,21 @@ class AccessKeys:
             await asyncio.sleep(every_s)
 
     def close(self) -> None:
-        """Close the file; may be called again."""
+        """Close file or connection; may be called again."""
         self._store.close()
+
+
+class _Closing(KeyStore, Protocol):
+    def close(self) -> None: ...
+
+
+def _opened(order: AccessOrder, timeout_s: float) -> _Closing:
+    if order.redis is not None:
+        from channels.redis.blocking import Blocking  # what a node that is alone does not need
+        from channels.redis.key_store import RedisKeyStore
+
+        return RedisKeyStore(Blocking(order.redis), order.redis.prefix)
+    try:
+        return SqliteKeyStore(order.store, timeout_s)
+    except StoreUnavailableError as error:
+        raise SettingsError(f"DATA_DIR: {error}; --data-dir or HELIOGRAPH_DATA_DIR chooses another folder") from None

@@ -9,8 +9,9 @@ from app.exits import CommandError, Exit
 from app.processes import Child, Ending
 from app.settings import Settings
 from app.wiring import loop
+from app.wiring.listeners import Listeners
 from app.wiring.memory import in_memory
-from app.wiring.node import Listeners, Node
+from app.wiring.node import Node
 from app.wiring.orders import MasterOrder, RecordOrder
 
 CHANNEL = "demo"

@@ -19,8 +19,9 @@ from app.settings import Settings
 from app.tls import TlsListener
 from app.virtual_clock import VirtualClock
 from app.wiring import loop
+from app.wiring.listeners import url_of
 from app.wiring.memory import InMemory, in_memory
-from app.wiring.node import Node, Twists, serving, url_of
+from app.wiring.node import Node, Twists, serving
 from channels.auth.grant import Statement
 from channels.auth.key_ring import AccessKey
 from channels.names import ChannelArn

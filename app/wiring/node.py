@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
-import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -29,25 +28,26 @@ from app.serving import HttpServer
 from app.settings import Settings, SettingsError
 from app.tls import TlsListener
 from app.wiring.access import AccessKeys, AccessOrder
+from app.wiring.backing import Backing, Check, Embedded
+from app.wiring.listeners import Listeners
 from app.wiring.orders import Revoked, TurnOrder
 from app.wiring.turn_names import TurnNames
 from app.ws.channel import ChannelSockets, SocketSettings
 from channels import ice
 from channels.auth.signature import SignatureVerifier
 from channels.auth.token import TokenKey, TokenVerifier
+from channels.catalog_news import CatalogNews
 from channels.control import ControlPlane, ControlSettings
-from channels.embedded.bus import EmbeddedBus
-from channels.embedded.presence import EmbeddedPresence
-from channels.embedded.store import SqliteStore
-from channels.embedded.tickets import EmbeddedTickets
 from channels.names import ChannelArn
 from channels.quotas import Quotas
 from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
 from channels.signaling.limits import Limits
-from channels.store import StoreUnavailableError
 from channels.tickets import TicketBook
 from media.recording.library import Library
+
+if TYPE_CHECKING:
+    from app.wiring.redis_start import RedisPlaces
 
 TURN_SILENCE_S = 5.0
 _TAGS_A_LINE = 10_000
@@ -57,7 +57,7 @@ STATIC = Path(__file__).parent.parent / "static"
 class NodeOrder(msgspec.Struct, frozen=True):
     """What a node is made of: the catalog's path (or `:memory:`), signing keys, TURN secrets; the newest last.
 
-    Without `access` it has no access key but those that are added to its ring.
+    Without `access` it has no access key but those that are added to its ring. With `redis` it is one of several nodes.
     """
 
     settings: Settings
@@ -65,6 +65,7 @@ class NodeOrder(msgspec.Struct, frozen=True):
     keys: tuple[TokenKey, ...]
     turn_secrets: tuple[bytes, ...]
     access: AccessOrder | None = None
+    redis: "RedisPlaces | None" = None
 
     def for_turn(self, certificate: tuple[str, str] | None = None, *, may_move: bool = False) -> TurnOrder:
         """Return the order for the TURN process of this node."""
@@ -85,35 +86,6 @@ class Twists(msgspec.Struct, frozen=True):
     parts: Callable[[server.Parts], server.Parts] = lambda parts: parts
 
 
-class Listeners(msgspec.Struct, frozen=True):
-    """Bound sockets of a node."""
-
-    http: socket.socket
-    ops: socket.socket
-    tls: TlsListener | None = None
-
-    @property
-    def http_url(self) -> str:
-        """The URL of the HTTP port as this machine reaches it."""
-        return url_of("http", self.http)
-
-    @property
-    def https_url(self) -> str | None:
-        """The URL of the HTTPS port, if there is one."""
-        return url_of("https", self.tls.socket) if self.tls else None
-
-    @property
-    def ops_url(self) -> str:
-        """The URL of the operations port."""
-        return url_of("http", self.ops)
-
-    @property
-    def ports(self) -> tuple[int, ...]:
-        """The TCP ports at which pages are served."""
-        http = int(self.http.getsockname()[1])
-        return (http, self.tls.port) if self.tls else (http,)
-
-
 def _tls_counters(listener: TlsListener | None) -> dict[str, msgspec.Struct]:
     if listener is None:
         return {}
@@ -129,13 +101,6 @@ def _endpoints(settings: Settings) -> EndpointSettings:
     )
 
 
-def url_of(scheme: str, listener: socket.socket) -> str:
-    """Return the URL of a listener as this machine reaches it."""
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # compared, not bound
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
 class Node:
     """The parts of one API and signaling process; `run` keeps them going, `turn` is the relay's process."""
 
@@ -148,12 +113,8 @@ class Node:
         self._twists = twists or Twists()
         self.turn_uris: tuple[str, ...] = ()
         self.ports: tuple[int, ...] = ()  # at which it serves pages
-        try:
-            self.store = SqliteStore(order.catalog)
-        except StoreUnavailableError as error:
-            raise SettingsError(
-                f"DATA_DIR: {error}; --data-dir or HELIOGRAPH_DATA_DIR chooses another folder"
-            ) from None
+        backing = self._backing = self._choose_backing(order)
+        self.store = backing.store
         self.access = self._open_access(order)
         self.key_ring = self.access.ring
         self.control = ControlPlane(
@@ -167,16 +128,19 @@ class Node:
             ),
             wall_ms=lambda: time.time_ns() // 1_000_000,
         )
-        name = f"node-{secrets.token_hex(4)}"
         self.hub = Hub(
-            bus=EmbeddedBus(),
-            presence=EmbeddedPresence(name),
+            bus=backing.bus,
+            presence=backing.presence,
             limits=self._limits(),
-            node=name,
+            node=backing.node,
             now=self._twists.now,
+            mailbox=backing.mailbox,
         )
-        self.control.on_deleted += (self.hub.close_channel, self._revoke_channel)
-        self.control.on_updated.append(self.hub.update_channel)
+        self._news = CatalogNews(backing.bus, backing.node)
+        self.control.on_deleted += (self.hub.close_channel, self._revoke_channel, self._news.tell_deleted)
+        self.control.on_updated += (self.hub.update_channel, self._news.tell_updated)
+        self._news.on_deleted += (backing.forget, self._revoke_channel)
+        self._news.on_updated += (lambda channel: backing.forget(channel.arn), self.hub.update_channel)
         self.application = self._build(order)
 
     @property
@@ -192,20 +156,27 @@ class Node:
             limits = msgspec.structs.replace(limits, lifetime_jitter_s=0.0)
         return limits
 
+    def _choose_backing(self, order: NodeOrder) -> Backing:
+        if order.redis is None:
+            return Embedded(order.catalog)
+        from app.wiring.redis_backing import in_redis  # what a node that is alone does not need
+
+        return in_redis(order.redis, self._limits())
+
     def _open_access(self, order: NodeOrder) -> AccessKeys:
         try:
             return AccessKeys(order.access or AccessOrder.in_memory(), order.keys[-1], token_settings(self._settings))
         except BaseException:
-            self.store.close()
+            self._backing.close()
             raise
 
     def close(self) -> None:
         """Close the files; may be called again."""
-        self.store.close()
+        self._backing.close()
         self.access.close()
 
     def _build(self, order: NodeOrder) -> RequestCounter:
-        tickets = EmbeddedTickets()
+        tickets = self._backing.tickets
         authenticator = self._authenticator(order, tickets)
         names = TurnNames(self._turn)
         self._counters["turn_names"] = names.stats
@@ -267,13 +238,13 @@ class Node:
             verifier, tickets, wall=time.time, monotonic=time.monotonic, signatures=signatures
         )
         self._counters = {
+            **self._backing.counters,
             "auth_tokens": verifier.stats,
-            "auth_tickets": tickets.stats,
             "auth_signatures": signatures.stats,
             "auth_keys": self.key_ring.stats,
             "auth_sessions": self.access.sessions.stats,
             "auth_failures": authenticator.failures.stats,
-            "catalog_writes": self.store.stats,
+            "catalog_news": self._news.stats,
         }
         return authenticator
 
@@ -281,6 +252,8 @@ class Node:
         """Do what a node does by itself, beside answering; until cancelled."""
         self._revoke_relays_of(self.key_ring.revoked(_TAGS_A_LINE))  # its credentials may be younger than a restart
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._backing.work())
+            group.create_task(self._news.run())
             group.create_task(self.hub.run())
             group.create_task(self.access.watch(self._revoke_credentials))
 
@@ -330,11 +303,11 @@ class Node:
                 turn=lambda: self._turn.stats,
                 master=(lambda: master.stats) if master else None,
                 loop_lag_s=lambda: pulse.lag_s,
+                redis=self._backing.link_numbers,
                 parts=self._counters | _tls_counters(listeners.tls),
             )
         )
-        checks = {"catalog": self._check_catalog, "keys": self._check_keys, "turn": self._check_turn}
-        ops = operations.Operations(version(), checks, metrics.text, pulse)
+        ops = operations.Operations(version(), self._checks(), metrics.text, pulse)
         proxies = self._settings.trusted_proxies
         http = HttpServer(
             self.application, listeners.http, self._drain, listeners.tls, proxies, self._settings.websocket
@@ -349,6 +322,14 @@ class Node:
 
     async def _drain(self) -> None:
         await self.hub.drain(self._settings.drain_s)
+
+    def _checks(self) -> dict[str, Check]:
+        own: dict[str, Check] = {
+            "catalog": self._check_catalog,
+            "keys": self._check_keys,
+            "turn": self._check_turn,
+        }
+        return own | dict(self._backing.checks)
 
     async def _check_catalog(self) -> str | None:
         await self.control.check()

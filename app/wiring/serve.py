@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.cli_token import load_keys
 from app.data_folder import load_or_create_turn_secrets
@@ -10,8 +11,12 @@ from app.settings import Settings
 from app.tls import TlsListener
 from app.wiring import loop
 from app.wiring.access import AccessOrder
-from app.wiring.node import Listeners, Node, NodeOrder
+from app.wiring.listeners import Listeners
+from app.wiring.node import Node, NodeOrder
 from app.wiring.orders import own_certificate
+
+if TYPE_CHECKING:
+    from app.wiring.redis_start import RedisPlaces
 
 Announce = Callable[[dict[str, object]], None]
 """Takes where the service answers: `http`, `https`, `turn`, `ops`."""
@@ -26,10 +31,10 @@ def start(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announc
 
 
 def order(settings: Settings, folder: Path) -> NodeOrder:
-    """Return what a node of this data folder is made of; its keys are made at first start."""
-    access = AccessOrder.in_folder(folder)
+    """Return what a node with the keys of this folder is made of; they are made at first start."""
+    access = AccessOrder.of(settings, folder)
     secrets = load_or_create_turn_secrets(folder)
-    return NodeOrder(settings, str(folder / "catalog.sqlite"), load_keys(folder), secrets, access)
+    return NodeOrder(settings, str(folder / "catalog.sqlite"), load_keys(folder), secrets, access, _redis(settings))
 
 
 async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announce) -> None:
@@ -56,3 +61,11 @@ def _certificate(settings: Settings, tls: TlsListener | None) -> tuple[str, str]
     if own is None and tls is not None:
         own = (str(tls.tls.pair.certificate), str(tls.tls.pair.key))
     return own
+
+
+def _redis(settings: Settings) -> "RedisPlaces | None":
+    if not (settings.redis_url or settings.catalog_url):
+        return None
+    from app.wiring.redis_start import places  # what a node that is alone does not need
+
+    return places(settings)

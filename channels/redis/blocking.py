@@ -6,10 +6,18 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+import redis
+
 from channels.redis.commands import Commands, RedisUnavailableError
 from channels.redis.settings import RedisSettings
 
 Answer = TypeVar("Answer")
+
+
+class RedisRefusedError(Exception):
+    """Redis is there, and lets us not in or does not do what we ask: waiting does not help."""
+
+
 _CLOSE_S: Final = 1.0
 
 
@@ -25,10 +33,17 @@ class Blocking:
         self._commands = self._await(_made(settings))
 
     def run(self, work: Callable[[Commands], Coroutine[Any, Any, Answer]]) -> Answer:
-        """Do `work` and return what it returns. Raises: RedisUnavailableError, and what `work` raises."""
+        """Do `work` and return what it returns. Raises: RedisUnavailableError, RedisRefusedError."""
         if self._is_closed:
             raise RedisUnavailableError(f"the connection to {self.settings.place} is closed")
-        return self._await(work(self._commands))
+        try:
+            return self._await(work(self._commands))
+        except RedisUnavailableError as error:
+            if isinstance(error.__cause__, redis.AuthenticationError):
+                raise RedisRefusedError(str(error)) from error
+            raise
+        except redis.RedisError as error:
+            raise RedisRefusedError(f"{self.settings.place}: {error}") from error
 
     def close(self) -> None:
         """Close the connections; may be called again."""

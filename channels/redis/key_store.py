@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
-import redis
 
 from channels.auth.grant import Statement
 from channels.key_store import Changes, Cursor, KeyExistsError, SealedKey
-from channels.redis.blocking import Blocking
+from channels.redis.blocking import Blocking, RedisRefusedError
 from channels.redis.commands import RedisUnavailableError
 from channels.store import StoreUnavailableError
 
@@ -149,7 +148,7 @@ def _available() -> Iterator[None]:
         yield
     except RedisUnavailableError as error:
         raise StoreUnavailableError(f"the key store in Redis does not answer: {error}") from error
-    except redis.RedisError as error:
+    except RedisRefusedError as error:
         raise StoreUnavailableError(f"the key store in Redis cannot be used: {error}") from error
 
 

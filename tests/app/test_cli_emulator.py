@@ -55,10 +55,11 @@ def test_ports_that_nobody_asked_for_are_any_free_ones() -> None:
     assert (values.region, values.log_level, values.log_format) == ("eu-west-1", "warning", "text")
 
 
-def test_a_data_folder_is_refused_where_it_was_asked_for() -> None:
-    with pytest.raises(SettingsError, match="DATA_DIR: the emulator keeps everything in memory"):
-        cli_emulator.settings(load({"data_dir": "/tmp/data"}, {}))
-    cli_emulator.settings(load({}, {"HELIOGRAPH_DATA_DIR": "/tmp/data"}))
+@pytest.mark.parametrize(("name", "value"), [("data_dir", "/tmp/data"), ("redis_url", "redis://a")])
+def test_a_place_to_keep_things_is_refused_where_it_was_asked_for(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name.upper()}: the emulator keeps everything in memory"):
+        cli_emulator.settings(load({name: value}, {}))
+    cli_emulator.settings(load({}, {f"HELIOGRAPH_{name.upper()}": value}))
 
 
 def test_people_get_lines_to_paste(capsys: pytest.CaptureFixture[str]) -> None:

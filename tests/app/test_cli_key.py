@@ -18,6 +18,7 @@ from channels.auth import keys, token
 from channels.auth.grant import Grant, Statement, decide
 from channels.auth.key_ring import AccessKey
 from channels.errors import UnrecognizedClientException
+from tests.redis_server import RedisServer
 
 ACCOUNT = "000000000000"
 ARN = f"arn:aws:kinesisvideo:us-west-2:{ACCOUNT}:channel/door/1700000000000"
@@ -32,17 +33,17 @@ class Folder:
         self.path = path
         self._capsys = capsys
 
-    def text(self, *words: str, account: str = ACCOUNT) -> str:
+    def text(self, *words: str, account: str = ACCOUNT, **more: str) -> str:
         """What a command says on stdout; what it says on stderr is in `told`."""
         arguments = cli.build_parser().parse_args(["key", *words])
-        loaded = load({"data_dir": str(self.path), "account": account}, {})
+        loaded = load({"data_dir": str(self.path), "account": account, **more}, {})
         code = cli_key.run(arguments, loaded)
         out, self.told = self._capsys.readouterr()
         assert code is Exit.OK
         return out
 
-    def json(self, *words: str, account: str = ACCOUNT) -> Any:
-        out = self.text(*words, "--json", account=account)
+    def json(self, *words: str, account: str = ACCOUNT, **more: str) -> Any:
+        out = self.text(*words, "--json", account=account, **more)
         assert out.count("\n") == 1
         return json.loads(out)
 
@@ -350,3 +351,26 @@ def test_a_store_that_is_locked_is_told(folder: Folder, monkeypatch: pytest.Monk
         cli_key.run(cli.build_parser().parse_args(["key", "create"]), loaded)
     access.close()
     other.close()
+
+
+def test_keys_in_redis_are_those_of_every_machine(
+    folder: Folder, tmp_path: Path, redis_server: RedisServer, redis_prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Folder(tmp_path / "other", capsys)
+    redis = {"redis_url": redis_server.url, "redis_prefix": redis_prefix}
+    made = folder.json("create", "--description", "shared", **redis)["access_key_id"]
+    assert other.json("session", "--key", made, **redis)["credentials"]["accessKeyId"].startswith("ASIA")
+    assert other.json("revoke", made, **redis) == {"id": made, "kind": "access key", "was_revoked": False}
+    assert folder.json("revoke", made, **redis)["was_revoked"]
+    assert [key["access_key_id"] for key in folder.json("list", **redis) if key["revoked"]] == [made]
+    assert folder.json("list") == []  # its own keys are others
+
+
+def test_the_keys_of_a_folder_are_shared_on_demand(
+    folder: Folder, redis_server: RedisServer, redis_prefix: str
+) -> None:
+    code, words = folder.refusal("share")
+    assert (code, words[:10]) == (Exit.USAGE, "REDIS_URL:")
+    redis = {"redis_url": redis_server.url, "redis_prefix": redis_prefix}
+    assert "seal.key" in folder.json("share", **redis)["shared"]
+    assert folder.text("share", **redis).startswith("shared keys/")

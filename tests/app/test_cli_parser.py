@@ -24,6 +24,13 @@ def test_settings_are_flags_and_say_their_default(capsys: pytest.CaptureFixture[
     assert "example: shine --json" in text
 
 
+def test_a_short_flag_sets_the_same_setting() -> None:
+    parser = Parser(prog="shine")
+    add_settings(parser, ("redis_url",))
+    assert parser.parse_args(["--redis", "redis://a"]).redis_url == "redis://a"
+    assert parser.parse_args(["--redis-url", "redis://a"]).redis_url == "redis://a"
+
+
 def test_an_error_is_two_lines_with_a_guess(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         a_parser().parse_args(["--turn-prot", "1"])

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.listen import listen
+from tests.redis_server import RedisServer
 from tests.running import COMMAND, FREE_PORTS, Started, ends_within, environment, heliograph, started
 
 pytestmark = pytest.mark.slow
@@ -152,6 +153,17 @@ def test_a_second_service_on_one_folder_is_refused_and_a_token_is_not(tmp_path: 
         service.stop(signal.SIGKILL)
     with started("serve", "--data-dir", str(data)):
         pass
+
+
+def test_a_redis_that_may_lose_the_catalog_is_refused_in_one_sentence(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    words = ("serve", "--data-dir", str(tmp_path / "data"), *FREE_PORTS, "--redis", redis_server.url)
+    answer = heliograph(*words)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("heliograph: REDIS_URL: the catalog is kept in redis://127.0.0.1:")
+    assert answer.stderr.endswith("set `appendonly yes`; or allow it with --redis-allow-unsafe\n")
+    assert answer.stderr.count("\n") == 1
 
 
 def test_the_relay_ends_with_a_killed_parent_and_the_parent_with_a_killed_relay(tmp_path: Path) -> None:

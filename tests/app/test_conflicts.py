@@ -1,4 +1,4 @@
-"""Settings of TURN that contradict each other are told by name at the start."""
+"""Settings that contradict each other are told by name at the start."""
 
 import pytest
 
@@ -30,6 +30,12 @@ from app.settings import SettingsError, load
             {"allow_peer_cidrs": "10.0.0.1/8"},
             "ALLOW_PEER_CIDRS: 10.0.0.1/8 is no network; the one around it is 10.0.0.",
         ),
+        ({"presence_url": "redis://a"}, "PRESENCE_URL: nodes that meet there need the same channels; give REDIS_URL"),
+        ({"degraded_local": "1"}, "DEGRADED_LOCAL: without REDIS_URL it has no use"),
+        ({"degraded_local": "1", "catalog_url": "redis://a"}, "DEGRADED_LOCAL: without REDIS_URL it has no use"),
+        ({"redis_url": "http://a"}, "REDIS_URL: 'http://a' is not allowed; it is the Redis that all nodes"),
+        ({"redis_secret": "short"}, "REDIS_SECRET: '********' is not allowed"),
+        ({"redis_prefix": "a{b}"}, "REDIS_PREFIX: 'a{b}' is not allowed"),
         ({"allow_peer_cidrs": "ten"}, "ALLOW_PEER_CIDRS: 'ten' does not appear to be"),
         ({"turn_workers": "many"}, "TURN_WORKERS: 'many' is not allowed"),
         ({"turn_workers": "0"}, "TURN_WORKERS: '0' is not allowed"),

@@ -18,6 +18,27 @@ def test_a_secret_is_shown_as_such_once_it_is_set() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://host:6379/1", "redis://host:6379/1"),
+        ("redis://:pass@host", "redis://***@host"),
+        ("redis://user:p@ss:word@host/2", "redis://***@host/2"),
+        ("redis+sentinel://:p@a,b/main?sentinel_password=q", "redis+sentinel://***@a,b/main?***"),
+        ("unix://:p@/run/redis.sock?db=1", "unix://***@/run/redis.sock?***"),
+        ("", ""),
+    ],
+)
+def test_a_url_is_shown_without_what_may_be_a_password(url: str, shown: str) -> None:
+    assert Field("redis_url", str, "", (Meta(extra={"is_url": True}),)).shown(url) == shown
+
+
+def test_a_setting_may_have_a_short_flag_beside_its_own() -> None:
+    field = Field("redis_url", str, "", (Meta(extra={"alias": "--redis"}), Meta(description="url")))
+    assert field.flags == ("--redis-url", "--redis")
+    assert Field("region", str, "", ()).flags == ("--region",)
+
+
+@pytest.mark.parametrize(
     ("given", "value"),
     [("true", True), ("Yes", True), ("1", True), (True, True), ("FALSE", False), ("no", False), ("0", False)],
 )

@@ -1,6 +1,6 @@
 from app.listen import listen
 from app.wiring import demo
-from app.wiring.node import Listeners
+from app.wiring.listeners import Listeners
 
 
 def test_the_ready_line_says_where_the_picture_is() -> None:

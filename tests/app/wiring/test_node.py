@@ -16,7 +16,8 @@ from app.processes import Child, Ending
 from app.server import Parts
 from app.settings import Settings, SettingsError
 from app.wiring.access import AccessOrder
-from app.wiring.node import Listeners, Node, NodeOrder, Twists
+from app.wiring.listeners import Listeners
+from app.wiring.node import Node, NodeOrder, Twists
 from app.wiring.orders import Revoked, TurnOrder
 from channels import ice
 from channels.auth import token

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from channels.redis.blocking import Blocking
+from channels.redis.blocking import Blocking, RedisRefusedError
 from channels.redis.commands import RedisUnavailableError
 from channels.redis.settings import RedisSettings
 from tests.redis_server import RedisServer
@@ -18,6 +18,21 @@ async def test_threads_and_an_event_loop_may_ask_at_once(redis_server: RedisServ
             group.create_task(asyncio.to_thread(server.run, lambda commands: commands.command("INCR", key)))
         server.run(lambda commands: commands.command("INCR", key))
     assert server.run(lambda commands: commands.command("GET", key)) == b"9"
+    server.close()
+
+
+def test_a_refusal_is_told_from_an_absence(redis_server: RedisServer) -> None:
+    for url, error in (
+        (f"redis://:x@127.0.0.1:{redis_server.port}", RedisRefusedError),
+        ("redis://127.0.0.1:1", RedisUnavailableError),
+    ):
+        server = Blocking(RedisSettings.parse(url))
+        with pytest.raises(error):
+            server.run(lambda commands: commands.command("PING"))
+        server.close()
+    server = Blocking(RedisSettings.parse(redis_server.url))
+    with pytest.raises(RedisRefusedError, match="unknown command"):
+        server.run(lambda commands: commands.command("NONSENSE"))
     server.close()
 
 

@@ -1,0 +1,109 @@
+"""What a node among others stands on: catalog, presence, bus, mailbox and tickets in Redis."""
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from app.wiring.backing import Check, new_node
+from app.wiring.redis_start import RedisPlaces
+from channels.embedded.bus import EmbeddedBus
+from channels.embedded.presence import EmbeddedPresence
+from channels.embedded.tickets import EmbeddedTickets
+from channels.names import ChannelArn
+from channels.redis.bus import RedisBus
+from channels.redis.commands import Commands
+from channels.redis.link import Link
+from channels.redis.mailbox import RedisMailbox
+from channels.redis.presence import RedisPresence
+from channels.redis.settings import RedisSettings
+from channels.redis.store import RedisStore
+from channels.redis.tickets import RedisTickets
+from channels.remembered_store import RememberedStore
+from channels.signaling.limits import Limits
+
+RED_LIMIT_S: Final = 5.0
+
+
+class CatalogInRedis:
+    """The catalog in Redis, for one process alone: all else is in it."""
+
+    def __init__(self, catalog: RedisSettings) -> None:
+        self.node = new_node()
+        self._commands = Commands(catalog)
+        self.store = RememberedStore(RedisStore(self._commands, catalog.prefix))
+        self.bus = EmbeddedBus()
+        self.presence = EmbeddedPresence(self.node)
+        self.mailbox = None
+        self.tickets = EmbeddedTickets()
+        self.counters = {"auth_tickets": self.tickets.stats, "catalog_memory": self.store.stats}
+        self.checks: dict[str, Check] = {}
+        self.link_numbers = None
+
+    async def work(self) -> None:
+        """Do nothing until cancelled; then close the connections."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._commands.aclose()
+
+    def forget(self, arn: ChannelArn) -> None:
+        """Another node changed or deleted this channel."""
+        self.store.forget(arn)
+
+    def close(self) -> None:
+        """Nothing is left to close."""
+
+
+class AllInRedis:
+    """The catalog, and what nodes must share to be one service."""
+
+    def __init__(self, catalog: RedisSettings, presence: RedisSettings, limits: Limits) -> None:
+        self.node = new_node()
+        self.link = Link(presence)
+        self._catalog = self.link if catalog == presence else Commands(catalog)
+        self.store = RememberedStore(RedisStore(self._catalog, catalog.prefix))
+        self.link.on_epoch.append(self.store.forget_all)
+        self.bus = RedisBus(self.link)
+        self.presence = RedisPresence(self.link, self.node)
+        self.mailbox = RedisMailbox(self.link, limits)
+        self.tickets = RedisTickets(self.link, presence.prefix)
+        self.counters = {
+            "auth_tickets": self.tickets.stats,
+            "catalog_memory": self.store.stats,
+            "presence": self.presence.stats,
+        }
+        self.checks = {"redis": self._check_link}
+
+    async def work(self) -> None:
+        """Keep the link, the leases and the mailbox going until cancelled; then close the connections."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.link.run())
+                group.create_task(self.presence.run())
+                group.create_task(self.mailbox.run())
+        finally:
+            for commands in {self.link, self._catalog}:
+                await commands.aclose()
+
+    def forget(self, arn: ChannelArn) -> None:
+        """Another node changed or deleted this channel."""
+        self.store.forget(arn)
+
+    def close(self) -> None:
+        """Nothing is left to close."""
+
+    def link_numbers(self) -> dict[str, float]:
+        """What the link tells of itself."""
+        return {**msgspec.structs.asdict(self.link.stats), "red_s": self.link.red_s}
+
+    async def _check_link(self) -> str | None:
+        red_s = self.link.red_s
+        return f"no messages go through Redis for {red_s:.0f} s" if red_s > RED_LIMIT_S else None
+
+
+def in_redis(places: RedisPlaces, limits: Limits) -> AllInRedis | CatalogInRedis:
+    """Return what the settings want of Redis."""
+    if places.presence is None:
+        return CatalogInRedis(places.catalog)
+    return AllInRedis(places.catalog, places.presence, limits)

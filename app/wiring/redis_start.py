@@ -1,0 +1,97 @@
+"""Settings -> where Redis is, and whether it is there and fit, before anything is served. Blocks."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from app.exits import CommandError, Exit
+from app.settings import Settings, SettingsError
+from channels.redis import persistence
+from channels.redis.blocking import Blocking, RedisRefusedError
+from channels.redis.commands import Commands, RedisUnavailableError
+from channels.redis.settings import RedisSettings, RedisUrlError
+
+WAIT_S: Final = 10.0
+_RETRY_S: Final = 0.25
+Notice = Callable[[str], None]
+"""Takes a sentence for the person who starts the service."""
+
+
+class RedisPlaces(msgspec.Struct, frozen=True):
+    """Where the catalog is, and where presence, messages and held messages are, if not in the process."""
+
+    catalog: RedisSettings
+    presence: RedisSettings | None = None
+
+
+def places(settings: Settings) -> RedisPlaces | None:
+    """Return what the settings say of Redis; None when nothing. Raises: SettingsError, which names the setting."""
+    catalog = _place(settings, "catalog_url" if settings.catalog_url else "redis_url")
+    presence = _place(settings, "presence_url" if settings.presence_url else "redis_url")
+    return None if catalog is None else RedisPlaces(catalog, presence)
+
+
+def _place(settings: Settings, name: str) -> RedisSettings | None:
+    url = getattr(settings, name)
+    if not url:
+        return None
+    try:
+        return msgspec.structs.replace(RedisSettings.parse(url), prefix=settings.redis_prefix)
+    except RedisUrlError as error:
+        raise SettingsError(f"{name.upper()}: {error}") from None
+
+
+def wait_for(server: Blocking, notice: Notice, limit_s: float = WAIT_S) -> None:
+    """Return when Redis answers; the person is told when that is not at once.
+
+    Raises: SettingsError when it refuses us, CommandError when it did not answer within `limit_s`.
+    """
+    give_up_at, is_told = time.monotonic() + limit_s, False
+    while True:
+        try:
+            server.run(_ping)
+            return
+        except RedisUnavailableError as error:
+            if time.monotonic() > give_up_at:
+                words = f"Redis did not answer in {limit_s:g} s: {error}; --redis or HELIOGRAPH_REDIS_URL sets it"
+                raise CommandError(words, Exit.UNREACHABLE) from None
+            if not is_told:
+                notice(f"waiting for Redis: {error}")
+                is_told = True
+        except RedisRefusedError as error:
+            raise SettingsError(f"REDIS_URL: {error}") from None
+        time.sleep(_RETRY_S)
+
+
+async def _ping(commands: Commands) -> None:
+    await commands.command("PING")
+
+
+def prepare(settings: Settings, notice: Notice) -> None:
+    """Return when all Redis of the settings answer and that of the catalog keeps what it acknowledges.
+
+    Raises: SettingsError, CommandError.
+    """
+    found = places(settings)
+    if found is None:
+        return
+    with contextlib.closing(Blocking(found.catalog)) as server:
+        wait_for(server, notice)
+        require_persistence(server, notice, allow_unsafe=settings.redis_allow_unsafe)
+    if found.presence is not None and found.presence != found.catalog:
+        with contextlib.closing(Blocking(found.presence)) as server:
+            wait_for(server, notice)
+
+
+def require_persistence(server: Blocking, notice: Notice, *, allow_unsafe: bool) -> None:
+    """Refuse a Redis that may lose the catalog, or tell the person when that is allowed. Raises: SettingsError."""
+    found = server.run(persistence.troubles)
+    sentence = f"the catalog is kept in {server.settings.place}, but {'; '.join(found)}"
+    if not found:
+        return
+    if not allow_unsafe and not all(words.startswith(persistence.UNKNOWN) for words in found):
+        raise SettingsError(f"REDIS_URL: {sentence}; or allow it with --redis-allow-unsafe")
+    notice(sentence)

@@ -1,0 +1,109 @@
+"""Whether Redis is there and fit is told before anything is served, in a sentence that says what to do."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from app.exits import CommandError, Exit
+from app.settings import Settings, SettingsError
+from app.wiring.redis_start import places, prepare, wait_for
+from channels.redis.blocking import Blocking
+from channels.redis.settings import RedisSettings
+from tests.redis_server import RedisServer
+
+AWAY = "redis://user:secret@127.0.0.1:1"
+
+
+def test_one_url_is_for_all_and_two_take_its_place() -> None:
+    assert places(Settings()) is None
+    both = places(Settings(redis_url="redis://a:1/2", redis_prefix="p"))
+    assert both is not None
+    assert both.presence == both.catalog
+    assert (both.catalog.place, both.catalog.prefix) == ("redis://a:1/2", "p")
+    apart = places(Settings(redis_url="redis://a", presence_url="redis+sentinel://b,c/main"))
+    assert apart is not None
+    assert apart.presence is not None
+    assert (apart.catalog.place, apart.presence.place) == ("redis://a:6379", "redis+sentinel://b:26379,c:26379/main")
+    alone = places(Settings(catalog_url="redis://a"))
+    assert alone is not None
+    assert alone.presence is None
+
+
+@pytest.mark.parametrize("name", ["redis_url", "catalog_url"])
+def test_a_url_that_leads_nowhere_is_told_by_its_setting_without_its_password(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name.upper()}: the database of a Redis URL is a number") as caught:
+        places(Settings(**{name: "redis://:secret@host/zero"}))
+    assert "secret" not in str(caught.value)
+    assert caught.value.code is Exit.USAGE
+
+
+def test_a_server_that_is_away_is_waited_for_and_then_given_up() -> None:
+    told: list[str] = []
+    server = Blocking(RedisSettings.parse(AWAY))
+    with pytest.raises(CommandError, match=r"^Redis did not answer in 0\.1 s: .*:1.*; --redis or HELIOGRAPH_REDIS_URL"):
+        wait_for(server, told.append, 0.1)
+    with pytest.raises(CommandError) as caught:
+        wait_for(server, told.append, 0.0)
+    server.close()
+    assert caught.value.code is Exit.UNREACHABLE
+    assert told[0].startswith("waiting for Redis: ")
+    assert "secret" not in f"{told}{caught.value}"
+
+
+def test_a_server_that_comes_late_is_found(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as redis:
+        redis.kill()
+        server = Blocking(RedisSettings.parse(redis.url))
+        is_told, is_found = threading.Event(), threading.Event()
+
+        def start() -> None:
+            assert is_told.wait(10)
+            redis.start()
+            assert is_found.wait(10)  # a server ends with the thread that started it
+
+        starting = threading.Thread(target=start)
+        starting.start()
+        wait_for(server, lambda _: is_told.set())
+        server.close()
+        is_found.set()
+        starting.join()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [("redis://:wrong@{}", "WRONGPASS|invalid username-password"), ("redis://{}", "Authentication required")],
+)
+def test_a_password_that_is_wrong_or_missing_is_told_at_once(tmp_path: Path, url: str, words: str) -> None:
+    with RedisServer(tmp_path, password="right") as redis:
+        settings = Settings(redis_url=url.format(f"127.0.0.1:{redis.port}"))
+        with pytest.raises(SettingsError, match=f"^REDIS_URL: .*({words})") as caught:
+            prepare(settings, lambda _: None)
+    assert "wrong" not in str(caught.value)
+
+
+def test_a_catalog_that_may_be_lost_is_refused_or_told(redis_server: RedisServer) -> None:
+    with pytest.raises(
+        SettingsError, match=r"^REDIS_URL: .* its appendonly is `no`.*: set `appendonly yes`; or allow it with --redis-"
+    ):
+        prepare(Settings(redis_url=redis_server.url), lambda _: None)
+    told: list[str] = []
+    prepare(Settings(redis_url=redis_server.url, redis_allow_unsafe=True), told.append)
+    (sentence,) = told
+    assert "set `appendonly yes`" in sentence
+
+
+def test_a_catalog_that_does_not_tell_is_only_told_of(tmp_path: Path) -> None:
+    told: list[str] = []
+    with RedisServer(tmp_path, appendonly=True) as redis:
+        redis.command("ACL", "SETUSER", "u", "on", ">p", "~*", "&*", "+@all", "-config", "-info")
+        prepare(Settings(redis_url=redis.url.replace("redis://", "redis://u:p@")), told.append)
+    assert "it does not tell its appendonly: see that it is `yes`" in told[0]
+
+
+def test_only_the_catalog_has_to_last(tmp_path: Path, redis_server: RedisServer) -> None:
+    told: list[str] = []
+    with RedisServer(tmp_path, appendonly=True) as catalog:
+        prepare(Settings(catalog_url=catalog.url, presence_url=redis_server.url), told.append)
+    prepare(Settings(), told.append)
+    assert told == []
