@@ -17,6 +17,10 @@ export class Player extends EventTarget {
   #audio = null;
   #stream = new MediaStream();
   #early = [];
+  #made = null;
+  #applied = null;
+  #isOffered = false;
+  #unsent = [];
   #local = [];
   #remote = [];
   #errors = [];
@@ -27,17 +31,12 @@ export class Player extends EventTarget {
   #lastBytes = 0;
   #lastBytesAt = 0;
 
-  /** `options` is `{iceServers, relay, trickle, codec}`; `send(type, payload)` carries messages to the master. */
+  /** `options` is `{relay, trickle, codec}`; `send(type, payload)` carries messages to the master. */
   constructor(options, send) {
     super();
     this.#options = options;
     this.#send = send;
-    this.#connection = new RTCPeerConnection({
-      iceServers: options.iceServers,
-      iceTransportPolicy: options.relay ? "relay" : "all",
-      bundlePolicy: "max-bundle",
-      rtcpMuxPolicy: "require",
-    });
+    this.#connection = new RTCPeerConnection(this.#configuration);
     this.control = new Control(this.#connection);
     this.offeredAt = 0;
     this.answeredAt = null;
@@ -67,9 +66,42 @@ export class Player extends EventTarget {
     return this.#connection.getStats();
   }
 
-  /** Make and send the offer; with trickle at once, without it when gathering is over. */
-  async start() {
+  /** Make the offer and find candidates ahead, so that nothing is left but to send it; `servers` promises ICE servers. */
+  prepare(servers) {
+    this.#made ??= this.#make();
+    this.#applied ??= this.#apply(servers);
+    return this.#applied;
+  }
+
+  /** Send the offer; with trickle at once, without it when gathering is over. Relays alone need servers first. */
+  async start(servers) {
     this.offeredAt = performance.now();
+    try {
+      const applied = this.prepare(servers);
+      if (this.#options.relay || !this.#options.trickle) await applied;
+      if (!this.#options.trickle) await this.#gathered();
+      this.#offer(this.#connection.localDescription ?? (await this.#made));
+      await applied;
+    } catch (error) {
+      this.#end(error.kind ? error : failures.negotiationFailed(error.message));
+    }
+  }
+
+  #offer({ type, sdp }) {
+    if (this.#isClosed) return;
+    this.#isOffered = true;
+    this.#send("SDP_OFFER", { type, sdp });
+    for (const candidate of this.#unsent.splice(0)) {
+      if (!sdp.includes(candidate.candidate)) this.#tell(candidate);
+    }
+  }
+
+  get #configuration() {
+    const iceTransportPolicy = this.#options.relay ? "relay" : "all";
+    return { iceTransportPolicy, bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" };
+  }
+
+  async #make() {
     const video = this.#connection.addTransceiver("video", { direction: "recvonly" });
     const audio = this.#connection.addTransceiver("audio", { direction: "sendrecv" }); // silent until somebody talks
     this.#audio = audio;
@@ -77,18 +109,18 @@ export class Player extends EventTarget {
     for (const { receiver } of [video, audio]) {
       if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0; // live: rather a late frame lost than all frames late
     }
-    const offer = await this.#connection.createOffer();
+    return this.#connection.createOffer();
+  }
+
+  async #apply(servers) {
+    const [offer, iceServers] = await Promise.all([this.#made, servers]);
     if (this.#isClosed) return;
-    if (!this.#options.trickle) {
-      await this.#connection.setLocalDescription(offer);
-      await this.#gathered();
-    } else {
-      const applied = this.#connection.setLocalDescription(offer);
-      this.#send("SDP_OFFER", { type: "offer", sdp: offer.sdp });
-      await applied;
-      return;
-    }
-    if (!this.#isClosed) this.#send("SDP_OFFER", this.#connection.localDescription.toJSON());
+    this.#connection.setConfiguration({ ...this.#configuration, iceServers });
+    await this.#connection.setLocalDescription(offer);
+  }
+
+  #tell(candidate) {
+    if (this.#options.trickle) this.#send("ICE_CANDIDATE", candidate.toJSON());
   }
 
   /** Apply the master's answer. */
@@ -98,6 +130,7 @@ export class Player extends EventTarget {
     this.answeredAt = performance.now();
     this.#remote.push(...candidateTypes(description.sdp ?? ""));
     try {
+      await this.#applied;
       await this.#connection.setRemoteDescription(description);
     } catch (error) {
       this.#end(failures.negotiationFailed(error.message));
@@ -130,7 +163,8 @@ export class Player extends EventTarget {
     connection.onicecandidate = ({ candidate }) => {
       if (!candidate?.candidate) return;
       this.#local.push(...candidateTypes(candidate.candidate));
-      if (this.#options.trickle) this.#send("ICE_CANDIDATE", candidate.toJSON());
+      if (this.#isOffered) this.#tell(candidate);
+      else this.#unsent.push(candidate); // the offer, which is made ahead, will name it
     };
     connection.onicecandidateerror = ({ url, errorCode, errorText }) => {
       this.#errors.push(`${url} ${errorCode === 701 ? "did not answer" : `answered ${errorCode} ${errorText}`}`);
@@ -224,15 +258,6 @@ export class Player extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
-}
-
-/** Let the browser load its codecs and start its threads while the first calls are on their way: the offer is quicker. */
-export async function warmUp() {
-  const connection = new RTCPeerConnection();
-  connection.addTransceiver("video", { direction: "recvonly" });
-  connection.addTransceiver("audio", { direction: "recvonly" });
-  await connection.createOffer();
-  connection.close();
 }
 
 /** Types of all candidates in an SDP or a candidate line: "host", "srflx", "prflx" or "relay". */

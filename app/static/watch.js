@@ -2,7 +2,7 @@
 
 import { Backoff } from "./backoff.js";
 import { besidePicture, failures } from "./failures.js";
-import { Player, warmUp } from "./player.js";
+import { Player } from "./player.js";
 import { Signaling } from "./signaling.js";
 
 const ANSWER_HINT_MS = 3_000; // without an answer for this long, say that no master is there
@@ -18,6 +18,7 @@ export class Watch extends EventTarget {
   #options;
   #signaling;
   #player = null;
+  #prepared = null;
   #generation = 0;
   #backoff = new Backoff({ first: 1_000, most: 15_000 });
   #timers = new Set();
@@ -49,9 +50,14 @@ export class Watch extends EventTarget {
 
   /** Connect and keep trying; ends only by `stop` or a final failure. */
   start() {
-    this.#channel.iceServers().catch(() => {}); // asked ahead; a failure shows when the offer needs it
     this.#signaling.run();
-    warmUp().catch(() => {}); // a browser without WebRTC fails at the offer, with a sentence
+    this.#prepare().catch(() => this.#prepared?.close()); // a failure shows when an offer is sent
+  }
+
+  // What the first offer takes is done while the socket opens.
+  async #prepare() {
+    this.#prepared = this.#newPlayer();
+    await this.#prepared.prepare(this.#iceServers());
   }
 
   /** Told by the screen: the first frame of `player` is shown. */
@@ -71,6 +77,7 @@ export class Watch extends EventTarget {
     this.#isStopped = true;
     this.#clearTimers();
     this.#player?.close();
+    this.#prepared?.close();
     this.#signaling.stop();
   }
 
@@ -104,6 +111,7 @@ export class Watch extends EventTarget {
     }
     this.#clearTimers();
     this.#player?.close();
+    this.#prepared?.close();
     const isAway = ["signaling-lost", "unreachable"].includes(failure.kind);
     return this.#change(isAway && state === "refused" ? "connecting" : state, failure, waitMs);
   }
@@ -122,24 +130,13 @@ export class Watch extends EventTarget {
     return `offer-${this.#generation}`;
   }
 
-  async #offer() {
+  #offer() {
     this.#clearTimers();
     this.#player?.close();
     this.#generation += 1;
-    const generation = this.#generation;
     if (this.state !== "waiting") this.#change(this.offers ? "recovering" : "negotiating", this.failure);
-    const iceServers = await this.#channel.iceServers().catch((error) => error);
-    if (this.#isStopped || generation !== this.#generation) return;
-    if (Array.isArray(iceServers)) this.#play({ ...this.#options, iceServers });
-    else if (this.#options.relay) this.#ended(failures.noRelay(iceServers.message));
-    else this.#play({ ...this.#options, iceServers: [] }); // a direct path may do without
-  }
-
-  #play(options) {
-    const correlationId = this.#correlationId;
-    const player = new Player(options, (type, payload) => {
-      this.#signaling.send(type, payload, type === "SDP_OFFER" ? { correlationId } : {});
-    });
+    const player = this.#prepared?.isClosed === false ? this.#prepared : this.#newPlayer();
+    this.#prepared = null;
     this.#player = player;
     this.offers += 1;
     player.addEventListener("stream", ({ detail }) => this.dispatchEvent(new CustomEvent("stream", { detail })));
@@ -150,7 +147,20 @@ export class Watch extends EventTarget {
     player.addEventListener("ended", ({ detail }) => this.#ended(detail));
     this.#after(ANSWER_HINT_MS, () => this.#change("waiting", failures.noMaster(this.#channel.name, this.#channel.origin)));
     this.#after(OFFER_AGAIN_MS, () => this.#offer());
-    player.start();
+    player.start(this.#iceServers());
+  }
+
+  #newPlayer() {
+    const correlated = () => ({ correlationId: this.#correlationId });
+    return new Player(this.#options, (type, payload) => this.#signaling.send(type, payload, type === "SDP_OFFER" ? correlated() : {}));
+  }
+
+  // Where a relay is not a must, a direct path may do without any.
+  #iceServers() {
+    return this.#channel.iceServers().catch((error) => {
+      if (this.#options.relay) throw failures.noRelay(error.message);
+      return [];
+    });
   }
 
   // At once after a picture that played, then with back-off.

@@ -1,4 +1,7 @@
-"""First frame: from a viewer's createOffer, through the real service in its own process, to the first decoded frame.
+"""First frame: from a viewer's open socket, through the real service in its own process, to the first picture shown.
+
+What a viewer does before it can send its offer counts, unless it is done while the socket opens, as the page does it;
+`open_to_frame` counts from the page's own start.
 
 Joins come one after another, on loopback, while the master sends the test pattern at 1280x720 and 30 fps with a key
 frame of its own each 10 s. Three kinds: nobody else watches; somebody does, so that the encoder is in the middle of
@@ -42,7 +45,7 @@ Progress = Callable[[str], None]
 
 
 class Join(msgspec.Struct, frozen=True):
-    """One viewer, in milliseconds since its createOffer; `open_to_frame` counts from the page's own start."""
+    """One viewer, in milliseconds since it began to offer; `open_to_frame` counts from the page's own start."""
 
     answer: float
     connected: float
@@ -200,7 +203,7 @@ def _steps(joins: Sequence[Join]) -> str:
     frame = statistics.median(join.frame - join.connected for join in joins)
     page = statistics.median(join.open_to_frame for join in joins)
     return (
-        f"medians: {answer:.0f} ms to the answer (createOffer, two hops, the master), {path:.0f} ms to the path "
+        f"medians: {answer:.0f} ms to the answer (two hops, the master), {path:.0f} ms to the path "
         f"(ICE, DTLS), {frame:.0f} ms to the frame (key frame, decoder, screen); page start to frame {page:.0f} ms"
     )
 
