@@ -19,6 +19,8 @@ from channels.ice import IceServer
 GATHERING_LIMIT_S = 5.0
 HEAD_START_S = 0.2
 """Direct pairs are checked alone this long: aioice, in control, takes whatever pair answers first."""
+RELAY_AFTER_S = 0.1
+"""Most viewers have a path of their own by then: they cost the TURN server no allocation, and their answer no time."""
 _URI = re.compile(
     r"(?P<scheme>turns?):(?P<host>\[[0-9a-fA-F:.]+\]|[^:?\[\]\s]+)(?::(?P<port>[0-9]{1,5}))?(?:\?transport=(?P<transport>\w+))?"
 )
@@ -31,8 +33,8 @@ Hold = Callable[[], Awaitable[None]]
 
 
 async def head_start() -> None:
-    """Wait as long as direct pairs are checked alone."""
-    await asyncio.sleep(HEAD_START_S)
+    """Wait for the rest of the time that direct pairs are checked alone."""
+    await asyncio.sleep(HEAD_START_S - RELAY_AFTER_S)
 
 
 class TurnServer(msgspec.Struct, frozen=True):
@@ -77,7 +79,8 @@ async def gather(
 ) -> None:
     """Find what the first server that answers offers; a silent one costs `GATHERING_LIMIT_S`.
 
-    Candidates are told at once; the relay's own pairs are checked only after `hold`.
+    Candidates are told at once. A relay is asked for only where no pair is selected after `RELAY_AFTER_S`, and its own
+    pairs are checked only after `hold`.
     """
     async with asyncio.TaskGroup() as group:
         group.create_task(_relayed(connection, servers, on_candidate, hold))
@@ -86,7 +89,11 @@ async def gather(
 
 
 async def _relayed(connection: Connection, servers: list[TurnServer], on_candidate: OnCandidate, hold: Hold) -> None:
+    if servers:
+        await asyncio.sleep(RELAY_AFTER_S)
     for server in servers:
+        if connection._nominated:
+            return
         try:
             async with asyncio.timeout(GATHERING_LIMIT_S):
                 candidate, protocol = await relayed_candidate(

@@ -11,6 +11,11 @@ from media.relay.relay_settings import RelaySettings
 from media.turn.credential import Keys
 
 
+@pytest.fixture(autouse=True)
+def relays_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather, "RELAY_AFTER_S", 0.0)
+
+
 def server(*uris: str) -> IceServer:
     return IceServer(uris, "user", "secret", 300)
 
@@ -60,6 +65,26 @@ async def test_a_relay_candidate_joins_a_connection_that_has_begun() -> None:
         await connection.close()
         assert relay.stats.allocations == 0
         stopping.set()
+
+
+async def test_who_has_a_path_asks_for_no_relay() -> None:
+    ours, theirs = Connection(ice_controlling=False, use_ipv6=False), Connection(ice_controlling=True, use_ipv6=False)
+    for connection in (ours, theirs):
+        await connection.gather_candidates()
+    for here, there in ((ours, theirs), (theirs, ours)):
+        here.remote_username, here.remote_password = there.local_username, there.local_password
+        for candidate in there.local_candidates:
+            await here.add_remote_candidate(candidate)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(ours.connect())
+        group.create_task(theirs.connect())
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        servers = gather.turn_servers([server(f"turn:127.0.0.1:{closed.getsockname()[1]}?transport=tcp")])
+        await gather.gather(ours, servers, lambda _: pytest.fail("nobody was asked"))
+    assert [candidate.type for candidate in ours.local_candidates] == ["host"]
+    await ours.close()
+    await theirs.close()
 
 
 async def test_silent_and_refusing_servers_cost_only_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
