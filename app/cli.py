@@ -22,7 +22,8 @@ from channels.errors import ServiceError
 _ADDRESSES = ("host", "http_port", "turn_port", "ops_host", "ops_port")
 _TLS = ("tls", "https_port", "tls_certificate", "tls_key", "tls_names")
 _TURN = (
-    "turn_engine", "turn_coturn_program", "turn_coturn_accept_old", "turn_host", "turn_more_ports", "turn_udp_443",
+    "turn_engine", "turn_coturn_program", "turn_coturn_accept_old", "turn_coturn_redis",
+    "turn_host", "turn_more_ports", "turn_udp_443",
     "turn_tcp", "turn_min_port", "turn_max_port", "turn_advertised_address", "turn_self_check", "turn_realm",
     "turn_workers", "turn_allocations_per_channel", "turn_allocations_per_source", "turn_bitrate_bps",
     "turn_total_bitrate_bps", "turn_drain_s", "turn_alternate_server", "turn_mobility", "turn_tcp_relays",

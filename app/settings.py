@@ -28,6 +28,7 @@ _REALM = r"^[ -~]{1,36}\Z"  # a longer one makes the 401 too large for the short
 _NAME = r"^([A-Za-z0-9._-]{1,253})?\Z"
 _WORKERS = r"^(auto|[1-9][0-9]?)\Z"
 _REDIS = r"^(|(redis|rediss|unix|rediss?\+sentinel|rediss?\+cluster)://[!-~]+)\Z"
+_COTURN_REDIS = r"^(|redis://(:[!-~]*@)?[0-9A-Fa-f.:\[\]]+(/[0-9]+)?)\Z"  # coturn knows neither names nor TLS
 _REDIS_PREFIX = r"^[A-Za-z0-9._:-]{1,64}\Z"
 _LONG = r"^(|[!-~]{32,512})\Z"
 _WILDCARD = r"^(|\*\.[A-Za-z0-9.-]{1,240}(:[0-9]{1,5})?)\Z"
@@ -69,6 +70,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     turn_coturn_accept_old: Annotated[
         bool, Meta(description="take a coturn before 4.10, whose list of denied peers can be got round")
     ] = False
+    turn_coturn_redis: Annotated[
+        str,
+        Meta(
+            pattern=_COTURN_REDIS,
+            description="redis://[:PASSWORD@]IP[:PORT][/DB] of its own for coturn: secrets, denied peers, statistics",
+            extra={"is_url": True},
+        ),
+    ] = ""
     turn_host: Annotated[str, Meta(description="address to bind for STUN/TURN; empty: that of `host`")] = ""
     turn_port: Annotated[Port, Meta(description="STUN/TURN port, UDP and TCP; 0 takes any free one")] = 3478
     turn_more_ports: Annotated[

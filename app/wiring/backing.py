@@ -62,6 +62,9 @@ class Backing(Protocol):
     def checks(self) -> Mapping[str, Check]:
         """For /readyz, by the name of the part."""
 
+    def tell_of_returns(self, tell: Callable[[], None]) -> None:
+        """Call `tell` each time after this node was cut off from the others, or counted as dead, and is back."""
+
     async def work(self) -> None:
         """Keep it going until cancelled."""
 
@@ -90,6 +93,9 @@ class Embedded:
         self.counters = {"auth_tickets": self.tickets.stats, "catalog_writes": self.store.stats}
         self.checks: dict[str, Check] = {}
         self.link_numbers = None
+
+    def tell_of_returns(self, tell: Callable[[], None]) -> None:
+        """It never is."""
 
     async def work(self) -> None:
         """Do nothing until cancelled."""

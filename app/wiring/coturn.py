@@ -4,7 +4,8 @@ import asyncio
 import logging
 import socket
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -17,8 +18,11 @@ from app.wiring.turn import OnReady, relay_settings, unfit
 from app.wiring.turn_self_check import credential, find_out
 from app.wiring.turn_uris import Served, turn_uris
 from app.wiring.turn_usage import Totals
+from channels import ice
+from channels.redis.settings import RedisSettings, RedisUrlError
 from media.coturn.coturn import Coturn, CoturnError, CoturnSettings
-from media.coturn.coturn_config import CoturnRules
+from media.coturn.coturn_config import CoturnRedisPlace, CoturnRules
+from media.coturn.coturn_statistics import CoturnStatistics
 from media.relay.interfaces import Interfaces, detect, read_interfaces
 from media.relay.listeners import ListenError, Ports, probe
 from media.relay.placement import WILDCARDS, Placement, PlacementError, is_for_listening, place
@@ -57,7 +61,24 @@ def coturn_rules(order: TurnOrder, interfaces: Interfaces, folder: str) -> Cotur
         bitrate_bps=bounds.bitrate_bps,
         total_bitrate_bps=bounds.total_bitrate_bps,
         threads=turn_places.workers(settings.turn_workers),
+        redis=_redis(settings),
     )
+
+
+def _redis(settings: Settings) -> CoturnRedisPlace | None:
+    if not settings.turn_coturn_redis:
+        return None
+    place = redis_of(settings)
+    (host, port), *_ = place.addresses
+    return CoturnRedisPlace(host, port, place.db, place.password)
+
+
+def redis_of(settings: Settings) -> RedisSettings:
+    """Return the Redis of coturn. Raises: SettingsError."""
+    try:
+        return RedisSettings.parse(settings.turn_coturn_redis)
+    except RedisUrlError as error:
+        raise SettingsError(f"TURN_COTURN_REDIS: {error}") from None
 
 
 def _check(settings: Settings) -> None:
@@ -112,14 +133,16 @@ class CoturnServer:
         self._is_ready = False
         self._has_heard_revoked = False
         self._running: asyncio.Task[None] | None = None
+        self._statistics = CoturnStatistics(_channel)
 
     def counters(self) -> dict[str, float]:
-        """Return nothing: coturn tells its numbers in its log only."""
-        return {}
+        """Return what coturn told by way of Redis; without one it tells its numbers in its log only."""
+        return self._statistics.counters(time.monotonic())
 
     def usage(self) -> dict[str, Totals]:
-        """Return nothing, as `counters`."""
-        return {}
+        """Return what each channel used, by its digest in hexadecimal; from where `counters` are."""
+        used = self._statistics.usage()
+        return {key.hex(): (one.allocations, one.bytes_to_peers, one.bytes_to_clients) for key, one in used.items()}
 
     def take(self, line: bytes) -> None:
         """Take a line of the parent; of what was revoked coturn cannot be told, and it knows no names by their hash.
@@ -153,17 +176,43 @@ class CoturnServer:
                 told = RelayAddress(_told(rules), rules.port, _served(rules))
                 on_ready(turn_uris(settings, Served(told, has_tls)))
 
+            trouble = await self._serve(Coturn(wanted, rules), ready, stopping)
+        if trouble is not None:
+            if trouble.has_worked:
+                raise CommandError(f"TURN: {trouble}", Exit.PART_ENDED) from None
+            raise SettingsError(f"TURN_ENGINE: {trouble}") from None
+
+    async def _serve(self, coturn: Coturn, ready: Callable[[], None], stopping: asyncio.Event) -> CoturnError | None:
+        """Serve until `stopping`, hearing what coturn tells; the answer is why it ended by itself."""
+        async with asyncio.TaskGroup() as group:
+            hearing = group.create_task(self._hear()) if self._order.settings.turn_coturn_redis else None
             try:
-                await Coturn(wanted, rules).run(ready, stopping)
+                await coturn.run(ready, stopping)
             except CoturnError as error:
-                if error.has_worked:
-                    raise CommandError(f"TURN: {error}", Exit.PART_ENDED) from None
-                raise SettingsError(f"TURN_ENGINE: {error}") from None
+                return error
+            finally:
+                if hearing is not None:
+                    hearing.cancel()
+        return None
+
+    async def _hear(self) -> None:
+        """Put our secrets where coturns elsewhere take them from, and count what this one tells."""
+        from channels.redis.coturn import CoturnRedis  # what coturn alone needs, and then only with Redis
+
+        settings = self._order.settings
+        redis = CoturnRedis(redis_of(settings), settings.turn_realm)
+        await redis.put_secrets(self._order.secrets)
+        await redis.listen(lambda topic, text: self._statistics.take(topic, text, time.monotonic()))
 
     def hurry(self) -> None:
         """End the task of `run` at once."""
         if self._running is not None:
             self._running.cancel()
+
+
+def _channel(username: str) -> bytes | None:
+    keys = ice.turn_keys(username, ())
+    return None if keys is None else keys.channel
 
 
 def _told(rules: CoturnRules) -> str:

@@ -30,6 +30,7 @@ from app.tls import TlsListener
 from app.wiring.access import AccessKeys, AccessOrder
 from app.wiring.backing import Backing, Check, Embedded
 from app.wiring.listeners import Listeners
+from app.wiring.missed_news import MissedNews
 from app.wiring.orders import Revoked, TurnOrder
 from app.wiring.turn_names import TurnNames
 from app.ws.channel import ChannelSockets, SocketSettings
@@ -42,6 +43,7 @@ from channels.names import ChannelArn
 from channels.quotas import Quotas
 from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
+from channels.signaling.leases import LeaseSettings
 from channels.signaling.limits import Limits
 from channels.tickets import TicketBook
 from media.recording.library import Library
@@ -136,11 +138,7 @@ class Node:
             now=self._twists.now,
             mailbox=backing.mailbox,
         )
-        self._news = CatalogNews(backing.bus, backing.node)
-        self.control.on_deleted += (self.hub.close_channel, self._revoke_channel, self._news.tell_deleted)
-        self.control.on_updated += (self.hub.update_channel, self._news.tell_updated)
-        self._news.on_deleted += (backing.forget, self._revoke_channel)
-        self._news.on_updated += (lambda channel: backing.forget(channel.arn), self.hub.update_channel)
+        self._tell_each_other(backing)
         self.application = self._build(order)
 
     @property
@@ -155,6 +153,18 @@ class Node:
         if self._twists.now is not time.monotonic:
             limits = msgspec.structs.replace(limits, lifetime_jitter_s=0.0)
         return limits
+
+    def _tell_each_other(self, backing: Backing) -> None:
+        """Hub, relay and the other nodes hear of what happens to channels, the hub of being cut off."""
+        self.hub.configure_leases(LeaseSettings(degraded_local=self._settings.degraded_local))
+        self._missed = MissedNews(self.control, self.hub, self._revoke_channel)
+        for tell in (self.hub.reassert, self._missed.look):
+            backing.tell_of_returns(tell)
+        self._news = CatalogNews(backing.bus, backing.node)
+        self.control.on_deleted += (self.hub.close_channel, self._revoke_channel, self._news.tell_deleted)
+        self.control.on_updated += (self.hub.update_channel, self._news.tell_updated)
+        self._news.on_deleted += (backing.forget, self._revoke_channel)
+        self._news.on_updated += (lambda channel: backing.forget(channel.arn), self.hub.update_channel)
 
     def _choose_backing(self, order: NodeOrder) -> Backing:
         if order.redis is None:
@@ -251,11 +261,16 @@ class Node:
     async def work(self) -> None:
         """Do what a node does by itself, beside answering; until cancelled."""
         self._revoke_relays_of(self.key_ring.revoked(_TAGS_A_LINE))  # its credentials may be younger than a restart
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._backing.work())
-            group.create_task(self._news.run())
-            group.create_task(self.hub.run())
-            group.create_task(self.access.watch(self._revoke_credentials))
+        async with asyncio.TaskGroup() as standing:
+            backing = standing.create_task(self._backing.work())
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._news.run())
+                    group.create_task(self._missed.run())
+                    group.create_task(self.hub.run())
+                    group.create_task(self.access.watch(self._revoke_credentials))
+            finally:
+                backing.cancel()  # the last of all: the hub still acknowledges what it has taken
 
     async def revoke_relays(self) -> None:
         """End what the channels of this node relay."""

@@ -1,6 +1,7 @@
 """What a node among others stands on: catalog, presence, bus, mailbox and tickets in Redis."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -40,6 +41,9 @@ class CatalogInRedis:
         self.checks: dict[str, Check] = {}
         self.link_numbers = None
 
+    def tell_of_returns(self, tell: Callable[[], None]) -> None:
+        """It never is: connections and messages are in this process."""
+
     async def work(self) -> None:
         """Do nothing until cancelled; then close the connections."""
         try:
@@ -74,6 +78,11 @@ class AllInRedis:
             "presence": self.presence.stats,
         }
         self.checks = {"redis": self._check_link}
+
+    def tell_of_returns(self, tell: Callable[[], None]) -> None:
+        """Call `tell` each time after this node was cut off from the others, or counted as dead, and is back."""
+        self.link.on_epoch.append(tell)
+        self.presence.on_lapse.append(tell)
 
     async def work(self) -> None:
         """Keep the link, the leases and the mailbox going until cancelled; then close the connections."""

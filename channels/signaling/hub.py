@@ -67,6 +67,11 @@ class Hub:
         return self._is_draining
 
     @property
+    def channels(self) -> frozenset[str]:
+        """The ARNs of the channels that have a connection here."""
+        return self._members.channels
+
+    @property
     def is_busy(self) -> bool:
         """Whether a message is on its way to another node or to the mailbox."""
         return self._exchange.pending > 0

@@ -123,6 +123,11 @@ class Members:
         """Whether anybody of this channel is in."""
         return channel in self._by_channel
 
+    @property
+    def channels(self) -> frozenset[str]:
+        """The channels that have a member."""
+        return frozenset(self._by_channel)
+
     def of(self, channel: str) -> tuple[Member, ...]:
         """The members of a channel."""
         return tuple(self._by_channel.get(channel, {}).values())

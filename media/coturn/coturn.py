@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -108,9 +109,14 @@ class Coturn:
 
     async def _start(self, program: str, path: Path) -> asyncio.subprocess.Process:
         leash = _ENDS_WITH_US if shutil.which(_ENDS_WITH_US[0]) else ()
-        return await asyncio.create_subprocess_exec(
-            *leash, program, "-c", str(path), stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr.fileno()
-        )
+        secret = self._rules.redis.password if self._rules.redis else ""
+        output = _masking(secret) if secret else os.dup(sys.stderr.fileno())
+        try:
+            return await asyncio.create_subprocess_exec(
+                *leash, program, "-c", str(path), stdin=asyncio.subprocess.DEVNULL, stdout=output
+            )
+        finally:
+            os.close(output)
 
     async def _become_ready(self, process: asyncio.subprocess.Process) -> None:
         try:
@@ -177,6 +183,20 @@ class Coturn:
 
     def _stamp(self) -> Stamp:
         return tuple(map(_stamp_of, self._rules.certificate or ()))
+
+
+def _masking(secret: str) -> int:
+    """Return where coturn may write: it tells the password of its Redis, which comes out as ***."""
+    reading, writing = os.pipe()
+
+    def copy() -> None:
+        with os.fdopen(reading, errors="replace") as lines:
+            for line in lines:
+                sys.stderr.write(line.replace(secret, "***"))
+                sys.stderr.flush()
+
+    threading.Thread(target=copy, name="coturn-log", daemon=True).start()
+    return writing
 
 
 def found_program(program: str) -> str:

@@ -21,6 +21,18 @@ _VERSION = re.compile(r"\b([0-9]{1,3})\.([0-9]{1,3})(?:\.([0-9]{1,3}))?")
 _UNSAFE = re.compile(r"[\s#\x00-\x1f\x7f]")
 
 
+class CoturnRedisPlace(msgspec.Struct, frozen=True):
+    """The Redis in which coturn finds more secrets and more denied peers, and tells its statistics."""
+
+    ip: str
+    port: int
+    db: int = 0
+    password: str = ""
+
+    def __repr__(self) -> str:
+        return f"CoturnRedisPlace({self.ip}:{self.port})"
+
+
 class CoturnRules(msgspec.Struct, frozen=True):
     """What coturn must know.
 
@@ -45,6 +57,7 @@ class CoturnRules(msgspec.Struct, frozen=True):
     bitrate_bps: int = 0
     total_bitrate_bps: int = 0
     threads: int = 0
+    redis: "CoturnRedisPlace | None" = None
 
     def __repr__(self) -> str:
         return f"CoturnRules({self.listener_hosts!r}, {self.port}, {len(self.secrets)} secrets)"
@@ -83,7 +96,7 @@ def render(rules: CoturnRules, version: Version | None = None) -> str:
     for line in lines:
         if _UNSAFE.search(line):
             raise ValueError(f"{line.partition('=')[0]}: no blanks, # or control characters can stand in its value")
-    return "\n".join(lines) + "\n"
+    return "\n".join((*lines, *_redis(rules))) + "\n"
 
 
 def _places(rules: CoturnRules) -> Iterator[str]:
@@ -135,10 +148,24 @@ def _behaviour(rules: CoturnRules) -> Iterator[str]:
         "log-file=stdout",
         "simple-log",
         f"pidfile={rules.folder}/turnserver.pid",
-        f"userdb={rules.folder}/turndb",
+        *(() if rules.redis else (f"userdb={rules.folder}/turndb",)),
     )
     if rules.threads:
         yield f"relay-threads={rules.threads}"
+
+
+def _redis(rules: CoturnRules) -> Iterator[str]:
+    """The only lines whose value holds blanks. Raises: ValueError."""
+    place = rules.redis
+    if place is None:
+        return
+    words = [f"ip={place.ip}", f"port={place.port}", f"dbname={place.db}", "connect_timeout=5"]
+    if place.password:
+        words.append(f"password={place.password}")
+    if any(_UNSAFE.search(word) or '"' in word for word in words):
+        raise ValueError('redis-userdb: no blanks, # or " can stand in the password of a Redis of coturn')
+    for name in ("redis-userdb", "redis-statsdb"):
+        yield f'{name}="{" ".join(words)}"'
 
 
 def _certificate(rules: CoturnRules, version: Version | None) -> Iterator[str]:

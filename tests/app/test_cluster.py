@@ -121,9 +121,17 @@ def test_a_deleted_channel_ends_its_sockets_on_both_nodes_and_is_gone(service: S
         service.call(0, "/describeSignalingChannel", {"ChannelName": "deleted"})
 
 
-def test_relays_of_all_nodes_take_credentials_of_one_secret_and_no_key_is_in_redis_but_in_one_document(
-    service: Service,
-) -> None:
+def test_a_deletion_that_was_not_heard_ends_the_sockets_when_the_node_is_back(service: Service) -> None:
+    arn = {"X-Amz-ChannelARN": service.create("missed")}
+    kept = service.socket(1, "master", **{"X-Amz-ChannelARN": service.create("kept")})
+    socket = service.socket(1, "master", **arn)
+    service.redis.command("HDEL", "heliograph:{catalog:000000000000:us-west-2}:channels", "missed")
+    service.redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+    assert close_of(socket) == (1001, "the channel was deleted")
+    assert kept.ping().wait(LIMIT_S)
+
+
+def test_relays_of_all_nodes_take_credentials_of_one_secret(service: Service) -> None:
     arn = service.create("relayed")
     servers = [service.call(node, "/v1/get-ice-server-config", {"ChannelARN": arn}) for node in (0, 1)]
     assert len({json.dumps(each) for each in servers}) == 2  # each its own relay

@@ -35,6 +35,8 @@ from app.settings import SettingsError, load
         ({"degraded_local": "1", "catalog_url": "redis://a"}, "DEGRADED_LOCAL: without REDIS_URL it has no use"),
         ({"redis_url": "http://a"}, "REDIS_URL: 'http://a' is not allowed; it is the Redis that all nodes"),
         ({"redis_secret": "short"}, "REDIS_SECRET: '********' is not allowed"),
+        ({"turn_coturn_redis": "redis://name:6379"}, "TURN_COTURN_REDIS: 'redis://name:6379' is not allowed"),
+        ({"turn_coturn_redis": "rediss://10.0.0.1"}, "TURN_COTURN_REDIS: 'rediss://10.0.0.1' is not allowed"),
         ({"redis_prefix": "a{b}"}, "REDIS_PREFIX: 'a{b}' is not allowed"),
         ({"allow_peer_cidrs": "ten"}, "ALLOW_PEER_CIDRS: 'ten' does not appear to be"),
         ({"turn_workers": "many"}, "TURN_WORKERS: 'many' is not allowed"),

@@ -19,8 +19,11 @@ import pytest
 from cryptography import x509
 
 from app.cli_turn_check import describe
+from channels.redis.coturn import CoturnRedis
+from channels.redis.settings import RedisSettings
 from media.coturn.coturn import Coturn, CoturnSettings
-from media.coturn.coturn_config import CoturnRules
+from media.coturn.coturn_config import CoturnRedisPlace, CoturnRules
+from media.coturn.coturn_statistics import CoturnStatistics
 from media.relay.interfaces import detect
 from media.turn import stun
 from media.turn.address import IPV4, IPV6, pack, parse_range
@@ -34,6 +37,7 @@ from tests.media.relay.loopback import Client
 from tests.media.turn.world import code_of
 from tests.media.turn_check.scripted import closed_port
 from tests.programs import require
+from tests.redis_server import RedisServer
 from tests.running import Started, ends_within, heliograph, started
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
@@ -167,6 +171,32 @@ async def test_a_quota_and_several_secrets(tmp_path: Path) -> None:
         with TurnUser(port) as one, TurnUser(port) as other:
             assert code_of(await one.allocate()) == 0
             assert code_of(await other.allocate()) == 486
+
+
+async def test_secrets_denied_peers_and_statistics_go_by_redis(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    statistics = CoturnStatistics(lambda name: name.encode())
+    with RedisServer(tmp_path / "redis", password="p-1") as redis:
+        place = CoturnRedisPlace(redis.host, redis.port, password=redis.password)
+        link = CoturnRedis(RedisSettings.parse(redis.url), "heliograph")
+        async with coturn(tmp_path, redis=place, secrets=("other",)) as (_, port), asyncio.TaskGroup() as group:
+            hearing = group.create_task(link.listen(lambda *message: statistics.take(*message, time.monotonic())))
+            with TurnUser(port) as client:
+                assert code_of(await client.allocate()) == 401
+            await link.put_secrets([SECRET])
+            with TurnUser(port) as client:
+                assert code_of(await client.allocate()) == 0
+                assert await client.permit("1.1.1.1") == 0
+                redis.command("SADD", "turn/realm/heliograph/denied-peer-ip", "1.1.1.0-1.1.1.255")
+                while await client.permit("1.1.1.1") != 403:  # noqa: ASYNC110  # it looks every few seconds
+                    await asyncio.sleep(0.1)
+                assert statistics.counters(time.monotonic()) == {"allocations_total": 1.0, "transports.udp": 1.0}
+            hearing.cancel()
+    assert [usage.allocations for usage in statistics.usage().values()] == [1]
+    log = capfd.readouterr().err
+    assert "password=***" in log
+    assert "p-1" not in log
 
 
 def serial(port: int, ca: Path) -> int:

@@ -13,6 +13,7 @@ from media.relay.interfaces import Interfaces
 from media.turn.address import IPV4, pack
 from tests.media.coturn.coturn_double import program
 from tests.media.turn_check.scripted import closed_port, swallowing
+from tests.redis_server import RedisServer
 
 SECRET = "s" * 64
 MACHINE = Interfaces(
@@ -100,6 +101,29 @@ async def test_it_counts_nothing() -> None:
     server = CoturnServer(order())
     assert (server.counters(), server.moved) == ({}, "")
     assert await server.check_self() is None, "on loopback there is nothing to find out"
+
+
+async def test_it_counts_what_it_hears_by_redis_and_shares_its_secrets(tmp_path: Path) -> None:
+    topic = "turn/realm/heliograph/user/1:x/allocation/000000000000000001/status"
+    life = "new lifetime=600, type=TCP, local=a, remote=b, ssl=NONE, cipher=NONE"
+    with RedisServer(tmp_path / "redis") as redis:
+        server = CoturnServer(order(turn_coturn_program=program(tmp_path), turn_coturn_redis=redis.url))
+        stopping = asyncio.Event()
+        async with asyncio.timeout(15), asyncio.TaskGroup() as group:
+            group.create_task(server.run(lambda _: None, stopping))
+            while not redis.command("PUBLISH", topic, life):  # noqa: ASYNC110  # until somebody hears it
+                await asyncio.sleep(0.01)
+            while not server.counters():  # noqa: ASYNC110  # until the message has come
+                await asyncio.sleep(0.01)
+            stopping.set()
+        assert server.counters() == {"allocations_total": 1.0, "transports.tcp": 1.0}
+        assert server.usage() == {}, "a name that is not ours"
+        assert redis.command("SMEMBERS", "turn/realm/heliograph/secret") == [SECRET.encode()]
+
+
+def test_a_redis_that_coturn_cannot_use_is_a_wrong_setting() -> None:
+    with pytest.raises(SettingsError, match="TURN_COTURN_REDIS: the database of a Redis URL is a number"):
+        coturn_rules(order(turn_coturn_redis="redis://127.0.0.1/x"), MACHINE, "")
 
 
 async def test_it_says_once_that_it_cannot_revoke(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ def test_a_member_is_found_by_id_and_by_slot() -> None:
     assert members.find("other", MASTER) is None
     assert set(members.of(ARN)) == set(members) == {master, viewer}
     assert (len(members), members.masters) == (2, 1)
+    assert members.channels == {ARN}
 
 
 def test_a_removed_member_leaves_nothing_behind() -> None:
@@ -36,7 +37,7 @@ def test_a_removed_member_leaves_nothing_behind() -> None:
 
     assert members.remove(master)
     assert not members.remove(master)
-    assert (len(members), members.masters, members.of(ARN)) == (0, 0, ())
+    assert (len(members), members.masters, members.of(ARN), members.channels) == (0, 0, (), frozenset())
 
 
 def test_the_newer_member_keeps_the_slot_when_the_older_goes() -> None:

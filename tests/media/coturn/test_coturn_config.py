@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from media.coturn.coturn_config import CoturnRules, parse_version, refusal, render
+from media.coturn.coturn_config import CoturnRedisPlace, CoturnRules, parse_version, refusal, render
 from media.turn.address import IPV4, IPV6, pack
 from media.turn.policy import PeerRules
 
@@ -50,6 +50,18 @@ def test_places_and_credentials() -> None:
     ):
         assert found.count(line) == 1, line
     assert "external-ip=2600::7/2600::7" not in found
+
+
+def test_a_redis_takes_the_place_of_the_database_and_hears_the_statistics() -> None:
+    found = lines(redis=CoturnRedisPlace("10.0.0.9", 6380, 2, "p-1"))
+    words = '"ip=10.0.0.9 port=6380 dbname=2 connect_timeout=5 password=p-1"'
+    assert found[-2:] == [f"redis-userdb={words}", f"redis-statsdb={words}"]
+    assert not [line for line in found if line.startswith("userdb=")]
+    assert lines(redis=CoturnRedisPlace("::1", 1))[-1] == 'redis-statsdb="ip=::1 port=1 dbname=0 connect_timeout=5"'
+    for password in ("a b", 'a"', "a#", "a\nb"):
+        with pytest.raises(ValueError, match="no blanks"):
+            lines(redis=CoturnRedisPlace("10.0.0.9", 1, 0, password))
+    assert "p-1" not in repr(CoturnRedisPlace("10.0.0.9", 1, 0, "p-1"))
 
 
 def test_limits_are_bytes_there_and_0_is_none() -> None:

@@ -1,0 +1,50 @@
+import asyncio
+
+import pytest
+
+from app.wiring import missed_news
+from app.wiring.missed_news import MissedNews
+from channels.channel import Channel
+from channels.errors import ResourceNotFoundException, ServiceUnavailableException
+from channels.names import ChannelArn
+
+DOOR, GATE = (Channel(ChannelArn("aws", "us-west-2", "0" * 12, name, 1), "v1") for name in ("door", "gate"))
+
+
+class World:
+    """A catalog that knows the door alone, after having been away, and a hub with both."""
+
+    def __init__(self) -> None:
+        self.answers_failing = 1
+        self.heard: asyncio.Queue[object] = asyncio.Queue()
+        self.channels = frozenset((str(DOOR.arn), str(GATE.arn)))
+
+    async def resolve(self, arn: ChannelArn, account: str | None = None) -> Channel:
+        if self.answers_failing:
+            self.answers_failing -= 1
+            raise ServiceUnavailableException("away")
+        if arn == DOOR.arn:
+            return DOOR
+        raise ResourceNotFoundException("gone")
+
+    def cut(self, arn: ChannelArn, code: int, reason: str) -> None:
+        self.heard.put_nowait((arn, code, reason))
+
+    def update_channel(self, channel: Channel) -> None:
+        self.heard.put_nowait(channel)
+
+
+async def test_a_channel_that_is_gone_is_closed_here_once_the_catalog_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missed_news, "_RETRY_S", 0.0)
+    world, deleted = World(), list[ChannelArn]()
+    news = MissedNews(world, world, deleted.append)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        looking = group.create_task(news.run())
+        await asyncio.sleep(0)
+        assert world.heard.empty()
+        news.look()
+        found = [await world.heard.get() for _ in range(2)]
+        looking.cancel()
+    assert DOOR in found
+    assert (GATE.arn, 1001, "the channel was deleted") in found
+    assert deleted == [GATE.arn]
