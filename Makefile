@@ -16,6 +16,7 @@ QUICK := --hypothesis-profile quick --quiet
 CORES := channels/*,media/control/*,media/rtp/*,media/turn/*
 SHARES := share-1 share-2 share-3
 UNIT := not browser and not interop and not netns and not faults and not slow
+SLOW := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --timeout 120 --cov --cov-report=
 
 .PHONY: help demo install check test programs format types lint contracts dependencies unit fuzz bench constraints clean
 
@@ -31,8 +32,10 @@ check: .venv/test ## formatting, lint, types, contracts, unit tests: under a min
 	@$(MAKE) $(TOGETHER) types $(SHARES) format lint contracts dependencies SHARED="$(QUICK)"
 
 test: .venv/test programs ## every test; as root on Debian it installs the programs they use
+	@rm -f .coverage*
 	@$(MAKE) $(TOGETHER) $(SHARES) SHARED="--cov --cov-report="
-	@COVERAGE_FILE=.coverage.slow PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -m "not ($(UNIT))" --timeout 120 --cov --cov-report=
+	@COVERAGE_FILE=.coverage.beside $(SLOW) -m "not ($(UNIT)) and not alone" --numprocesses 3 --dist loadfile
+	@COVERAGE_FILE=.coverage.alone $(SLOW) -m "not ($(UNIT)) and alone"
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=90 --format=total > /dev/null
 	@$(BIN)/coverage report --fail-under=98 --skip-covered --include='$(CORES)'

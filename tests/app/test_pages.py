@@ -99,6 +99,7 @@ def test_the_printed_link_plays(visit: Open, demo: dict[str, Any]) -> None:
     assert float(made.wait("playing")["firstFrameMs"]) < 5000
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("codec", ["H264", "VP8"])
 def test_the_direct_path_plays_at_full_rate(visit: Open, demo: dict[str, Any], codec: str) -> None:
     made = visit(viewer(demo, f"&codec={codec}"))
@@ -117,6 +118,7 @@ def test_the_direct_path_plays_at_full_rate(visit: Open, demo: dict[str, Any], c
     assert (said["path"], said["width"], said["height"]) == (pair["local"], "1280", "720")
 
 
+@pytest.mark.alone
 def test_relay_only_plays_at_full_rate_and_says_relay(visit: Open, demo: dict[str, Any]) -> None:
     made = visit(viewer(demo, "&relay=1"))
     made.wait("playing", path="relay")
@@ -126,6 +128,7 @@ def test_relay_only_plays_at_full_rate_and_says_relay(visit: Open, demo: dict[st
     assert int(made.said()["counter"]) > 0
 
 
+@pytest.mark.alone
 def test_a_viewer_without_trickle_plays(visit: Open, demo: dict[str, Any]) -> None:
     made = visit(viewer(demo, "&trickle=0"))
     made.wait("playing")
@@ -142,6 +145,7 @@ def test_a_switch_on_the_page_connects_anew(visit: Open, demo: dict[str, Any]) -
     made.wait("playing", codec="VP8", path="relay")
 
 
+@pytest.mark.alone
 def test_ten_viewers_play_and_the_eleventh_waits_for_a_place(visit: Open, demo: dict[str, Any]) -> None:
     crowd = visit(f"/#token={demo['token']}")
     arguments = {"channel": demo["channel_name"], "token": demo["token"], "count": 10, "seconds": 4}
@@ -160,6 +164,7 @@ def test_ten_viewers_play_and_the_eleventh_waits_for_a_place(visit: Open, demo: 
     crowd.page.evaluate("window.crowd.forEach(({ watch }) => watch.stop())")
 
 
+@pytest.mark.alone
 def test_a_cut_socket_comes_back_while_the_picture_goes_on(visit: Open, demo: dict[str, Any]) -> None:
     made = visit(viewer(demo))
     made.wait("playing")

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 from tests.chromium import LIVE_PEER, Visit, chromium
 from tests.running import COMMAND, FREE_PORTS, environment, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.alone, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

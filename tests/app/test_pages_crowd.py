@@ -15,7 +15,7 @@ import pytest
 from tests.chromium import Visit, chromium
 from tests.running import FREE_PORTS, environment, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(240)]
 
 VIEWERS = 10
 SECONDS = 10

@@ -11,7 +11,7 @@ from av.video.frame import PictureType
 from tests.chromium import LIVE_PEER, Visit, chromium
 from tests.running import FREE_PORTS, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(120)]
 
 GROUP = 50  # pictures from one key frame to the next: 1.7 s at 30 a second
 FREEZES = f"""async () => {{

@@ -221,6 +221,7 @@ def test_a_token_of_one_channel_finds_it_on_the_first_page(visit: Open, service:
     made.wait("waiting", failure="no-master")
 
 
+@pytest.mark.alone
 def test_a_frozen_master_is_noticed_and_the_picture_comes_back(visit: Open, service: Service) -> None:
     channel = service.create("frozen")
     with service.master(channel) as master:
@@ -234,6 +235,7 @@ def test_a_frozen_master_is_noticed_and_the_picture_comes_back(visit: Open, serv
         assert made.frames_in(1) > 15
 
 
+@pytest.mark.alone
 def test_viewers_follow_to_a_second_master(visit: Open, service: Service) -> None:
     channel = service.create("handover")
     with service.master(channel) as first:
@@ -308,6 +310,7 @@ def test_a_service_that_went_away_is_named_and_waited_for(browser: Browser, tmp_
     made.context.close()
 
 
+@pytest.mark.alone
 def test_a_picture_outlives_the_service_and_the_page_says_both(browser: Browser, tmp_path: Path) -> None:
     with ExitStack() as masters:
         with running("serve", *FREE_PORTS, home=tmp_path) as ready:

@@ -19,7 +19,7 @@ from tests.interop import node
 from tests.interop.conftest import Note
 from tests.interop.kvs import Kvs, channel_name
 
-pytestmark = [pytest.mark.browser, pytest.mark.interop, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.alone, pytest.mark.interop, pytest.mark.timeout(240)]
 
 Open = Callable[[], Visit]
 

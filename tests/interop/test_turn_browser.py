@@ -14,7 +14,7 @@ from tests import certificates
 from tests.chromium import Visit, chromium, trust
 from tests.interop.turn import Served, credential, relay_in_a_thread
 
-pytestmark = [pytest.mark.browser, pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.alone, pytest.mark.interop, pytest.mark.timeout(120)]
 
 CALL = """async (server) => {
   const configuration = {iceServers: [server], iceTransportPolicy: "relay"};

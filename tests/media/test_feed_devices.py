@@ -23,6 +23,7 @@ SETTINGS = EncoderSettings(bitrate_bps=200_000, usable=(BY_NAME["nvenc"],))
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("faults", "reason"),
     [(Faults(dies_at=15), "broke"), (Faults(stalls_at=15), "stalled"), (Faults(hangs_at=15), "stalled")],
@@ -50,6 +51,7 @@ async def test_watchers_of_a_device_that_breaks_go_on_within_a_second(faults: Fa
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(not gather.has_host_addresses(), reason="this machine has no address besides loopback")
 async def test_two_real_viewers_watch_on_when_the_device_hangs() -> None:
     device = FakeDevice(Faults(hangs_at=40))

@@ -15,7 +15,7 @@ from tests.netns.service import CHANNEL, ENDPOINT, browsing, sending, service
 from tests.netns.serving import PORT
 from tests.netns.table import Line, note
 
-pytestmark = [pytest.mark.netns, pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.netns, pytest.mark.browser, pytest.mark.alone, pytest.mark.timeout(120)]
 
 DIRECT, RELAY_UDP, RELAY_TCP = "direct", "relay udp", "relay tcp"
 

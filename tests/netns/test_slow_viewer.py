@@ -11,7 +11,7 @@ from tests.netns.impairment import narrow
 from tests.netns.lab import HOST_A, HOST_B, NAT_A, PUB, Lab, laboratory
 from tests.netns.service import CHANNEL, ENDPOINT, browsing, sending, service
 
-pytestmark = [pytest.mark.netns, pytest.mark.browser, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.netns, pytest.mark.browser, pytest.mark.alone, pytest.mark.timeout(150)]
 
 OTHERS = 3
 BEFORE_S, NARROW_S = 8, 12

@@ -28,8 +28,8 @@ from tests.media.turn.world import code_of
 from tests.running import Started, ends_within, started
 
 ARN = ChannelArn("aws", "us-west-2", "000000000000", "demo", 1)
-FIRST, LAST = 47000, 47099
-HALF = 47050  # first relay port of the second worker
+FIRST, LAST = 47100, 47199
+HALF = 47150  # first relay port of the second worker
 WORDS = ("--turn-workers", "2", "--turn-min-port", str(FIRST), "--turn-max-port", str(LAST))
 
 
