@@ -34,8 +34,10 @@ def open_data_folder(settings: Settings) -> Path:
     return folder
 
 
-def keys_folder(settings: Settings, notice: Callable[[str], None] = lambda _: None) -> Path:
+def keys_folder(settings: Settings, notice: Callable[[str], None] | None = None) -> Path:
     """Return where keys and secrets are: the data folder, or in it a copy of those that all nodes share through Redis.
+
+    A service that starts gives `notice`, which hears of what it waits for; commands do not wait for long.
 
     Raises: SettingsError, CommandError when Redis does not answer.
     """

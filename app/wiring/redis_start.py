@@ -56,7 +56,8 @@ def wait_for(server: Blocking, notice: Notice, limit_s: float = WAIT_S) -> None:
             return
         except RedisUnavailableError as error:
             if time.monotonic() > give_up_at:
-                words = f"Redis did not answer in {limit_s:g} s: {error}; --redis or HELIOGRAPH_REDIS_URL sets it"
+                reason = str(error).rstrip(".")
+                words = f"Redis did not answer in {limit_s:g} s: {reason}; --redis or HELIOGRAPH_REDIS_URL sets it"
                 raise CommandError(words, Exit.UNREACHABLE) from None
             if not is_told:
                 notice(f"waiting for Redis: {error}")

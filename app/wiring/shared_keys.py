@@ -28,6 +28,7 @@ FOLDER: Final = "shared"
 _NAME: Final = "shared-keys"
 _FILES: Final = ("keys/*.*", "session-keys/*.*", "turn.secret", "seal.key")
 _NAMES: Final = re.compile(r"(keys|session-keys)/[A-Za-z0-9_-][^/\0]{0,200}|turn\.secret|seal\.key")
+_COMMAND_WAIT_S: Final = 2.0
 _CLEAR: Final = b"{"
 _CONTEXT: Final = b"heliograph shared keys"
 _IN_CLEAR: Final = (
@@ -87,15 +88,15 @@ class SharedKeys:
         return found
 
 
-def brought(settings: Settings, folder: Path, notice: Notice, wait_s: float = WAIT_S) -> Path:
+def brought(settings: Settings, folder: Path, notice: Notice | None) -> Path:
     """Return the folder with the keys that all nodes have in common, below the data folder `folder`, as they are now.
 
     Before the first node they are made of what the data folder has, or anew. Raises: SettingsError, CommandError.
     """
-    if not settings.redis_secret:
+    if notice is not None and not settings.redis_secret:
         notice(_IN_CLEAR)
     with contextlib.closing(_opened(settings)) as server:
-        wait_for(server, notice, wait_s)
+        wait_for(server, notice or (lambda _: None), _COMMAND_WAIT_S if notice is None else WAIT_S)
         shared = SharedKeys(server, settings.redis_secret)
         files = shared.read() or shared.offer(own_files(folder))
     _write(folder / FOLDER, files)

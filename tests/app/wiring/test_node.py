@@ -19,6 +19,7 @@ from app.wiring.access import AccessOrder
 from app.wiring.listeners import Listeners
 from app.wiring.node import Node, NodeOrder, Twists
 from app.wiring.orders import Revoked, TurnOrder
+from app.wiring.redis_start import places
 from channels import ice
 from channels.auth import token
 from channels.auth.grant import Statement
@@ -30,6 +31,7 @@ from channels.names import Role
 from channels.signaling.client import ClientSettings, ConnectionEndedError, SignalingClient
 from channels.signaling.limits import Limits
 from tests import signer
+from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 SETTINGS = Settings(turn_port=0, drain_s=0.05)
@@ -238,6 +240,36 @@ async def test_signatures_may_name_the_region_and_those_that_are_listed(
         turn.abandon()
     assert {region for region, status in statuses.items() if status == 200} == heard
     assert set(statuses.values()) <= {200, 403}
+
+
+async def test_what_one_node_deletes_or_changes_reaches_the_relay_and_the_sockets_of_the_other(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    settings = msgspec.structs.replace(SETTINGS, redis_url=redis_server.url, redis_prefix=redis_prefix)
+    order = NodeOrder(settings, "", (KEY,), (SECRET,), AccessOrder.in_memory(), places(settings))
+    children = [Child("turn", (sys.executable, "-c", "")) for _ in range(2)]
+    one, other = (Node(order, child) for child in children)
+    told: asyncio.Queue[msgspec.Struct] = asyncio.Queue(2)
+    changed: asyncio.Queue[int] = asyncio.Queue(2)
+    children[1].tell = told.put_nowait  # type: ignore[method-assign]  # there is no relay
+    other._news.on_updated.append(lambda channel: changed.put_nowait(channel.message_ttl_s))
+    try:
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            working = [group.create_task(node.work()) for node in (one, other)]
+            channel = await one.control.create(settings.account, "demo")
+            topic = f"{redis_prefix}:catalog"
+            while redis_server.command("PUBSUB", "NUMSUB", topic) != [topic.encode(), 2]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            updated = await one.control.update(channel.arn, settings.account, public_version(channel), message_ttl_s=5)
+            assert await changed.get() == 5
+            await one.control.delete(channel.arn, settings.account, public_version(updated))
+            assert await told.get() == Revoked(channels=(ice.channel_digest(channel.arn).hex(),))
+            for task in working:
+                task.cancel()
+    finally:
+        for node, child in zip((one, other), children, strict=True):
+            node.close()
+            await asyncio.to_thread(child.abandon)
 
 
 async def test_a_relay_hears_of_what_was_revoked_before_the_start() -> None:

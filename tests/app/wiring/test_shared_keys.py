@@ -114,6 +114,13 @@ def test_keys_that_lie_in_clear_are_told_of(world: World) -> None:
     assert len(told) == 1
 
 
+def test_a_command_does_not_wait_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_keys, "_COMMAND_WAIT_S", 0.0)
+    with pytest.raises(CommandError, match=r"^Redis did not answer in 0 s: ") as caught:
+        keys_folder(Settings(redis_url="redis://127.0.0.1:1", data_dir=str(tmp_path / "a")))
+    assert caught.value.code is Exit.UNREACHABLE
+
+
 def test_sharing_needs_a_place_and_an_answer(world: World) -> None:
     with pytest.raises(SettingsError, match=r"^REDIS_URL: without it every node has keys of its own"):
         shared_keys.share(Settings(), world.folder)
