@@ -223,6 +223,7 @@ class Feed:
             elif not line.watchers:
                 waits.append(line.left_at + self._settings.linger_s - now)
         self._tend_decoder(group)
+        self._source.is_muted = not self._audio
         is_needed = any(line.runner is not None for line in self._lines.values())
         if is_needed and self._source_stop is None:
             self._source_stop = threading.Event()

@@ -34,6 +34,7 @@ class FileSource:
     """
 
     can_request_keyframe = False
+    is_muted = False
 
     def __init__(self, path: Path, transcode: bool = False) -> None:
         self._path = path

@@ -73,6 +73,7 @@ class LiveSource:
     """
 
     can_request_keyframe = False
+    is_muted = False
 
     def __init__(self, name: str, open_stream: Open, assumed: Facts, probe_s: float = PROBE_S) -> None:
         self._name = name

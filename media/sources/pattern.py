@@ -48,6 +48,9 @@ class PatternSource(RawSource):
         while True:
             picture_at, sound_at = pictures / self.fps, sounds * SOUND_S
             if sound_at < picture_at:
+                if self.is_muted:
+                    sounds += 1
+                    continue
                 if not pace(sound_at):
                     return
                 yield Sound(self._sound(sounds), sound_at)

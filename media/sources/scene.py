@@ -19,6 +19,7 @@ from media.sources.landscape import Rows, Tint
 PANEL_LUMA = 24
 NEUTRAL = 128
 FLASH_S = 0.1
+SUN, FLASH = Tint(204, 62, 158), Tint(235, NEUTRAL, NEUTRAL)
 SUN_PERIOD_S = 12.0
 TAKES = 4
 """Prints of each strip with different camera noise, shown in turn: without noise the picture would flatter encoders."""
@@ -32,6 +33,10 @@ BARS = (
     Tint(35, 212, 114),
     Tint(16, 128, 128),
 )
+
+
+Bands = tuple[tuple[int, bytes], ...]
+"""Rows of one plane that lie together: where they begin, and their bytes."""
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -114,13 +119,19 @@ class Scene:
     def __init__(self, sample: av.VideoFrame) -> None:
         self._plan = plan = Plan.of(sample.width, sample.height)
         self._base, self._strips = _scenery(plan, tuple(plane.line_size for plane in sample.planes))
+        self._radius = radius = _even(plan.cell * 1.4)
+        self._sun, self._flash = (
+            tuple(_disc(radius >> (1 if index else 0), value) for index, value in enumerate((tint.y, tint.u, tint.v)))
+            for tint in (SUN, FLASH)
+        )
         self._font = Font(max(1, plan.cell // 4), 235, PANEL_LUMA)
 
     def draw(self, frame: av.VideoFrame, moment: Moment) -> None:
         """Paint the whole of `frame`, whatever was in it."""
         canvas = Canvas(frame)
-        for plane, base in zip(canvas.planes, self._base, strict=True):
-            plane[: len(base)] = base
+        for plane, bands in zip(canvas.planes, self._base, strict=True):
+            for start, pixels in bands:
+                plane[start : start + len(pixels)] = pixels
         for strip in self._strips:
             strip.draw(canvas, moment.number)
         self._draw_sun(canvas, moment.time_s)
@@ -143,16 +154,18 @@ class Scene:
 
     def _draw_sun(self, canvas: Canvas, time_s: float) -> None:
         plan = self._plan
-        radius = _even(plan.cell * 1.4)
+        radius = self._radius
         turn = time_s / SUN_PERIOD_S
         x = radius + (plan.width - 2 * radius) * (0.5 - 0.5 * math.cos(2 * math.pi * turn))
         room = (plan.field_top - plan.hills_top) * 0.42 - 2 * radius
         y = plan.hills_top + radius + max(room, 0) * (0.5 + 0.5 * math.cos(4 * math.pi * turn))
-        is_flash = time_s % 1.0 < FLASH_S
-        tint = Tint(235, NEUTRAL, NEUTRAL) if is_flash else Tint(204, 62, 158)
-        for index, value in enumerate((tint.y, tint.u, tint.v)):
+        for index, disc in enumerate(self._flash if time_s % 1.0 < FLASH_S else self._sun):
             half = 1 if index else 0
-            _draw_disc(canvas, index, (_even(x) >> half, _even(y) >> half), radius >> half, value)
+            plane, line_size = canvas.planes[index], canvas.line_sizes[index]
+            centre = (_even(y) >> half) * line_size + (_even(x) >> half)
+            for dy, reach, pixels in disc:
+                start = centre + dy * line_size - reach
+                plane[start : start + len(pixels)] = pixels
 
     def _draw_mark(self, canvas: Canvas, time_s: float) -> None:
         plan = self._plan
@@ -164,18 +177,17 @@ class Scene:
             canvas.planes[0][row * line_size + x : row * line_size + x + size] = pixels
 
 
-def _draw_disc(canvas: Canvas, index: int, centre: tuple[int, int], radius: int, value: int) -> None:
-    plane, line_size = canvas.planes[index], canvas.line_sizes[index]
-    x, y = centre
-    row = bytes([value]) * (2 * radius)
+def _disc(radius: int, value: int) -> tuple[tuple[int, int, bytes], ...]:
+    """Rows of a disc: how far above or below the centre, how far to the left it begins, its pixels."""
+    rows = []
     for dy in range(-radius, radius):
         reach = math.isqrt(radius * radius - dy * dy)
-        start = (y + dy) * line_size + x - reach
-        plane[start : start + 2 * reach] = row[: 2 * reach]
+        rows.append((dy, reach, bytes([value]) * (2 * reach)))
+    return tuple(rows)
 
 
 @functools.lru_cache(maxsize=2)
-def _scenery(plan: Plan, line_sizes: tuple[int, ...]) -> tuple[tuple[bytes, ...], tuple[Strip, ...]]:
+def _scenery(plan: Plan, line_sizes: tuple[int, ...]) -> tuple[tuple[Bands, ...], tuple[Strip, ...]]:
     """What all scenes of one size only read: painting it takes longer than a picture lasts."""
     width = plan.width
     noise = landscape.grain(width)
@@ -187,15 +199,18 @@ def _scenery(plan: Plan, line_sizes: tuple[int, ...]) -> tuple[tuple[bytes, ...]
     return _paint_base(plan, line_sizes, sky_from), strips
 
 
-def _paint_base(plan: Plan, line_sizes: tuple[int, ...], sky_from: float) -> tuple[bytes, ...]:
-    """Everything that stands still, per plane, with these line sizes."""
+def _paint_base(plan: Plan, line_sizes: tuple[int, ...], sky_from: float) -> tuple[Bands, ...]:
+    """Everything that stands still, above and below the strips, per plane with these line sizes."""
     planes = []
     for index, line_size in enumerate(line_sizes):
         half = 1 if index else 0
         width = plan.width >> half
-        rows = [_base_row(plan, y << half, index, width, sky_from) for y in range(plan.height >> half)]
         padding = bytes(line_size - width)
-        planes.append(padding.join(rows))
+        bands = []
+        for top, bottom in ((0, plan.hills_top), (plan.bars_top, plan.height)):
+            rows = [_base_row(plan, y << half, index, width, sky_from) for y in range(top >> half, bottom >> half)]
+            bands.append(((top >> half) * line_size, padding.join(rows)))
+        planes.append(tuple(bands))
     return tuple(planes)
 
 

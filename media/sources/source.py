@@ -81,6 +81,8 @@ class Source(Protocol):
     has_audio: bool
     can_request_keyframe: bool
     """Whether `request_keyframe` has an effect; it matters for a source that passes pictures."""
+    is_muted: bool
+    """Set from any thread while nobody hears its sound, which it may then leave out; it comes back in its own time."""
 
     @property
     def passes(self) -> frozenset[Codec]:
@@ -108,6 +110,7 @@ class RawSource:
 
     passes: frozenset[Codec] = frozenset()
     can_request_keyframe = False
+    is_muted = False
 
     def request_keyframe(self) -> None:
         """There is nothing to do: the encoder makes the key frames."""

@@ -22,7 +22,6 @@ import msgspec
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
-    RTCPeerConnection,
     RTCRtpReceiver,
     RTCSessionDescription,
     rtcdtlstransport,
@@ -30,8 +29,9 @@ from aiortc import (
 from aiortc.rtp import RtcpReceiverInfo, RtcpRrPacket, is_rtcp
 from aiortc.sdp import candidate_from_sdp
 
-from media.peer import attach, description
+from media.peer import description
 from media.peer.description import Description
+from media.peer.identity import Identity, open_connection
 from tests.benchmarks._pipe import Line, lines, write
 
 RECEIVE_BYTES = 4 << 20
@@ -75,8 +75,9 @@ class LightViewer:
         self._highest: dict[int, int] = {}
         self._sender_reports: dict[int, tuple[int, int, float]] = {}
         self._video_types: set[int] = set()
-        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
-        attach.accept_rsa(self._connection)
+        self._connection = open_connection(
+            RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE), Identity.new()
+        )
         capabilities = RTCRtpReceiver.getCapabilities("video")
         assert capabilities is not None
         video = self._connection.addTransceiver("video", "recvonly")

@@ -17,6 +17,7 @@ class PassingSource:
 
     passes = frozenset({Codec.H264, Codec.OPUS})
     has_audio = True
+    is_muted = False
 
     def __init__(
         self, fps: float = 60.0, gop: int = 5, can_request_keyframe: bool = False, dies_after: int | None = None

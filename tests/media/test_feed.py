@@ -55,6 +55,16 @@ async def test_time_stamps_rise_with_the_clock_of_the_codec() -> None:
         assert skew == pytest.approx(0, abs=0.001), "both clocks have the same zero"
 
 
+async def test_sound_is_made_only_while_somebody_hears_it() -> None:
+    async with running(pattern()) as feed:
+        video, sound = Watcher(), Watcher()
+        feed.attach(Codec.H264, video)
+        await video.has(3)
+        assert feed.stats.source.sounds == 0
+        feed.attach(Codec.OPUS, sound)
+        await sound.has(3)
+
+
 async def test_watchers_share_one_encode() -> None:
     async with running(pattern()) as feed:
         watchers = [Watcher() for _ in range(10)]

@@ -65,6 +65,17 @@ def test_sound_is_20_ms_of_48_khz_stereo() -> None:
     assert (sound.frame.samples, sound.frame.sample_rate, sound.frame.layout.name) == (960, 48_000, "stereo")
 
 
+def test_sound_that_nobody_hears_is_left_out_and_comes_back_in_its_time() -> None:
+    source = PatternSource(160, 90, 10)
+    source.is_muted = True
+    playing = source.frames(at_once)
+    assert [type(next(playing)) for _ in range(3)] == [Picture] * 3
+    source.is_muted = False
+    got = list(islice(playing, 6))
+    assert [item.time_s for item in got] == pytest.approx([0.2, 0.22, 0.24, 0.26, 0.28, 0.3])
+    assert [type(item) for item in got] == [Sound] * 5 + [Picture]
+
+
 def test_it_ends_when_the_pace_says_so() -> None:
     assert sum(1 for _ in PatternSource(160, 90, 10).frames(lambda time_s: time_s < 0.5)) == 5 + 25
 
