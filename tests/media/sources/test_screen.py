@@ -21,7 +21,7 @@ pytestmark = [
 @pytest.fixture
 def display() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A screen of 321x201."""
-    words = ["Xvfb", "-displayfd", "1", "-screen", "0", "321x201x24", "-nolisten", "tcp"]
+    words = ["Xvfb", "-noreset", "-displayfd", "1", "-screen", "0", "321x201x24", "-nolisten", "tcp"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
         assert server.stdout is not None
         try:
