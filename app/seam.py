@@ -38,8 +38,11 @@ class _Echo:
     def __init__(self, own: Connection) -> None:
         self._own = own
 
-    def received(self, message: str | bytes) -> None:
-        self._own.send(message.encode() if isinstance(message, str) else message)
+    def text(self, message: str) -> None:
+        self._own.send(message.encode())
+
+    def binary(self, data: bytes) -> None:
+        """Nothing to do."""
 
     def closed(self, end: tuple[int, str] | None) -> None:
         """Nothing to do."""

@@ -163,9 +163,16 @@ class Application:
 
     # What the connection says
 
-    def received(self, message: str | bytes) -> None:
+    def text(self, message: str) -> None:
         """Keep a message until the application asks for it."""
-        self._add({"type": "websocket.receive", "text" if isinstance(message, str) else "bytes": message})
+        self._receive({"type": "websocket.receive", "text": message})
+
+    def binary(self, data: bytes) -> None:
+        """Keep a message until the application asks for it."""
+        self._receive({"type": "websocket.receive", "bytes": data})
+
+    def _receive(self, message: Message) -> None:
+        self._add(message)
         if len(self._messages) == HELD_MESSAGES:
             self._connection.hold(is_held=True)
 

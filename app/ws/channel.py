@@ -10,6 +10,8 @@ import itertools
 import logging
 import math
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -183,25 +185,26 @@ class ChannelSockets:
                     connection.end = (message["code"], message.get("reason") or "")
                 return
             text = message.get("text")
-            heard.received(message["bytes"] if text is None else text)
+            if text is None:
+                heard.binary(message["bytes"])
+            else:
+                heard.text(text)
 
 
 class _Heard:
     """What a member's websocket says, for the hub; the audit log gets how it ended when it was we who closed it."""
 
-    __slots__ = ("_end", "_event", "_hub", "_member")
+    __slots__ = ("_end", "_event", "_hub", "_member", "text")
 
     def __init__(self, hub: Hub, member: Member, event: dict[str, str]) -> None:
         self._hub = hub
         self._member = member
         self._event = event
         self._end: End | None = None
+        self.text: Callable[[str], None] = partial(hub.receive, member)
 
-    def received(self, message: str | bytes) -> None:
-        if type(message) is str:
-            self._hub.receive(self._member, message)
-        else:
-            self._hub.close(self._member, UNSUPPORTED_DATA, "signaling messages are text frames")
+    def binary(self, data: bytes) -> None:
+        self._hub.close(self._member, UNSUPPORTED_DATA, "signaling messages are text frames")
 
     def closed(self, end: End | None) -> None:
         self._end = end

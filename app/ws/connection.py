@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 from app.ws import frames
 from app.ws.asgi import Application
 from app.ws.crowd import LOOKS, Crowd, Swept
-from app.ws.frames import FrameReader, PeerClose, Ping, text_header
+from app.ws.frames import FrameReader, PeerClose, Ping, medium_header, text_header
 from app.ws.handshake import Opening
 
 TAKE_OVER: Final = "heliograph.take_over"  # key of the scope's extensions; its value is the Connection
@@ -34,8 +34,12 @@ End = tuple[int, str]
 class Listener(Protocol):
     """Who hears a websocket."""
 
-    def received(self, message: str | bytes) -> None:
-        """Take a whole message. Must not block."""
+    @property
+    def text(self) -> Callable[[str], None]:
+        """Takes a whole text message; must not block."""
+
+    def binary(self, data: bytes) -> None:
+        """Take a whole binary message. Must not block."""
 
     def closed(self, end: End | None) -> None:
         """Hear that nothing comes or goes any more; `end` says why when it was we who closed, with what."""
@@ -165,7 +169,7 @@ class Connection(asyncio.Protocol):
         pending = self._pending
         if not pending and self._state == _OPEN:
             self._crowd.mark(self)
-        pending.append(text_header(size))
+        pending.append(medium_header(0x81, 126, size) if 125 < size < 65_536 else text_header(size))
         pending.append(frame)
         return True
 
@@ -216,11 +220,10 @@ class Connection(asyncio.Protocol):
         try:
             for event in self._reader.receive(data):
                 count += 1
-                if type(event) is str or type(event) is bytes:
-                    if self._listener is not None:
-                        self._listener.received(event)
-                else:
-                    self._control(event)
+                if type(event) is not str:
+                    self._special(event)
+                elif self._listener is not None:
+                    self._listener.text(event)
         except Exception:  # the door: our own fault is logged here, once, and told without details
             log.exception("a websocket failed")
             self.close(_FAILURE, "the service failed; its log has the reason")
@@ -232,8 +235,11 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
             self._crowd.loop.call_soon(self._read_on)
 
-    def _control(self, event: frames.Event) -> None:
-        if isinstance(event, Ping):
+    def _special(self, event: frames.Event) -> None:
+        if isinstance(event, bytes):
+            if self._listener is not None:
+                self._listener.binary(event)
+        elif isinstance(event, Ping):
             if self._state == _OPEN and self.unsent_bytes < _PONG_BYTES:
                 self._put(b"", frames.pong(event.payload))
         elif isinstance(event, PeerClose):

@@ -69,7 +69,7 @@ class FrameError(Exception):
         self.correlation_id = correlation_id
 
 
-class _Exact(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+class _Exact(msgspec.Struct, rename="camel", forbid_unknown_fields=True, gc=False):
     """The frame as JavaScript, Python, Android and iOS write it; any other key sends the frame to the slow path."""
 
     action: Action
@@ -111,7 +111,8 @@ def decode(frame: str, payload_characters: int) -> ClientMessage:
             f"messagePayload has {len(payload)} characters, the limit payload_characters is {payload_characters}",
             correlation_id,
         )
-    if not _is_base64(payload):
+    is_unpadded = payload.isascii() and not payload.encode("ascii").translate(None, _BASE64) and len(payload) % 4 != 1
+    if not is_unpadded and not _is_padded_base64(payload):
         raise FrameError("messagePayload must be base64", correlation_id)
     return ClientMessage(known, payload, recipient, correlation_id)
 
@@ -167,19 +168,17 @@ def _read_required(raw: dict[str, msgspec.Raw], key: str, name: str, correlation
     return _read(raw, key, name, correlation_id)
 
 
-def _is_base64(payload: str) -> bool:
-    """Whether the text is base64, standard or URL-safe alphabet (Android), padded or not. Nothing is decoded."""
+def _is_padded_base64(payload: str) -> bool:
+    """Whether the text is padded base64, standard or URL-safe alphabet (Android). Nothing is decoded."""
     if not payload.isascii():
         return False
     rest = payload.encode("ascii").translate(None, _BASE64).decode()
-    if not rest:
-        return len(payload) % 4 != 1
     return rest in _PADDINGS and payload.endswith(rest) and len(payload) % 4 == 0
 
 
 def encode(message: ClientMessage, sender_client_id: str | None) -> bytes:
     """The server frame that carries `message`; give a sender only towards the master (KVS API: SDP_OFFER event)."""
-    return _encoder.encode(ServerMessage(message.payload, message.action.value, sender_client_id))
+    return _encoder.encode(ServerMessage(message.payload, message.action, sender_client_id))
 
 
 def encode_status(status: Status) -> bytes:

@@ -89,12 +89,12 @@ class Rules:
     __slots__ = (
         "_expires_at",
         "_go_away_at",
-        "_heard_at",
         "_lifetime_at",
         "_limits",
         "_malformed",
         "_meters",
         "_pairs",
+        "heard_at",
         "role",
     )
 
@@ -103,7 +103,7 @@ class Rules:
     ) -> None:
         self.role = role
         self._limits = limits
-        self._heard_at = now
+        self.heard_at = now  # the last message to or from it: until then it was not idle
         self._lifetime_at = None if limits.lifetime_s is None else now + limits.lifetime_after(early)
         self._go_away_at = (
             None
@@ -121,7 +121,7 @@ class Rules:
 
     def receive(self, frame: str, now: float) -> Effect | None:
         """The effect of one text frame; None for a keep-alive and for a malformed frame beyond the answers' rate."""
-        self._heard_at = now
+        self.heard_at = now
         if not frame:
             return None
         try:
@@ -133,10 +133,6 @@ class Rules:
         if limit is not None:
             return _limited(message, limit)
         return Forward(recipient, message)
-
-    def touch(self, now: float) -> None:
-        """A message went out to this connection: it is not idle."""
-        self._heard_at = now
 
     def postpone_expiry(self, by_s: float) -> None:
         """The credential ends `by_s` later in these seconds than was thought; nothing else does."""
@@ -163,7 +159,7 @@ class Rules:
         return None
 
     def _idle_at(self) -> float | None:
-        return None if self._limits.idle_s is None else self._heard_at + self._limits.idle_s
+        return None if self._limits.idle_s is None else self.heard_at + self._limits.idle_s
 
     def _take(self, message: ClientMessage, now: float) -> Limit | None:
         """The limit that this message breaks, None when it may pass."""

@@ -108,10 +108,11 @@ class Relay:
         elif target.waits:
             mail = self._mail(member, forward, frame)
             self._keep(target, frame, partial(self._waited, mail))
-        elif self._push(target, frame, now):
-            self.stats.count_message(member.role, message.action, "relayed")
-            self.stats.observe_delivery(self._now() - now)
+        elif target.connection.send(frame):
+            target.rules.heard_at = now
+            self.stats.count_relayed(member.role, message.action, self._now() - now)
         else:
+            self._too_slow(target)
             self.answer(self._mail(member, forward, frame), failures.slow(), "slow")
 
     def give(self, member: Member, frame: bytes) -> bool:
@@ -270,9 +271,9 @@ class Relay:
         else:
             self.exchange.pass_on(mail)
 
-    def _push(self, member: Member, frame: bytes, now: float | None = None) -> bool:
+    def _push(self, member: Member, frame: bytes) -> bool:
         if member.connection.send(frame):
-            member.rules.touch(self._now() if now is None else now)
+            member.rules.heard_at = self._now()
             return True
         self._too_slow(member)
         return False

@@ -41,7 +41,9 @@ class HubStats(msgspec.Struct):
         key = (role, result)
         self.admissions[key] = self.admissions.get(key, 0) + 1
 
-    def observe_delivery(self, seconds: float) -> None:
-        """One message took this long from the sender's frame to the recipient's queue, on one node."""
+    def count_relayed(self, role: str, action: str, seconds: float) -> None:
+        """One message went from the sender's frame to the recipient's queue on this node, and took this long."""
+        key = (role, action, "relayed")
+        self.messages[key] = self.messages.get(key, 0) + 1
         self.delivery_counts[bisect_left(DELIVERY_BOUNDS_S, seconds)] += 1
         self.delivery_seconds += seconds

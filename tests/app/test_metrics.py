@@ -143,7 +143,7 @@ def test_a_node_without_a_master_shows_no_media() -> None:
 def test_delivery_buckets_add_up() -> None:
     hub = HubStats()
     for seconds in (0.00001, 0.0002, 5.0):
-        hub.observe_delivery(seconds)
+        hub.count_relayed("viewer", "SDP_OFFER", seconds)
     samples = scraped(hub)
     name = "heliograph_signaling_delivery_seconds_bucket{le=%s}"
     assert [samples[name % bound] for bound in (DELIVERY_BOUNDS_S[0], DELIVERY_BOUNDS_S[2], 0.1, "+Inf")] == [

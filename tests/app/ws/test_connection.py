@@ -122,7 +122,7 @@ async def test_a_listener_that_fails_closes_its_own_websocket(caplog: pytest.Log
         raise ZeroDivisionError
 
     async with opened() as both:
-        both.heard.on_message = fail
+        both.heard.text = fail
         both.sees(masked(1, b"a"))
         assert both.connection.end is not None
         assert both.connection.end[0] == 1011

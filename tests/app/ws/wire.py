@@ -76,10 +76,8 @@ class Heard:
         self.messages: list[str | bytes] = []
         self.ends: list[tuple[int, str] | None] = []
         self.has_ended = asyncio.Event()
-        self.on_message: Callable[[str | bytes], None] = self.messages.append
-
-    def received(self, message: str | bytes) -> None:
-        self.on_message(message)
+        self.text: Callable[[str | bytes], None] = self.messages.append
+        self.binary: Callable[[str | bytes], None] = self.messages.append
 
     def closed(self, end: tuple[int, str] | None) -> None:
         self.ends.append(end)

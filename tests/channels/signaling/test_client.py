@@ -183,10 +183,10 @@ async def test_a_silent_connection_says_that_it_is_there(
     service: Service, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_module, "_KEEP_ALIVE_S", 0.01)
-    master, viewer = await pair(service)
     heard: list[str] = []
     receive = service.hub.receive
     monkeypatch.setattr(service.hub, "receive", lambda member, frame: (heard.append(frame), receive(member, frame)))
+    master, viewer = await pair(service)
     async with asyncio.TaskGroup() as group:
         listening = group.create_task(next_of(master))
         async with asyncio.timeout(5):

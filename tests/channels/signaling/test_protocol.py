@@ -149,14 +149,14 @@ def test_a_connection_ends_when_idle_and_not_before() -> None:
 
 def test_a_connection_that_only_listens_is_not_idle() -> None:
     rules = viewer()
-    rules.touch(599.0)
+    rules.heard_at = 599.0
 
     assert rules.expire(600.0) is None
 
 
 def test_a_busy_connection_ends_after_its_lifetime() -> None:
     rules = viewer()
-    rules.touch(3599.0)
+    rules.heard_at = 3599.0
 
     assert rules.expire(3599.0) is None
     assert rules.expire(3600.0) == Close(1001, "the lifetime of a connection is over")

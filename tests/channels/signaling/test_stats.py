@@ -20,8 +20,9 @@ def test_two_hubs_do_not_share_counters() -> None:
 def test_a_delivery_falls_into_the_bucket_of_its_time() -> None:
     stats = HubStats()
     for seconds in (0.00001, DELIVERY_BOUNDS_S[0], 0.003, 7.0):
-        stats.observe_delivery(seconds)
+        stats.count_relayed("viewer", "SDP_OFFER", seconds)
 
+    assert stats.messages == {("viewer", "SDP_OFFER", "relayed"): 4}
     assert stats.delivery_counts[0] == 2
     assert stats.delivery_counts[DELIVERY_BOUNDS_S.index(0.005)] == 1
     assert stats.delivery_counts[-1] == 1
