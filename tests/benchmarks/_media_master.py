@@ -7,6 +7,7 @@ are dealt out among them.
 """
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -56,4 +57,5 @@ async def main(source: str, channels: int) -> None:
 if __name__ == "__main__":
     if "without-offload" in sys.argv:
         send.OFFLOAD_FAILURES = 0  # as if the kernel had refused it already
+    gc.freeze()  # as app/wiring/master.py does
     asyncio.run(main(sys.argv[1], int(sys.argv[2])))

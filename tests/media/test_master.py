@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -9,6 +11,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from channels.errors import ResourceNotFoundException
 from channels.service import EndpointUnreachableError
 from channels.signaling.client import Message
+from media import master as master_module
 from media.encoders.encoder import EncoderSettings
 from media.feed import Feed
 from media.master import REPLACED_CODE, REPLACED_REASON, Master, MasterSettings, ReplacedError
@@ -115,6 +118,25 @@ async def test_a_viewer_closed_in_mid_frame_leaves_the_others_their_picture() ->
         for _ in range(10):
             await staying.frame()
         assert master.stats.faults == 0
+
+
+async def test_what_viewers_held_is_freed_when_they_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(master_module, "COLLECT_AFTER", 2)
+    gc.disable()
+    try:
+        line = Line()
+        async with running_master(line, FAST) as master, guests(line, "v1", "v2") as (first, second):
+            await first.watch()
+            freed = asyncio.Event()
+            gone = weakref.ref(master._peers["v1"], lambda _: freed.set())
+            await second.watch()
+            for guest in (first, second):
+                await guest.connection.close()
+            async with asyncio.timeout(5):
+                await freed.wait()
+            assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_master_that_is_replaced_ends_with_its_viewers() -> None:
