@@ -1,6 +1,7 @@
 """What nodes tell each other of the catalog: channels that were deleted or changed. Without guarantee, as the bus."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -12,6 +13,7 @@ from channels.errors import InvalidArgumentException
 from channels.names import ChannelArn
 
 TOPIC: Final = "catalog"
+_TOLD_AGAIN: Final = 1000
 
 
 class _Deleted(msgspec.Struct, frozen=True, tag="deleted"):
@@ -37,7 +39,10 @@ class CatalogNewsStats(msgspec.Struct):
 
 
 class CatalogNews:
-    """News of one node. Functions in `on_deleted` and `on_updated` hear those of the others; they must not block."""
+    """News of one node. Functions in `on_deleted` and `on_updated` hear those of the others; they must not block.
+
+    They may hear of a deletion more than once.
+    """
 
     def __init__(self, bus: Bus, node: str) -> None:
         self.stats = CatalogNewsStats()
@@ -45,6 +50,7 @@ class CatalogNews:
         self.on_updated: list[Callable[[Channel], None]] = []
         self._bus = bus
         self._node = node
+        self._deleted: deque[str] = deque(maxlen=_TOLD_AGAIN)
 
     async def run(self) -> None:
         """Hear the other nodes until cancelled."""
@@ -56,7 +62,13 @@ class CatalogNews:
 
     def tell_deleted(self, arn: ChannelArn) -> None:
         """This node deleted a channel."""
+        self._deleted.append(str(arn))
         self._tell(_Deleted(self._node, str(arn)))
+
+    def tell_again(self) -> None:
+        """This node was cut off and is back: the others may not have heard of its latest deletions."""
+        for arn in self._deleted:
+            self._tell(_Deleted(self._node, arn))
 
     def tell_updated(self, channel: Channel) -> None:
         """This node gave a channel a new state."""

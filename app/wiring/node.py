@@ -45,6 +45,7 @@ from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
 from channels.signaling.leases import LeaseSettings
 from channels.signaling.limits import Limits
+from channels.signaling.protocol import GOING_AWAY
 from channels.tickets import TicketBook
 from media.recording.library import Library
 
@@ -158,12 +159,12 @@ class Node:
         """Hub, relay and the other nodes hear of what happens to channels, the hub of being cut off."""
         self.hub.configure_leases(LeaseSettings(degraded_local=self._settings.degraded_local))
         self._missed = MissedNews(self.control, self.hub, self._revoke_channel)
-        for tell in (self.hub.reassert, self._missed.look):
-            backing.tell_of_returns(tell)
         self._news = CatalogNews(backing.bus, backing.node)
+        for tell in (self.hub.reassert, self._missed.look, self._news.tell_again):
+            backing.tell_of_returns(tell)
         self.control.on_deleted += (self.hub.close_channel, self._revoke_channel, self._news.tell_deleted)
         self.control.on_updated += (self.hub.update_channel, self._news.tell_updated)
-        self._news.on_deleted += (backing.forget, self._revoke_channel)
+        self._news.on_deleted += (backing.forget, self._revoke_channel, self._cut_deleted)
         self._news.on_updated += (lambda channel: backing.forget(channel.arn), self.hub.update_channel)
 
     def _choose_backing(self, order: NodeOrder) -> Backing:
@@ -282,6 +283,9 @@ class Node:
             token = page.next_token
             if token is None:
                 return
+
+    def _cut_deleted(self, arn: ChannelArn) -> None:
+        self.hub.cut(arn, GOING_AWAY, "the channel was deleted")
 
     def _revoke_channel(self, arn: ChannelArn) -> None:
         self._turn.tell(Revoked(channels=(ice.channel_digest(arn).hex(),)))

@@ -91,16 +91,19 @@ class SharedKeys:
 def brought(settings: Settings, folder: Path, notice: Notice | None) -> Path:
     """Return the folder with the keys that all nodes have in common, below the data folder `folder`, as they are now.
 
-    Before the first node they are made of what the data folder has, or anew. Raises: SettingsError, CommandError.
+    Where Redis has none they are those that this machine had of it before, else those of the data folder, or new ones.
+
+    Raises: SettingsError, CommandError.
     """
+    copy = folder / FOLDER
     if notice is not None and not settings.redis_secret:
         notice(_IN_CLEAR)
     with contextlib.closing(_opened(settings)) as server:
         wait_for(server, notice or (lambda _: None), _COMMAND_WAIT_S if notice is None else WAIT_S)
         shared = SharedKeys(server, settings.redis_secret)
-        files = shared.read() or shared.offer(own_files(folder))
-    _write(folder / FOLDER, files)
-    return folder / FOLDER
+        files = shared.read() or shared.offer(own_files(copy if copy.is_dir() else folder))
+    _write(copy, files)
+    return copy
 
 
 def share(settings: Settings, folder: Path) -> Files:

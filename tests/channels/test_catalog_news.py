@@ -39,6 +39,15 @@ async def test_the_others_hear_and_the_node_itself_does_not() -> None:
     assert (one.stats.told, one.stats.heard, other.stats.heard) == (1, 1, 1)
 
 
+async def test_deletions_are_told_again_by_a_node_that_was_cut_off() -> None:
+    async with two_nodes() as (one, _, heard, _bus):
+        one.tell_updated(DOOR)
+        one.tell_deleted(DOOR.arn)
+        one.tell_again()
+        await asyncio.sleep(0)
+    assert heard == [DOOR, DOOR.arn, DOOR.arn]
+
+
 @pytest.mark.parametrize("payload", [b"", b"noise", b"\x83\xa4type\xa7deleted\xa4node\xa1x\xa3arn\xa1y"])
 async def test_noise_is_counted(payload: bytes) -> None:
     async with two_nodes() as (one, _, heard, bus):

@@ -64,6 +64,12 @@ def test_keys_of_a_folder_that_came_later_are_left_alone_and_not_used(world: Wor
     assert shared_keys.own_files(later) == before != first
 
 
+def test_a_redis_that_lost_them_gets_them_back_from_a_machine_that_had_them(world: World) -> None:
+    first = world.node("a")
+    world.redis.command("DEL", f"{world.settings.redis_prefix}:shared-keys")
+    assert world.node("a") == first == world.node("b")
+
+
 def test_keys_that_were_shared_anew_take_the_place_of_the_old_ones(world: World) -> None:
     old = world.node("a")
     changed = world.folder / "new"
