@@ -88,7 +88,8 @@ class Link(Commands):
                 await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
                 backoff_s = min(2 * backoff_s, settings.backoff_limit_s)
         finally:
-            self._drop("the node stops", level=logging.INFO)
+            for wire in self._let_go():
+                wire.close()  # what was posted last still leaves
 
     async def subscribe(self, topic: bytes, take: Take) -> None:
         """Call `take` for what comes to `topic` from now on, or from when the link is up.
@@ -191,18 +192,21 @@ class Link(Commands):
             return False
         return True
 
-    def _drop(self, why: str, level: int = logging.WARNING) -> None:
+    def _drop(self, why: str) -> None:
         """Abort both connections, which lets nobody wait: a graceful end would."""
+        for wire in self._let_go():
+            wire.abort()
+        if why != self._trouble:  # once, not with every attempt
+            self._trouble = why
+            _log.warning("redis is away", extra={"redis": self._settings.place, "reason": why})
+
+    def _let_go(self) -> list[Wire]:
         wires, self._wires = self._wires, []
         self.publisher = self._subscriber = None
-        for wire in wires:
-            wire.abort()
         if self.is_up:
             self.up.clear()
             self._red_since = time.monotonic()
-        if why != self._trouble:  # once, not with every attempt
-            self._trouble = why
-            _log.log(level, "redis is away", extra={"redis": self._settings.place, "reason": why})
+        return wires
 
     def _send_beat(self, publisher: Wire) -> None:
         publisher.send(encode(self.publish_word, self._heartbeat, b"%.6f" % time.monotonic()))

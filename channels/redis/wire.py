@@ -98,6 +98,12 @@ class Wire(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def close(self) -> None:
+        """End the connection when what was sent so far has left; whoever waits for an answer gets none."""
+        if self._transport is not None:
+            self._flush()
+            self._transport.close()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast(asyncio.Transport, transport)  # a stream's, whatever the loop

@@ -45,6 +45,17 @@ async def test_a_frozen_redis_is_an_error_in_time_and_posts_to_it_are_in_doubt(t
             server.cont()
 
 
+async def test_what_was_posted_last_leaves_before_the_end(redis_server: RedisServer, redis_prefix: str) -> None:
+    settings = quick_settings(redis_server.url, prefix=redis_prefix, watchdog_s=5.0, limit_s=5.0)
+    received: list[bytes] = []
+    async with running_link(settings) as there:
+        await RedisBus(there).subscribe("t", received.append)
+        async with running_link(settings) as here:
+            RedisBus(here).post("t", b"last words")
+
+        await until(lambda: bool(received))
+
+
 async def test_what_a_frozen_redis_got_comes_late_but_once_and_in_order(tmp_path: Path) -> None:
     received: list[bytes] = []
     with RedisServer(tmp_path / "redis") as server:
