@@ -23,6 +23,7 @@ from channels.redis.wire import Post, RefusedError, Wire, WireStats
 Take = Callable[[bytes], None]
 
 _log: Final = logging.getLogger(__name__)
+_LEAVE_S: Final = 0.5
 _STEADY_BEATS: Final = 3  # a connection that lived this long does not count as a failed attempt
 
 
@@ -88,8 +89,7 @@ class Link(Commands):
                 await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
                 backoff_s = min(2 * backoff_s, settings.backoff_limit_s)
         finally:
-            for wire in self._let_go():
-                wire.close()  # what was posted last still leaves
+            await self._leave()
 
     async def subscribe(self, topic: bytes, take: Take) -> None:
         """Call `take` for what comes to `topic` from now on, or from when the link is up.
@@ -191,6 +191,18 @@ class Link(Commands):
         except TimeoutError:
             return False
         return True
+
+    async def _leave(self) -> None:
+        publisher = self.publisher
+        wires = self._let_go()
+        try:
+            if publisher is not None:
+                async with asyncio.timeout(_LEAVE_S):
+                    await publisher.send(encode("PING"))  # answered after all that was posted
+        except (OSError, RefusedError):
+            _log.info("redis may not have read what was sent last")
+        for wire in wires:
+            wire.abort()
 
     def _drop(self, why: str) -> None:
         """Abort both connections, which lets nobody wait: a graceful end would."""

@@ -1,7 +1,7 @@
 """One connection to Redis for messages: commands out, replies and what others published in. RESP2.
 
-It writes once per turn of the loop, matches replies by their order, and has neither timers nor retries: a connection
-that is lost stays lost. redis-py would do the same at three times the cost of a message.
+It writes once per turn of the loop, matches replies by their order, and reads late those that nobody awaits. It has no
+retries: a connection that is lost stays lost. redis-py would do the same at three times the cost of a message.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ Reply = bytes | int | list["Reply"] | None
 _log: Final = logging.getLogger(__name__)
 _MESSAGES: Final = (b"message", b"smessage")
 _HIGH_WATER: Final = 2**18  # bytes the transport takes before we keep them ourselves
+_REST_S: Final = 0.005  # so late are answers read that nobody awaits, many at once: one by one they double the cost
 _LOST: Final = "the connection to Redis is lost"
 _MOVED: Final = ("MOVED", "ASK", "CLUSTERDOWN", "READONLY")  # another server has the topic now
 
@@ -68,41 +69,44 @@ class Wire(asyncio.Protocol):
         self._out: list[bytes] = []  # one for each of the last that wait
         self._out_bytes = 0
         self._waiting: deque[asyncio.Future[Reply] | Post] = deque()
+        self._asked = 0  # how many of them somebody awaits
+        self._rest: asyncio.TimerHandle | None = None
 
     @property
     def has_room(self) -> bool:
         """Whether a message can be sent: connected, and Redis is not too far behind."""
-        return (
-            self._transport is not None
-            and len(self._waiting) < self._waiting_limit
-            and self._out_bytes < self._bytes_limit
-        )
+        return self._is_open and len(self._waiting) < self._waiting_limit and self._out_bytes < self._bytes_limit
+
+    @property
+    def _is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
 
     def post(self, command: bytes, post: Post) -> None:
         """Send `post`, encoded as a PUBLISH; what becomes of it is counted, and told if it reached nobody."""
         self._waiting.append(post)
         self._write(command)
+        if self._rest is None and not self._asked and self._transport is not None and self._is_open:
+            self._transport.pause_reading()
+            self._rest = self._loop.call_later(_REST_S, self._wake)
 
     def send(self, command: bytes) -> asyncio.Future[Reply]:
         """Send an encoded command; the future has its reply, RefusedError, or ConnectionError when the wire is lost."""
         reply: asyncio.Future[Reply] = self._loop.create_future()
-        if self._transport is None:
+        if not self._is_open:
             _fail(reply, ConnectionResetError(_LOST))
             return reply
         self._waiting.append(reply)
+        self._asked += 1
         self._write(command)
+        if self._rest is not None:
+            self._rest.cancel()
+            self._wake()
         return reply
 
     def abort(self) -> None:
         """End the connection at once; twice is harmless. What Redis has received it may still do, much later."""
         if self._transport is not None:
             self._transport.abort()
-
-    def close(self) -> None:
-        """End the connection when what was sent so far has left; whoever waits for an answer gets none."""
-        if self._transport is not None:
-            self._flush()
-            self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -151,6 +155,11 @@ class Wire(asyncio.Protocol):
         self._is_paused = False
         self._flush()
 
+    def _wake(self) -> None:
+        self._rest = None
+        if self._transport is not None and self._is_open:
+            self._transport.resume_reading()
+
     def _write(self, command: bytes) -> None:
         if not self._out:
             self._loop.call_soon(self._flush)
@@ -172,7 +181,9 @@ class Wire(asyncio.Protocol):
         if isinstance(reply, tuple):
             if answer != 1:
                 self._judge(reply, answer)
-        elif isinstance(answer, RefusedError):
+            return
+        self._asked -= 1
+        if isinstance(answer, RefusedError):
             _fail(reply, answer)
             self._look_elsewhere(answer)
         elif not reply.done():

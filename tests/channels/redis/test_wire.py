@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from channels.redis.wire import Post, RefusedError, Wire, WireStats
+from tests.redis_link import until
 
 
 class Network(asyncio.Transport):
@@ -15,6 +16,16 @@ class Network(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.is_aborted = False
+        self.is_read = True
+
+    def pause_reading(self) -> None:
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        self.is_read = True
+
+    def is_closing(self) -> bool:
+        return self.is_aborted
 
     def write(self, data: Any) -> None:
         self.written.append(bytes(data))
@@ -126,6 +137,34 @@ async def test_when_it_is_lost_what_was_sent_is_in_doubt_and_the_rest_is_named()
     assert not rig.wire.has_room
     await turn()
     assert rig.network.written == [b"[1]a"]
+
+
+async def test_answers_that_nobody_awaits_are_read_later_and_others_at_once() -> None:
+    rig = Rig()
+    rig.post(1)
+    assert not rig.network.is_read
+    reply = rig.wire.send(b"a")
+    assert rig.network.is_read
+    rig.post(2)
+    assert rig.network.is_read
+
+    rig.wire.data_received(b":1\r\n+OK\r\n:1\r\n")
+    assert reply.result() == b"OK"
+    rig.post(3)
+    assert not rig.network.is_read
+
+    await until(lambda: rig.network.is_read)
+
+
+async def test_a_connection_that_ends_takes_nothing() -> None:
+    rig = Rig()
+    rig.post(1)
+
+    rig.wire.abort()
+
+    assert not rig.wire.has_room
+    with pytest.raises(ConnectionError):
+        await rig.wire.send(b"a")
 
 
 async def test_there_is_room_for_so_many_answers() -> None:
