@@ -64,9 +64,9 @@ async def test_a_frozen_server_is_waited_for_so_long_and_answers_get_not_mixed_u
         server.stop()
 
         started = time.monotonic()
-        with pytest.raises(RedisUnavailableError, match=r"^redis://127.0.0.1:\d+: no answer within 0.2 s$"):
+        with pytest.raises(RedisUnavailableError, match=r"^redis://127.0.0.1:\d+: no answer within 0.5 s$"):
             await commands.command("ECHO", "second")
-        assert 0.15 < time.monotonic() - started < 1.0
+        assert 0.45 < time.monotonic() - started < 5.0
 
         server.cont()
         for word in (b"third", b"fourth"):
