@@ -12,7 +12,9 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from channels.redis.pipe import Pipe
 from channels.redis.settings import Kind, RedisSettings
+from channels.redis.wire import RefusedError
 
 Answer = TypeVar("Answer")
 Client = redis_asyncio.Redis
@@ -34,7 +36,10 @@ _UNAVAILABLE: Final = (
     exceptions.OutOfMemoryError,
     OSError,  # TimeoutError too
 )
-_UNAVAILABLE_WORDS: Final = ("BUSY ", "MISCONF", "NOREPLICAS")
+_UNAVAILABLE_WORDS: Final = (
+    *("BUSY ", "MISCONF", "NOREPLICAS"),
+    *("LOADING", "READONLY", "MASTERDOWN", "OOM"),  # for which redis-py has types
+)
 
 
 class RedisUnavailableError(Exception):
@@ -42,7 +47,7 @@ class RedisUnavailableError(Exception):
 
 
 class Commands:
-    """The connections for all that is not a message: at most 32, each for one command at a time."""
+    """The connections for all but messages: one for scripts, and up to 32 for one command at a time each."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self.is_away = False  # known to be unreachable: nobody waits for it
@@ -51,6 +56,7 @@ class Commands:
         self._sentinel = _sentinel(settings) if settings.kind is Kind.SENTINEL else None
         self._cluster = _cluster(settings) if settings.kind is Kind.CLUSTER else None
         self._client = self._connected()
+        self.pipe = None if self._cluster is not None else Pipe(settings, self.primary)
 
     async def call(self, do: Callable[[Client], Awaitable[Answer]]) -> Answer:
         """Await what `do` asks of the client of redis-py, within the time limit and without a second try.
@@ -63,10 +69,14 @@ class Commands:
             async with asyncio.timeout(self._settings.limit_s), self._slots:
                 return await do(self._client)
         except _UNAVAILABLE as error:
+            if self.pipe is not None and isinstance(error, TimeoutError):
+                self.pipe.drop()
             raise RedisUnavailableError(self._words(error)) from error
-        except exceptions.ResponseError as error:
+        except (exceptions.ResponseError, RefusedError) as error:
             if str(error).startswith(_UNAVAILABLE_WORDS):
                 raise RedisUnavailableError(self._words(error)) from error
+            if isinstance(error, RefusedError):
+                raise exceptions.ResponseError(str(error)) from error
             raise
 
     async def command(self, *words: Word) -> Any:
@@ -102,6 +112,8 @@ class Commands:
         await self._close(is_final=True)
 
     async def _close(self, *, is_final: bool) -> None:
+        if self.pipe is not None:
+            self.pipe.drop()
         try:
             async with asyncio.timeout(_CLOSE_S):
                 if is_final or self._cluster is not None:
@@ -149,10 +161,21 @@ class Script:
         return await self._commands.call(lambda client: self._run_many(client, calls))
 
     async def _run(self, client: Client, keys: Sequence[Word], args: Sequence[Word]) -> Any:
+        pipe = self._commands.pipe
+        if pipe is not None and await pipe.is_ready():
+            return await self._ask(pipe, keys, args)
         try:
             return await _execute(client, "EVALSHA", self._hash, len(keys), *keys, *args)
         except exceptions.NoScriptError:
             return await _execute(client, "EVAL", self._text, len(keys), *keys, *args)
+
+    async def _ask(self, pipe: Pipe, keys: Sequence[Word], args: Sequence[Word]) -> Any:
+        try:
+            return await pipe.ask("EVALSHA", self._hash, len(keys), *keys, *args)
+        except RefusedError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+        return await pipe.ask("EVAL", self._text, len(keys), *keys, *args)
 
     async def _run_many(self, client: Client, calls: Sequence[Call]) -> list[Any]:
         answers = await self._pipelined(client, "EVALSHA", self._hash, calls)

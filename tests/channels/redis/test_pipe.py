@@ -1,0 +1,88 @@
+import asyncio
+import contextlib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from channels.redis.commands import Commands, RedisUnavailableError
+from channels.redis.pipe import Pipe
+from channels.redis.wire import RefusedError
+from tests.redis_link import quick_settings
+from tests.redis_server import RedisServer
+
+
+async def test_it_opens_when_it_is_needed_and_again_after_it_was_lost(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    settings = quick_settings(redis_server.url, client_name=redis_prefix, limit_s=5.0)
+    pipe = Pipe(settings, Commands(settings).primary)
+    with pytest.raises(ConnectionError):
+        await pipe.ask("PING")
+
+    for _ in range(2):
+        assert await pipe.is_ready()
+        assert await pipe.ask("ECHO", "a") == b"a"
+        redis_server.command("CLIENT", "KILL", "ID", redis_server.clients()[f"{redis_prefix}-scripts"])
+        await ended(pipe)
+
+    assert await pipe.is_ready()
+    pipe.drop()
+    pipe.drop()
+    with pytest.raises(ConnectionError):
+        await pipe.ask("PING")
+
+
+async def ended(pipe: Pipe) -> None:
+    async with asyncio.timeout(5.0):
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await pipe.ask("PING")
+
+
+async def test_many_are_under_way_at_once_and_a_refusal_concerns_one(redis_server: RedisServer) -> None:
+    settings = quick_settings(redis_server.url, limit_s=5.0)
+    pipe = Pipe(settings, Commands(settings).primary)
+    ready = await asyncio.gather(*(pipe.is_ready() for _ in range(5)))
+    assert sorted(ready) == [False, False, False, False, True]
+
+    answers = await asyncio.gather(
+        pipe.ask("ECHO", "a"), pipe.ask("GET"), pipe.ask("ECHO", "b"), return_exceptions=True
+    )
+
+    assert answers[::2] == [b"a", b"b"]
+    assert isinstance(answers[1], RefusedError)
+    pipe.drop()
+
+
+async def test_it_is_in_the_database_of_the_address(redis_server: RedisServer, redis_prefix: str) -> None:
+    settings = msgspec.structs.replace(quick_settings(redis_server.url, limit_s=5.0), db=3)
+    commands = Commands(settings)
+    await commands.script("return redis.call('SET', KEYS[1], 'x')")([redis_prefix])
+
+    assert redis_server.command("EXISTS", redis_prefix) == 0
+    assert await commands.command("GETDEL", redis_prefix) == b"x"
+    await commands.aclose()
+
+
+async def test_a_caller_who_leaves_harms_nobody_and_one_who_waits_in_vain_ends_the_connection(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        commands = Commands(quick_settings(server.url))
+        script = commands.script("return KEYS[1]")
+        assert await script(["warm"]) == b"warm"
+        opened = server.clients()
+        async with asyncio.TaskGroup() as group:
+            leaving, staying = group.create_task(script(["a"])), group.create_task(script(["b"]))
+            await asyncio.sleep(0)
+            leaving.cancel()
+        assert staying.result() == b"b"
+        assert server.clients() == opened
+
+        server.stop()
+        with pytest.raises(RedisUnavailableError):
+            await script(["c"])
+        server.cont()
+
+        assert await script(["d"]) == b"d"
+        assert server.clients() != opened
+        await commands.aclose()
