@@ -63,7 +63,8 @@ class ControlPlane:
     """The control plane over a store. Every method raises ServiceUnavailableException when the store does not answer.
 
     `wall_ms` gives epoch milliseconds, `now` monotonic seconds. Functions in `on_deleted` and `on_updated`
-    are called once a delete or an update is acknowledged, with the ARN or the new state; they must not block.
+    are called once a delete or an update is acknowledged, with the ARN or the new state; they must not block. Those in
+    `on_doubtful_delete` hear of a channel that may be deleted or not, as the store did not answer.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class ControlPlane:
         self.settings = settings
         self.on_deleted: list[OnDeleted] = []
         self.on_updated: list[OnUpdated] = []
+        self.on_doubtful_delete: list[OnDeleted] = []
         self._store = store
         self._wall_ms = wall_ms
         self._now = now
@@ -194,6 +196,10 @@ class ControlPlane:
                     await self._store.delete(arn, channel.version)
             except VersionMismatchException:
                 continue
+            except ServiceUnavailableException:
+                for on_doubtful_delete in self.on_doubtful_delete:
+                    on_doubtful_delete(arn)
+                raise
             for on_deleted in self.on_deleted:
                 on_deleted(arn)
             return

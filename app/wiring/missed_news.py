@@ -8,7 +8,6 @@ from typing import Final, Protocol
 from channels.channel import Channel
 from channels.errors import ResourceNotFoundException, ServiceUnavailableException
 from channels.names import ChannelArn
-from channels.signaling.protocol import GOING_AWAY
 
 log = logging.getLogger(__name__)
 _RETRY_S: Final = 1.0
@@ -28,24 +27,27 @@ class Connections(Protocol):
     def channels(self) -> frozenset[str]:
         """The ARNs of the channels that have a connection."""
 
-    def cut(self, arn: ChannelArn, code: int, reason: str) -> None:
-        """Close the channel's connections on this node."""
-
     def update_channel(self, channel: Channel) -> None:
         """Take over a changed time to live."""
 
 
 class MissedNews:
-    """Looks once after each `look`; `on_deleted` is called with each channel that is gone."""
+    """Looks once after each `look` or `look_at`; `on_deleted` is called with each channel that is gone."""
 
     def __init__(self, control: Resolver, hub: Connections, on_deleted: Callable[[ChannelArn], None]) -> None:
         self._control = control
         self._hub = hub
         self._on_deleted = on_deleted
         self._is_wanted = asyncio.Event()
+        self._doubtful: set[ChannelArn] = set()
 
     def look(self) -> None:
         """This node was cut off and is back."""
+        self._is_wanted.set()
+
+    def look_at(self, arn: ChannelArn) -> None:
+        """This channel may be deleted: nobody answered."""
+        self._doubtful.add(arn)
         self._is_wanted.set()
 
     async def run(self) -> None:
@@ -53,8 +55,9 @@ class MissedNews:
         while True:
             await self._is_wanted.wait()
             self._is_wanted.clear()
-            for name in self._hub.channels:
-                while not await self._settle(ChannelArn.parse(name)):  # noqa: ASYNC110  # nobody tells when it is back
+            doubtful, self._doubtful = self._doubtful, set()
+            for arn in doubtful.union(map(ChannelArn.parse, self._hub.channels)):
+                while not await self._settle(arn):  # noqa: ASYNC110  # nobody tells when it is back
                     await asyncio.sleep(_RETRY_S)
 
     async def _settle(self, arn: ChannelArn) -> bool:
@@ -64,6 +67,5 @@ class MissedNews:
             return False
         except ResourceNotFoundException:
             log.info("channel was deleted meanwhile", extra={"channel": str(arn)})
-            self._hub.cut(arn, GOING_AWAY, "the channel was deleted")
             self._on_deleted(arn)
         return True

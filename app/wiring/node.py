@@ -158,7 +158,8 @@ class Node:
     def _tell_each_other(self, backing: Backing) -> None:
         """Hub, relay and the other nodes hear of what happens to channels, the hub of being cut off."""
         self.hub.configure_leases(LeaseSettings(degraded_local=self._settings.degraded_local))
-        self._missed = MissedNews(self.control, self.hub, self._revoke_channel)
+        self._missed = MissedNews(self.control, self.hub, self._end_deleted)
+        self.control.on_doubtful_delete.append(self._missed.look_at)
         self._news = CatalogNews(backing.bus, backing.node)
         for tell in (self.hub.reassert, self._missed.look, self._news.tell_again):
             backing.tell_of_returns(tell)
@@ -283,6 +284,11 @@ class Node:
             token = page.next_token
             if token is None:
                 return
+
+    def _end_deleted(self, arn: ChannelArn) -> None:
+        self._cut_deleted(arn)
+        self._revoke_channel(arn)
+        self._news.tell_deleted(arn)  # another node may have as little news of it
 
     def _cut_deleted(self, arn: ChannelArn) -> None:
         self.hub.cut(arn, GOING_AWAY, "the channel was deleted")

@@ -37,7 +37,7 @@ class CatalogInRedis:
         self.presence = EmbeddedPresence(self.node)
         self.mailbox = None
         self.tickets = EmbeddedTickets()
-        self.counters = {"auth_tickets": self.tickets.stats, "catalog_memory": self.store.stats}
+        self.counters = {"auth_tickets": self.tickets.stats, "catalog_outage_reads": self.store.stats}
         self.checks: dict[str, Check] = {}
         self.link_numbers = None
 
@@ -74,7 +74,7 @@ class AllInRedis:
         self.tickets = RedisTickets(self.link, presence.prefix)
         self.counters = {
             "auth_tickets": self.tickets.stats,
-            "catalog_memory": self.store.stats,
+            "catalog_outage_reads": self.store.stats,
             "presence": self.presence.stats,
         }
         self.checks = {"redis": self._check_link}

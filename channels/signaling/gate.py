@@ -1,5 +1,6 @@
 """How often one may connect to a channel: the rates of ConnectAsMaster and ConnectAsViewer. No clock, no I/O but a log.
 
+Each node counts what it admits itself: it is protected from storms, and no connect asks another machine for leave.
 Also names two masters that throw each other out, once per window. Source: KVS developer guide, 3 connects/s/channel.
 """
 

@@ -21,6 +21,7 @@ from channels.errors import (
 )
 from channels.names import ChannelArn
 from channels.quotas import Quotas, Rates
+from channels.store import StoreUnavailableError
 
 ACCOUNT = "000000000000"
 NOW_MS = 1_700_000_000_000
@@ -233,6 +234,30 @@ async def test_endless_interference_ends_in_an_answer() -> None:
         await control.tag(made.arn, ACCOUNT, [("mine", "")])
     with pytest.raises(ResourceInUseException, match="try again"):
         await control.delete(made.arn, ACCOUNT)
+    store.close()
+
+
+class Forgetful(SqliteStore):
+    """A store that deletes and does not say so."""
+
+    async def delete(self, arn: ChannelArn, expected_version: str | None) -> None:
+        await super().delete(arn, expected_version)
+        raise StoreUnavailableError("no answer")
+
+
+async def test_a_delete_without_an_answer_is_told_as_doubtful() -> None:
+    store = Forgetful(MEMORY)
+    control, deleted, doubtful = (
+        ControlPlane(store, ControlSettings(), lambda: 1),
+        list[ChannelArn](),
+        list[ChannelArn](),
+    )
+    control.on_deleted.append(deleted.append)
+    control.on_doubtful_delete.append(doubtful.append)
+    made = await control.create(ACCOUNT, "demo")
+    with pytest.raises(ServiceUnavailableException):
+        await control.delete(made.arn, ACCOUNT)
+    assert (deleted, doubtful) == ([], [made.arn])
     store.close()
 
 

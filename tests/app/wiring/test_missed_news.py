@@ -27,17 +27,14 @@ class World:
             return DOOR
         raise ResourceNotFoundException("gone")
 
-    def cut(self, arn: ChannelArn, code: int, reason: str) -> None:
-        self.heard.put_nowait((arn, code, reason))
-
     def update_channel(self, channel: Channel) -> None:
         self.heard.put_nowait(channel)
 
 
 async def test_a_channel_that_is_gone_is_closed_here_once_the_catalog_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(missed_news, "_RETRY_S", 0.0)
-    world, deleted = World(), list[ChannelArn]()
-    news = MissedNews(world, world, deleted.append)
+    world = World()
+    news = MissedNews(world, world, world.heard.put_nowait)
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
         looking = group.create_task(news.run())
         await asyncio.sleep(0)
@@ -46,5 +43,18 @@ async def test_a_channel_that_is_gone_is_closed_here_once_the_catalog_answers(mo
         found = [await world.heard.get() for _ in range(2)]
         looking.cancel()
     assert DOOR in found
-    assert (GATE.arn, 1001, "the channel was deleted") in found
-    assert deleted == [GATE.arn]
+    assert GATE.arn in found
+
+
+async def test_a_channel_that_may_be_gone_is_looked_at_also_where_nobody_is_connected() -> None:
+    world = World()
+    world.answers_failing, world.channels = 0, frozenset()
+    news = MissedNews(world, world, world.heard.put_nowait)
+    news.look_at(GATE.arn)
+    news.look_at(DOOR.arn)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        looking = group.create_task(news.run())
+        found = [await world.heard.get() for _ in range(2)]
+        looking.cancel()
+    assert DOOR in found
+    assert GATE.arn in found
