@@ -76,6 +76,7 @@ class AllInRedis:
             "auth_tickets": self.tickets.stats,
             "catalog_outage_reads": self.store.stats,
             "presence": self.presence.stats,
+            "mailbox": self.mailbox.stats,
         }
         self.checks = {"redis": self._check_link}
 

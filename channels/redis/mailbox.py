@@ -31,6 +31,18 @@ log = logging.getLogger(__name__)
 Call = tuple[Script, str, tuple[str | int, ...]]  # script, channel, arguments
 
 
+class MailboxStats(msgspec.Struct):
+    """Plain counters: messages held for absent peers and taken by them, calls that went unanswered.
+
+    `unreadable` are messages that a node of another version held: they are dropped.
+    """
+
+    held: int = 0
+    taken: int = 0
+    unavailable: int = 0
+    unreadable: int = 0
+
+
 class RedisMailbox:
     """Mail for absent peers of all nodes; what was taken on one is nowhere else.
 
@@ -38,7 +50,7 @@ class RedisMailbox:
     """
 
     def __init__(self, link: Link, limits: Limits, now: Callable[[], float] = time.monotonic) -> None:
-        self.unreadable = 0  # mail that a node of another version held
+        self.stats = MailboxStats()
         self._link = link
         self._limits = limits
         self._clock = RedisClock(now)
@@ -80,6 +92,7 @@ class RedisMailbox:
             raise
         match outcome:
             case b"held":
+                self.stats.held += 1
                 return None
             case b"absent":
                 return absent(mail.recipient)
@@ -97,6 +110,7 @@ class RedisMailbox:
             raise
         if not found:
             return ()
+        self.stats.taken += len(found)
         self._owe(self._settle, channel, token, 1)
         return tuple(mail for mail in map(self._read, found) if mail is not None)
 
@@ -140,6 +154,7 @@ class RedisMailbox:
         try:
             return await script(self._keys(channel), words)
         except RedisUnavailableError as error:
+            self.stats.unavailable += 1
             raise MailboxUnavailableError("Redis does not answer") from error
 
     def _owe(self, script: Script, channel: str, *words: str | int) -> None:
@@ -162,7 +177,7 @@ class RedisMailbox:
         try:
             return _decoder.decode(held)
         except msgspec.DecodeError:
-            self.unreadable += 1
+            self.stats.unreadable += 1
             log.warning("mail of another version was dropped")
             return None
 

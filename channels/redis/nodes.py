@@ -71,7 +71,6 @@ class Nodes:
     def __init__(self, link: Link, node: str, settings: NodeSettings, clock: RedisClock) -> None:
         self.on_lapse: list[Callable[[], None]] = []  # called when this node was dead, or forgotten, and lives again
         self.dead = " "  # " id id ", as scripts look for an id between blanks
-        self.lapses = 0
         self._node = node
         self._settings = settings
         self._clock = clock
@@ -119,7 +118,6 @@ class Nodes:
         self.dead = text
 
     def _note_lapse(self) -> None:
-        self.lapses += 1
         log.warning("this node counted as dead", extra={"node": self._node})
         for told in self.on_lapse:
             told()

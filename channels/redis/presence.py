@@ -50,11 +50,15 @@ class PresenceSettings(msgspec.Struct, frozen=True):
 
 
 class PresenceStats(msgspec.Struct):
-    """What this node did: leases renewed, put back because they were forgotten, lost; calls that went unanswered."""
+    """Plain counters: leases of connections renewed, put back because they were forgotten, and lost to newer ones.
+
+    `lapsed` is how often this node counted as dead, `unavailable` how many calls went unanswered.
+    """
 
     renewed: int = 0
     put_back: int = 0
     lost: int = 0
+    lapsed: int = 0
     unavailable: int = 0
 
 
@@ -80,7 +84,7 @@ class RedisPresence:
         self._locate = link.script(slots.LOCATE)
         self._count = link.script(slots.COUNT)
         self.nodes = Nodes(link, node, self._settings.node, self._clock)
-        self.nodes.on_lapse.append(self._claims.doubt)
+        self.nodes.on_lapse.append(self._note_lapse)
         self._woken = asyncio.Event()
         link.on_epoch.append(self._note_epoch)
 
@@ -226,6 +230,10 @@ class RedisPresence:
     def _undo(self, channel: str, slot: str, connection_id: str, fence: int = 0) -> None:
         until = self._clock.now() + self._settings.lease_s + self._link.limit_s
         self._claims.undo(channel, slot, connection_id, fence, until)
+
+    def _note_lapse(self) -> None:
+        self.stats.lapsed += 1
+        self._claims.doubt()
 
     def _note_epoch(self) -> None:
         self._claims.doubt()

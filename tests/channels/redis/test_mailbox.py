@@ -135,7 +135,7 @@ async def test_mail_of_another_version_is_dropped_and_counted(
     redis_server.command("HSET", f"{redis_prefix}:{{demo}}:mail", "mail 1", "??")
 
     assert ids(await unsettled.take("demo", MASTER)) == ["2"]
-    assert unsettled.unreadable == 1
+    assert unsettled.stats.unreadable == 1
 
 
 Step = tuple[str, Action, Address, Address, int]

@@ -12,8 +12,8 @@ from channels.names import Role
 from channels.presence import Admission, Holder, Lease, PresenceUnavailableError
 from channels.redis.nodes import NodeSettings
 from channels.redis.presence import PresenceSettings, RedisPresence
-from tests.channels.redis.rig import lapse, redis_presence, running
-from tests.redis_link import until
+from tests.channels.redis.rig import lapse, links, redis_presence, running
+from tests.redis_link import quick_settings, until
 from tests.redis_server import RedisServer
 
 ARN = "arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/1700000000000"
@@ -106,6 +106,7 @@ async def test_a_node_that_counted_as_dead_puts_its_claims_back_before_it_admits
     assert await viewer(a, 8) is None
 
     assert told == ["a"]
+    assert a.stats.lapsed == 1
     await b.nodes.renew()
     assert await b.count(ARN) == LIMIT
     assert await a.renew(leases, LIMIT) == (leases[0],)  # the lowest fence gave way to that of the newcomer
@@ -238,6 +239,18 @@ async def test_a_lease_that_leaves_while_it_is_renewed_is_not_left_behind(views:
         await until(lambda: len(a) == 117)
     found = [await b.locate(leases[n].channel, Role.MASTER, "") for n in (0, 1, 60, 119)]
     assert [holder and holder.connection_id for holder in found] == [None, "c1", None, None]
+
+
+async def test_in_a_cluster_each_lease_is_renewed_by_itself(redis_server: RedisServer, redis_prefix: str) -> None:
+    settings = quick_settings(redis_server.url, prefix=redis_prefix, limit_s=5.0)
+    async with links(settings, 1) as (link,):
+        link.is_cluster = True  # keys of one script must lie in one slot there
+        presence = RedisPresence(link, "a", CALM)
+        first, second = await master(presence, "a-1"), await master(presence, "a-2")
+        leases = [Lease(f"{ARN}1", second.holder), Lease(ARN, first.holder), Lease(ARN, second.holder)]
+
+        assert await presence.renew(leases, LIMIT) == (leases[1],)
+        assert (presence.stats.renewed, presence.stats.put_back, presence.stats.lost) == (2, 1, 1)
 
 
 async def test_redis_with_another_time_than_before_refuses_nobody(redis_server: RedisServer, redis_prefix: str) -> None:
