@@ -1,4 +1,5 @@
 import asyncio
+import ctypes
 import gc
 import json
 import logging
@@ -11,6 +12,8 @@ import uvloop
 from app.logs import AUDIT
 from app.settings import Settings, SettingsError
 from app.wiring import loop
+
+_BLOCK = 24 * 1024 * 1024  # more than lies free among the small ones of a test run; glibc lets up to 32 MiB go there
 
 
 @pytest.fixture
@@ -65,3 +68,14 @@ def test_audit_log_is_written_whatever_the_level_of_the_log(
 def test_audit_log_that_cannot_be_written_stops_the_start(logging_as_before: None, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"AUDIT_LOG: .* cannot be written: No such file"):
         loop.run(Settings(audit_log=str(tmp_path / "none" / "audit.jsonl")), note())
+
+
+def test_large_blocks_stay_apart_from_small_ones_also_after_one_was_freed() -> None:
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    loop._give_memory_back()
+    libc.free(libc.malloc(_BLOCK))  # left alone, glibc would take the next one from among the small
+    block = libc.malloc(_BLOCK)
+    assert block % 4096 == 16  # at the front of pages of its own, behind glibc's two words
+    libc.free(block)
