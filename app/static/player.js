@@ -68,6 +68,7 @@ export class Player extends EventTarget {
 
   /** Make the offer and find candidates ahead, so that nothing is left but to send it; `servers` promises ICE servers. */
   prepare(servers) {
+    servers.catch(() => {}); // told by `start`; of a second promise nobody hears, for the first servers stay
     this.#made ??= this.#make();
     this.#applied ??= this.#apply(servers);
     return this.#applied;
