@@ -3,6 +3,7 @@
 It knows private names of aiortc, aioice, asyncio and pylibsrtp; a test holds each to the library.
 """
 
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -35,6 +36,8 @@ class DtlsPath:
         self._pair: CandidatePair | None = None
         self._relay: Any = None
         self._transport: Any = None
+        self._handle: socket.socket | None = None
+        self._address: tuple[str, int] = ("", 0)
         self._offload = Offload()
 
     def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
@@ -43,10 +46,10 @@ class DtlsPath:
         sealed, size = self._seal.run(heads, payloads)
         if self._relay is not None:
             return len(sealed), self._send_relayed(pair, sealed, size)
-        if len(sealed) > size and self._sends_segments(sealed, size, pair.remote_addr):
+        if len(sealed) > size and self._sends_segments(sealed, size, self._address):
             return len(sealed), True
         for datagram in _cut(sealed, size):
-            self._transport.sendto(datagram, pair.remote_addr)
+            self._transport.sendto(datagram, self._address)
         return len(sealed), False
 
     def send_rtcp(self, packet: bytes) -> int:
@@ -56,7 +59,7 @@ class DtlsPath:
         if self._relay is not None:
             self._send_relayed(pair, memoryview(sealed), len(sealed))
         else:
-            self._transport.sendto(sealed, pair.remote_addr)
+            self._transport.sendto(sealed, self._address)
         return len(sealed)
 
     def waiting_bytes(self) -> int:
@@ -72,18 +75,20 @@ class DtlsPath:
             transport: Any = pair.protocol.transport
             self._relay = _inner(transport) if isinstance(transport, TurnTransport) else None
             self._transport = transport if self._relay is None else self._relay.transport
+            # Other event loops than asyncio's have none. One that was closed refuses, and then the transport raises.
+            self._handle = getattr(self._transport, "_sock", None)
+            self._address = pair.remote_addr
             self._pair, self._offload = pair, Offload()
         return pair
 
     def _sends_segments(self, data: bytes | memoryview, segment: int, address: tuple[str, int] | None) -> bool:
-        if self._transport.get_write_buffer_size():
+        if self._handle is None or self._transport.get_write_buffer_size():
             return False  # behind what waits
-        handle = getattr(self._transport, "_sock", None)  # other event loops than asyncio's have none
-        return handle is not None and self._offload.send(handle, data, segment, address)
+        return self._offload.send(self._handle, data, segment, address)
 
     def _send_relayed(self, pair: CandidatePair, sealed: memoryview, size: int) -> bool:
         """Send ChannelData straight while the channel is bound; aioice would start a task for each datagram."""
-        relay, address = self._relay, pair.remote_addr
+        relay, address = self._relay, self._address
         number = relay.peer_to_channel.get(address)
         if number is None or relay.transport.is_closing() or time.time() > relay.channel_refresh_at[number]:
             for datagram in _cut(sealed, size):
