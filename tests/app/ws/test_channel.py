@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+
+import pytest
 
 from app.ws.channel import ChannelSockets, _Heard
 from app.ws.queued import SocketConnection
@@ -82,6 +85,44 @@ async def test_fragments_make_one_message(service: Service, channel: Channel) ->
     await at_viewer.websocket.send(['{"action":"SDP_OFFER",', '"messagePayload":"YQ=="}'])
 
     assert (await at_master.hear())["messagePayload"] == "YQ=="
+
+
+async def test_a_ping_between_two_fragments_is_answered_before_the_message_is_whole(
+    service: Service, channel: Channel
+) -> None:
+    at_master, at_viewer = await master(service, channel), await viewer(service, channel)
+
+    async def halves() -> AsyncIterator[str]:
+        yield '{"action":"SDP_OFFER",'
+        async with asyncio.timeout(5):
+            await (await at_viewer.websocket.ping(b"between"))
+        yield '"messagePayload":"YQ=="}'
+
+    await at_viewer.websocket.send(halves())
+    assert (await at_master.hear())["messagePayload"] == "YQ=="
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"\x81\x02no", 1002),  # not masked
+        (b"\xc1\x80\0\0\0\0", 1002),  # a reserved bit
+        (b"\x83\x80\0\0\0\0", 1002),  # no such opcode
+        (b"\x09\x80\0\0\0\0", 1002),  # a fragmented ping
+        (b"\x80\x80\0\0\0\0", 1002),  # goes on with nothing
+        (b"\x81\x81\0\0\0\0\xff", 1007),
+        (b"\x81\xff\0\0\0\0\0\x01\0\x01" + bytes(100), 1009),
+        (b"\x88\x82\0\0\0\0\x03\xed", 1002),  # 1005 must not be sent
+    ],
+)
+async def test_a_bad_frame_ends_its_connection_with_the_code_of_the_rfc(
+    frame: bytes, code: int, service: Service, channel: Channel
+) -> None:
+    at_master, at_viewer = await master(service, channel), await viewer(service, channel)
+    at_viewer.websocket.transport.write(frame)
+
+    assert (await at_viewer.end())[0] == code
+    assert at_master.websocket.close_code is None
 
 
 async def test_a_client_ping_gets_a_pong(service: Service, channel: Channel) -> None:

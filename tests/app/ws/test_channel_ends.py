@@ -5,6 +5,7 @@ import time
 
 from websockets.asyncio.client import connect
 
+from app.serving import WebSockets
 from channels.auth import sigv4
 from channels.auth.sigv4 import Credentials
 from channels.channel import Channel
@@ -80,8 +81,8 @@ async def test_a_connection_ends_with_its_token(service: Service, channel: Chann
     assert await Opened(websocket).end() == (1001, "the credential has expired")
 
 
-async def test_a_peer_that_does_not_read_delays_nobody_and_is_closed() -> None:
-    async with signaling_service(Limits.relaxed()) as service:
+async def test_a_peer_that_does_not_read_delays_nobody_and_is_closed(websocket: WebSockets) -> None:
+    async with signaling_service(Limits.relaxed(), websocket=websocket) as service:
         made = await service.control.create("000000000000", "demo")
         at_master, at_quick = await master(service, made), await viewer(service, made, "quick")
         stuck = await raw_viewer(service, made, "stuck")
@@ -99,8 +100,8 @@ async def test_a_peer_that_does_not_read_delays_nobody_and_is_closed() -> None:
         stuck.close()
 
 
-async def test_a_peer_that_answers_no_ping_is_closed() -> None:
-    async with signaling_service(ping_s=0.05) as service:
+async def test_a_peer_that_answers_no_ping_is_closed(websocket: WebSockets) -> None:
+    async with signaling_service(ping_s=0.05, websocket=websocket) as service:
         made = await service.control.create("000000000000", "demo")
         at_master = await master(service, made)
         mute = await raw_viewer(service, made, "mute")
