@@ -5,7 +5,6 @@ else takes the websocket over and it returns. Source: ASGI specification, HTTP a
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol
@@ -56,8 +55,8 @@ class Application:
         self._is_answered = False
         self._is_connected = False
         self._refusal: tuple[int, list[tuple[bytes, bytes]], bytes] | None = None
-        self._messages: deque[Message] = deque()
-        self._has_message = asyncio.Event()
+        self._messages: list[Message] = []  # short: see HELD_MESSAGES
+        self._waiter: asyncio.Future[None] | None = None
 
     async def run(self, head: HTTPScope, url: bytes, extensions: dict[str, object]) -> None:
         """Call the application; its end closes the websocket, unless somebody has taken it over."""
@@ -100,13 +99,13 @@ class Application:
             self._is_connected = True
             return {"type": "websocket.connect"}
         while not self._messages:
-            self._has_message.clear()
-            await self._has_message.wait()
+            self._waiter = self._crowd.loop.create_future()
+            await self._waiter
         if len(self._messages) == 1 and self._messages[0]["type"] == "websocket.disconnect":
             return self._messages[0]  # as often as it asks
         if len(self._messages) == HELD_MESSAGES:
             self._connection.hold(is_held=False)
-        return self._messages.popleft()
+        return self._messages.pop(0)
 
     async def send(self, message: Message) -> None:
         """Do what the application says. Raises: OSError when the peer has left or does not read, RuntimeError."""
@@ -186,4 +185,5 @@ class Application:
 
     def _add(self, message: Message) -> None:
         self._messages.append(message)
-        self._has_message.set()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
