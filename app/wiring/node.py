@@ -45,7 +45,6 @@ from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
 from channels.signaling.leases import LeaseSettings
 from channels.signaling.limits import Limits
-from channels.signaling.protocol import GOING_AWAY
 from channels.tickets import TicketBook
 from media.recording.library import Library
 
@@ -165,7 +164,7 @@ class Node:
             backing.tell_of_returns(tell)
         self.control.on_deleted += (self.hub.close_channel, self._revoke_channel, self._news.tell_deleted)
         self.control.on_updated += (self.hub.update_channel, self._news.tell_updated)
-        self._news.on_deleted += (backing.forget, self._revoke_channel, self._cut_deleted)
+        self._news.on_deleted += (backing.forget, self._revoke_channel, self.hub.end_channel)
         self._news.on_updated += (lambda channel: backing.forget(channel.arn), self.hub.update_channel)
 
     def _choose_backing(self, order: NodeOrder) -> Backing:
@@ -286,12 +285,9 @@ class Node:
                 return
 
     def _end_deleted(self, arn: ChannelArn) -> None:
-        self._cut_deleted(arn)
+        self.hub.end_channel(arn)
         self._revoke_channel(arn)
         self._news.tell_deleted(arn)  # another node may have as little news of it
-
-    def _cut_deleted(self, arn: ChannelArn) -> None:
-        self.hub.cut(arn, GOING_AWAY, "the channel was deleted")
 
     def _revoke_channel(self, arn: ChannelArn) -> None:
         self._turn.tell(Revoked(channels=(ice.channel_digest(arn).hex(),)))

@@ -12,7 +12,7 @@ from typing import Final
 
 from channels.bus import Bus
 from channels.channel import Channel
-from channels.errors import ClientLimitExceededException, ServiceUnavailableException
+from channels.errors import ClientLimitExceededException, ResourceNotFoundException, ServiceUnavailableException
 from channels.names import ChannelArn, Role
 from channels.presence import Admission, Presence, PresenceUnavailableError
 from channels.signaling import messages
@@ -24,7 +24,7 @@ from channels.signaling.members import Connect, Connection, Member
 from channels.signaling.messages import Event
 from channels.signaling.protocol import GOING_AWAY, POLICY_VIOLATION, Announce, Close, Forward, Refuse
 from channels.signaling.relay import Relay
-from channels.signaling.revoked import Revoked
+from channels.signaling.revoked import Ended, Revoked
 
 _ADMIT_S: Final = 1.9  # a connect is refused within 2 s when presence does not answer
 _SETTLE_TURN_S: Final = 0.02
@@ -53,6 +53,7 @@ class Hub:
         self._members = self._relay.members
         self._gates = Gates(limits)
         self._revoked = Revoked()
+        self._deleted = Ended()
         self.stats = self._relay.stats
         self._leases = Leases(presence, mailbox, self._members, limits.viewers_per_channel, now, self.stats)
         self._leases.lost = partial(
@@ -125,7 +126,8 @@ class Hub:
         """Admit a connection, close the one it replaces, deliver what was held for it. The newest wins.
 
         Raises: ClientLimitExceededException (the limit is named), ServiceUnavailableException (draining, or presence
-        does not answer), UnrecognizedClientException (the credential was revoked since it was verified).
+        does not answer), UnrecognizedClientException (the credential was revoked since it was verified),
+        ResourceNotFoundException (the channel was deleted since it was looked up).
         """
         self._refuse_now(connect)
         connection_id = self._relay.expect()
@@ -233,10 +235,15 @@ class Hub:
         await self._leases.release(member)
 
     def close_channel(self, arn: ChannelArn, code: int = GOING_AWAY, reason: str = "the channel was deleted") -> None:
-        """Close the channel's connections on every node and drop what is held for it."""
+        """Close the channel's connections on every node, admit none any more and drop what is held for it."""
+        self.end_channel(arn, code, reason)
+        self._exchange.close_channel(str(arn), code, reason)
+
+    def end_channel(self, arn: ChannelArn, code: int = GOING_AWAY, reason: str = "the channel was deleted") -> None:
+        """Close the channel's connections on this node and admit none any more: it was deleted elsewhere."""
         channel = str(arn)
+        self._deleted.add(frozenset((channel,)), self._now())
         self._relay.close_here(channel, code, reason)
-        self._exchange.close_channel(channel, code, reason)
 
     def cut(self, arn: ChannelArn, code: int, reason: str) -> None:
         """Close the channel's connections on this node; what is held for it stays."""
@@ -311,12 +318,15 @@ class Hub:
         self._exchange.expire()
         self._gates.tidy(now)
         self._revoked.tidy(now)
+        self._deleted.tidy(now)
 
     # Coming and going
 
     def _refuse_now(self, connect: Connect) -> None:
         self._refuse_while_draining()
         self._revoked.refuse(connect.credential_ids)
+        if len(self._deleted) and str(connect.channel.arn) in self._deleted:
+            raise ResourceNotFoundException(f"there is no channel {connect.channel.arn}")
 
     def _refuse_while_draining(self) -> None:
         if self._is_draining:

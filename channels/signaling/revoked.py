@@ -1,5 +1,5 @@
-"""Credentials that were revoked a moment ago: whoever was verified just before must not come in just after, nor by a
-ticket from before. No I/O."""
+"""What ended a moment ago: whoever was let through just before must not come in just after, nor by an old ticket.
+No I/O."""
 
 from typing import Final
 
@@ -8,8 +8,8 @@ from channels.errors import UnrecognizedClientException
 _KEPT_S: Final = 60.0  # longer than from an authentication to the admission, with a ticket between (30 s)
 
 
-class Revoked:
-    """The ids of the last minute; later ones no longer pass authentication anyway."""
+class Ended:
+    """The ids that ended within the last minute; what ended before is no longer let through anyway."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
@@ -17,15 +17,22 @@ class Revoked:
     def __len__(self) -> int:
         return len(self._until)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._until
+
     def add(self, ids: frozenset[str], now: float) -> None:
-        """These were revoked at `now`."""
+        """These ended at `now`."""
         self._until.update(dict.fromkeys(ids, now + _KEPT_S))
+
+    def tidy(self, now: float) -> None:
+        """Forget what is over at `now`."""
+        self._until = {name: until for name, until in self._until.items() if until > now}
+
+
+class Revoked(Ended):
+    """Credentials that were revoked."""
 
     def refuse(self, credential_ids: tuple[str, ...]) -> None:
         """Raises: UnrecognizedClientException when one of these was revoked."""
         if not self._until.keys().isdisjoint(credential_ids):
             raise UnrecognizedClientException("the credential was revoked")
-
-    def tidy(self, now: float) -> None:
-        """Forget what is over at `now`."""
-        self._until = {name: until for name, until in self._until.items() if until > now}

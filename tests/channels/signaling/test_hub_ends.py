@@ -1,11 +1,16 @@
 """When and how a hub ends connections, and that nothing is left of them."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from channels.errors import ServiceUnavailableException
+from channels.embedded.bus import EmbeddedBus
+from channels.embedded.presence import EmbeddedPresence
+from channels.errors import ServiceError, ServiceUnavailableException
 from channels.names import Role
+from channels.presence import Admission
+from channels.signaling.hub import Hub
 from channels.signaling.limits import Limits
 from channels.signaling.members import Connect
 from channels.signaling.messages import Event
@@ -121,6 +126,44 @@ async def test_a_moved_clock_ends_what_is_due_but_no_credential_early() -> None:
         node.hub.expire()
 
     assert at_guest.closed == (1001, "the credential has expired")
+
+
+class Slow(EmbeddedPresence):
+    """Admits, and says so only when it may."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(node)
+        self.may_answer = asyncio.Event()
+
+    async def admit(self, *arguments: Any) -> Admission | None:
+        admission = await super().admit(*arguments)
+        await self.may_answer.wait()
+        return admission
+
+
+async def test_who_comes_in_while_its_channel_is_deleted_is_refused() -> None:
+    presence = Slow("a")
+    hub = Hub(EmbeddedBus(), presence, Limits.aws(), "a", lambda: 0.0)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        running = group.create_task(hub.run())
+        coming = group.create_task(refused(hub))
+        while not await presence.count(str(channel().arn)):  # noqa: ASYNC110  # a turn of the loop
+            await asyncio.sleep(0)
+        hub.end_channel(channel().arn)
+        presence.may_answer.set()
+        assert await coming == "ResourceNotFoundException"
+        assert await refused(hub) == "ResourceNotFoundException"
+        running.cancel()
+    assert hub.channels == frozenset()
+    assert await presence.count(str(channel().arn)) == 0
+
+
+async def refused(hub: Hub) -> str:
+    try:
+        await hub.connect(Connect(channel(), Role.VIEWER, "v1"), Recorder())
+    except ServiceError as error:
+        return error.code
+    return ""
 
 
 async def test_a_revoked_credential_closes_those_who_hang_on_it_and_nobody_else() -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from channels.errors import UnrecognizedClientException
-from channels.signaling.revoked import Revoked
+from channels.signaling.revoked import Ended, Revoked
 
 
 def test_a_credential_that_was_just_revoked_is_refused() -> None:
@@ -12,6 +12,13 @@ def test_a_credential_that_was_just_revoked_is_refused() -> None:
         revoked.refuse(("session", "key"))
     revoked.refuse(("session",))
     revoked.refuse(())
+
+
+def test_what_ended_is_known_by_name() -> None:
+    ended = Ended()
+    ended.add(frozenset(("door",)), 10.0)
+    assert "door" in ended
+    assert "gate" not in ended
 
 
 def test_what_is_long_over_is_forgotten() -> None:
