@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -200,11 +200,7 @@ class SentinelGroup:
 
     def wait_for_primary(self, server: RedisServer, limit_s: float = 20.0) -> None:
         """Return when the sentinels say that `server` is the primary. Raises: TimeoutError."""
-        give_up_at = time.monotonic() + limit_s
-        while self.primary_port() != server.port:
-            if time.monotonic() > give_up_at:
-                raise TimeoutError("the sentinels did not fail over")
-            time.sleep(0.02)
+        _wait(lambda: self.primary_port() == server.port, limit_s)
 
 
 @contextlib.contextmanager
@@ -216,11 +212,63 @@ def sentinel_group(folder: Path) -> Iterator[SentinelGroup]:
         replica = stack.enter_context(RedisServer(folder / "replica", options=of_primary))
         sentinels = [stack.enter_context(Sentinel(folder / f"sentinel-{n}", primary)) for n in range(3)]
         group = SentinelGroup(primary, replica, sentinels)
-        give_up_at = time.monotonic() + READY_LIMIT_S
-        while not all(_is_complete(sentinel) for sentinel in sentinels):
-            assert time.monotonic() < give_up_at, "the sentinels did not find each other"
-            time.sleep(0.05)
+        _wait(lambda: all(_is_complete(sentinel) for sentinel in sentinels))
         yield group
+
+
+class Cluster:
+    """Three primaries that share the slots, and a replica of the one that has the slot of `topics`."""
+
+    def __init__(self, primaries: Sequence[RedisServer], replica: RedisServer, owner: RedisServer) -> None:
+        self.primaries = primaries
+        self.replica = replica
+        self.owner = owner
+
+    @property
+    def url(self) -> str:
+        """The address as `HELIOGRAPH_REDIS_URL` takes it."""
+        return "redis+cluster://" + ",".join(f"{server.host}:{server.port}" for server in self.primaries)
+
+
+@contextlib.contextmanager
+def redis_cluster(folder: Path, topics: str) -> Iterator[Cluster]:
+    """Run a cluster whose primaries know each other and which is ready to fail over."""
+    words = (
+        *("--cluster-enabled", "yes", "--cluster-node-timeout", "1500", "--repl-diskless-sync-delay", "0"),
+        *("--cluster-replica-validity-factor", "0"),  # else a cluster this young does not fail over
+    )
+    bounds = (0, 5461, 10_922, 16_384)
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(RedisServer(folder / str(n), options=words)) for n in range(4)]
+        primaries, replica = servers[:3], servers[3]
+        slot = primaries[0].command("CLUSTER", "KEYSLOT", topics)
+        assert isinstance(slot, int)
+        for number, server in enumerate(primaries):
+            server.command("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+            server.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for server in servers[1:]:
+            server.command("CLUSTER", "MEET", primaries[0].host, primaries[0].port)
+        owner = next(server for server, end in zip(primaries, bounds[1:], strict=True) if slot < end)
+        _wait(lambda: all(_knows(server, b"cluster_known_nodes:4") for server in servers))
+        owner_id = owner.command("CLUSTER", "MYID")
+        assert isinstance(owner_id, bytes)
+        replica.command("CLUSTER", "REPLICATE", owner_id)
+        _wait(lambda: all(_knows(server, b"cluster_state:ok") for server in servers))
+        _wait(lambda: b"master_link_status:up" in str(replica.command("INFO", "replication")).encode())
+        yield Cluster(primaries, replica, owner)
+
+
+def _knows(server: RedisServer, words: bytes) -> bool:
+    reply = server.command("CLUSTER", "INFO")
+    return isinstance(reply, bytes) and words in reply
+
+
+def _wait(is_so: Callable[[], bool], limit_s: float = 30.0) -> None:
+    give_up_at = time.monotonic() + limit_s
+    while not is_so():
+        if time.monotonic() > give_up_at:
+            raise TimeoutError("the servers do not agree")
+        time.sleep(0.02)
 
 
 def _is_complete(sentinel: Sentinel) -> bool:

@@ -1,10 +1,13 @@
-"""The Redis that other tests rely on is killed, frozen, emptied and kept as it says."""
+"""The Redis that other tests rely on is killed, frozen, emptied and kept as it says.
+
+Sentinels and a cluster are tried by the link, tests/channels/redis/test_link.py.
+"""
 
 from pathlib import Path
 
 import pytest
 
-from tests.redis_server import RedisServer, sentinel_group
+from tests.redis_server import RedisServer
 
 
 def test_keeps_what_it_should_over_a_restart(tmp_path: Path) -> None:
@@ -26,14 +29,3 @@ def test_frozen_it_is_silent_until_it_goes_on(tmp_path: Path) -> None:
 
         server.cont()
         assert server.command("PING") == b"PONG"
-
-
-@pytest.mark.slow
-@pytest.mark.faults
-def test_sentinels_replace_a_dead_primary(tmp_path: Path) -> None:
-    with sentinel_group(tmp_path) as group:
-        group.primary.kill()
-
-        group.wait_for_primary(group.replica)
-
-        assert group.replica.command("SET", "key", "value") == b"OK"
