@@ -67,7 +67,7 @@ async def test_it_is_in_the_database_of_the_address(redis_server: RedisServer, r
 
 async def test_a_caller_who_leaves_harms_nobody_and_one_who_waits_in_vain_ends_the_connection(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server:
-        commands = Commands(quick_settings(server.url))
+        commands = Commands(quick_settings(server.url, limit_s=0.4))
         script = commands.script("return KEYS[1]")
         assert await script(["warm"]) == b"warm"
         opened = server.clients()

@@ -178,7 +178,7 @@ async def test_frozen_redis_is_an_error_in_time_and_does_later_what_nobody_wants
     tmp_path: Path,
 ) -> None:
     with RedisServer(tmp_path / "redis") as server:
-        async with redis_presence(server.url, "heliograph", "a", settings=CALM, limit_s=0.1) as (a,):
+        async with redis_presence(server.url, "heliograph", "a", settings=CALM, limit_s=0.3) as (a,):
             first = await master(a, "a-1")
             server.stop()
             begun = time.monotonic()
@@ -213,7 +213,7 @@ async def test_what_nobody_waits_for_any_more_is_taken_back(tmp_path: Path) -> N
 
 async def test_a_leave_that_was_not_answered_is_made_good(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server:
-        async with redis_presence(server.url, "heliograph", "a", settings=CALM, limit_s=0.05) as (a,):
+        async with redis_presence(server.url, "heliograph", "a", settings=CALM, limit_s=0.3) as (a,):
             lease = await viewer(a, 1)
             assert lease is not None
             server.stop()

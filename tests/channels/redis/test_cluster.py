@@ -1,0 +1,64 @@
+"""Presence and mailbox on a real Redis Cluster of one node: it refuses scripts whose keys lie in several slots."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from channels.names import Role
+from channels.presence import Lease
+from channels.redis.link import Link
+from channels.redis.mailbox import RedisMailbox
+from channels.redis.presence import RedisPresence
+from channels.signaling.limits import Limits
+from channels.signaling.mailbox import Mail
+from channels.signaling.messages import Action
+from channels.signaling.protocol import MASTER, Address
+from tests.channels.redis.rig import running
+from tests.redis_link import quick_settings, running_link, until
+from tests.redis_server import RedisServer
+
+VIEWER = Address(Role.VIEWER, "v1")
+
+
+@pytest.mark.slow
+async def test_presence_and_mailbox_keep_to_one_slot_a_script(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis", options=("--cluster-enabled", "yes")) as server:
+        form(server)
+        settings = quick_settings(f"redis+cluster://{server.host}:{server.port}", limit_s=5.0, watchdog_s=5.0)
+        async with running_link(settings) as link:
+            await play(link)
+
+
+def form(server: RedisServer) -> None:
+    server.command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+    give_up_at = time.monotonic() + 10.0
+    while b"cluster_state:ok" not in (server.command("CLUSTER", "INFO") or b""):
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
+
+
+async def play(link: Link) -> None:
+    a, b = RedisPresence(link, "a"), RedisPresence(link, "b")
+    box = RedisMailbox(link, Limits.aws())
+    async with running(a.run(), b.run(), box.run()):
+        leases = []
+        for number in range(5):
+            admission = await a.admit(f"channel-{number}", Role.MASTER, "", f"a-{number}", 10)
+            assert admission is not None
+            leases.append(Lease(f"channel-{number}", admission.holder))
+        newer = await b.admit("channel-3", Role.MASTER, "", "b-1", 10)
+        assert newer is not None
+        assert newer.replaced == leases[3].holder
+        assert await a.renew(leases, 10) == (leases[3],)
+        assert await b.locate("channel-0", Role.MASTER, "") == leases[0].holder
+        await a.leave("channel-0", leases[0].holder)
+        assert await b.locate("channel-0", Role.MASTER, "") is None
+
+        mail = Mail("1", "channel-1", MASTER, VIEWER, Action.SDP_OFFER, b"offer", "", 60.0, "a", "a-1")
+        assert await box.hold(mail, is_expected=True) is None
+        assert await box.take("channel-1", MASTER) == (mail,)
+        await box.remember("channel-1", "v1", 60.0)
+        await until(lambda: len(box) == 0)
+        assert not await box.withdraw(mail)
+        await box.drop("channel-1")
