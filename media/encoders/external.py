@@ -17,7 +17,8 @@ from pathlib import Path
 import av
 from av.video.reformatter import VideoReformatter
 
-from media.encoders import annexb, failure
+from media import h264
+from media.encoders import failure
 from media.encoders.backends import Backend
 from media.encoders.encoder import AccessUnit, EncoderError, EncoderSettings, Shape, VideoCapture
 from media.encoders.failure import FailureClass, OpenError, StallError
@@ -144,7 +145,7 @@ class ExternalEncoder:
         return OpenError(failure.classify(said, self._backend.name, FailureClass.UNKNOWN))
 
     def _unit(self, data: bytes, capture: VideoCapture) -> AccessUnit:
-        return AccessUnit(data, capture.timestamp, annexb.IDR in annexb.kinds(data), capture.captured_at)
+        return AccessUnit(data, capture.timestamp, h264.is_key(data), capture.captured_at)
 
     def set_bitrate(self, bitrate_bps: int) -> None:
         """Restart at another rate, which costs a key frame; see `Encoder`."""

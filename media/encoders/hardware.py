@@ -11,7 +11,8 @@ from av.codec.hwaccel import HWAccel
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
-from media.encoders import annexb, failure
+from media import h264
+from media.encoders import failure
 from media.encoders.backends import Backend, LiveBitrate
 from media.encoders.encoder import (
     VIDEO_CLOCK_HZ,
@@ -48,7 +49,7 @@ class HardwareEncoder:
         self._reformatter = VideoReformatter()
         self._times: dict[int, float] = {}
         self._last = -1
-        self._parameter_sets = annexb.ParameterSets()
+        self._parameter_sets = h264.ParameterSets()
         self.device = ""
         self._context: av.VideoCodecContext | None = self._open()
 
@@ -66,7 +67,7 @@ class HardwareEncoder:
         said = _open_listening(context, backend.name)
         gpu = _GPU.search(said)
         self.device = gpu[1] if gpu else ""
-        self._parameter_sets = annexb.ParameterSets(context.extradata or b"")
+        self._parameter_sets = h264.ParameterSets(context.extradata or b"")
         self._times.clear()
         return context
 
@@ -113,9 +114,9 @@ class HardwareEncoder:
         if captured_at is None:
             raise OrderError(f"{self.name} gave a picture of {timestamp}, which it did not get")
         self._last = timestamp
-        data = annexb.with_start_codes(bytes(packet))
+        data = h264.with_start_codes(bytes(packet))
         if packet.is_keyframe:
-            data = self._parameter_sets.put_before(data)
+            data = self._parameter_sets.complete(data) or data
         return AccessUnit(data, timestamp, packet.is_keyframe, captured_at)
 
     def set_bitrate(self, bitrate_bps: int) -> None:

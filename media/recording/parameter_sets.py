@@ -2,8 +2,7 @@
 
 import msgspec
 
-from media.rtp.packetize import nal_units
-from media.sources.h264 import IDR, PPS, SLICE, SPS, H264Error, read_sps
+from media.h264 import IDR, PPS, SLICE, SPS, H264Error, nal_units, read_sps
 
 _DELIMITER = 9
 

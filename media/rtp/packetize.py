@@ -5,10 +5,11 @@ from struct import pack
 
 import msgspec
 
+from media.h264 import nal_units
+
 PAYLOAD_LIMIT = 1200
 """Most bytes of one payload; with headers, SRTP and TURN it stays below any path's 1,280 bytes."""
 
-_START_CODE = b"\x00\x00\x01"
 _TYPE_MASK = 0x1F
 _NRI_MASK = 0x60
 _SEI, _SPS, _PPS, _DELIMITER, _FILLER, _STAP_A, _FU_A = 6, 7, 8, 9, 12, 24, 28
@@ -61,17 +62,6 @@ def runs(payloads: Sequence[bytes]) -> tuple[slice, ...]:
             parts.append(slice(begin, index))
             begin = index
     return tuple(parts)
-
-
-def nal_units(data: bytes) -> Iterator[bytes]:
-    """NAL units of an Annex-B byte stream, without start codes and trailing zeros (ITU-T H.264, Annex B)."""
-    start = data.find(_START_CODE)
-    while start != -1:
-        begin = start + len(_START_CODE)
-        start = data.find(_START_CODE, begin)
-        unit = (data[begin:] if start == -1 else data[begin:start]).rstrip(b"\x00")
-        if unit:
-            yield unit
 
 
 def _parts(size: int, limit: int) -> range:

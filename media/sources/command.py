@@ -17,8 +17,8 @@ from typing import IO
 import av
 
 from media.encoders.encoder import Codec
+from media.h264 import ParameterSets, is_key
 from media.sources.fit import Fit, even_size
-from media.sources.h264 import ParameterSets, is_key
 from media.sources.live import OPEN_S
 from media.sources.passing import verdict
 from media.sources.source import EncodedPicture, Facts, Item, Picture, SetupError, SourceError

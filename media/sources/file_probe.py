@@ -11,8 +11,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from media.encoders.encoder import Codec
+from media.h264 import ParameterSets
 from media.sources.fit import even_size, upright_size
-from media.sources.h264 import ParameterSets
 from media.sources.passing import usual_fps, verdict
 from media.sources.sound import is_passable
 from media.sources.source import Facts, SourceError

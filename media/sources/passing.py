@@ -6,7 +6,7 @@ import av
 from av.video.stream import VideoStream
 
 from media.encoders.encoder import Codec
-from media.sources.h264 import FASTEST_FPS, SLOWEST_FPS, ParameterSets, is_key
+from media.h264 import FASTEST_FPS, SLOWEST_FPS, ParameterSets, is_key
 from media.sources.source import EncodedPicture
 
 PROFILES = {

@@ -7,8 +7,8 @@ import av
 from av.video.stream import VideoStream
 
 from media.encoders.encoder import Codec
+from media.h264 import is_key
 from media.sources.fit import Fit
-from media.sources.h264 import is_key
 from media.sources.passing import H264Passer
 from media.sources.restamp import Restamp
 from media.sources.source import Facts, Item, Picture

@@ -13,8 +13,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from media.encoders.encoder import Codec
+from media.h264 import ParameterSets
 from media.sources.fit import even_size
-from media.sources.h264 import ParameterSets
 from media.sources.passing import usual_fps, verdict
 from media.sources.reader import Backlog, PictureReader, decoded, stamp_s
 from media.sources.restamp import Restamp

@@ -10,9 +10,9 @@ import av
 from av.container import InputContainer
 
 from media.encoders.encoder import Codec
+from media.h264 import ParameterSets
 from media.sources import v4l2_modes
 from media.sources.fit import even_size
-from media.sources.h264 import ParameterSets
 from media.sources.passing import verdict
 from media.sources.reader import pictures
 from media.sources.source import Facts, Item, SetupError, SourceError

@@ -4,7 +4,8 @@ import av
 import pytest
 from av.video.frame import PictureType
 
-from media.encoders import annexb, probe
+from media import h264
+from media.encoders import probe
 from media.encoders.backends import BY_NAME, TABLE, Backend, LiveBitrate
 from media.encoders.choose import Chains
 from media.encoders.encoder import AccessUnit, Capture, Codec, EncoderSettings, Shape
@@ -60,9 +61,9 @@ def test_every_encoder_keeps_the_contract(name: str) -> None:
     assert set(keys) - may_key == {0, *KEYS_AT}, "forced key frames and no others"
     if backend.codec == "H264":
         for unit in units:
-            kinds = annexb.kinds(unit.data)
-            assert (annexb.IDR in kinds) is unit.is_key, "a key frame is an IDR"
-            assert not unit.is_key or {annexb.SPS, annexb.PPS} <= set(kinds[: kinds.index(annexb.IDR)])
+            kinds = [h264.kind(nal_unit) for nal_unit in h264.nal_units(unit.data)]
+            assert (h264.IDR in kinds) is unit.is_key, "a key frame is an IDR"
+            assert not unit.is_key or {h264.SPS, h264.PPS} <= set(kinds[: kinds.index(h264.IDR)])
     pictures = _decoded(Codec(backend.codec), units)
     assert len(pictures) == len(units), "all decodes"
     assert all(picture.pict_type != PictureType.B for picture in pictures), "no B-frames"

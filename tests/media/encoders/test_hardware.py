@@ -4,7 +4,7 @@ import av
 import msgspec
 import pytest
 
-from media.encoders import annexb
+from media import h264
 from media.encoders.backends import BY_NAME, Backend, LiveBitrate, Route
 from media.encoders.encoder import AccessUnit, Codec, EncoderError, EncoderSettings, Shape
 from media.encoders.failure import FailureClass, OpenError, OrderError
@@ -44,7 +44,7 @@ def test_units_are_in_order_decodable_and_keys_where_asked_for() -> None:
 
 def test_parameter_sets_stand_before_each_key_frame() -> None:
     for unit in encode(DEVICE, 6, (3,)):
-        kinds = [kind for kind in annexb.kinds(unit.data) if kind != 6]
+        kinds = [kind for kind in map(h264.kind, h264.nal_units(unit.data)) if kind != 6]
         assert kinds[:3] == [7, 8, 5] if unit.is_key else kinds[0] == 1
 
 

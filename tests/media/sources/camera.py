@@ -15,8 +15,8 @@ import msgspec
 
 from media.encoders.encoder import Capture, EncoderSettings
 from media.encoders.opus import OpusEncoder
+from media.h264 import kind, nal_units
 from media.rtp import packetize
-from media.sources.h264 import kind, nal_units
 from media.sources.pattern import PatternSource
 from tests.media.pictures import captures
 from tests.media.sources.clips import silence

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import av
 
-from media.sources import h264
-from media.sources.h264 import ParameterSets
+from media import h264
+from media.h264 import ParameterSets
 from media.sources.passing import H264Passer, usual_fps, verdict
 from media.sources.source import EncodedPicture
 from tests.media.sources.clips import shades, write_h264

@@ -97,6 +97,22 @@ def parameter_sets(extradata: bytes) -> list[bytes]:
     return found
 
 
+def with_start_codes(data: bytes) -> bytes:
+    """A byte stream from NAL units with lengths of 4 bytes before them; what has start codes already stays.
+
+    A first unit of 1 byte would be taken for a start code: such units do not occur.
+    """
+    if data.startswith((START, START_CODE)):
+        return data
+    parts = []
+    at = 0
+    while at + 4 <= len(data):
+        size = int.from_bytes(data[at : at + 4])
+        parts.append(START_CODE + data[at + 4 : at + 4 + size])
+        at += 4 + size
+    return b"".join(parts)
+
+
 def read_sps(unit: bytes) -> SequenceParameters:
     """Read a sequence parameter set (7.3.2.1.1).
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from media import h264
 from media.encoders.encoder import EncoderSettings, Shape
 from media.encoders.software import X264Encoder
-from media.sources import h264
-from media.sources.h264 import START_CODE, H264Error, ParameterSets
+from media.h264 import START_CODE, H264Error, ParameterSets
 from media.sources.pattern import PatternSource
 from tests.media.pictures import captures
 
@@ -187,3 +187,11 @@ def test_slice_groups_are_not_constrained_baseline() -> None:
     w.u(2, 0)
     w.ue(1)
     assert h264.has_slice_groups(w.unit(b"\x68"))
+
+
+def test_lengths_become_start_codes() -> None:
+    units = (b"\x67\x42\xc0\x1f", b"\x68\xce\x3c\x80", b"\x65\x88\x84\x21")
+    stream = b"".join(START_CODE + unit for unit in units)
+    assert h264.with_start_codes(b"".join(len(unit).to_bytes(4) + unit for unit in units)) == stream
+    assert h264.with_start_codes(stream) == stream
+    assert h264.with_start_codes(b"\0") == b""
