@@ -19,10 +19,10 @@ from channels.signaling import envelope, failures
 from channels.signaling.envelope import EVERY_NODE, Collect, Deliver, EnvelopeError, Evict, Gone, inbox
 from channels.signaling.errands import HOLD_S, Errands
 from channels.signaling.flows import WAITING_LIMIT, Flow, Flows, Parcel, Route, Work
-from channels.signaling.links import Links
+from channels.signaling.links import Links, Peer
 from channels.signaling.mailbox import Mail, Mailbox
 from channels.signaling.members import Settle
-from channels.signaling.node_link import WINDOW, Outcome
+from channels.signaling.node_link import WINDOW, Arrived, Outcome
 from channels.signaling.protocol import Address
 from channels.signaling.stats import HubStats
 
@@ -43,8 +43,11 @@ class Local(Protocol):
     def deliver(self, mail: Mail) -> bool:
         """Hand the mail to a recipient on this node; False when there is none."""
 
-    def accept(self, connection_id: str, frame: bytes, later: Callable[[], Settle]) -> Outcome:
-        """Hand the frame to this connection, now or, if it is coming in, `later`."""
+    def accept(self, connection_id: str, frame: bytes) -> Outcome | None:
+        """Hand the frame to this connection; None when it has to `park`, because the connection is coming in."""
+
+    def park(self, connection_id: str, frame: bytes, settle: Settle) -> None:
+        """Hand the frame to this connection when it is in, and tell what became of it."""
 
     async def collect(self, channel: str, recipient: Address) -> None:
         """Bring a recipient on this node what the mailbox holds for it."""
@@ -240,15 +243,18 @@ class Exchange:
             flow.is_suspect = True
             self._wake(flow)
 
-    def arrived(self, body: bytes, later: Callable[[], Settle]) -> Outcome:
+    def arrived(self, peer: Peer, arrived: Arrived) -> Outcome | None:
         """Do what another node asks."""
         try:
-            asked = envelope.decode(body)
+            asked = envelope.decode(arrived.body)
         except EnvelopeError:
             self._local.stats.envelopes_refused += 1
             return Outcome.DELIVERED
         if type(asked) is Deliver:
-            return self._local.accept(asked.connection_id, asked.frame, later)
+            outcome = self._local.accept(asked.connection_id, asked.frame)
+            if outcome is None:
+                self._local.park(asked.connection_id, asked.frame, peer.defer(arrived))
+            return outcome
         if type(asked) is Evict:
             self._local.close_replaced(asked.connection_id)
         else:
@@ -295,9 +301,15 @@ class Exchange:
             return
         flow.is_working = True
         self._working += 1
-        if self._group is not None:
-            self._group.create_task(self._work(flow))
-            self._tick_soon()
+        if self._group is None:
+            return
+        work = self._work(flow)
+        try:
+            self._group.create_task(work)
+        except RuntimeError:  # the group is ending: it waits for the next start
+            work.close()
+            self._group = None
+        self._tick_soon()
 
     async def _work(self, flow: Flow) -> None:
         while True:

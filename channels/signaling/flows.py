@@ -33,17 +33,14 @@ class Route(msgspec.Struct, frozen=True):
         return cls(holder.node, holder.connection_id, address(holder.connection_id))
 
 
-class Parcel:
+class Parcel(msgspec.Struct, eq=False):
     """One mail underway, to be settled until then; `is_known` says that its recipient was somewhere."""
 
-    __slots__ = ("connection_id", "flow", "is_known", "mail", "until")
-
-    def __init__(self, mail: Mail, flow: "Flow", until: float) -> None:
-        self.mail = mail
-        self.flow = flow
-        self.until = until
-        self.connection_id = ""
-        self.is_known = False
+    mail: Mail
+    flow: "Flow"
+    until: float
+    connection_id: str = ""  # to which it was sent
+    is_known: bool = False
 
     def is_late(self, until: float) -> bool:
         """Whether its sender wants an answer and had to have it until then."""

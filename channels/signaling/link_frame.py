@@ -8,6 +8,7 @@ All little-endian. What the numbers mean is in `node_link`, what a body means in
 """
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -39,17 +40,46 @@ class Frame(msgspec.Struct, frozen=True):
     messages: tuple[tuple[int, bytes], ...] = ()
 
 
+class Encoder:
+    """Makes the frames of one node."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node.encode()
+        self._length = len(self._node)
+        self._head = struct.Struct(f"{_HEAD.format}{self._length}s")
+        self._one = struct.Struct(f"{_HEAD.format}{self._length}sII")  # and the message, most often one
+
+    def encode(
+        self,
+        epoch: int,
+        base: int,
+        acknowledged: tuple[int, int],
+        refused: Sequence[tuple[int, int]],
+        messages: Sequence[tuple[int, bytes]],
+    ) -> bytes:
+        """The bytes of a frame; `acknowledged` is an epoch and a number, the rest as in Frame."""
+        ack_epoch, ack = acknowledged
+        count = len(messages)
+        if count == 1 and not refused:
+            number, body = messages[0]
+            head = self._one.pack(
+                _VERSION, self._length, 0, epoch, base, ack_epoch, ack, 1, self._node, number - base, len(body)
+            )
+            return head + body
+        parts = [
+            self._head.pack(_VERSION, self._length, len(refused), epoch, base, ack_epoch, ack, count, self._node),
+            *(_REFUSED.pack(number, verdict) for number, verdict in refused),
+        ]
+        for number, body in messages:
+            parts.append(_MESSAGE.pack(number - base, len(body)))
+            parts.append(body)
+        return b"".join(parts)
+
+
 def encode(frame: Frame) -> bytes:
     """The bytes of a frame."""
-    node, base, messages = frame.node.encode(), frame.base, frame.messages
-    acknowledged = frame.acknowledged_epoch, frame.acknowledged
-    head = _HEAD.pack(_VERSION, len(node), len(frame.refused), frame.epoch, base, *acknowledged, len(messages))
-    parts = [head, node]
-    parts.extend(_REFUSED.pack(number, verdict) for number, verdict in frame.refused)
-    for number, body in messages:
-        parts.append(_MESSAGE.pack(number - base, len(body)))
-        parts.append(body)
-    return b"".join(parts)
+    acknowledged = (frame.acknowledged_epoch, frame.acknowledged)
+    return Encoder(frame.node).encode(frame.epoch, frame.base, acknowledged, frame.refused, frame.messages)
 
 
 def decode(payload: bytes) -> Frame:
@@ -69,11 +99,11 @@ def _decode(payload: bytes) -> Frame:
     refused = []
     for _ in range(refused_count):
         refused.append(_REFUSED.unpack_from(payload, at))
-        at += _REFUSED.size
+        at += 9  # _REFUSED.size
     messages = []
     for _ in range(count):
         offset, length = _MESSAGE.unpack_from(payload, at)
-        start = at + _MESSAGE.size
+        start = at + 8  # _MESSAGE.size
         at = start + length
         messages.append((base + offset, payload[start:at]))
     if at != len(payload):

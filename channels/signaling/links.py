@@ -20,7 +20,33 @@ from channels.signaling.stats import HubStats
 _IDLE_S: Final = 60.0  # so long a link without messages is remembered
 _SUSPECTS: Final = 64  # orders of one link that are checked at a time
 _FLUSH_S: Final = 1.0
+_DELIVERED: Final = Outcome.DELIVERED
 Link = NodeLink[Parcel | None]
+
+
+class Peer:
+    """Another node: its inbox, and our end of the link to it."""
+
+    __slots__ = ("_owner", "link", "node", "topic", "used_at")
+
+    def __init__(self, owner: "Links", node: str, link: Link) -> None:
+        self._owner = owner
+        self.node = node
+        self.topic = inbox(node)
+        self.link = link
+        self.used_at = 0.0
+
+    def defer(self, arrived: Arrived) -> Settle:
+        """Acknowledge this body when what is returned is called with what became of it."""
+        self.link.defer(arrived)
+        return partial(self._settle, arrived)
+
+    def _settle(self, arrived: Arrived, outcome: Outcome) -> None:
+        if outcome is _DELIVERED:
+            self.link.accept(arrived)
+        else:
+            self.link.refuse(arrived, outcome)
+        self._owner.acknowledge(self)
 
 
 class Station(Protocol):
@@ -32,8 +58,8 @@ class Station(Protocol):
     def suspect(self, flow: Flow) -> None:
         """What was sent to this flow's recipient is not acknowledged: it may be elsewhere."""
 
-    def arrived(self, body: bytes, later: Callable[[], Settle]) -> Outcome:
-        """Another node says this. Call `later` to tell the outcome by what it returns; the answer is void then."""
+    def arrived(self, peer: Peer, arrived: Arrived) -> Outcome | None:
+        """Another node says this; None when `peer.defer` was called for it."""
 
 
 class Links:
@@ -45,11 +71,10 @@ class Links:
         self._now = now
         self._station = station
         self._stats = stats
-        self._links: dict[str, Link] = {}
-        self._used: dict[str, float] = {}
+        self._peers: dict[str, Peer] = {}
         self._epochs = itertools.count(1)
-        self._dirty: dict[str, Link] = {}
-        self._owing: dict[str, Link] = {}
+        self._dirty: dict[Peer, None] = {}
+        self._owing: dict[Peer, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flushing: asyncio.Handle | None = None
         self._owing_timer: asyncio.TimerHandle | None = None
@@ -57,12 +82,13 @@ class Links:
 
     def __len__(self) -> int:
         """How many messages are on their way to other nodes."""
-        return sum(len(link) for link in self._links.values())
+        return sum(len(peer.link) for peer in self._peers.values())
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send from now on; what waited goes out."""
         self._loop = loop
-        self._schedule()
+        if self._dirty:
+            self._flushing = loop.call_soon(self._flush)
 
     async def close(self) -> None:
         """Tell the other nodes what has arrived, and send nothing any more."""
@@ -72,32 +98,33 @@ class Links:
         self._loop = self._flushing = self._owing_timer = None
         try:
             async with asyncio.timeout(_FLUSH_S):
-                for node, link in list(self._links.items()):
-                    for frame in link.frames(self._now()):
-                        await self._bus.publish(inbox(node), link_frame.encode(frame))
+                for peer in list(self._peers.values()):
+                    for frame in peer.link.frames(self._now()):
+                        await self._bus.publish(peer.topic, frame)
         except (TimeoutError, BusUnavailableError):
             self._stats.publish_unreachable += 1  # whoever does not hear it reports what it had said as in doubt
 
     def send(self, node: str, body: bytes, flow: object, parcel: Parcel | None, until: float) -> bool:
         """Say this to a node; False when too much is on its way there. Without a parcel nobody hears the outcome."""
-        link = self._link(node)
-        if not link.send(body, flow, parcel, until):
+        peer = self._peers.get(node) or self._meet(node)
+        if not peer.link.send(body, flow, parcel, until):
             return False
-        self._touch(node, link)
+        if peer not in self._dirty:
+            self._touch(peer)
         return True
 
     def withdraw(self, node: str, flow: Flow) -> None:
         """Give up what is on its way to this flow's recipient: it is elsewhere."""
-        link = self._links.get(node)
-        if link is not None:
-            self._report(link.withdraw(flow))
+        peer = self._peers.get(node)
+        if peer is not None:
+            self._report(peer.link.withdraw(flow))
 
     def resend(self) -> None:
         """The bus is back after a gap: send again what is not acknowledged."""
-        for node, link in self._links.items():
-            link.resend()
-            if link.has_news:
-                self._touch(node, link)
+        for peer in self._peers.values():
+            peer.link.resend()
+            if peer.link.has_news:
+                self._touch(peer)
 
     def receive(self, payload: bytes) -> None:
         """Take a frame from the inbox; other bytes are counted and ignored."""
@@ -106,12 +133,18 @@ class Links:
         except link_frame.LinkFrameError:
             self._stats.envelopes_refused += 1
             return
-        link = self._link(frame.node)
-        settled, arrived = link.receive(frame)
-        self._report(settled)
+        peer = self._peers.get(frame.node) or self._meet(frame.node)
+        settled, arrived = peer.link.receive(frame)
+        if settled:
+            self._report(settled)
+        if not arrived and not frame.messages:
+            return
+        hand_over = self._station.arrived
         for each in arrived:
-            self._hand_over(frame.node, link, each)
-        self._acknowledge(frame.node, link)
+            outcome = hand_over(peer, each)
+            if outcome is not _DELIVERED and outcome is not None:
+                peer.link.refuse(each, outcome)
+        self.acknowledge(peer)
 
     def unheard(self, topic: str, payload: bytes) -> None:
         """What was posted surely reached nobody."""
@@ -120,65 +153,50 @@ class Links:
             frame = link_frame.decode(payload)
         except link_frame.LinkFrameError:
             return  # a notice to all, and nobody is there
-        for node, link in self._links.items():
-            if inbox(node) == topic:
-                link.unheard(frame)
+        for peer in self._peers.values():
+            if peer.topic == topic:
+                peer.link.unheard(frame)
 
     def expire(self) -> None:
         """Give up what is over its time, send again what was not acknowledged, forget links that are not used."""
         now = self._now()
-        for node, link in list(self._links.items()):
+        for peer in list(self._peers.values()):
+            link = peer.link
             self._report(link.expire(now))
             if link.has_news:
-                self._touch(node, link)
+                self._touch(peer)
             for flow in link.suspects()[:_SUSPECTS]:
                 if isinstance(flow, Flow):
                     self._station.suspect(flow)
-            if link.is_idle and self._used[node] + _IDLE_S <= now:
-                del self._links[node], self._used[node]
+            if not link.is_idle:
+                peer.used_at = now
+            elif peer.used_at + _IDLE_S <= now:
+                del self._peers[peer.node]
 
-    def _link(self, node: str) -> Link:
-        link = self._links.get(node)
-        if link is None:
-            link = self._links[node] = NodeLink(self._node, next(self._epochs))
-        self._used[node] = self._now()
-        return link
-
-    def _hand_over(self, node: str, link: Link, arrived: Arrived) -> None:
-        is_deferred = False
-
-        def later() -> Settle:
-            nonlocal is_deferred
-            is_deferred = True
-            link.defer(arrived)
-            return partial(self._settle, node, link, arrived)
-
-        outcome = self._station.arrived(arrived.body, later)
-        if outcome is not Outcome.DELIVERED and not is_deferred:
-            link.refuse(arrived, outcome)
-
-    def _settle(self, node: str, link: Link, arrived: Arrived, outcome: Outcome) -> None:
-        if outcome is Outcome.DELIVERED:
-            link.accept(arrived)
-        else:
-            link.refuse(arrived, outcome)
-        self._acknowledge(node, link)
-
-    def _report(self, settled: list[Settled[Parcel | None]]) -> None:
-        for each in settled:
-            if each.context is not None:
-                self._station.settled(each.context, each.outcome)
-
-    def _acknowledge(self, node: str, link: Link) -> None:
-        wait_s = link.acknowledge_in(self._now())
+    def acknowledge(self, peer: Peer) -> None:
+        """Tell the other node what has arrived, with what is said anyway or soon."""
+        if peer in self._dirty:
+            return
+        wait_s = peer.link.acknowledge_in(self._now())
         if wait_s is None:
             return
-        if wait_s == 0.0 or link.has_news:
-            self._touch(node, link)
+        if wait_s == 0.0:
+            self._touch(peer)
             return
-        self._owing[node] = link
+        self._owing[peer] = None
         if self._owing_timer is None and self._loop is not None:
             self._owing_timer = self._loop.call_later(wait_s, self._pay)
+
+    def _meet(self, node: str) -> Peer:
+        peer = self._peers[node] = Peer(self, node, NodeLink(self._node, next(self._epochs)))
+        peer.used_at = self._now()
+        return peer
+
+    def _report(self, settled: list[Settled[Parcel | None]]) -> None:
+        tell = self._station.settled
+        for each in settled:
+            if each.context is not None:
+                tell(each.context, each.outcome)
 
     def _pay(self) -> None:
         self._owing_timer = None
@@ -186,12 +204,9 @@ class Links:
         self._dirty.update(owing)
         self._flush()
 
-    def _touch(self, node: str, link: Link) -> None:
-        self._dirty[node] = link
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if self._dirty and self._flushing is None and self._loop is not None:
+    def _touch(self, peer: Peer) -> None:
+        self._dirty[peer] = None
+        if self._flushing is None and self._loop is not None:
             self._flushing = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
@@ -200,6 +215,6 @@ class Links:
             self._flushing = None
         dirty, self._dirty = self._dirty, {}
         now = self._now()
-        for node, link in dirty.items():
-            for frame in link.frames(now):
-                self._bus.post(inbox(node), link_frame.encode(frame))
+        for peer in dirty:
+            for frame in peer.link.frames(now):
+                self._bus.post(peer.topic, frame)

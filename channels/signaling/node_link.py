@@ -18,19 +18,20 @@ that was forgotten starts a new, higher one. A node that restarted has another n
 """
 
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from channels.signaling.link_frame import BODIES_LIMIT, Frame
+from channels.signaling.link_frame import BODIES_LIMIT, Encoder, Frame
 
 RESEND_S: Final = 0.3
 ACKNOWLEDGE_S: Final = 0.02  # acknowledgements alone come at most that often
 WINDOW: Final = 4096  # messages on their way to one node
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 _FRAME_BYTES: Final = 256 * 1024
-_BACKOFF: Final = 2  # times the resend interval doubles
+_RESEND_AFTER_S: Final = (RESEND_S, 2 * RESEND_S, 4 * RESEND_S)
+_BACKOFF: Final = 2  # the last of these
 Context = TypeVar("Context")
 
 
@@ -59,26 +60,27 @@ class Arrived(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
 
-class _Sent(Generic[Context]):
+_VERDICTS: Final = {int(verdict): verdict for verdict in (Outcome.DELIVERED, Outcome.ABSENT, Outcome.SLOW)}
+_DELIVERED: Final = Outcome.DELIVERED
+
+
+class _Sent(msgspec.Struct, Generic[Context], eq=False):
     """A message until its outcome is known."""
 
-    __slots__ = ("body", "context", "flow", "give_up_at", "heard", "resend_at", "tries")
-
-    def __init__(self, body: bytes, flow: object, context: Context, give_up_at: float) -> None:
-        self.body = body
-        self.flow = flow
-        self.context = context
-        self.give_up_at = give_up_at
-        self.heard = 0  # transmissions that may have arrived
-        self.resend_at = 0.0
-        self.tries = 0
+    body: bytes
+    flow: object
+    context: Context
+    give_up_at: float
+    heard: int = 0  # transmissions that may have arrived
+    resend_at: float = 0.0
+    tries: int = 0
 
 
 class NodeLink(Generic[Context]):
     """This node's end of the link to another one; `epoch` is higher than that of any earlier end from here to there."""
 
     def __init__(self, here: str, epoch: int) -> None:
-        self._here = here
+        self._encoder = Encoder(here)
         self._epoch = epoch
         self._out: dict[int, _Sent[Context]] = {}
         self._out_bytes = 0
@@ -88,7 +90,7 @@ class NodeLink(Generic[Context]):
         self._again: set[int] = set()
         self._doubtful = 0  # the last one that was given up without being sure
         self._their_epoch = 0
-        self._expected = 0
+        self._expected = 1
         self._early: dict[int, bytes] = {}
         self._early_bytes = 0
         self._deferred: dict[int, None] = {}
@@ -123,11 +125,28 @@ class NodeLink(Generic[Context]):
         self._next += 1
         return True
 
-    def frames(self, now: float) -> list[Frame]:
+    def frames(self, now: float) -> list[bytes]:
         """What is to be sent now: new messages, those that are due again, and else an acknowledgement that is owed."""
-        made = [self._frame(tuple(part)) for part in self._parts(now)]
-        if not made and self._owes:
-            made.append(self._frame(()))
+        numbers = range(self._fresh, self._next)
+        again, self._again, self._fresh = sorted(self._again), set(), self._next
+        made: list[bytes] = []
+        part: list[tuple[int, bytes]] = []
+        size = 0
+        for number in (*again, *numbers) if again else numbers:
+            sent = self._out.get(number)
+            if sent is None:
+                continue
+            if part and (size + len(sent.body) > _FRAME_BYTES or len(part) == BODIES_LIMIT):
+                made.append(self._encode(part))
+                part, size = [], 0
+            sent.heard += 1
+            sent.resend_at = now + _RESEND_AFTER_S[min(sent.tries, _BACKOFF)]
+            sent.tries += 1
+            part.append((number, sent.body))
+            size += len(sent.body)
+        self.resent += len(again)
+        if part or (self._owes and not made):
+            made.append(self._encode(part))
         if made:
             self._owes = False
             self._acknowledged_at = now
@@ -178,10 +197,17 @@ class NodeLink(Generic[Context]):
         arrived: list[Arrived] = []
         if frame.base > self._expected or self._refused or self._deferred:
             self._forget_below(frame.base)
+            self._release_early(arrived)
         for number, body in frame.messages:
-            self._take(number, body, arrived)
-        self._release_early(arrived)
-        self._owes = self._owes or bool(frame.messages)
+            if number == self._expected:
+                self._expected += 1
+                arrived.append(Arrived(self._their_epoch, number, body))
+            else:
+                self._take_early(number, body)
+            if self._early:
+                self._release_early(arrived)
+        if frame.messages:
+            self._owes = True
         return settled, arrived
 
     def refuse(self, arrived: Arrived, outcome: Outcome) -> None:
@@ -205,42 +231,24 @@ class NodeLink(Generic[Context]):
         """Seconds until an acknowledgement should go out alone; None when none is owed."""
         return max(0.0, self._acknowledged_at + ACKNOWLEDGE_S - now) if self._owes else None
 
-    def _frame(self, messages: tuple[tuple[int, bytes], ...]) -> Frame:
-        acknowledged = next(iter(self._deferred), self._expected) - 1 if self._their_epoch else 0
-        refused = tuple((number, verdict) for number, verdict in self._refused.items() if number <= acknowledged)
-        return Frame(self._here, self._epoch, self._base, self._their_epoch, max(0, acknowledged), refused, messages)
-
-    def _parts(self, now: float) -> Iterator[list[tuple[int, bytes]]]:
-        """The messages to send now, cut into frames."""
-        again, self._again = sorted(self._again), set()
-        part: list[tuple[int, bytes]] = []
-        size = 0
-        for number in (*again, *range(self._fresh, self._next)):
-            sent = self._out.get(number)
-            if sent is None:
-                continue
-            if part and (size + len(sent.body) > _FRAME_BYTES or len(part) == BODIES_LIMIT):
-                yield part
-                part, size = [], 0
-            sent.heard += 1
-            sent.resend_at = now + RESEND_S * 2 ** min(sent.tries, _BACKOFF)
-            self.resent += sent.tries > 0
-            sent.tries += 1
-            part.append((number, sent.body))
-            size += len(sent.body)
-        self._fresh = self._next
-        if part:
-            yield part
+    def _encode(self, messages: list[tuple[int, bytes]]) -> bytes:
+        acknowledged = (next(iter(self._deferred)) if self._deferred else self._expected) - 1
+        refused: list[tuple[int, int]] = []
+        if self._refused:
+            refused = [(number, verdict) for number, verdict in self._refused.items() if number <= acknowledged]
+        return self._encoder.encode(self._epoch, self._base, (self._their_epoch, acknowledged), refused, messages)
 
     def _acknowledge(self, frame: Frame) -> list[Settled[Context]]:
-        verdicts = dict(frame.refused)
         settled = []
+        verdicts = dict(frame.refused) if frame.refused else None
         for number in range(self._base, min(frame.acknowledged + 1, self._next)):
             sent = self._out.pop(number, None)
             if sent is not None:
                 self._out_bytes -= len(sent.body)
-                settled.append(Settled(sent.context, Outcome(verdicts.get(number, Outcome.DELIVERED))))
-        self._advance()
+                verdict = _DELIVERED if verdicts is None else _VERDICTS.get(verdicts.get(number, 0), Outcome.ABSENT)
+                settled.append(Settled(sent.context, verdict))
+        if settled:
+            self._advance()
         return settled
 
     def _give_up(self, is_over: Callable[[_Sent[Context]], bool]) -> list[Settled[Context]]:
@@ -277,11 +285,8 @@ class NodeLink(Generic[Context]):
         for number in [number for number in self._early if number < base]:
             self._early_bytes -= len(self._early.pop(number))
 
-    def _take(self, number: int, body: bytes, arrived: list[Arrived]) -> None:
-        if number == self._expected:
-            self._expected += 1
-            arrived.append(Arrived(self._their_epoch, number, body))
-        elif number < self._expected or number in self._early:
+    def _take_early(self, number: int, body: bytes) -> None:
+        if number < self._expected or number in self._early:
             self.duplicates += 1
         elif number < self._expected + WINDOW and self._early_bytes + len(body) <= WINDOW_BYTES:
             self._early[number] = body

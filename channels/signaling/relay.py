@@ -27,6 +27,7 @@ _REPLACED: Final = {
     Role.MASTER: "replaced by a newer master",
     Role.VIEWER: "replaced by a newer connection of this client id",
 }
+_DELIVERED: Final = Outcome.DELIVERED
 
 
 class Relay:
@@ -151,19 +152,24 @@ class Relay:
             self._waited(mail, Outcome.DELIVERED if self._push(member, mail.frame) else Outcome.SLOW)
         return True
 
-    def accept(self, connection_id: str, frame: bytes, later: Callable[[], Settle]) -> Outcome:
-        """Hand the frame to this connection, now or, if it is coming in, `later`."""
+    def accept(self, connection_id: str, frame: bytes) -> Outcome | None:
+        """Hand the frame to this connection; None when it has to `park`, because the connection is coming in."""
         member = self.members.get(connection_id)
         if member is None:
-            parked = self._coming.get(connection_id)
-            if parked is None:
-                return Outcome.ABSENT
-            parked.append((frame, later()))
-        elif member.waits:
-            self._keep(member, frame, later())
-        elif not self._push(member, frame):
-            return Outcome.SLOW
-        return Outcome.DELIVERED
+            return None if connection_id in self._coming else Outcome.ABSENT
+        if member.waits:
+            return None
+        return _DELIVERED if self._push(member, frame) else Outcome.SLOW
+
+    def park(self, connection_id: str, frame: bytes, settle: Settle) -> None:
+        """Hand the frame to this connection when it is in, and tell what became of it."""
+        member = self.members.get(connection_id)
+        if member is not None:
+            self._keep(member, frame, settle)
+        elif connection_id in self._coming:
+            self._coming[connection_id].append((frame, settle))
+        else:
+            settle(Outcome.ABSENT)
 
     async def collect(self, channel: str, recipient: Address) -> None:
         """Bring a recipient on this node what the mailbox holds for it."""
@@ -217,7 +223,8 @@ class Relay:
 
     def count(self, mail: Mail, result: str) -> None:
         """Count the outcome of a mail."""
-        self.stats.count_message(mail.sender.role.value.lower(), mail.action.value, result)
+        role = "master" if mail.sender.role is Role.MASTER else "viewer"
+        self.stats.count_message(role, mail.action, result)
 
     def _mail(self, member: Member, forward: Forward, frame: bytes) -> Mail:
         return Mail(

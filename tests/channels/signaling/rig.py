@@ -96,14 +96,18 @@ class Node:
         return await self.join(Role.VIEWER, client_id, **more)
 
     def say(self, member: Member, payload: str, action: str = "ICE_CANDIDATE", **more: str) -> None:
-        body = {"action": action, "messagePayload": payload, **more}
-        self.hub.receive(member, msgspec.json.encode(body).decode())
+        self.hub.receive(member, frame_of(payload, action, **more))
 
     async def settle(self) -> None:
         """Wait until nothing of this node is on its way to another one or to the mailbox."""
         async with asyncio.timeout(5):
             while self.hub.is_busy:  # noqa: ASYNC110  # a few turns of the loop
                 await asyncio.sleep(0)
+
+
+def frame_of(payload: str, action: str = "ICE_CANDIDATE", **more: str) -> str:
+    """What a client sends."""
+    return msgspec.json.encode({"action": action, "messagePayload": payload, **more}).decode()
 
 
 async def turns(count: int = 10) -> None:
@@ -144,12 +148,15 @@ class DistantMailbox(InProcessMailbox):
 
 
 def cluster(
-    limits: Limits | None = None, names: tuple[str, ...] = ("a",), now: Callable[[], float] | None = None
+    limits: Limits | None = None,
+    names: tuple[str, ...] = ("a",),
+    now: Callable[[], float] | None = None,
+    bus: EmbeddedBus | None = None,
 ) -> tuple[Node, ...]:
     """Nodes of one process over one bus, one presence and one mailbox; `now` takes the place of their clock."""
     limits = limits or Limits.aws()
     clock = Clock()
-    bus, presence, mailbox = EmbeddedBus(), EmbeddedPresence(names[0]), DistantMailbox(limits, clock)
+    bus, presence, mailbox = bus or EmbeddedBus(), EmbeddedPresence(names[0]), DistantMailbox(limits, clock)
     ends = [(name, bus.join()) for name in names]
     return tuple(
         Node(Hub(end, presence.join(name), limits, name, now or clock, mailbox), clock, end, mailbox)

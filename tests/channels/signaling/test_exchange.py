@@ -1,7 +1,7 @@
 """The exchange of one node between its connections, another node that a test plays, presence and the mailbox."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -41,9 +41,12 @@ class Here:
     def deliver(self, mail: Mail) -> bool:
         return False
 
-    def accept(self, connection_id: str, frame: bytes, later: Callable[[], Settle]) -> Outcome:
+    def accept(self, connection_id: str, frame: bytes) -> Outcome | None:
         self.accepted.append((connection_id, frame))
-        return Outcome.DELIVERED
+        return None if connection_id == "a-coming" else Outcome.DELIVERED
+
+    def park(self, connection_id: str, frame: bytes, settle: Settle) -> None:
+        self.accepted.append((connection_id, b"parked"))
 
     async def collect(self, channel: str, recipient: Address) -> None:
         raise AssertionError("nobody is here")

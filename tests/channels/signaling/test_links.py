@@ -1,7 +1,6 @@
 """The links of one node over a bus: when frames go out. What they mean, `test_node_link` has."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -11,11 +10,11 @@ from channels.names import Role
 from channels.signaling.envelope import inbox
 from channels.signaling.flows import Flow, Parcel
 from channels.signaling.link_frame import decode
-from channels.signaling.links import Links
+from channels.signaling.links import Links, Peer
 from channels.signaling.mailbox import Mail
 from channels.signaling.members import Settle
 from channels.signaling.messages import Action
-from channels.signaling.node_link import ACKNOWLEDGE_S, Outcome
+from channels.signaling.node_link import ACKNOWLEDGE_S, Arrived, Outcome
 from channels.signaling.protocol import MASTER, Address
 from channels.signaling.stats import HubStats
 from tests.channels.signaling.rig import Clock, turns
@@ -51,11 +50,10 @@ class End:
     def suspect(self, flow: Flow) -> None:
         self.suspects.append(flow)
 
-    def arrived(self, body: bytes, later: Callable[[], Settle]) -> Outcome:
-        self.heard.append(body)
+    def arrived(self, peer: Peer, arrived: Arrived) -> Outcome | None:
+        self.heard.append(arrived.body)
         if self.answer is None:
-            self.settle.append(later())
-            return Outcome.ABSENT  # void
+            self.settle.append(peer.defer(arrived))
         return self.answer
 
 
@@ -177,7 +175,7 @@ async def test_a_link_that_is_not_used_is_forgotten_and_goes_on_in_a_new_epoch(
         await turns()
         clock.now += 61.0
         a.links.expire()
-        assert a.links._links == {}
+        assert a.links._peers == {}
 
     assert b.heard == [b"1", b"2"]
     assert a.outcomes == [Outcome.DELIVERED, Outcome.DELIVERED]

@@ -82,11 +82,15 @@ def test_a_closed_connection_gets_nothing_and_leaves_nothing(relay: Relay) -> No
 def test_a_connection_that_is_replaced_before_it_came_in_is_known_to_be(relay: Relay) -> None:
     expected = relay.expect()
     said: list[Outcome] = []
-    assert relay.accept(expected, b"{}", lambda: said.append) is Outcome.DELIVERED
+    assert relay.accept(expected, b"{}") is None
+    relay.park(expected, b"{}", said.append)
     relay.close_replaced(expected)
 
     assert said == [Outcome.ABSENT]
     assert not relay.dismiss(expected)
+    assert relay.accept(expected, b"{}") is Outcome.ABSENT
+    relay.park(expected, b"{}", said.append)
+    assert said == [Outcome.ABSENT] * 2
 
 
 async def test_what_is_relayed_meanwhile_comes_after_what_was_held(relay: Relay) -> None:
