@@ -13,6 +13,7 @@ class Party:
         self.ledger = ledger
         self.client_id = client_id
         self.recorders: list[Recorder] = []
+        self.past: list[tuple[Hub, Member]] = []
         self.member: Member | None = None
         self.hub: Hub | None = None
         self.said: dict[str, tuple[str, str]] = {}  # number -> to whom, over which connection
@@ -22,6 +23,7 @@ class Party:
         role = Role.VIEWER if self.client_id else Role.MASTER
         self.member = await hub.connect(Connect(channel(), role, self.client_id), recorder)
         self.hub = hub
+        self.past.append((hub, self.member))
         self.recorders.append(recorder)
         return recorder
 

@@ -1,0 +1,212 @@
+"""Hubs of several nodes over a real Redis: every numbered message arrives once and in order, or is answered."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from channels.errors import ServiceUnavailableException
+from channels.names import Role
+from channels.redis.bus import RedisBus
+from channels.redis.link import Link
+from channels.redis.mailbox import RedisMailbox
+from channels.redis.presence import RedisPresence
+from channels.signaling.hub import Hub
+from channels.signaling.leases import LeaseSettings
+from channels.signaling.limits import Limits
+from tests.channels.signaling.ledger import Ledger
+from tests.channels.signaling.rig import channel
+from tests.redis_link import quick_settings, until
+from tests.redis_server import RedisServer
+
+SETTLED_S = 2.0  # so long after its frame a sender may wait for an answer
+
+
+class RedisNode:
+    """A node with everything in Redis, which can be ended at once as if its process were killed."""
+
+    def __init__(self, name: str, url: str, prefix: str, *, degraded_local: bool = False) -> None:
+        limits = Limits.relaxed()
+        self.link = Link(quick_settings(url, prefix=prefix, limit_s=0.5))
+        self.presence = RedisPresence(self.link, name)
+        self.mailbox = RedisMailbox(self.link, limits)
+        self.hub = Hub(RedisBus(self.link), self.presence, limits, name, time.monotonic, self.mailbox)
+        self.hub.configure_leases(LeaseSettings(renew_s=0.5, degraded_local=degraded_local))
+        self.link.on_epoch.append(self.hub.reassert)
+        self.presence.on_lapse.append(self.hub.reassert)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, group: asyncio.TaskGroup) -> None:
+        self._tasks = [
+            group.create_task(run()) for run in (self.link.run, self.presence.run, self.mailbox.run, self.hub.run)
+        ]
+        async with asyncio.timeout(10):
+            await self.link.up.wait()
+        await asyncio.sleep(0.02)  # the hub subscribes to its inbox
+
+    async def stop(self) -> None:
+        for task in reversed(self._tasks):
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        await self.link.aclose()
+
+    async def kill(self) -> None:
+        """Nothing of it is said any more: the connections break first."""
+        await self.link.aclose()
+        await self.stop()
+
+
+@contextlib.asynccontextmanager
+async def nodes(
+    server: RedisServer, prefix: str, *names: str, degraded_local: bool = False
+) -> AsyncIterator[list[RedisNode]]:
+    made = [RedisNode(name, server.url, prefix, degraded_local=degraded_local) for name in names]
+    async with asyncio.TaskGroup() as group:
+        for node in made:
+            await node.start(group)
+        try:
+            yield made
+        finally:
+            for node in made:
+                await node.stop()
+
+
+async def talk(ledger: Ledger, rounds: int, pause_s: float) -> None:
+    for _ in range(rounds):
+        ledger.talk()
+        await asyncio.sleep(pause_s)
+
+
+async def all_accounted(ledger: Ledger) -> float:
+    """Seconds until every message is delivered or answered."""
+    began = time.monotonic()
+    await until(lambda: not ledger.unaccounted(), SETTLED_S + 3.0)
+    return time.monotonic() - began
+
+
+async def test_what_nodes_say_to_each_other_arrives_once_and_in_order(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    ledger = Ledger("v1", "v2")
+    async with nodes(redis_server, redis_prefix, "a", "b") as (a, b):
+        for viewer in ledger.viewers.values():
+            await viewer.connect(b.hub)
+            viewer.say("")  # nobody is there yet: it is held
+        await until(lambda: not b.hub.is_busy)
+        await ledger.master.connect(a.hub)
+        await talk(ledger, 20, 0.002)
+        await ledger.master.connect(b.hub)
+        await talk(ledger, 20, 0.002)
+        await ledger.master.connect(a.hub)
+        await talk(ledger, 20, 0.002)
+        await all_accounted(ledger)
+
+        assert [recorder.closed for recorder in ledger.master.recorders[:2]] == [
+            (1000, "replaced by a newer master")
+        ] * 2
+        for hub, member in ledger.master.past[:2]:
+            await hub.disconnect(member)
+        for node in (a, b):
+            await node.hub.drain(0.0)
+        assert await a.presence.count(str(channel().arn)) == 0
+        assert await a.presence.locate(str(channel().arn), Role.MASTER, "") is None
+        assert (len(a.hub._leases), len(b.hub._leases)) == (0, 0)
+
+    ledger.check()
+    assert ledger.delivered == ledger.number, "nothing failed, so nothing was answered"
+
+
+@pytest.mark.faults
+async def test_subscribers_that_redis_kills_cost_nothing_silently(tmp_path: Path) -> None:
+    ledger = Ledger("v1", "v2")
+    with RedisServer(tmp_path / "redis") as server:
+        async with nodes(server, "t", "a", "b") as (a, b):
+            await ledger.master.connect(a.hub)
+            for viewer in ledger.viewers.values():
+                await viewer.connect(b.hub)
+            for _ in range(5):
+                await talk(ledger, 10, 0.02)
+                server.command("CLIENT", "KILL", "TYPE", "pubsub")
+                await talk(ledger, 2, 0.001)
+                server.command("CLIENT", "KILL", "TYPE", "normal")
+            assert await all_accounted(ledger) < SETTLED_S
+
+    ledger.check()
+    assert ledger.delivered > ledger.number // 2
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("away_s", [0.6, 3.0])
+async def test_a_redis_that_is_frozen_or_gone_costs_answers_in_time(tmp_path: Path, away_s: float) -> None:
+    ledger = Ledger("v1")
+    with RedisServer(tmp_path / "redis") as server:
+        async with nodes(server, "t", "a", "b") as (a, b):
+            await ledger.master.connect(a.hub)
+            await ledger.viewers["v1"].connect(b.hub)
+            await talk(ledger, 5, 0.01)
+            for fault, heal in ((server.stop, server.cont), (server.kill, server.start)):
+                fault()
+                await talk(ledger, int(away_s / 0.05), 0.05)
+                heal()
+                await talk(ledger, 10, 0.02)
+                assert await all_accounted(ledger) < SETTLED_S
+            await until(lambda: a.link.is_up and b.link.is_up)
+            ledger.talk()
+            await all_accounted(ledger)
+
+    ledger.check()
+
+
+@pytest.mark.faults
+async def test_a_node_that_is_gone_costs_answers_and_its_viewer_goes_on_elsewhere(tmp_path: Path) -> None:
+    ledger = Ledger("v1", "v2")
+    with RedisServer(tmp_path / "redis") as server:
+        async with nodes(server, "t", "a", "b", "c") as (a, b, c):
+            await ledger.master.connect(a.hub)
+            await ledger.viewers["v1"].connect(b.hub)
+            await ledger.viewers["v2"].connect(c.hub)
+            await talk(ledger, 10, 0.01)
+            await b.kill()
+            for _ in range(25):
+                ledger.master.say("v1")
+                ledger.viewers["v2"].say("")
+                await asyncio.sleep(0.02)
+            await ledger.viewers["v1"].connect(c.hub)
+            await talk(ledger, 25, 0.02)
+            assert await all_accounted(ledger) < SETTLED_S
+            before = ledger.delivered
+            ledger.talk()
+            await all_accounted(ledger)
+            assert ledger.delivered == before + 4
+
+    ledger.check()
+
+
+@pytest.mark.faults
+async def test_while_redis_is_away_connects_are_refused_in_time_or_admitted_by_the_node_alone(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        async with (
+            nodes(server, "t", "a", "b") as (a, b),
+            nodes(server, "t", "c", degraded_local=True) as (c,),
+        ):
+            first, second = Ledger("v1"), Ledger("v1")
+            await first.master.connect(a.hub)
+            server.stop()
+            began = time.monotonic()
+            with pytest.raises(ServiceUnavailableException):
+                await first.viewers["v1"].connect(b.hub)
+            assert time.monotonic() - began < 2.0
+            await second.master.connect(c.hub)
+            await second.viewers["v1"].connect(c.hub)
+            second.talk()
+            assert second.delivered == 2
+            server.cont()
+            at_first, at_second = first.master.recorders[0], second.master.recorders[0]
+            await until(lambda: at_first.closed is not None)
+            assert at_first.closed == (1001, "another connection has taken the slot: connect again")
+            assert at_second.closed is None
+            await until(lambda: len(c.hub._leases._unseen) == 0)
+            assert await a.presence.count(str(channel().arn)) == 1
