@@ -8,23 +8,21 @@ sender answers for a mail until another node has handed it over, the mailbox hol
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from channels.bus import Bus, BusUnavailableError
-from channels.errors import ServiceError
 from channels.presence import Holder, Presence, PresenceUnavailableError
 from channels.signaling import envelope, failures
 from channels.signaling.envelope import EVERY_NODE, Collect, Deliver, EnvelopeError, Evict, Gone, inbox
 from channels.signaling.errands import HOLD_S, Errands
 from channels.signaling.flows import WAITING_LIMIT, Flow, Flows, Parcel, Route, Work
 from channels.signaling.links import Links, Peer
+from channels.signaling.local import Local
 from channels.signaling.mailbox import Mail, Mailbox
-from channels.signaling.members import Settle
 from channels.signaling.node_link import WINDOW, Arrived, Outcome
 from channels.signaling.protocol import Address
-from channels.signaling.stats import HubStats
 
 TICK_S: Final = 0.1
 # Until then a mail whose sender wants an answer is with another node, or the mailbox is tried: 2 s are promised.
@@ -33,45 +31,6 @@ _QUIET_PATIENCE_S: Final = 15.0  # one whose sender wants none is sent again for
 _CHECK_S: Final = 0.3
 _HOPS: Final = 3
 _NOTICES_S: Final = (0.5, 3.0)  # a notice to all nodes is repeated: one of them may have been away
-
-
-class Local(Protocol):
-    """The node's own connections, as the exchange needs them."""
-
-    stats: HubStats
-
-    def deliver(self, mail: Mail) -> bool:
-        """Hand the mail to a recipient on this node; False when there is none."""
-
-    def accept(self, connection_id: str, frame: bytes) -> Outcome | None:
-        """Hand the frame to this connection; None when it has to `park`, because the connection is coming in."""
-
-    def park(self, connection_id: str, frame: bytes, settle: Settle) -> None:
-        """Hand the frame to this connection when it is in, and tell what became of it."""
-
-    async def collect(self, channel: str, recipient: Address) -> None:
-        """Bring a recipient on this node what the mailbox holds for it."""
-
-    def look_again(self, connection_id: str) -> None:
-        """Bring a connection of this node what the mailbox holds for it, before what is said to it from now on."""
-
-    def is_here(self, channel: str) -> bool:
-        """Whether a connection of this channel is on this node."""
-
-    def keep_time(self, mail: Mail) -> None:
-        """The mail is held: call `Exchange.expire_mail` when its time is over."""
-
-    def answer(self, mail: Mail, error: ServiceError, result: str) -> None:
-        """The mail failed: tell its sender, wherever it is, if it wants to know."""
-
-    def count(self, mail: Mail, result: str) -> None:
-        """Count the outcome of a mail."""
-
-    def close_replaced(self, connection_id: str) -> None:
-        """A newer connection took the slot of this one."""
-
-    def close_here(self, channel: str, code: int, reason: str) -> None:
-        """Close the connections of a channel on this node."""
 
 
 class Exchange:

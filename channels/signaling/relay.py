@@ -52,11 +52,12 @@ class Relay:
         self._limits = limits
         self._node = node
         self._now = now
-        self._ids = (f"{node}-{secrets.token_hex(4)}-{number}" for number in itertools.count())
+        self._id_head = f"{node}-{secrets.token_hex(4)}-"
+        self._numbers = itertools.count()
 
     def next_id(self) -> str:
         """An id that nothing else has, here or on another node."""
-        return next(self._ids)
+        return f"{self._id_head}{next(self._numbers)}"
 
     def expect(self) -> str:
         """The id of a connection that waits for its admission."""
