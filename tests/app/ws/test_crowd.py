@@ -24,7 +24,7 @@ class Member:
 
 def crowd(**settings: float) -> Crowd:
     made = Crowd(CrowdSettings(**settings))  # type: ignore[arg-type]
-    made.attach(uvicorn.Config("none"), ServerState())
+    made.attach(uvicorn.Config("none", log_config=None), ServerState())
     return made
 
 
