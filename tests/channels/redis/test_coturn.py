@@ -3,6 +3,9 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from channels.redis import coturn
 from channels.redis.coturn import CoturnRedis
 from channels.redis.settings import RedisSettings
 from tests.redis_server import RedisServer
@@ -38,7 +41,8 @@ async def test_what_coturn_publishes_is_heard_again_after_a_restart(tmp_path: Pa
             hearing.cancel()
 
 
-async def test_secrets_are_put_when_redis_comes(tmp_path: Path) -> None:
+async def test_secrets_are_put_when_redis_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coturn, "_RETRY_S", 0.01)
     with RedisServer(tmp_path) as server:
         server.kill()
         async with asyncio.timeout(15), asyncio.TaskGroup() as group:
