@@ -120,7 +120,7 @@ class Link(Commands):
         try:
             async with asyncio.timeout(self.limit_s):
                 await self._open()
-        except (OSError, RefusedError, exceptions.RedisError) as error:
+        except (OSError, RefusedError, exceptions.RedisError, exceptions.RedisClusterException) as error:
             self.stats.failed_attempts += 1
             self.is_away = True
             self._drop(str(error) or f"no answer within {self.limit_s:g} s")

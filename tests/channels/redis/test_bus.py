@@ -26,6 +26,15 @@ async def test_without_a_link_nothing_is_published_and_posts_are_named(redis_pre
     assert link.stats.posts_unsent == 2
 
 
+async def test_what_is_published_to_a_frozen_redis_is_an_error_in_time(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        async with running_link(quick_settings(server.url, limit_s=0.1, watchdog_s=10.0)) as link:
+            server.stop()
+            with pytest.raises(BusUnavailableError, match=r"no answer within 0.1 s"):
+                await RedisBus(link).publish("t", b"x")
+            server.cont()
+
+
 async def test_a_frozen_redis_is_an_error_in_time_and_posts_to_it_are_in_doubt(tmp_path: Path) -> None:
     unheard: list[tuple[str, bytes]] = []
     with RedisServer(tmp_path / "redis") as server:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from pathlib import Path
 
@@ -138,6 +139,19 @@ async def test_a_restart_and_a_redis_that_comes_late(tmp_path: Path, caplog: pyt
     assert words == ["redis is away"] * len(words)
     assert len(words) < link.stats.failed_attempts + link.epoch
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["redis://{}", "redis+sentinel://{}/main", "redis+cluster://{}"])
+async def test_nobody_there_is_no_end(url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+
+    async with running_link(quick_settings(url.format(address)), is_up=False) as link:
+        await until(lambda: link.stats.failed_attempts > 1)
+
+        assert not link.is_up
+        with pytest.raises(RedisUnavailableError, match="is away"):
+            await link.command("PING")
 
 
 async def test_a_wrong_password_is_said(tmp_path: Path, redis_prefix: str, caplog: pytest.LogCaptureFixture) -> None:
