@@ -108,12 +108,43 @@ async def test_frozen_redis_is_an_error_in_time_and_holds_nothing_later(tmp_path
             errors = await asyncio.gather(*calls, return_exceptions=True)
             assert [type(error) for error in errors] == [MailboxUnavailableError] * 4
             assert time.monotonic() - begun < 2.0
-            server.cont()
-
             assert isinstance(refused, ServiceUnavailableException)
             async with running(box.run()):
+                tried = box.stats.unavailable
+                await until(lambda: box.stats.unavailable > tried)  # it tries again until Redis answers
+                server.cont()
                 await until(lambda: len(box) == 0)
             assert server.command("HGET", "heliograph:{demo}:mail", "mail 2") is None
+
+
+async def test_mail_whose_sender_gave_up_is_withdrawn(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        async with links(quick_settings(server.url, limit_s=5.0), 1) as (link,):
+            box = RedisMailbox(link, LIMITS)
+            await box.hold(mail("1"), is_expected=True)
+            server.stop()
+            async with asyncio.TaskGroup() as group:
+                holding = group.create_task(box.hold(mail("2"), is_expected=True))
+                await asyncio.sleep(0.01)  # the command is on its way
+                holding.cancel()
+            server.cont()
+            async with running(box.run()):
+                await until(lambda: len(box) == 0)
+
+            assert ids(await box.take("demo", MASTER)) == ["1"]
+
+
+async def test_redis_with_another_time_than_before_refuses_nothing(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    now = 1000.0
+    async with links(quick_settings(redis_server.url, prefix=redis_prefix, limit_s=5.0), 1) as (link,):
+        box = RedisMailbox(link, LIMITS, lambda: now)
+        await box.hold(mail("1"), is_expected=True)
+        now -= 50.0  # as if a server took over whose clock is ahead
+
+        assert await box.hold(mail("2"), is_expected=True) is None
+        assert ids(await box.take("demo", MASTER)) == ["1", "2"]
 
 
 async def test_keys_end_by_themselves(unsettled: RedisMailbox, redis_server: RedisServer, redis_prefix: str) -> None:
