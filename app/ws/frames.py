@@ -113,15 +113,20 @@ class FrameReader:
                     at = end
                     continue
             end = self._frame(data, at, events)
-            if end < 0:
-                at = size
-                break
-            if end > size:
-                self._wanted = end - at
+            if not at < end <= size:
+                at = self._stop(at, end, size)
                 break
             at = end
-        self._leave(data, at)
+        if at < size or self._data:
+            self._leave(data, at)
         return events
+
+    def _stop(self, at: int, end: int, size: int) -> int:
+        """Where reading ends for now: behind everything after the last frame, or before one that is not all there."""
+        if end < 0:
+            return size
+        self._wanted = end - at
+        return at
 
     def _keep(self, data: bytes) -> int:
         """Put what came in behind what was left; how long both are together."""

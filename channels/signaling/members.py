@@ -62,6 +62,7 @@ class Member:
         "is_in",
         "role",
         "rules",
+        "slots",
         "ttl_s",
         "waits",
     )
@@ -71,6 +72,7 @@ class Member:
         self.channel = str(connect.channel.arn)
         self.address = MASTER if connect.role is Role.MASTER else Address(Role.VIEWER, connect.client_id)
         self.role = self.address.role.value.lower()  # as counters name it
+        self.slots: dict[Address, Member] = {}  # of its channel, for as long as it has one itself
         self.is_in = False  # whether it is one of the node's members
         self.connection = connection
         self.credential_ids = connect.credential_ids
@@ -145,7 +147,7 @@ class Members:
         member.is_in = True
         for credential_id in member.credential_ids:
             self._by_credential.setdefault(credential_id, {})[member.id] = member
-        slots = self._by_channel.setdefault(member.channel, {})
+        slots = member.slots = self._by_channel.setdefault(member.channel, {})
         current = slots.get(member.address)
         if current is None or current.holder.fence < member.holder.fence:
             slots[member.address] = member

@@ -129,7 +129,7 @@ class Rules:
             recipient = MASTER if self.role is Role.VIEWER else _viewer(message)
         except FrameError as error:
             return self._malformed_answer(error, now)
-        limit = self._take(message, now)
+        limit = self._take(message, now) if self._meters else None
         if limit is not None:
             return _limited(message, limit)
         return Forward(recipient, message)

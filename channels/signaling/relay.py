@@ -104,7 +104,7 @@ class Relay:
         """Bring a message to its recipient, wherever it is, or hold it."""
         message, recipient = forward.message, forward.recipient
         frame = messages.encode(message, member.address.client_id if recipient is MASTER else None)
-        target = self.members.find(member.channel, recipient)
+        target = member.slots.get(recipient)
         if target is None or self.exchange.is_busy(member.channel, recipient):
             self.exchange.send(self._mail(member, forward, frame))
         elif target.waits:
