@@ -377,3 +377,15 @@ async def test_what_is_sent_to_all_nodes_is_heard_until_the_stop(rig: Rig) -> No
     await rig.bus.publish(EVERY_NODE, envelope.encode_notice(Gone("demo", 1001, "again")))
 
     assert rig.here.answers == [("demo", "deleted")]
+
+
+async def test_what_comes_while_the_node_ends_waits_for_its_next_start(rig: Rig) -> None:
+    async with asyncio.TaskGroup() as ending:
+        pass
+    rig.exchange._group = ending
+    rig.exchange.send(mail("1"))
+    assert rig.here.kept == []
+    async with rig.running():
+        await turns()
+
+    assert rig.here.kept == ["1"]

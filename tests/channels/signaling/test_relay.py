@@ -10,6 +10,7 @@ from channels.embedded.presence import EmbeddedPresence
 from channels.names import Role
 from channels.presence import Holder
 from channels.signaling.limits import Limits
+from channels.signaling.mailbox import Mail, MailboxUnavailableError
 from channels.signaling.members import Connect, Member
 from channels.signaling.messages import Action, ClientMessage
 from channels.signaling.node_link import Outcome
@@ -107,3 +108,33 @@ async def test_what_is_relayed_meanwhile_comes_after_what_was_held(relay: Relay)
         mailbox.may_take.set()
 
     assert at_master.payloads == ["AAAA"]
+
+
+async def test_what_waits_for_a_newcomer_that_goes_again_is_for_whoever_comes_next(relay: Relay) -> None:
+    master, at_master = join(relay, MASTER)
+    viewer, _ = join(relay, VIEWER)
+    master.waits += 1
+    say(relay, viewer, MASTER)
+    assert not relay.exchange.is_busy(ARN, MASTER)
+    relay.close(master, 1001, "over")
+
+    assert relay.exchange.is_busy(ARN, MASTER)
+    assert at_master.frames == []
+
+
+async def test_a_mailbox_that_is_away_delays_nothing_that_is_relayed(relay: Relay) -> None:
+    async def away(channel: str, recipient: Address) -> tuple[Mail, ...]:
+        raise MailboxUnavailableError
+
+    relay._mailbox.take = away  # type: ignore[method-assign]  # it loses its server
+    master, at_master = join(relay, MASTER)
+    viewer, _ = join(relay, VIEWER)
+    relay.look_again(master.id)
+    say(relay, viewer, MASTER)
+    assert at_master.frames == [], "it waits for what the mailbox may have"
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        relay.exchange.start(group)
+    await relay.exchange.stop()
+
+    assert at_master.payloads == ["AAAA"]
+    assert relay.stats.mailbox_unavailable == 1
