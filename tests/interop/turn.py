@@ -23,6 +23,9 @@ from tests import certificates
 from tests.programs import require
 
 SECRET = b"north"
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+FIRST_PORT = 15500 + 400 * WORKER
+"""Of the 400 relay ports of this process: below those that the kernel gives out, and nobody else's."""
 ENVIRONMENT = dict(os.environ)
 """Taken once: a child made in a thread would read it while pytest, in its own, moves it by naming the next test."""
 
@@ -61,8 +64,8 @@ def relay_in_a_thread(files: certificates.DevelopmentFiles | None = None, **chan
     settings = RelaySettings(
         port=0,
         more_hosts=("::1",),
-        min_port=46000,
-        max_port=46399,
+        min_port=FIRST_PORT,
+        max_port=FIRST_PORT + 399,
         has_legacy_channel_numbers=True,
         allocations_per_channel=200,  # -O and -B leave theirs to the timer
         bitrate_bps=0,
