@@ -14,7 +14,7 @@ from tests.interop.conftest import NoteTool
 from tests.interop.turn import Served, echo_peers, relay_in_a_thread, uclient
 from tests.programs import require
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.interop, pytest.mark.alone, pytest.mark.timeout(60)]
 
 LOST = re.compile(r"Total lost packets (\d+) ")
 WRONG = "-W wrong"
