@@ -1,5 +1,6 @@
 """Brings a client into the state of a row, sends its request to any server, and judges the answer."""
 
+import secrets
 import typing
 from collections.abc import Callable
 
@@ -47,12 +48,14 @@ class Session:
         self.exchange = place.client()
         self.username, self.password = place.credential(name, is_expired=is_expired)
         self.count = 0
+        # Each client's own, or one with the port of an earlier one would seem to send its requests again.
+        self.transactions = secrets.token_bytes(8)
         told = self.challenge()
         self.realm, self.nonce = told.first(stun.REALM) or b"", told.first(stun.NONCE) or b""
 
     def transaction_id(self) -> bytes:
         self.count += 1
-        return b"requests" + self.count.to_bytes(4)
+        return self.transactions + self.count.to_bytes(4)
 
     def challenge(self) -> stun.Message:
         message = stun.Message(stun.ALLOCATE, stun.REQUEST, self.transaction_id(), [UDP])
