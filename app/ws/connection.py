@@ -161,7 +161,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, frame: bytes) -> bool:
         """Send a text message of UTF-8; False when too much waits for the peer already, or the socket is closing."""
-        size = len(frame)
+        size = len(frame)  # from here on as `_put`, written out: each message that is relayed comes this way
         waiting = self._waiting + size
         if waiting > self._limit or (self._is_blocked and waiting + self._unwritten() > self._limit):
             return False

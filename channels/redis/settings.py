@@ -114,7 +114,9 @@ def _addresses(hosts: str, kind: Kind) -> tuple[Address, ...]:
         except ValueError:
             host = port = None
         if host is None or "@" in text:
-            raise RedisUrlError(f"a Redis URL names a host after ://, as in {kind.value}://127.0.0.1:{_PORTS[kind]}")
+            raise RedisUrlError(
+                f"a Redis URL names a host, and perhaps a port, after ://, as in {kind.value}://127.0.0.1:{_PORTS[kind]}"
+            )
         found.append((host, _PORTS[kind] if port is None else port))
     if kind is Kind.SERVER and len(found) > 1:
         raise RedisUrlError("redis:// takes one host; several belong to redis+sentinel:// or redis+cluster://")

@@ -81,8 +81,9 @@ def test_what_is_shown_holds_no_secret(url: str, place: str) -> None:
     [
         ("http://:secret@h", "begins with redis://"),
         ("redis:secret", "begins with redis://"),
-        ("redis://", "names a host"),
-        ("redis://u:secret@h:port", "names a host"),
+        ("redis://", "names a host, and perhaps a port"),
+        ("redis://u:secret@h:99999", "names a host, and perhaps a port"),
+        ("redis://u:secret@h:port", "names a host, and perhaps a port"),
         ("redis://u:secret/1@h", "write / as %2F"),
         ("redis://u:#secret@h", "# as %23"),
         ("redis://a,b", "takes one host"),
