@@ -53,6 +53,7 @@ bench: .venv/test ## every benchmark as a table
 	@$(BIN)/heliograph bench media
 	@$(BIN)/heliograph bench auth
 	@$(BIN)/heliograph bench turn
+	@$(BIN)/heliograph bench signaling
 	@$(BIN)/heliograph bench bus
 	@$(BIN)/heliograph bench emulator
 

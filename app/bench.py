@@ -1,7 +1,8 @@
 """The one door to all benchmarks: rows, ratios, the machine they ran on, and how they are shown.
 
 A benchmark is `tests/benchmarks/<name>.py` of a checkout with
-`async def run(runs: int, progress: Callable[[str], None]) -> tuple[Row, ...]`.
+`async def run(runs: int, progress: Callable[[str], None]) -> tuple[Row, ...]`. One that measures what an operator
+chooses names its rows in `ROWS` and takes a `Choice` as its third argument.
 """
 
 import importlib.util
@@ -40,7 +41,8 @@ class Ratio(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One figure: `ours` and `peer` are medians in `unit`; `goal` says which side is good."""
+    """One figure: `ours` and `peer` are medians in `unit`; `goal` says which side is good, `is_met` whether we are
+    there (None: not judged)."""
 
     name: str
     ours: float
@@ -50,6 +52,7 @@ class Row(msgspec.Struct, frozen=True):
     ratio: Ratio | None
     goal: str
     note: str = ""
+    is_met: bool | None = None
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -71,7 +74,31 @@ class Outcome(msgspec.Struct, frozen=True):
     rows: tuple[Row, ...]
 
 
-Benchmark = Callable[[int, Progress], Awaitable[tuple[Row, ...]]]
+class Choice(msgspec.Struct, frozen=True):
+    """What an operator wants of a benchmark: these rows alone (none: its usual ones), so many seconds a run."""
+
+    rows: tuple[str, ...] = ()
+    seconds: float | None = None
+
+
+class Benchmark:
+    """One benchmark. `rows` are those to choose from, none where it always measures all."""
+
+    def __init__(self, name: str, run: Callable[..., Awaitable[tuple[Row, ...]]], rows: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.rows = rows
+        self._run = run
+
+    async def __call__(self, runs: int, progress: Progress, choice: Choice | None = None) -> tuple[Row, ...]:
+        """Measure `runs` times. Raises: CommandError (exit code 2) for a choice that it does not have."""
+        if choice is None or choice == Choice():
+            return await self._run(runs, progress)
+        if not self.rows:
+            raise CommandError(f"bench {self.name} takes neither --rows nor --seconds", Exit.USAGE)
+        for row in choice.rows:
+            if row not in self.rows:
+                raise CommandError(f"bench {self.name} has no row {row}; it has: {', '.join(self.rows)}", Exit.USAGE)
+        return await self._run(runs, progress, choice)
 
 
 def find(name: str, folder: Path = FOLDER) -> Benchmark:
@@ -97,8 +124,7 @@ def find(name: str, folder: Path = FOLDER) -> Benchmark:
     assert specification.loader is not None  # noqa: S101  # likewise
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    benchmark: Benchmark = module.run
-    return benchmark
+    return Benchmark(name, module.run, getattr(module, "ROWS", ()))
 
 
 def machine() -> Machine:
@@ -133,7 +159,8 @@ def table(outcome: Outcome) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     ratio = "-" if row.ratio is None else f"{row.ratio.min:.2f} {row.ratio.median:.2f} {row.ratio.max:.2f}"
     peer = "-" if row.peer is None else f"{_figure(row.peer)} ({row.peer_name})"
-    return (row.name, _figure(row.ours), peer, row.unit, ratio, row.goal, row.note)
+    goal = f"{row.goal} MISSED" if row.is_met is False else row.goal
+    return (row.name, _figure(row.ours), peer, row.unit, ratio, goal, row.note)
 
 
 def _figure(value: float) -> str:

@@ -15,7 +15,7 @@ from typing import NoReturn
 import msgspec
 
 from app import settings
-from app.cli_parser import Parser, add_settings, bitrate, json_flag, positive, program, seconds, size, texts
+from app.cli_parser import Parser, add_settings, bitrate, json_flag, names, positive, program, seconds, size, texts
 from app.exits import MEANING, CommandError, Exit, cause, refusal
 from channels.errors import ServiceError
 
@@ -204,9 +204,7 @@ def _encoders(parser: argparse.ArgumentParser) -> None:
 def _viewer(parser: argparse.ArgumentParser) -> None:
     json_flag(parser)
     parser.add_argument("--channel", metavar="NAME", required=True, help="channel to watch")
-    parser.add_argument(
-        "--frames", type=positive, help="frames to decode before leaving (default: 30; with --latency 300)"
-    )
+    parser.add_argument("--frames", type=positive, help="frames to decode in all (default: 30; with --latency 300)")
     parser.add_argument(
         "--latency", action="store_true", help="measure glass to glass by the counter of the test pattern"
     )
@@ -300,6 +298,8 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     json_flag(parser)
     parser.add_argument("bench", metavar="NAME", help="first-frame, media, auth ...: a file of tests/benchmarks")
     parser.add_argument("--runs", type=positive, default=5, help="repetitions (default: 5)")
+    parser.add_argument("--rows", type=names, default=(), metavar="ROW[,ROW]", help="measure these alone (signaling)")
+    parser.add_argument("--seconds", type=seconds, help="how long one run takes (signaling; default: 2)")
 
 
 COMMANDS = (

@@ -14,11 +14,12 @@ from app.settings import Loaded
 def run(arguments: argparse.Namespace, _: Loaded) -> Exit:
     """Print a table, or with --json one line; progress goes to stderr."""
     benchmark = bench.find(arguments.bench)
-    rows = asyncio.run(_measure(benchmark, arguments.runs))
+    choice = bench.Choice(tuple(arguments.rows), arguments.seconds)
+    rows = asyncio.run(_measure(benchmark, arguments.runs, choice))
     outcome = bench.Outcome(arguments.bench, bench.machine(), arguments.runs, rows)
     print(msgspec.json.encode(outcome).decode() if arguments.json else bench.table(outcome))
     return Exit.OK
 
 
-async def _measure(benchmark: bench.Benchmark, runs: int) -> tuple[bench.Row, ...]:
-    return await benchmark(runs, lambda text: print(text, file=sys.stderr, flush=True))
+async def _measure(benchmark: bench.Benchmark, runs: int, choice: bench.Choice) -> tuple[bench.Row, ...]:
+    return await benchmark(runs, lambda text: print(text, file=sys.stderr, flush=True), choice)

@@ -70,6 +70,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Read names with commas between them."""
+    return tuple(name for name in text.split(",") if name)
+
+
 def bitrate(text: str) -> int:
     """Read bits per second: `800k`, `2M`, `2500000`; 50 kbit/s to 100 Mbit/s."""
     digits, factor = text, 1

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from app import bench
-from app.bench import Machine, Outcome, Ratio, Row
+from app.bench import Choice, Machine, Outcome, Ratio, Row
 from app.exits import CommandError
 
 BENCHMARK = """
@@ -12,6 +12,14 @@ from app.bench import Row
 async def run(runs, progress):
     progress("measuring")
     return (Row("speed", float(runs), None, None, "ms", None, "low"),)
+"""
+
+CHOOSING = """
+from app.bench import Choice, Row
+ROWS = ("speed", "size")
+async def run(runs, progress, choice=None):
+    choice = choice or Choice(ROWS, 2.0)
+    return tuple(Row(name, choice.seconds, None, None, "ms", None, "low") for name in choice.rows)
 """
 
 
@@ -27,8 +35,33 @@ def test_a_benchmark_is_found_by_its_name_with_dashes(tmp_path: Path) -> None:
     assert said == ["measuring"]
 
 
-async def _run(benchmark: bench.Benchmark, said: list[str]) -> tuple[Row, ...]:
-    return await benchmark(3, said.append)
+def test_a_benchmark_with_rows_measures_those_that_are_chosen(tmp_path: Path) -> None:
+    (tmp_path / "speed.py").write_text(CHOOSING)
+    benchmark = bench.find("speed", tmp_path)
+    assert benchmark.rows == ("speed", "size")
+    assert [row.name for row in asyncio.run(_run(benchmark, []))] == ["speed", "size"]
+    chosen = asyncio.run(_run(benchmark, [], Choice(("size",), 0.5)))
+    assert [(row.name, row.ours) for row in chosen] == [("size", 0.5)]
+
+
+@pytest.mark.parametrize("choice", [Choice(("speed", "seize"), 1.0), Choice(("seize",))])
+def test_a_row_that_a_benchmark_does_not_have_lists_those_it_has(tmp_path: Path, choice: Choice) -> None:
+    (tmp_path / "speed.py").write_text(CHOOSING)
+    with pytest.raises(CommandError, match="bench speed has no row seize; it has: speed, size") as caught:
+        asyncio.run(_run(bench.find("speed", tmp_path), [], choice))
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("choice", [Choice(("speed",)), Choice((), 1.0)])
+def test_a_benchmark_without_rows_takes_no_choice(tmp_path: Path, choice: Choice) -> None:
+    (tmp_path / "first_frame.py").write_text(BENCHMARK)
+    with pytest.raises(CommandError, match="first-frame takes neither --rows nor --seconds") as caught:
+        asyncio.run(_run(bench.find("first-frame", tmp_path), [], choice))
+    assert caught.value.code == 2
+
+
+async def _run(benchmark: bench.Benchmark, said: list[str], choice: Choice | None = None) -> tuple[Row, ...]:
+    return await benchmark(3, said.append, choice)
 
 
 @pytest.mark.parametrize("name", ["nothing", "../test_tree", "first_frame/x", ""])
@@ -54,6 +87,13 @@ def test_the_table_shows_figures_and_their_absence() -> None:
     assert text[0] == "media, 3 runs, CPU, 2 cores, 4096 MiB, Linux, Python 3.11"
     assert text[2].split() == ["first", "123", "100", "(other)", "ms", "1.00", "1.23", "2.00", "<", "1.3"]
     assert text[3].split() == ["second", "0.123", "-", "cores", "-", "low", "superfast"]
+
+
+@pytest.mark.parametrize(("is_met", "cell"), [(None, "< 1.3"), (True, "< 1.3"), (False, "< 1.3 MISSED")])
+def test_the_table_says_which_goal_was_missed(is_met: bool | None, cell: str) -> None:
+    row = Row("first", 1.0, None, None, "ms", None, "< 1.3", "noisy", is_met)
+    text = bench.table(Outcome("media", Machine("CPU", 2, 4096, "Linux", "3.11"), 3, (row,))).splitlines()
+    assert text[2].endswith(f"  {cell}  noisy")
 
 
 def test_the_machine_is_described() -> None:

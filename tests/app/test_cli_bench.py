@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app import bench, cli_bench
+from app import bench, cli, cli_bench
 from app.settings import load
 
 BENCHMARK = """
@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("folder")
 def test_json_has_the_documented_form_and_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = argparse.Namespace(bench="first-frame", runs=2, json=True)
+    arguments = argparse.Namespace(bench="first-frame", runs=2, json=True, rows=(), seconds=None)
     assert cli_bench.run(arguments, load({}, {})) == 0
     told = capsys.readouterr()
     answer = json.loads(told.out)
@@ -42,5 +42,24 @@ def test_json_has_the_documented_form_and_progress_goes_to_stderr(capsys: pytest
 
 @pytest.mark.usefixtures("folder")
 def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    cli_bench.run(argparse.Namespace(bench="first-frame", runs=1, json=False), load({}, {}))
+    arguments = argparse.Namespace(bench="first-frame", runs=1, json=False, rows=(), seconds=None)
+    cli_bench.run(arguments, load({}, {}))
     assert capsys.readouterr().out.splitlines()[2].split()[:4] == ["speed", "2", "4", "(other)"]
+
+
+def test_the_command_line_chooses_rows_and_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "speed.py").write_text(
+        """
+from app.bench import Row
+ROWS = ("speed", "size", "weight")
+async def run(runs, progress, choice):
+    return tuple(Row(name, choice.seconds, None, None, "ms", None, "low") for name in choice.rows)
+"""
+    )
+    find = bench.find
+    monkeypatch.setattr(bench, "find", lambda name: find(name, tmp_path))
+    assert cli.main(["bench", "speed", "--rows", "size,weight", "--seconds", "0.5", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["name"], row["ours"]) for row in rows] == [("size", 0.5), ("weight", 0.5)]

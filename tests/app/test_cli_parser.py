@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from app.cli_parser import Parser, add_settings, bitrate, json_flag, positive, program, seconds, size, texts
+from app.cli_parser import Parser, add_settings, bitrate, json_flag, names, positive, program, seconds, size, texts
 
 
 def a_parser() -> Parser:
@@ -73,3 +73,8 @@ def test_a_bitrate_has_a_unit_or_none() -> None:
     for text in ("", "k", "2G", "nan", "nanM", "inf", "-2M", "10k", "200M", "2 m"):
         with pytest.raises(argparse.ArgumentTypeError, match="example: 2M"):
             bitrate(text)
+
+
+@pytest.mark.parametrize(("text", "found"), [("a", ("a",)), ("a,b", ("a", "b")), ("a,,b,", ("a", "b")), ("", ())])
+def test_names_have_commas_between_them(text: str, found: tuple[str, ...]) -> None:
+    assert names(text) == found

@@ -1,24 +1,32 @@
 /* Masters and viewers of signaling channels that send each other messages through a relay on loopback, and what that
  * cost the relay. Used by benchmarks only.
  *
- *   signaling_load KIND PORT PIDS CORE TARGETS PAYLOAD WARM_S RUN_S MODE AMOUNT
+ *   signaling_load KIND PORTS PIDS CORE TARGETS PAYLOAD
  *
- * KIND     ws (websockets with the JSON of KVS) or raw (length, number, bytes: what _signaling_relay.c relays)
- * PIDS     processes of the relay, by commas: their CPU time is read at both ends of the run
+ * KIND     ws (websockets with the JSON of KVS), wss (the same over TLS, whose certificate is not checked) or raw
+ *          (length, number, bytes: what _signaling_relay.c relays)
+ * PORTS    where masters connect and, after a comma, where viewers do if that is elsewhere
+ * PIDS     processes of the relay, by commas: the CPU time of each is read at both ends of a run
  * CORE     where this program runs; -1 is anywhere
  * TARGETS  a file with a connection a line: `M CHANNEL TARGET` and `V CHANNEL CLIENT_ID TARGET`, channels by number from
- *          0, each master before its viewers; TARGET is what GET asks for (any word for raw)
+ *          0, each master before its viewers; TARGET is what GET asks for (any word for raw). A viewer that begins with
+ *          D for V is deaf: it never reads, and is sent to as often as all others together
+ *
+ * Prints {"open": N} once all are connected. Then each line of its input, `MODE AMOUNT WARM_S RUN_S`, is a run over the
+ * same connections, of which one line of JSON tells; it answers pings in between, and ends with its input.
+ *
  * MODE     closed: AMOUNT messages are under way at any time, offer -> answer -> offer of the same viewer
  *          open:   AMOUNT messages a second set off at random (Poisson), half of them to masters, half to viewers, and
  *                  each is timed from when it was to be sent; this program never sleeps meanwhile
  *
- * A message counts once: it came in at the relay and went out. Prints one line of JSON. */
+ * A message counts once: it came in at the relay and went out. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -33,7 +41,9 @@
 
 #define READ (256 * 1024)
 #define LINE 16384
+#define PROCESSES 16
 #define STAMP 16 /* characters at the front of a payload: when it was to be sent */
+#define MOST_VIEWERS 1024 /* of a channel */
 #define SENDER "\"senderClientId\":\""
 
 static const unsigned char MASK[4] = {0x37, 0xfa, 0x21, 0x3d}; /* that of RFC 6455, 5.7; some skip one of zeros */
@@ -44,7 +54,8 @@ struct frame {
 };
 
 struct client {
-    int socket, is_master, channel, number, is_waiting;
+    int socket, is_master, is_deaf, channel, number, is_waiting;
+    SSL *tls;
     char id[64];
     struct client *master, **viewers; /* a viewer's master; a master's viewers by number */
     int viewer_count;
@@ -53,8 +64,9 @@ struct client {
     size_t in_size, in_room, out_size, out_room;
 };
 
-static struct client *clients, **viewers;
-static int client_count, viewer_count, poller, is_raw, is_open_loop, port;
+static struct client *clients, **viewers, **deaf;
+static int client_count, viewer_count, deaf_count, poller, is_raw, is_open_loop, is_resting, is_told, master_port, viewer_port;
+static SSL_CTX *context;
 static unsigned char buffer[READ];
 static long relayed, statuses, late;
 static float *times_us;
@@ -134,10 +146,26 @@ static void watch(struct client *client, int operation, uint32_t events) {
     if (epoll_ctl(poller, operation, client->socket, &event)) fail("epoll_ctl");
 }
 
+static ssize_t take(struct client *client, void *to, size_t room) {
+    if (!client->tls) return read(client->socket, to, room);
+    int got = SSL_read(client->tls, to, (int)room);
+    if (got > 0) return got;
+    errno = SSL_get_error(client->tls, got) == SSL_ERROR_WANT_READ ? EAGAIN : EPROTO;
+    return errno == EAGAIN ? -1 : 0;
+}
+
+static ssize_t give(struct client *client, const void *data, size_t size) {
+    if (!client->tls) return write(client->socket, data, size);
+    int sent = SSL_write(client->tls, data, (int)size);
+    if (sent > 0) return sent;
+    errno = SSL_get_error(client->tls, sent) == SSL_ERROR_WANT_WRITE ? EAGAIN : EPIPE;
+    return -1;
+}
+
 static void flush(struct client *client) {
     size_t at = 0;
     while (at < client->out_size) {
-        ssize_t sent = write(client->socket, client->out + at, client->out_size - at);
+        ssize_t sent = give(client, client->out + at, client->out_size - at);
         if (sent < 0 && errno == EAGAIN) break;
         if (sent < 0) fail("write");
         at += sent;
@@ -149,23 +177,35 @@ static void flush(struct client *client) {
     client->is_waiting = waits;
 }
 
-static void add(struct client *client, const struct frame *frame) {
-    if (client->out_size + frame->size > client->out_room) {
-        client->out_room = 2 * (client->out_size + frame->size);
+static void put(struct client *client, const unsigned char *bytes, size_t size) {
+    if (client->out_size + size > client->out_room) {
+        client->out_room = 2 * (client->out_size + size);
         client->out = realloc(client->out, client->out_room);
     }
-    memcpy(client->out + client->out_size, frame->bytes, frame->size);
-    client->out_size += frame->size;
+    memcpy(client->out + client->out_size, bytes, size);
+    client->out_size += size;
+}
+
+static void add(struct client *client, const struct frame *frame) { put(client, frame->bytes, frame->size); }
+
+static void secure(struct client *client) {
+    client->tls = SSL_new(context);
+    SSL_set_mode(client->tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_set_fd(client->tls, client->socket);
+    if (SSL_connect(client->tls) != 1) fail("TLS");
 }
 
 static void join(struct client *client, const char *target) {
+    int port = client->is_master ? master_port : viewer_port;
     struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     char request[LINE + 512], answer[8192];
-    int size, on = 1;
+    int size, on = 1, little = 4096;
     client->socket = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (client->socket < 0) fail("socket");
+    if (client->is_deaf) setsockopt(client->socket, SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
     if (connect(client->socket, (struct sockaddr *)&server, sizeof server)) fail("connect");
     setsockopt(client->socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (context) secure(client);
     if (is_raw) {
         size = snprintf(request, sizeof request, "%c %d %d\n", client->is_master ? 'M' : 'V', client->channel, client->number);
         if (write(client->socket, request, size) != size) fail("write");
@@ -174,10 +214,10 @@ static void join(struct client *client, const char *target) {
                         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
                         target, port);
-        if (write(client->socket, request, size) != size) fail("write");
+        if (give(client, request, size) != size) fail("write");
         int filled = 0;
         while (filled < 4 || memcmp(answer + filled - 4, "\r\n\r\n", 4)) { /* byte by byte: no frame may be lost */
-            if (filled == sizeof answer || read(client->socket, answer + filled, 1) != 1) {
+            if (filled == sizeof answer || take(client, answer + filled, 1) != 1) {
                 fprintf(stderr, "refused: %.*s\n", filled, answer);
                 exit(1);
             }
@@ -189,8 +229,10 @@ static void join(struct client *client, const char *target) {
         }
     }
     fcntl(client->socket, F_SETFL, O_NONBLOCK);
-    watch(client, EPOLL_CTL_ADD, EPOLLIN);
+    if (!client->is_deaf) watch(client, EPOLL_CTL_ADD, EPOLLIN);
 }
+
+static void turn(int wait_ms);
 
 static void read_targets(const char *path, int payload) {
     static char line[LINE];
@@ -201,6 +243,7 @@ static void read_targets(const char *path, int payload) {
     rewind(file);
     clients = calloc(client_count, sizeof *clients);
     viewers = calloc(client_count, sizeof *viewers);
+    deaf = calloc(client_count, sizeof *deaf);
     for (struct client *client = clients; fgets(line, sizeof line, file); client++) {
         char *rest = line + 2, *word;
         line[strcspn(line, "\n")] = 0;
@@ -208,18 +251,22 @@ static void read_targets(const char *path, int payload) {
         client->channel = atoi(strsep(&rest, " "));
         if (client->is_master) {
             master = client;
-            client->viewers = calloc(client_count, sizeof *client->viewers);
+            client->viewers = calloc(MOST_VIEWERS, sizeof *client->viewers);
         } else {
             word = strsep(&rest, " ");
+            if (master->viewer_count == MOST_VIEWERS) exit(3);
             snprintf(client->id, sizeof client->id, "%s", word);
             client->master = master;
+            client->is_deaf = line[0] == 'D';
             client->number = master->viewer_count;
             master->viewers[master->viewer_count++] = client;
-            viewers[viewer_count++] = client;
+            if (client->is_deaf) deaf[deaf_count++] = client;
+            else viewers[viewer_count++] = client;
             make_frame(&client->offer, "SDP_OFFER", "", client->number, payload);
             make_frame(&client->answer, "SDP_ANSWER", client->id, client->number, payload);
         }
         join(client, rest);
+        turn(0); /* the first may be pinged before the last are there */
     }
     fclose(file);
 }
@@ -261,6 +308,8 @@ static void hear(struct client *client, const unsigned char *message, size_t siz
     relayed++;
     if (is_open_loop) {
         note_time(stamped(message + (is_raw ? 4 : sizeof FRONT - 1)));
+    } else if (is_resting) {
+        return;
     } else if (client->is_master) {
         struct client *viewer = sender_of(client, message, size);
         if (viewer) add(client, &viewer->answer);
@@ -290,8 +339,14 @@ static const unsigned char *next(const unsigned char *data, size_t size, size_t 
     return start + head;
 }
 
+static void pong(struct client *client, const unsigned char *message, size_t size) {
+    unsigned char frame[6 + 125] = {0x8a, 0x80 | size, MASK[0], MASK[1], MASK[2], MASK[3]};
+    for (size_t i = 0; i < size; i++) frame[6 + i] = message[i] ^ MASK[i & 3];
+    put(client, frame, 6 + size);
+}
+
 static void receive(struct client *client) {
-    ssize_t got = read(client->socket, buffer + client->in_size, READ - client->in_size);
+    ssize_t got = take(client, buffer + client->in_size, READ - client->in_size);
     if (got < 0 && errno == EAGAIN) return;
     if (got <= 0) {
         fprintf(stderr, "the relay closed %s of channel %d\n", client->is_master ? "the master" : client->id, client->channel);
@@ -301,7 +356,8 @@ static void receive(struct client *client) {
     size_t size = client->in_size + got, at = 0, length = 0, before;
     const unsigned char *message;
     while (before = at, (message = next(buffer, size, &at, &length)))
-        if (is_raw || buffer[before] == 0x81) hear(client, message, length); /* else a ping: it has other things to do */
+        if (!is_raw && buffer[before] == 0x89) pong(client, message, length);
+        else if (is_raw || buffer[before] == 0x81) hear(client, message, length);
     client->in_size = size - at;
     if (client->in_size > client->in_room) client->in = realloc(client->in, client->in_room = client->in_size);
     memcpy(client->in, buffer + at, client->in_size);
@@ -313,24 +369,30 @@ static void turn(int wait_ms) {
     int count = epoll_wait(poller, events, 256, wait_ms);
     for (int i = 0; i < count; i++) {
         struct client *client = events[i].data.ptr;
+        if (!client) {
+            is_told = 1;
+            continue;
+        }
         if (events[i].events & EPOLLOUT) flush(client);
         if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) receive(client);
     }
 }
 
 static void closed_loop(int in_flight, double until) {
-    static int is_begun;
-    for (int i = 0; !is_begun && i < in_flight; i++) {
-        struct client *viewer = viewers[i % viewer_count];
-        add(viewer, &viewer->offer);
-        flush(viewer);
+    if (is_resting) {
+        is_resting = 0;
+        for (int i = 0; i < in_flight; i++) {
+            struct client *viewer = viewers[i % viewer_count];
+            add(viewer, &viewer->offer);
+            flush(viewer);
+        }
     }
-    is_begun = 1;
     while (now() < until) turn(10);
 }
 
 static void open_loop(double rate, double until) {
     double planned = now();
+    is_resting = 0;
     while (planned < until) {
         planned += -log(1.0 - drand48()) / rate;
         while (now() < planned) turn(0);
@@ -342,20 +404,40 @@ static void open_loop(double rate, double until) {
         late += now() - planned > 100e-6;
         add(from, frame);
         flush(from);
+        if (!deaf_count) continue;
+        viewer = deaf[lrand48() % deaf_count];
+        add(viewer->master, &viewer->answer);
+        flush(viewer->master);
     }
 }
 
-static double cpu_of(const char *pids) {
-    double total = 0;
+/* Until nothing comes any more: what is under way still arrives. */
+static void rest(void) {
+    long before;
+    is_resting = 1;
+    do {
+        before = relayed + statuses;
+        for (double end = now() + 0.1; now() < end;) turn(1);
+    } while (before != relayed + statuses);
+}
+
+static int cpu_of(const char *pids, double *seconds) {
     char *copy = strdup(pids), *rest = copy, *word;
-    while ((word = strsep(&rest, ","))) {
+    int count = 0;
+    while (count < PROCESSES && (word = strsep(&rest, ","))) {
         clockid_t clock;
         struct timespec time;
         if (clock_getcpuclockid(atoi(word), &clock) || clock_gettime(clock, &time)) fail("clock_getcpuclockid");
-        total += time.tv_sec + time.tv_nsec / 1e9;
+        seconds[count++] = time.tv_sec + time.tv_nsec / 1e9;
     }
     free(copy);
-    return total;
+    return count;
+}
+
+static double cpu_of_self(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
 static int by_size(const void *one, const void *other) {
@@ -365,47 +447,72 @@ static int by_size(const void *one, const void *other) {
 
 static double quantile(double q) { return time_count ? times_us[(size_t)(q * (time_count - 1))] : 0; }
 
-int main(int argc, char **argv) {
-    if (argc != 11) return 2;
-    is_raw = !strcmp(argv[1], "raw");
-    port = atoi(argv[2]);
-    const char *pids = argv[3];
-    int core = atoi(argv[4]), payload = atoi(argv[6]);
-    double warm_s = atof(argv[7]), run_s = atof(argv[8]), amount = atof(argv[10]);
-    is_open_loop = !strcmp(argv[9], "open");
-    signal(SIGPIPE, SIG_IGN);
-    if (core >= 0) {
-        cpu_set_t cores;
-        CPU_ZERO(&cores);
-        CPU_SET(core, &cores);
-        if (sched_setaffinity(0, sizeof cores, &cores)) fail("sched_setaffinity");
-    }
-    poller = epoll_create1(EPOLL_CLOEXEC);
-    read_targets(argv[5], payload);
-    double begin = now() + warm_s;
-    if (is_open_loop) open_loop(amount, begin);
-    else closed_loop((int)amount, begin);
-    struct rusage before, after;
-    getrusage(RUSAGE_SELF, &before);
+static void loop(double amount, double until) {
+    if (is_open_loop) open_loop(amount, until);
+    else closed_loop((int)amount, until);
+}
+
+static void run(const char *pids, double amount, double warm_s, double run_s) {
+    double before[PROCESSES], after[PROCESSES], begin;
+    measured_from = INFINITY;
+    statuses = time_count = 0;
+    loop(amount, now() + warm_s);
     measured_from = begin = now();
-    double cpu = cpu_of(pids);
+    int processes = cpu_of(pids, before);
+    double own = cpu_of_self();
     long count = relayed;
     late = 0;
-    if (is_open_loop) open_loop(amount, begin + run_s);
-    else closed_loop((int)amount, begin + run_s);
-    cpu = cpu_of(pids) - cpu;
+    loop(amount, begin + run_s);
+    cpu_of(pids, after);
     count = relayed - count;
     double seconds = now() - begin;
-    getrusage(RUSAGE_SELF, &after);
-    double own = after.ru_utime.tv_sec - before.ru_utime.tv_sec + after.ru_stime.tv_sec - before.ru_stime.tv_sec +
-                 (after.ru_utime.tv_usec - before.ru_utime.tv_usec + after.ru_stime.tv_usec - before.ru_stime.tv_usec) / 1e6;
-    if (is_open_loop) {
-        double end = now() + 0.5; /* what is under way still arrives */
-        while (now() < end) turn(1);
-    }
+    own = cpu_of_self() - own;
+    rest();
     qsort(times_us, time_count, sizeof *times_us, by_size);
-    printf("{\"messages\":%ld,\"seconds\":%.6f,\"cpu_s\":%.6f,\"client_cpu_s\":%.6f,\"not_relayed\":%ld,\"late\":%ld,"
-           "\"timed\":%zu,\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f}\n",
-           count, seconds, cpu, own, statuses, late, time_count, quantile(0.5), quantile(0.99), quantile(0.999));
-    return 0;
+    printf("{\"messages\":%ld,\"seconds\":%.6f,\"client_cpu_s\":%.6f,\"not_relayed\":%ld,\"late\":%ld,\"timed\":%zu,"
+           "\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"cpu_s\":[",
+           count, seconds, own, statuses, late, time_count, quantile(0.5), quantile(0.99), quantile(0.999));
+    for (int i = 0; i < processes; i++) printf("%s%.6f", i ? "," : "", after[i] - before[i]);
+    printf("]}\n");
+    fflush(stdout);
+}
+
+static void place(int core) {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    CPU_SET(core, &cores);
+    if (sched_setaffinity(0, sizeof cores, &cores)) fail("sched_setaffinity");
+}
+
+int main(int argc, char **argv) {
+    if (argc != 7) return 2;
+    const char *pids = argv[3], *second = strchr(argv[2], ',');
+    char line[LINE], mode[16];
+    double amount, warm_s, run_s;
+    struct epoll_event told = {.events = EPOLLIN, .data.ptr = NULL};
+    is_raw = !strcmp(argv[1], "raw");
+    master_port = atoi(argv[2]);
+    viewer_port = second ? atoi(second + 1) : master_port;
+    if (!strcmp(argv[1], "wss")) context = SSL_CTX_new(TLS_client_method());
+    signal(SIGPIPE, SIG_IGN);
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    if (atoi(argv[4]) >= 0) place(atoi(argv[4]));
+    poller = epoll_create1(EPOLL_CLOEXEC);
+    read_targets(argv[5], atoi(argv[6]));
+    printf("{\"open\":%d}\n", client_count);
+    fflush(stdout);
+    setvbuf(stdin, NULL, _IONBF, 0); /* what is left of the input shows at the poller */
+    if (epoll_ctl(poller, EPOLL_CTL_ADD, 0, &told)) fail("epoll_ctl");
+    is_resting = 1;
+    for (;;) {
+        is_told = 0;
+        while (!is_told) turn(1000);
+        if (!fgets(line, sizeof line, stdin)) return 0;
+        if (sscanf(line, "%15s %lf %lf %lf", mode, &amount, &warm_s, &run_s) != 4) return 2;
+        is_open_loop = !strcmp(mode, "open");
+        run(pids, amount, warm_s, run_s);
+    }
 }

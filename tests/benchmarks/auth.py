@@ -8,16 +8,12 @@ one of its own, so that no memory of good tokens helps, but for the row that say
 import asyncio
 import contextlib
 import json
-import secrets
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -30,13 +26,12 @@ from channels.auth.token import TokenKey, TokenSettings
 from channels.service import ServiceClient
 from tests.benchmarks import _signatures
 from tests.benchmarks._connects import Generator, Server, Speed
+from tests.benchmarks._services import make_keys, node, program
 from tests.running import FREE_PORTS, heliograph, running
 
 CONNECTS = 1500
 WARM_UP = 750
 LIFETIME_S = 3600.0
-ROOT = Path(__file__).parent.parent.parent
-INTEROP = ROOT / "tests" / "interop"
 HERE = Path(__file__).parent
 _SETTINGS = TokenSettings()
 _ACTIONS = ("ConnectAsViewer", "DescribeSignalingChannel", "GetSignalingChannelEndpoint", "GetIceServerConfig")
@@ -157,7 +152,7 @@ def _row(name: str, ours: Sequence[Speed], theirs: Sequence[Speed], goal: str, n
 
 @contextlib.asynccontextmanager
 async def _stage(home: Path) -> AsyncIterator[Stage]:
-    keys = _make_keys(home / "state" / "heliograph" / "keys")
+    keys = make_keys(home / "state" / "heliograph" / "keys")
     with running("serve", *FREE_PORTS, "--limits-profile", "relaxed", home=home) as ready:
         ours = Server(ready["pid"], int(ready["http"].rpartition(":")[2]))
         admin = token.mint(
@@ -184,23 +179,10 @@ async def _stage(home: Path) -> AsyncIterator[Stage]:
             "accessKeys": {access_key.access_key: access_key.secret_key},
         }
         with (
-            _program([_node(), str(HERE / "_auth_yardstick.mjs")], home / "node.log", settings) as node,
-            _program([sys.executable, "-m", "tests.benchmarks._auth_bare"], home / "bare.log") as bare,
+            program([node("auth"), str(HERE / "_auth_yardstick.mjs")], home / "node.log", settings) as theirs,
+            program([sys.executable, "-m", "tests.benchmarks._auth_bare"], home / "bare.log") as bare,
         ):
-            yield Stage(ours, node, bare, keys, access_key, arn)
-
-
-def _make_keys(folder: Path) -> dict[str, TokenKey]:
-    """Write a key of each algorithm to where the service looks for its own."""
-    for path in reversed((folder, *folder.parents[:2])):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    elliptic = token.new_es256_key()
-    shared = token.secret_key("bench-shared", secrets.token_hex(32).encode())
-    for key, suffix in ((elliptic, "pem"), (shared, "secret")):
-        path = folder / f"{key.kid}.{suffix}"
-        path.touch(0o600)
-        path.write_bytes(key.private or b"")
-    return {key.algorithm: key for key in (elliptic, shared)}
+            yield Stage(ours, theirs, bare, keys, access_key, arn)
 
 
 def _make_access_key(home: Path) -> Credentials:
@@ -210,40 +192,6 @@ def _make_access_key(home: Path) -> Credentials:
         raise CommandError(f"no access key could be made: {done.stderr}", Exit.FAILURE)
     made = json.loads(done.stdout)
     return Credentials(made["access_key_id"], made["secret_access_key"])
-
-
-def _node() -> str:
-    """The program, with its package installed."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        raise CommandError("bench auth needs node 20 or newer: `make programs` brings it", Exit.FAILURE)
-    if not (INTEROP / "node_modules" / "ws").is_dir():
-        subprocess.run([npm, "ci"], cwd=INTEROP, check=True, capture_output=True)
-    return node
-
-
-@contextlib.contextmanager
-def _program(command: Sequence[str], log: Path, settings: Mapping[str, Any] | None = None) -> Iterator[Server]:
-    """Run a server that prints its port and ends with its input."""
-    with (
-        log.open("wb") as errors,
-        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors) as process,
-    ):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(settings).encode() + b"\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-            if not line:
-                raise CommandError(f"{command[-1]} did not start: {log.read_text()[-2000:]}", Exit.FAILURE)
-            yield Server(process.pid, json.loads(line)["port"])
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
 
 
 if __name__ == "__main__":
