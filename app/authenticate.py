@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 from starlette.requests import HTTPConnection
@@ -150,14 +151,9 @@ class Authenticator:
 
     def _verify(self, token: str, connection: HTTPConnection) -> Grant:
         """A token that passed before is heard even when its address is full of failures by others."""
-        wall = self._wall()
-        known = self.verifier.recall(token, wall)
-        if known is not None:
-            return _by_itself(known)
         source, now = _source(connection), self._monotonic()
-        self.failures.check(source, now)
         try:
-            grant = self.verifier.verify(token, wall)
+            grant = self.verifier.verify(token, self._wall(), partial(self.failures.check, source, now))
         except UnrecognizedClientException:
             self.failures.count(source, now)
             raise
@@ -261,10 +257,14 @@ def _from_headers(connection: HTTPConnection, found: _Credentials) -> None:
 
 
 def _from_query(connection: HTTPConnection, found: _Credentials) -> None:
-    parameters = [(name.lower(), value) for name, value in query.parameters(connection)]
-    found.tokens += [value for name, value in parameters if name in TOKEN_PARAMETERS]
-    found.tickets += [value for name, value in parameters if name == TICKET_PARAMETER]
-    found.signed_queries += any(name in SIGNATURE_MARKS for name, _ in parameters)
+    for name, value in query.parameters(connection):
+        lower = name.lower()
+        if lower in TOKEN_PARAMETERS:
+            found.tokens.append(value)
+        elif lower == TICKET_PARAMETER:
+            found.tickets.append(value)
+        elif lower in SIGNATURE_MARKS:
+            found.signed_queries = 1
 
 
 def _offered(connection: HTTPConnection) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """Claims of a token: what they look like and the Grant they make. Pure; knows no signatures and no clock."""
 
+import functools
 from typing import Annotated
 
 import msgspec
@@ -65,7 +66,7 @@ def decode(payload: bytes) -> Claims:
 
 def grant(claims: Claims, default_account: str) -> Grant:
     """Turn claims into what they allow: each action of `scope` on each pattern of `channels`, nothing by default."""
-    actions = tuple(action for text in claims.scope.split() if (action := full_action(text)))
+    actions = _full_actions(claims.scope)
     statements = (Statement(actions, claims.channels, sid="token"),) if actions and claims.channels else ()
     return Grant(
         subject=claims.sub,
@@ -78,6 +79,11 @@ def grant(claims: Claims, default_account: str) -> Grant:
         session_key_id=claims.skid,
         credential_ids=tuple(text for text in (claims.jti, *claims.parents, claims.key) if text is not None),
     )
+
+
+@functools.lru_cache(256)  # of a pure function: those who issue tokens write the same few scopes
+def _full_actions(scope: str) -> tuple[str, ...]:
+    return tuple(action for text in scope.split() if (action := full_action(text)))
 
 
 def scope(actions: list[str]) -> str:

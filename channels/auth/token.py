@@ -216,19 +216,24 @@ class TokenVerifier:
             return None
         return self._recall(_cache_key(token), now_wall)
 
-    def verify(self, token: str, now_wall: float) -> Grant:
+    def verify(self, token: str, now_wall: float, unless_known: Callable[[], None] | None = None) -> Grant:
         """Return what the token allows at `now_wall` (epoch seconds).
+
+        `unless_known` is called before a token that has not passed before is looked at, and may refuse it unheard.
 
         Raises: ExpiredTokenException (get a new one), UnrecognizedClientException (it was never good here).
         """
-        if len(token) > TOKEN_LIMIT:
-            self.stats.refused += 1
-            raise UnrecognizedClientException(f"the token is over {TOKEN_LIMIT} bytes")
-        name = _cache_key(token)
+        is_too_long = len(token) > TOKEN_LIMIT
+        name = b"" if is_too_long else _cache_key(token)
         grant = self._recall(name, now_wall)
         if grant is not None:
             self.stats.cached += 1
             return grant
+        if unless_known is not None:
+            unless_known()
+        if is_too_long:
+            self.stats.refused += 1
+            raise UnrecognizedClientException(f"the token is over {TOKEN_LIMIT} bytes")
         try:
             verified = self._verify(token, now_wall)
             grant = self._admit(verified.grant)

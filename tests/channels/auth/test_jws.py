@@ -52,6 +52,43 @@ def test_what_has_no_header_is_refused(token: str) -> None:
         jws.key_id(token)
 
 
+def test_a_header_that_was_read_before_is_not_read_again_and_what_is_wrong_with_the_rest_is_still_told() -> None:
+    codec = jws.codec("HS256", SECRET)
+    other = jwt.encode({"sub": "another"}, SECRET, "HS256", headers={"kid": "k"})
+    bad = ("", HEAD, f"{HEAD}.{PAYLOAD}", f"{TOKEN}.x", f"{HEAD}.!.{SIGNATURE}", f"{HEAD}.{PAYLOAD}.{SIGNATURE}=")
+    before = [_outcome(codec, token) for token in bad]
+    assert json.loads(codec.decode(TOKEN, SECRET, ["HS256"])) == {"sub": "somebody"}
+    assert json.loads(codec.decode(other, SECRET, ["HS256"])) == {"sub": "another"}
+    assert [_outcome(codec, token) for token in bad] == before == [_outcome(jwt.PyJWS(), token) for token in bad]
+    forged = f"{HEAD}.{PAYLOAD}.{other.rpartition('.')[2]}"
+    with pytest.raises(jwt.InvalidSignatureError):
+        codec.decode(forged, SECRET, ["HS256"])
+
+
+def test_a_token_with_its_payload_elsewhere_is_refused_every_time() -> None:
+    codec = jws.codec("HS256", SECRET)
+    head = part({"alg": "HS256", "kid": "k", "b64": False, "crit": ["b64"]})
+    for _ in range(2):
+        with pytest.raises(jwt.DecodeError, match="Payload segment must be empty"):
+            codec.decode(f"{head}.{PAYLOAD}.{SIGNATURE}", SECRET, ["HS256"])
+
+
+def test_headers_are_remembered_within_a_bound() -> None:
+    codec = jws.codec("HS256", SECRET)
+    for number in range(200):
+        token = jwt.encode({"sub": "somebody"}, SECRET, "HS256", headers={"kid": str(number)})
+        assert json.loads(codec.decode(token, SECRET, ["HS256"])) == {"sub": "somebody"}
+    assert isinstance(codec, jws._Codec)
+    assert len(codec._headers) <= 64
+
+
+def _outcome(codec: jwt.PyJWS, token: str) -> str:
+    try:
+        return repr(codec.decode(token, SECRET, ["HS256"]))
+    except jwt.PyJWTError as error:
+        return f"{type(error).__name__}: {error}"
+
+
 @given(st.binary(max_size=40) | st.text("AQgw-_=. +/é", max_size=12).map(str.encode))
 def test_a_part_is_read_as_the_library_reads_it(segment: bytes) -> None:
     outcomes = []

@@ -19,6 +19,22 @@ def test_verified_token_is_remembered_until_it_expires() -> None:
     assert len(judge) == 0
 
 
+def test_only_a_token_that_is_new_here_may_be_refused_unheard() -> None:
+    judge, text, asked = verifier(), ec_token(), list[str]()
+
+    def refuse() -> None:
+        asked.append("")
+        raise InterruptedError
+
+    for other in (text, "a" * 9000):
+        with pytest.raises(InterruptedError):
+            judge.verify(other, NOW, refuse)
+    assert judge.stats == type(judge.stats)()
+    grant = judge.verify(text, NOW, lambda: None)
+    assert judge.verify(text, NOW, refuse) is grant
+    assert len(asked) == 2
+
+
 def test_token_remembered_is_not_good_before_its_time() -> None:
     judge, text = verifier(), ec_token(nbf=int(NOW))
     assert judge.verify(text, NOW)
