@@ -1,7 +1,8 @@
 """The catalog in one SQLite file: WAL, synchronous FULL, one writer thread.
 
 A write is acknowledged after its commit. Reads of one row run where they are called: an indexed read is about twenty
-times cheaper than a hop to a thread. A listing, which may be long, runs in a thread of its own.
+times cheaper than a hop to a thread. A listing, which may be long, runs in a thread of its own. The file has one
+process, so what was read is remembered until it is written.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ from channels.names import ChannelArn
 from channels.store import Page, StoreUnavailableError
 
 T = TypeVar("T")
+_Key = tuple[str, str, str]
 Row = tuple[str, str, str, str, int, str, int, str, str, str]
 
 _WHAT = "catalog"
@@ -58,6 +60,7 @@ _INSERT = "INSERT INTO channel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _REPLACE = "REPLACE INTO channel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM channel WHERE account = ? AND region = ? AND name = ?"
 _AFTER_EVERY_NAME = "\U0010ffff"
+_KNOWN_LIMIT = 10_000
 _READ_TIMEOUT_S = 0.05  # on the loop; a reader waits only while another process repairs or locks the whole file
 
 _encode_tags = msgspec.json.Encoder().encode
@@ -86,6 +89,8 @@ class SqliteStore:
         self._pending_limit = pending_limit
         self._pending = 0
         self._is_closed = False
+        self._known: dict[_Key, Channel] = {}
+        self._writes_ended = 0
         with translated(_WHAT, self._path):
             make_private(self._path)
             self._writes = self._connect(timeout_s)
@@ -116,7 +121,7 @@ class SqliteStore:
                 )
             connection.execute(_INSERT, _row(channel))
 
-        await self._write(work)
+        await self._write(work, channel.arn)
 
     async def get(self, arn: ChannelArn) -> Channel | None:
         """The channel of exactly this incarnation."""
@@ -125,8 +130,20 @@ class SqliteStore:
 
     async def get_by_name(self, account: str, region: str, name: str) -> Channel | None:
         """The living channel of this name."""
+        key = (account, region, name)
+        known = self._known.get(key)
+        if known is not None and not self._is_closed:
+            return known
+        writes_ended = self._writes_ended
         with self._available():
-            return _select(self._reads, account, region, name)
+            found = _select(self._reads, account, region, name)
+        if found is not None:
+            if len(self._known) >= _KNOWN_LIMIT:
+                self._known.clear()
+            self._known[key] = found
+            if writes_ended != self._writes_ended:  # it may be older than a write that ended meanwhile
+                self._known.pop(key, None)
+        return found
 
     async def list(self, account: str, region: str, prefix: str, after: str, limit: int) -> Page:
         """Up to `limit` channels in name order whose name begins with `prefix` and sorts after `after`."""
@@ -152,7 +169,7 @@ class SqliteStore:
             _require(connection, channel.arn, expected_version)
             connection.execute(_REPLACE, _row(channel))
 
-        await self._write(work)
+        await self._write(work, channel.arn)
 
     async def delete(self, arn: ChannelArn, expected_version: str | None) -> None:
         """Remove the channel. Raises: ResourceNotFoundException, VersionMismatchException."""
@@ -161,7 +178,7 @@ class SqliteStore:
             _require(connection, arn, expected_version)
             connection.execute(_DELETE, (arn.account, arn.region, arn.name))
 
-        await self._write(work)
+        await self._write(work, arn)
 
     async def check(self) -> None:
         """Prove that the catalog can be written, by a transaction without a change."""
@@ -179,14 +196,17 @@ class SqliteStore:
     def _connect(self, timeout_s: float) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
 
-    async def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Run `work` in a transaction of the writer thread and return once it is committed."""
+    async def _write(self, work: Callable[[sqlite3.Connection], None], arn: ChannelArn | None = None) -> None:
+        """Run `work`, which changes `arn`, in a transaction of the writer thread and return once it is committed."""
         deadline = time.monotonic() + self._timeout_s
 
         def commit() -> None:
             if time.monotonic() > deadline:
                 raise StoreUnavailableError(f"the catalog {self._path} is too busy: a write waited {self._timeout_s} s")
-            transact(self._writes, work)
+            try:
+                transact(self._writes, work)
+            finally:
+                self._forget(arn)
 
         if self._pending >= self._pending_limit:
             self.stats.refused += 1
@@ -201,6 +221,12 @@ class SqliteStore:
                 self.stats.writes += 1
         finally:
             self._pending -= 1
+
+    def _forget(self, arn: ChannelArn | None) -> None:
+        """Called by the writer thread: a read that began before sees the count after it has remembered, or is late."""
+        if arn is not None:
+            self._writes_ended += 1
+            self._known.pop((arn.account, arn.region, arn.name), None)
 
     @contextmanager
     def _available(self) -> Iterator[None]:

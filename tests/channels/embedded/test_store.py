@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from channels.channel import Channel
+from channels.embedded import store as store_module
 from channels.embedded.store import MEMORY, SqliteStore
-from channels.errors import ResourceInUseException
+from channels.errors import ResourceInUseException, ResourceNotFoundException
 from channels.names import ChannelArn
 from channels.store import StoreUnavailableError
 
@@ -45,6 +46,44 @@ async def test_channels_are_there_after_reopening(store: SqliteStore, path: Path
     again = SqliteStore(path)
     assert await again.get(channel("demo").arn) == channel("demo")
     again.close()
+
+
+async def test_what_was_read_is_read_from_the_file_once(store: SqliteStore, path: Path) -> None:
+    await store.create(channel("demo"), 10)
+    first = await store.get(channel("demo").arn)
+    with sqlite3.connect(path) as other:  # nobody else writes to the file: that is how one sees it
+        other.execute("UPDATE channel SET version = 'v9'")
+    assert await store.get(channel("demo").arn) is first
+    with pytest.raises(ResourceNotFoundException):
+        await store.replace(channel("other"), "v1")
+    assert await store.get(channel("demo").arn) is first
+    await store.delete(channel("demo").arn, "v9")
+    assert await store.get(channel("demo").arn) is None
+
+
+async def test_what_was_read_while_a_write_waited_is_not_remembered(store: SqliteStore, path: Path) -> None:
+    await store.create(channel("demo"), 10)
+    await store.get(channel("demo").arn)
+    locked = sqlite3.connect(path, isolation_level=None)
+    locked.execute("BEGIN IMMEDIATE")
+    deleting = asyncio.create_task(store.delete(channel("demo").arn, "v1"))
+    await asyncio.sleep(0)  # the writer waits for the lock
+    assert await store.get(channel("demo").arn) is not None
+    locked.execute("ROLLBACK")
+    locked.close()
+    await deleting
+    assert await store.get(channel("demo").arn) is None
+
+
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_KNOWN_LIMIT", 2)
+    store = SqliteStore(MEMORY)
+    for name in ("a", "b", "c"):
+        await store.create(channel(name), 10)
+        assert await store.get(channel(name).arn) == channel(name)
+    assert len(store._known) == 1
+    assert await store.get(channel("a").arn) == channel("a")
+    store.close()
 
 
 async def test_the_files_are_for_the_owner_alone(store: SqliteStore, path: Path) -> None:
@@ -184,6 +223,7 @@ async def test_two_catalogs_in_memory_know_nothing_of_each_other() -> None:
 CREATE_FOREVER = """
 import asyncio, sys
 from channels.channel import Channel
+from channels.embedded import store as store_module
 from channels.embedded.store import SqliteStore
 from channels.names import ChannelArn
 
