@@ -37,6 +37,7 @@ from channels.redis.nodes import Nodes, NodeSettings
 
 _KEEP_MS: Final = 3_600_000  # how long an empty channel remembers its highest fence
 _RENEWED_AT_ONCE: Final = 50  # leases per script: 0.2 ms of Redis, so that an admission beside it waits no longer
+_ADMIT_S: Final = 1.9  # a connect is refused within 2 s when Redis does not answer
 _RETRY_S: Final = 0.2
 _STOP_LIMIT_S: Final = 1.0
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -118,7 +119,8 @@ class RedisPresence:
         slot = slot_of(role, client_id)
         try:
             with self._answered():
-                reply = await self._take(channel, (slot, connection_id), viewer_limit)
+                async with asyncio.timeout(_ADMIT_S):
+                    reply = await self._take(channel, (slot, connection_id), viewer_limit)
         except BaseException:  # also when nobody waits for the answer any more
             self._undo(channel, slot, connection_id)
             raise

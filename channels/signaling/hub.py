@@ -26,7 +26,6 @@ from channels.signaling.protocol import GOING_AWAY, POLICY_VIOLATION, Announce, 
 from channels.signaling.relay import Relay
 from channels.signaling.revoked import Ended, Revoked
 
-_ADMIT_S: Final = 1.9  # a connect is refused within 2 s when presence does not answer
 _SETTLE_TURN_S: Final = 0.02
 _SETTLE_TURNS: Final = 100
 
@@ -188,11 +187,10 @@ class Hub:
         role, channel, limit = connect.role, str(connect.channel.arn), self.limits.viewers_per_channel
         client_id = "" if role is Role.MASTER else connect.client_id
         try:
-            async with asyncio.timeout(_ADMIT_S):
-                return await self._presence.admit(channel, role, client_id, connection_id, limit)
-        except (PresenceUnavailableError, TimeoutError):
+            return await self._presence.admit(channel, role, client_id, connection_id, limit)
+        except PresenceUnavailableError:
             self._leases.note_away()
-            raise PresenceUnavailableError("presence does not answer") from None
+            raise
 
     async def _collect(self, member: Member) -> None:
         """Deliver what is held for a newcomer."""
