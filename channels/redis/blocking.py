@@ -1,6 +1,7 @@
 """Commands at Redis for code that does not await: the command line, the start of a service, and threads."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
@@ -44,14 +45,16 @@ class Blocking:
             raise
         except redis.RedisError as error:
             raise RedisRefusedError(f"{self.settings.place}: {error}") from error
+        except concurrent.futures.CancelledError:
+            raise RedisUnavailableError(f"the connection to {self.settings.place} is closed") from None
 
     def close(self) -> None:
-        """Close the connections; may be called again."""
+        """Close the connections, also under whoever waits for an answer; may be called again."""
         if self._is_closed:
             return
         self._is_closed = True
         with contextlib.suppress(TimeoutError):
-            self._await(self._commands.aclose(), _CLOSE_S)
+            self._await(_end(self._commands), _CLOSE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CLOSE_S)
         if not self._thread.is_alive():
@@ -63,3 +66,13 @@ class Blocking:
 
 async def _made(settings: RedisSettings) -> Commands:
     return Commands(settings)
+
+
+async def _end(commands: Commands) -> None:
+    """Nobody may wait on in a loop that stands still."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if others:
+        await asyncio.wait(others)
+    await commands.aclose()

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from channels.redis.blocking import Blocking, RedisRefusedError
-from channels.redis.commands import RedisUnavailableError
+from channels.redis.commands import Commands, RedisUnavailableError
 from channels.redis.settings import RedisSettings
 from tests.redis_server import RedisServer
 
@@ -45,3 +45,25 @@ def test_nothing_is_left_after_the_end(redis_server: RedisServer) -> None:
     assert threading.active_count() == before
     with pytest.raises(RedisUnavailableError, match="is closed"):
         server.run(lambda commands: commands.command("PING"))
+
+
+def test_whoever_waits_while_it_is_closed_waits_no_longer() -> None:
+    server, asked, errors = Blocking(RedisSettings.parse("redis://127.0.0.1:1")), threading.Event(), []
+
+    async def connect(_: Commands) -> None:
+        asked.set()
+        await asyncio.Event().wait()  # as for a server behind a network that swallows
+
+    def ask() -> None:
+        try:
+            server.run(connect)
+        except RedisUnavailableError as error:
+            errors.append(str(error))
+
+    waiting = threading.Thread(target=ask, daemon=True)
+    waiting.start()
+    assert asked.wait(5)
+    server.close()
+    waiting.join(5)
+
+    assert errors == ["the connection to redis://127.0.0.1:1 is closed"]
