@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
+import redis
 
 from channels.errors import ServiceError, ServiceUnavailableException
 from channels.names import Role
@@ -61,6 +62,7 @@ class RedisMailbox:
         self._remember = link.script(held.REMEMBER)
         self._owed: deque[Call] = deque(maxlen=_OWED_LIMIT)
         self._is_owed = asyncio.Event()
+        self._refused = ""
 
     def __len__(self) -> int:
         """How many calls are still to be settled or undone."""
@@ -126,8 +128,8 @@ class RedisMailbox:
         """Forget the channel. Raises: MailboxUnavailableError."""
         try:
             await self._link.command("UNLINK", *self._keys(channel))
-        except RedisUnavailableError as error:
-            raise MailboxUnavailableError("Redis does not answer") from error
+        except (RedisUnavailableError, redis.RedisError) as error:
+            raise self._failure(error) from error
 
     def _terms(self, mail: Mail, *, is_expected: bool) -> tuple[str | bytes | int, ...]:
         recipient, sender, limits = mail.recipient, mail.sender, self._limits
@@ -153,9 +155,18 @@ class RedisMailbox:
     async def _call(self, script: Script, channel: str, words: tuple[str | bytes | int, ...]) -> Any:
         try:
             return await script(self._keys(channel), words)
-        except RedisUnavailableError as error:
-            self.stats.unavailable += 1
-            raise MailboxUnavailableError("Redis does not answer") from error
+        except (RedisUnavailableError, redis.RedisError) as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> MailboxUnavailableError:
+        self.stats.unavailable += 1
+        if not isinstance(error, redis.RedisError):
+            return MailboxUnavailableError("Redis does not answer")
+        kind, _, _ = str(error).partition(" ")
+        if kind != self._refused:  # its rights were changed, a key was spoiled: told once
+            self._refused = kind
+            log.error("redis refuses what the mailbox needs", extra={"reason": str(error)})
+        return MailboxUnavailableError("Redis does not do what the mailbox needs")
 
     def _owe(self, script: Script, channel: str, *words: str | int) -> None:
         self._owed.append((script, channel, words))
@@ -167,6 +178,8 @@ class RedisMailbox:
             try:
                 await self._call(*call)
             except BaseException as error:
+                if isinstance(error.__cause__, redis.RedisError):
+                    continue  # it would be refused for ever
                 self._owed.appendleft(call)
                 if isinstance(error, MailboxUnavailableError):
                     return False

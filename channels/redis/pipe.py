@@ -2,9 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 
+from redis import exceptions
+
 from channels.redis.dial import Address, Dialer, encode
 from channels.redis.settings import RedisSettings
-from channels.redis.wire import Post, Reply, Wire, WireStats
+from channels.redis.wire import Post, RefusedError, Reply, Wire, WireStats
 
 
 class Pipe:
@@ -21,7 +23,7 @@ class Pipe:
     async def is_ready(self) -> bool:
         """Whether `ask` has a connection with room; the first who asks opens it, the others need not wait for it.
 
-        Raises: OSError, RefusedError, redis.RedisError (nobody knows where Redis is).
+        Raises: OSError, redis.RedisError (nobody knows where Redis is, or it does not let us in).
         """
         if self._wire is None and not self._is_opening:
             self._is_opening = True
@@ -45,9 +47,16 @@ class Pipe:
 
     async def _open(self) -> Wire:
         address = None if self._settings.socket_path else await self._find()
-        wire = await self._dialer.open(address, "scripts", self)
-        if self._settings.db:
-            await wire.send(encode("SELECT", self._settings.db))
+        try:
+            wire = await self._dialer.open(address, "scripts", self)
+            try:
+                if self._settings.db:
+                    await wire.send(encode("SELECT", self._settings.db))
+            except BaseException:
+                wire.abort()
+                raise
+        except RefusedError as error:  # too many clients, another password, a replica now: no fault of what is asked
+            raise exceptions.ConnectionError(str(error)) from error
         return wire
 
     # What the wire asks for

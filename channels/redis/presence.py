@@ -20,11 +20,13 @@ they are wanted, and admissions and leaves without an answer are taken back once
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
+import redis
 
 from channels.names import Role
 from channels.presence import Admission, Holder, Lease, PresenceUnavailableError
@@ -41,6 +43,7 @@ _ADMIT_S: Final = 1.9  # a connect is refused within 2 s when Redis does not ans
 _RETRY_S: Final = 0.2
 _STOP_LIMIT_S: Final = 1.0
 _encoder: Final = msgspec.msgpack.Encoder()
+log = logging.getLogger(__name__)
 
 
 class PresenceSettings(msgspec.Struct, frozen=True):
@@ -87,6 +90,7 @@ class RedisPresence:
         self.nodes = Nodes(link, node, self._settings.node, self._clock)
         self.nodes.on_lapse.append(self._note_lapse)
         self._woken = asyncio.Event()
+        self._refused = ""
         link.on_epoch.append(self._note_epoch)
 
     @property
@@ -108,7 +112,7 @@ class RedisPresence:
                         await self._woken.wait()
                 self._woken.clear()
         finally:
-            with contextlib.suppress(RedisUnavailableError, TimeoutError):
+            with contextlib.suppress(RedisUnavailableError, TimeoutError, redis.RedisError):
                 async with asyncio.timeout(_STOP_LIMIT_S):
                     await self.nodes.end()
 
@@ -227,6 +231,9 @@ class RedisPresence:
                 self._claims.done((channel, slot, connection_id))
         except RedisUnavailableError:
             return _RETRY_S
+        except redis.RedisError as error:
+            self._note_refusal(error)
+            return _RETRY_S
         return delay_s
 
     def _undo(self, channel: str, slot: str, connection_id: str, fence: int = 0) -> None:
@@ -245,9 +252,18 @@ class RedisPresence:
     def _answered(self) -> Iterator[None]:
         try:
             yield
-        except (RedisUnavailableError, TimeoutError) as error:
+        except (RedisUnavailableError, TimeoutError, redis.RedisError) as error:
             self.stats.unavailable += 1
+            if isinstance(error, redis.RedisError):
+                self._note_refusal(error)
             raise PresenceUnavailableError("Redis does not say who is connected") from error
+
+    def _note_refusal(self, error: redis.RedisError) -> None:
+        """Redis is there and does not do what we ask (its rights were changed, a key was spoiled): told once."""
+        kind, _, _ = str(error).partition(" ")
+        if kind != self._refused:
+            self._refused = kind
+            log.error("redis refuses what presence needs", extra={"reason": str(error)})
 
     def _key(self, channel: str) -> str:
         return f"{self._link.prefix}:{{{channel}}}:slots"

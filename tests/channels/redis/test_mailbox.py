@@ -197,7 +197,9 @@ async def of_redis(box: RedisMailbox, step: Step, number: int) -> object:
     word, action, sender, to, size = step
     match word:
         case "take":
-            return await box.take("demo", to)
+            taken = await box.take("demo", to)
+            await until(lambda: len(box) == 0)  # until it is settled, its sender may withdraw it
+            return taken
         case "withdraw":
             return await box.withdraw(mail(str(size % (number + 1)), to=to))
         case "remember":
@@ -224,3 +226,21 @@ def of_model(model: HeldMail, step: Step, number: int) -> object:
 
 def outcome(error: ServiceError | None) -> tuple[type[ServiceError] | None, Limit | None]:
     return (None, None) if error is None else (type(error), error.limit)
+
+
+async def test_what_redis_refuses_is_told_once_and_what_is_owed_elsewhere_goes_on(
+    unsettled: RedisMailbox, redis_server: RedisServer, redis_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = msgspec.structs.replace(mail("2"), channel="other")
+    await unsettled.hold(other, is_expected=True)
+    redis_server.command("SET", f"{redis_prefix}:{{demo}}:mail:ends", "spoiled")
+    with pytest.raises(MailboxUnavailableError):
+        await unsettled.take("demo", MASTER)
+    assert isinstance(await unsettled.hold(mail("1"), is_expected=True), ServiceUnavailableException)
+    assert ids(await unsettled.take("other", MASTER)) == ["2"]
+
+    async with running(unsettled.run()):
+        await until(lambda: len(unsettled) == 0)
+
+    assert redis_server.command("KEYS", f"{redis_prefix}:{{other}}*") == []
+    assert [record.message for record in caplog.records] == ["redis refuses what the mailbox needs"]

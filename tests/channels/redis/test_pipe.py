@@ -86,3 +86,17 @@ async def test_a_caller_who_leaves_harms_nobody_and_one_who_waits_in_vain_ends_t
         assert await script(["d"]) == b"d"
         assert server.clients() != opened
         await commands.aclose()
+
+
+async def test_a_server_that_does_not_let_us_in_is_away_and_no_fault_of_what_is_asked(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis", password="old") as server:
+        commands = Commands(quick_settings(server.url, limit_s=5.0))
+        script = commands.script("return KEYS[1]")
+        server.command("CONFIG", "SET", "requirepass", "new")
+        server.password = "new"
+        with pytest.raises(RedisUnavailableError, match="WRONGPASS"):
+            await script(["a"])
+
+        server.command("CONFIG", "SET", "requirepass", "old")
+        assert await script(["a"]) == b"a"
+        await commands.aclose()

@@ -260,3 +260,25 @@ async def test_redis_with_another_time_than_before_refuses_nobody(redis_server: 
         now -= 50.0  # as if a server took over whose clock is ahead
 
         assert (await master(a, "a-2")).replaced is not None
+
+
+async def test_what_redis_refuses_is_told_once_and_ends_nothing(
+    redis_server: RedisServer, redis_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with redis_presence(redis_server.url, redis_prefix, "a", settings=CALM) as (a,):
+        lease = await viewer(a, 1)
+        assert lease is not None
+        redis_server.command("SET", f"{redis_prefix}:{{{ARN}}}:slots", "spoiled")
+        redis_server.command("SET", f"{redis_prefix}:{{nodes}}:leases", "spoiled")
+        for _ in range(2):
+            with pytest.raises(PresenceUnavailableError):
+                await a.renew([lease], LIMIT)
+        async with running(a.run()) as (task,):
+            await until(lambda: a.stats.unavailable == 2)
+            redis_server.command("DEL", f"{redis_prefix}:{{nodes}}:leases", f"{redis_prefix}:{{{ARN}}}:slots")
+            await until(lambda: a.nodes.is_held)
+            assert not task.done()
+        assert await a.renew([lease], LIMIT) == ()
+        assert await a.count(ARN) == 1
+
+    assert [record.message for record in caplog.records] == ["redis refuses what presence needs"]
