@@ -1,9 +1,11 @@
 """A catalog that is remembered for a while: what was read of it answers for it while it does not.
 
 While the catalog answers, every read is its own. So nothing here can be out of date but in an outage, and then not for
-longer than `lifetime_s`, nor beyond a deletion that this node heard of.
+longer than `lifetime_s`, nor beyond a deletion that this node heard of. What is remembered is not waited for longer
+than `patience_s`: who reads it has more to ask of a Redis that may be frozen, and 2 s in all.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from channels.names import ChannelArn
 from channels.store import Page, Store, StoreUnavailableError
 
 LIFETIME_S: Final = 30.0
+PATIENCE_S: Final = 0.5
 _PAUSE_S: Final = 1.0  # a catalog that fails slowly is asked for what is remembered only so often
 _Key = tuple[str, str, str]
 
@@ -36,12 +39,14 @@ class RememberedStore:
         now: Callable[[], float] = time.monotonic,
         lifetime_s: float = LIFETIME_S,
         limit: int = 100_000,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self.stats = MemoryStats()
         self._store = store
         self._now = now
         self._lifetime_s = lifetime_s
         self._limit = limit
+        self._patience_s = patience_s
         self._known: OrderedDict[_Key, tuple[Channel, float]] = OrderedDict()  # until when; what was read last is last
         self._changes = 0
         self._ask_again_at = 0.0
@@ -65,13 +70,14 @@ class RememberedStore:
         if self._now() < self._ask_again_at and (remembered := self._recall(key)) is not None:
             return remembered
         try:
-            found = await self._store.get_by_name(*key)
-        except StoreUnavailableError:
+            async with asyncio.timeout(self._patience_s if self._remembers(key) else None):
+                found = await self._store.get_by_name(*key)
+        except (StoreUnavailableError, TimeoutError) as error:
             self._ask_again_at = self._now() + _PAUSE_S
             remembered = self._recall(key)
             if remembered is None:
                 self.stats.missed += 1
-                raise
+                raise StoreUnavailableError(str(error) or "the catalog does not answer") from error
             return remembered
         self._ask_again_at = 0.0
         if changes == self._changes:  # else the answer may be older than what we heard meanwhile
@@ -111,12 +117,14 @@ class RememberedStore:
         self._changes += 1
         self._known.clear()
 
+    def _remembers(self, key: _Key) -> bool:
+        return key in self._known and self._known[key][1] > self._now()
+
     def _recall(self, key: _Key) -> Channel | None:
-        channel, until = self._known.get(key, (None, 0.0))
-        if channel is None or until <= self._now():
+        if not self._remembers(key):
             return None
         self.stats.recalled += 1
-        return channel
+        return self._known[key][0]
 
     def _note(self, channel: Channel) -> None:
         now, arn = self._now(), channel.arn

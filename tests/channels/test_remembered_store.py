@@ -45,7 +45,7 @@ class World:
         self.now = 0.0
         self.catalog = Outage(store)
         self.other_node = store
-        self.store = RememberedStore(self.catalog, lambda: self.now, limit=2)  # type: ignore[arg-type]  # by __getattr__
+        self.store = RememberedStore(self.catalog, lambda: self.now, limit=2, patience_s=0.01)  # type: ignore[arg-type]  # by __getattr__
 
 
 @pytest.fixture
@@ -96,6 +96,21 @@ async def test_a_catalog_that_is_away_is_not_asked_by_each_who_can_be_answered(w
     await world.store.get(DOOR.arn)
     await world.store.get(DOOR.arn)
     assert world.catalog.asked == 3
+
+
+async def test_what_is_remembered_is_not_waited_for(world: World) -> None:
+    await world.store.create(DOOR, 9)
+    world.catalog.hold = asyncio.Event()  # it is frozen
+    assert await world.store.get(DOOR.arn) == DOOR
+    world.now = 0.5
+    assert await world.store.get(DOOR.arn) == DOOR
+    assert (world.store.stats.recalled, world.catalog.asked) == (2, 1)
+    world.now = 30.0
+    reading = asyncio.ensure_future(world.store.get(DOOR.arn))
+    await asyncio.sleep(0.02)
+    assert not reading.done(), "what is too old may be waited for"
+    world.catalog.hold.set()
+    assert await reading == DOOR
 
 
 async def test_what_was_deleted_or_changed_is_not_remembered(world: World) -> None:
