@@ -4,12 +4,13 @@ import gc
 import os
 import uuid
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests import measured
 from tests.fault_proxy import FaultProxy, fault_proxy
 from tests.redis_server import RedisServer
 
@@ -22,6 +23,7 @@ settings.load_profile("heliograph")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--share", type=share, metavar="K/N", help="of the test files only share K out of N")
+    parser.addoption("--measured", type=Path, metavar="FILE", help="write what tests measured there, as JSON")
 
 
 def share(text: str) -> tuple[int, int]:
@@ -41,6 +43,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if zlib.crc32(path.encode()) % count != number - 1 else None
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    measured.summarize(terminalreporter, config.getoption("measured"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Thousands of tests are collected and live to the end, so no collection of garbage need look at them."""
@@ -53,6 +59,12 @@ def pytest_collection() -> Iterator[None]:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+def row(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> measured.Row:
+    """This test's row in the table of what was measured, printed when the run ends."""
+    return measured.Row(request.node.name, record_property)
 
 
 @pytest.fixture(scope="session")

@@ -102,14 +102,26 @@ class Node:
 class Service:
     """Nodes, by number, that share a Redis; a context manager."""
 
-    def __init__(self, folder: Path, url: str, *words: str, count: int = 2, own: Sequence[Sequence[str]] = ()) -> None:
-        """`url` is the Redis for all; `own` are more flags of single nodes, which may say otherwise."""
+    def __init__(
+        self,
+        folder: Path,
+        url: str,
+        *words: str,
+        count: int = 2,
+        own: Sequence[Sequence[str]] = (),
+        within: Sequence[Sequence[str]] = (),
+    ) -> None:
+        """`url` is the Redis for all; `own` are more flags of single nodes, `within` the words before their command."""
         self.folder = folder
         self.token = ""
         self._url = url
-        more = (*own, *([()] * (count - len(own))))
         self.nodes = [
-            Node(folder / f"node-{number}", "--redis", url, *words, *flags) for number, flags in enumerate(more)
+            Node(
+                folder / f"node-{number}",
+                *("--redis", url, *words, *(own[number] if own else ())),
+                within=within[number] if within else (),
+            )
+            for number in range(count)
         ]
 
     def __enter__(self) -> Self:

@@ -1,0 +1,67 @@
+"""A node that stands still."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.ledger import ANSWER_S, talking
+from tests.faults.rig import all_settled, channel, goes, nodes, until, until_in
+from tests.measured import Row
+from tests.redis_server import RedisServer
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(90)]
+
+
+async def test_a_node_stands_still_for_five_seconds(tmp_path: Path, row: Row) -> None:
+    """It counts as dead meanwhile: its slots go to others, and what it still says of them is void."""
+    names = [f"v{number}" for number in range(10)]
+    with RedisServer(tmp_path / "redis", appendonly=True) as redis:
+        async with (
+            nodes(tmp_path, redis.url) as service,
+            channel(service, "door", *names, "late") as door,
+            channel(service, "yard", "w1") as yard,
+        ):
+            a, b = service.nodes
+            await door.master.connect(a)
+            for number, name in enumerate(names):
+                await door.viewers[name].connect(a if number < 3 else b)
+            await yard.master.connect(b)
+            await yard.viewers["w1"].connect(a)
+            async with talking(door, yard, every_s=0.5):
+                await asyncio.sleep(0.5)
+                older = door.master.line
+                a.stop()
+                stopped_at = time.monotonic()
+                newer = await door.master.connect(b)
+                await until_in(door.viewers["late"], b)
+                free_s = time.monotonic() - stopped_at
+                await asyncio.sleep(max(0.0, stopped_at + 5.0 - time.monotonic()))
+                a.cont()
+                cont_at = time.monotonic()
+                await older.ended.wait()
+                alone_s = time.monotonic() - cont_at
+                await until(lambda: len(door.open_viewers()) == 10)
+                tenth_s = time.monotonic() - cont_at
+                await goes(yard, yard.master, "w1")
+                delivered_s = time.monotonic() - cont_at
+                await asyncio.sleep(1.0)
+            assert door.open_masters() == [newer]
+            (gone,) = [name for name in names if not door.viewers[name].is_in]
+            await door.viewers["late"].line.socket.close()
+            await until_in(door.viewers[gone], b)
+            await all_settled(door, yard)
+            told_s = max(door.answers_s(b) + yard.answers_s(b))
+
+    door.check()
+    yard.check()
+    row("master in at the other node", newer.took_s, goal=1.0)
+    row("slot free for somebody else", free_s, goal=3.0)
+    row("error to who spoke to it", told_s, goal=2.0)
+    row("one master alone, after the end", alone_s, goal=6.0)
+    row("ten viewers at most again, after the end", tenth_s, goal=6.0)
+    row("message to it, after the end", delivered_s, goal=6.0)
+    row("unaccounted", len(door.unaccounted() + yard.unaccounted()), "messages", goal=0)
+    assert free_s < 5.0
+    assert told_s < 2 * ANSWER_S
