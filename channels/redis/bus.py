@@ -1,4 +1,4 @@
-"""Bus over Redis: PUBLISH and SUBSCRIBE. All that is posted in one turn of the loop leaves in one write."""
+"""Bus over Redis: PUBLISH and SUBSCRIBE."""
 
 import asyncio
 from typing import Final

@@ -72,16 +72,17 @@ async def turn() -> None:
     await asyncio.sleep(0)
 
 
-async def test_what_one_turn_of_the_loop_sends_is_one_write() -> None:
+async def test_a_post_leaves_at_once_and_what_is_awaited_with_all_that_follows_in_the_same_turn() -> None:
     rig = Rig()
 
     rig.post(1)
+    assert rig.network.written == [b"[1]"]
     rig.wire.send(b"[2]")
-    await turn()
     rig.post(3)
+    rig.wire.send(b"[4]")
     await turn()
 
-    assert rig.network.written == [b"[1][2]", b"[3]"]
+    assert rig.network.written == [b"[1]", b"[2][3][4]"]
 
 
 async def test_answers_belong_to_commands_in_their_order_with_messages_between() -> None:
@@ -123,6 +124,7 @@ async def test_when_it_is_lost_what_was_sent_is_in_doubt_and_the_rest_is_named()
     rig.post(1)
     sent = rig.wire.send(b"a")
     await turn()
+    rig.wire.pause_writing()
     rig.post(2)
     unsent = rig.wire.send(b"b")
 
@@ -136,7 +138,7 @@ async def test_when_it_is_lost_what_was_sent_is_in_doubt_and_the_rest_is_named()
     assert rig.owner.ends == 1
     assert not rig.wire.has_room
     await turn()
-    assert rig.network.written == [b"[1]a"]
+    assert rig.network.written == [b"[1]", b"a"]
 
 
 async def test_answers_that_nobody_awaits_are_read_later_and_others_at_once() -> None:
