@@ -11,6 +11,8 @@ import msgspec
 
 EVERY_NODE: Final = "nodes"
 _HEAD: Final = struct.Struct("<BH")
+_HEAD_BYTES: Final = _HEAD.size
+_read_head: Final = _HEAD.unpack_from
 _DELIVER: Final = 1
 _EVICT: Final = 2
 _COLLECT: Final = 3
@@ -72,9 +74,9 @@ def encode(body: Body) -> bytes:
 def decode(payload: bytes) -> Body:
     """Read a body. Raises: EnvelopeError."""
     try:
-        kind, length = _HEAD.unpack_from(payload)
-        end = _HEAD.size + length
-        connection_id = payload[_HEAD.size : end].decode()
+        kind, length = _read_head(payload)
+        end = _HEAD_BYTES + length
+        connection_id = payload[_HEAD_BYTES:end].decode()
     except (struct.error, UnicodeError) as error:
         raise EnvelopeError(str(error)) from None
     if kind == _DELIVER and len(payload) >= end:

@@ -107,7 +107,8 @@ class Flows:
 
     def get(self, channel: str, recipient: Address | None) -> Flow:
         """The flow to this recipient, new when there is none."""
-        flow = self.find(channel, recipient)
+        flows = self._by_channel.get(channel)
+        flow = None if flows is None else flows.get(recipient)
         if flow is None:
             if self._count >= _ROUTES:
                 self._make_room()

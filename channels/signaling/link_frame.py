@@ -18,6 +18,11 @@ _VERSION: Final = 1
 _HEAD: Final = struct.Struct("<BBHIQIQH")
 _REFUSED: Final = struct.Struct("<QB")
 _MESSAGE: Final = struct.Struct("<II")
+_HEAD_BYTES: Final = _HEAD.size
+_REFUSED_BYTES: Final = _REFUSED.size
+_MESSAGE_BYTES: Final = _MESSAGE.size
+_read_head: Final = _HEAD.unpack_from
+_read_message: Final = _MESSAGE.unpack_from
 
 
 class LinkFrameError(Exception):
@@ -49,6 +54,16 @@ class Encoder:
         self._head = struct.Struct(f"{_HEAD.format}{self._length}s")
         self._one = struct.Struct(f"{_HEAD.format}{self._length}sII")  # and the message, most often one
 
+    def encode_one(self, epoch: int, base: int, acknowledged: tuple[int, int], number: int, body: bytes) -> bytes:
+        """The bytes of a frame with one message, which most have; as `encode` makes them."""
+        ack_epoch, ack = acknowledged
+        return (
+            self._one.pack(
+                _VERSION, self._length, 0, epoch, base, ack_epoch, ack, 1, self._node, number - base, len(body)
+            )
+            + body
+        )
+
     def encode(
         self,
         epoch: int,
@@ -59,15 +74,10 @@ class Encoder:
     ) -> bytes:
         """The bytes of a frame; `acknowledged` is an epoch and a number, the rest as in Frame."""
         ack_epoch, ack = acknowledged
-        count = len(messages)
-        if count == 1 and not refused:
-            number, body = messages[0]
-            head = self._one.pack(
-                _VERSION, self._length, 0, epoch, base, ack_epoch, ack, 1, self._node, number - base, len(body)
-            )
-            return head + body
         parts = [
-            self._head.pack(_VERSION, self._length, len(refused), epoch, base, ack_epoch, ack, count, self._node),
+            self._head.pack(
+                _VERSION, self._length, len(refused), epoch, base, ack_epoch, ack, len(messages), self._node
+            ),
             *(_REFUSED.pack(number, verdict) for number, verdict in refused),
         ]
         for number, body in messages:
@@ -91,19 +101,19 @@ def decode(payload: bytes) -> Frame:
 
 
 def _decode(payload: bytes) -> Frame:
-    version, node_length, refused_count, epoch, base, ack_epoch, ack, count = _HEAD.unpack_from(payload)
+    version, node_length, refused_count, epoch, base, ack_epoch, ack, count = _read_head(payload)
     if version != _VERSION:
         raise ValueError(f"version {version} is not {_VERSION}")
-    at = _HEAD.size + node_length
-    node = payload[_HEAD.size : at].decode()
+    at = _HEAD_BYTES + node_length
+    node = payload[_HEAD_BYTES:at].decode()
     refused = []
     for _ in range(refused_count):
         refused.append(_REFUSED.unpack_from(payload, at))
-        at += 9  # _REFUSED.size
+        at += _REFUSED_BYTES
     messages = []
     for _ in range(count):
-        offset, length = _MESSAGE.unpack_from(payload, at)
-        start = at + 8  # _MESSAGE.size
+        offset, length = _read_message(payload, at)
+        start = at + _MESSAGE_BYTES
         at = start + length
         messages.append((base + offset, payload[start:at]))
     if at != len(payload):

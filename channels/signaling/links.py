@@ -70,6 +70,7 @@ class Links:
         self._bus = bus
         self._now = now
         self._station = station
+        self._hand_over = station.arrived
         self._stats = stats
         self._peers: dict[str, Peer] = {}
         self._epochs = itertools.count(1)
@@ -134,17 +135,16 @@ class Links:
             self._stats.envelopes_refused += 1
             return
         peer = self._peers.get(frame.node) or self._meet(frame.node)
-        settled, arrived = peer.link.receive(frame)
+        link = peer.link
+        settled, arrived = link.receive(frame)
         if settled:
             self._report(settled)
-        if not arrived and not frame.messages:
-            return
-        hand_over = self._station.arrived
         for each in arrived:
-            outcome = hand_over(peer, each)
+            outcome = self._hand_over(peer, each)
             if outcome is not _DELIVERED and outcome is not None:
-                peer.link.refuse(each, outcome)
-        self.acknowledge(peer)
+                link.refuse(each, outcome)
+        if frame.messages or arrived:
+            self.acknowledge(peer)
 
     def unheard(self, topic: str, payload: bytes) -> None:
         """What was posted surely reached nobody."""
@@ -175,7 +175,7 @@ class Links:
 
     def acknowledge(self, peer: Peer) -> None:
         """Tell the other node what has arrived, with what is said anyway or soon."""
-        if peer in self._dirty:
+        if peer in self._dirty or (peer in self._owing and not peer.link.owes_much):
             return
         wait_s = peer.link.acknowledge_in(self._now())
         if wait_s is None:

@@ -26,8 +26,9 @@ import msgspec
 from channels.signaling.link_frame import BODIES_LIMIT, Encoder, Frame
 
 RESEND_S: Final = 0.3
-ACKNOWLEDGE_S: Final = 0.02  # acknowledgements alone come at most that often
+ACKNOWLEDGE_S: Final = 0.05  # acknowledgements alone come at most that often, or after so many messages
 WINDOW: Final = 4096  # messages on their way to one node
+_ACKNOWLEDGE_AT: Final = WINDOW // 8
 WINDOW_BYTES: Final = 8 * 1024 * 1024
 _FRAME_BYTES: Final = 256 * 1024
 _RESEND_AFTER_S: Final = (RESEND_S, 2 * RESEND_S, 4 * RESEND_S)
@@ -75,6 +76,13 @@ class _Sent(msgspec.Struct, Generic[Context], eq=False):
     resend_at: float = 0.0
     tries: int = 0
 
+    def note_sent(self, now: float) -> None:
+        """It is on its way, once more."""
+        tries = self.tries
+        self.heard += 1
+        self.resend_at = now + _RESEND_AFTER_S[tries if tries < _BACKOFF else _BACKOFF]
+        self.tries = tries + 1
+
 
 class NodeLink(Generic[Context]):
     """This node's end of the link to another one; `epoch` is higher than that of any earlier end from here to there."""
@@ -95,7 +103,7 @@ class NodeLink(Generic[Context]):
         self._early_bytes = 0
         self._deferred: dict[int, None] = {}
         self._refused: dict[int, int] = {}
-        self._owes = False  # an acknowledgement
+        self._owed = 0  # bodies that are not acknowledged
         self._acknowledged_at = float("-inf")
         self.duplicates = 0
         self.resent = 0
@@ -107,7 +115,12 @@ class NodeLink(Generic[Context]):
     @property
     def is_idle(self) -> bool:
         """Whether nothing is on its way in either direction."""
-        return not (self._out or self._early or self._deferred or self._owes)
+        return not (self._out or self._early or self._deferred or self._owed)
+
+    @property
+    def owes_much(self) -> bool:
+        """Whether an acknowledgement should not wait: so much is kept at the other end for it."""
+        return self._owed >= _ACKNOWLEDGE_AT
 
     @property
     def has_news(self) -> bool:
@@ -127,7 +140,12 @@ class NodeLink(Generic[Context]):
 
     def frames(self, now: float) -> list[bytes]:
         """What is to be sent now: new messages, those that are due again, and else an acknowledgement that is owed."""
-        numbers = range(self._fresh, self._next)
+        first = self._fresh
+        if first + 1 == self._next and not self._again:  # so it mostly is
+            sent = self._out.get(first)
+            if sent is not None:
+                return [self._frame_of(first, sent, now)]
+        numbers = range(first, self._next)
         again, self._again, self._fresh = sorted(self._again), set(), self._next
         made: list[bytes] = []
         part: list[tuple[int, bytes]] = []
@@ -139,16 +157,14 @@ class NodeLink(Generic[Context]):
             if part and (size + len(sent.body) > _FRAME_BYTES or len(part) == BODIES_LIMIT):
                 made.append(self._encode(part))
                 part, size = [], 0
-            sent.heard += 1
-            sent.resend_at = now + _RESEND_AFTER_S[min(sent.tries, _BACKOFF)]
-            sent.tries += 1
+            sent.note_sent(now)
             part.append((number, sent.body))
             size += len(sent.body)
         self.resent += len(again)
-        if part or (self._owes and not made):
+        if part or (self._owed and not made):
             made.append(self._encode(part))
         if made:
-            self._owes = False
+            self._owed = 0
             self._acknowledged_at = now
         return made
 
@@ -186,28 +202,26 @@ class NodeLink(Generic[Context]):
 
     def receive(self, frame: Frame) -> tuple[list[Settled[Context]], list[Arrived]]:
         """Take a frame of the other end: what of ours is settled, and what is to be handed over, in order."""
-        settled = self._acknowledge(frame) if frame.acknowledged_epoch == self._epoch else []
-        if frame.epoch < self._their_epoch:
-            return settled, []
-        if frame.epoch > self._their_epoch:
-            self._their_epoch, self._expected = frame.epoch, frame.base
-            self._early_bytes, self._owes = 0, False
-            for table in (self._early, self._deferred, self._refused):
-                table.clear()
+        is_new = frame.acknowledged >= self._base and frame.acknowledged_epoch == self._epoch
+        settled = self._acknowledge(frame) if is_new else []
+        epoch, base, messages = frame.epoch, frame.base, frame.messages
+        if epoch != self._their_epoch:
+            if epoch < self._their_epoch:
+                return settled, []
+            self._meet(epoch, base)
         arrived: list[Arrived] = []
-        if frame.base > self._expected or self._refused or self._deferred:
-            self._forget_below(frame.base)
+        if base > self._expected or self._refused or self._deferred:
+            self._forget_below(base)
             self._release_early(arrived)
-        for number, body in frame.messages:
+        for number, body in messages:
             if number == self._expected:
-                self._expected += 1
-                arrived.append(Arrived(self._their_epoch, number, body))
+                self._expected = number + 1
+                arrived.append(Arrived(epoch, number, body))
             else:
                 self._take_early(number, body)
             if self._early:
                 self._release_early(arrived)
-        if frame.messages:
-            self._owes = True
+        self._owed += len(messages)
         return settled, arrived
 
     def refuse(self, arrived: Arrived, outcome: Outcome) -> None:
@@ -215,7 +229,7 @@ class NodeLink(Generic[Context]):
         if arrived.epoch == self._their_epoch:
             self._deferred.pop(arrived.number, None)
             self._refused[arrived.number] = outcome
-            self._owes = True
+            self._owed += 1
 
     def defer(self, arrived: Arrived) -> None:
         """Don't acknowledge this body before `refuse` or `accept`."""
@@ -225,11 +239,24 @@ class NodeLink(Generic[Context]):
         """A deferred body was handed over after all."""
         if arrived.epoch == self._their_epoch and arrived.number in self._deferred:
             del self._deferred[arrived.number]
-            self._owes = True
+            self._owed += 1
 
     def acknowledge_in(self, now: float) -> float | None:
         """Seconds until an acknowledgement should go out alone; None when none is owed."""
-        return max(0.0, self._acknowledged_at + ACKNOWLEDGE_S - now) if self._owes else None
+        if not self._owed:
+            return None
+        return 0.0 if self.owes_much else max(0.0, self._acknowledged_at + ACKNOWLEDGE_S - now)
+
+    def _frame_of(self, number: int, sent: _Sent[Context], now: float) -> bytes:
+        """The frame with the one message that is new."""
+        self._fresh = number + 1
+        sent.note_sent(now)
+        self._owed, self._acknowledged_at = 0, now
+        if self._refused or self._deferred:
+            return self._encode([(number, sent.body)])
+        return self._encoder.encode_one(
+            self._epoch, self._base, (self._their_epoch, self._expected - 1), number, sent.body
+        )
 
     def _encode(self, messages: list[tuple[int, bytes]]) -> bytes:
         acknowledged = (next(iter(self._deferred)) if self._deferred else self._expected) - 1
@@ -238,14 +265,21 @@ class NodeLink(Generic[Context]):
             refused = [(number, verdict) for number, verdict in self._refused.items() if number <= acknowledged]
         return self._encoder.encode(self._epoch, self._base, (self._their_epoch, acknowledged), refused, messages)
 
+    def _meet(self, epoch: int, base: int) -> None:
+        """The other end is a new one."""
+        self._their_epoch, self._expected = epoch, base
+        self._early_bytes = self._owed = 0
+        for table in (self._early, self._deferred, self._refused):
+            table.clear()
+
     def _acknowledge(self, frame: Frame) -> list[Settled[Context]]:
         settled = []
-        verdicts = dict(frame.refused) if frame.refused else None
+        out, verdicts = self._out, dict(frame.refused)
         for number in range(self._base, min(frame.acknowledged + 1, self._next)):
-            sent = self._out.pop(number, None)
+            sent = out.pop(number, None)
             if sent is not None:
                 self._out_bytes -= len(sent.body)
-                verdict = _DELIVERED if verdicts is None else _VERDICTS.get(verdicts.get(number, 0), Outcome.ABSENT)
+                verdict = _VERDICTS.get(verdicts.get(number, 0), Outcome.ABSENT) if verdicts else _DELIVERED
                 settled.append(Settled(sent.context, verdict))
         if settled:
             self._advance()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels.signaling.link_frame import Frame, LinkFrameError, decode, encode
+from channels.signaling.link_frame import Encoder, Frame, LinkFrameError, decode, encode
 
 _numbers = st.integers(0, 2**64 - 1)
 
@@ -27,6 +27,16 @@ def frames(draw: st.DrawFn) -> Frame:
 @given(frames())
 def test_a_frame_is_read_back(frame: Frame) -> None:
     assert decode(encode(frame)) == frame
+
+
+@given(frames(), st.integers(0, 5000), st.binary(max_size=50))
+def test_a_frame_with_one_message_has_the_same_bytes(frame: Frame, offset: int, body: bytes) -> None:
+    encoder, acknowledged = Encoder(frame.node), (frame.acknowledged_epoch, frame.acknowledged)
+    number = frame.base + offset
+
+    one = encoder.encode_one(frame.epoch, frame.base, acknowledged, number, body)
+
+    assert one == encoder.encode(frame.epoch, frame.base, acknowledged, (), [(number, body)])
 
 
 @given(st.binary(max_size=100))

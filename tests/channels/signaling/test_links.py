@@ -14,7 +14,7 @@ from channels.signaling.links import Links, Peer
 from channels.signaling.mailbox import Mail
 from channels.signaling.members import Settle
 from channels.signaling.messages import Action
-from channels.signaling.node_link import ACKNOWLEDGE_S, Arrived, Outcome
+from channels.signaling.node_link import ACKNOWLEDGE_S, WINDOW, Arrived, Outcome
 from channels.signaling.protocol import MASTER, Address
 from channels.signaling.stats import HubStats
 from tests.channels.signaling.rig import Clock, turns
@@ -103,6 +103,20 @@ async def test_later_acknowledgements_come_together_or_with_what_is_said_anyway(
     assert len(a.outcomes) == 3
     await asyncio.sleep(ACKNOWLEDGE_S * 1.5)
     assert a.outcomes == [Outcome.DELIVERED] * 4
+
+
+async def test_what_is_kept_for_an_acknowledgement_is_bounded(ends: tuple[End, End]) -> None:
+    a, b = ends
+    a.say(b, "first")
+    await turns()
+    a.say(b, "second")
+    await turns()
+    assert len(a.outcomes) == 1, "the next acknowledgement waits"
+
+    a.say(b, *("more" for _ in range(WINDOW // 8 - 1)))
+    await turns()
+
+    assert len(a.links) == 0
 
 
 async def test_a_verdict_is_told_now_or_later(ends: tuple[End, End]) -> None:
