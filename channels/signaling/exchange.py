@@ -46,7 +46,7 @@ class Exchange:
         self._links = Links(node, bus, now, self, local.stats)
         self._flows = Flows()
         self._errands = Errands(presence, mailbox, local, now, self._next_turn)
-        self._working = 0  # flows with a task, or that wait for the start
+        self._working: dict[Flow, None] = {}  # those with a task, or that wait for the start
         self._turn = asyncio.Event()  # set at each tick, and when something is settled that a flow waits for
         self._group: asyncio.TaskGroup | None = None
         self._ticking: asyncio.TimerHandle | None = None
@@ -59,7 +59,7 @@ class Exchange:
     @property
     def pending(self) -> int:
         """How much is on its way or waits."""
-        return self._working + len(self._links)
+        return len(self._working) + len(self._links)
 
     async def listen(self) -> None:
         """Receive what other nodes send to this one, and to all."""
@@ -71,9 +71,8 @@ class Exchange:
         self._group = group
         self._links.open(asyncio.get_running_loop())
         self._tick_soon()
-        for flow in self._flows:
-            if flow.is_working:
-                group.create_task(self._work(flow))
+        for flow in self._working:
+            group.create_task(self._work(flow))
 
     async def stop(self) -> None:
         """Listen no more; the group has ended, and what comes now waits for the next start."""
@@ -162,6 +161,9 @@ class Exchange:
     def expire(self) -> None:
         """Do what is due on the links and in what waits."""
         self._links.expire()
+        late = self._now() - HOLD_S
+        for flow in list(self._working):
+            self._answer_late(flow, late)
         self._turn.set()
 
     def resend(self) -> None:
@@ -194,10 +196,13 @@ class Exchange:
         elif flow.route is None:
             self._flows.forget(flow)
 
-    def suspect(self, flow: Flow) -> None:
+    def suspect(self, node: str, flow: Flow) -> None:
         """Look whether the recipient is still where the link goes, now and then."""
         now = self._now()
-        if now >= flow.check_at and not flow.is_working:
+        if flow.is_working:
+            if flow.route is None:  # it is elsewhere: what is said to it there must not wait for a node that is silent
+                self._links.withdraw(node, flow)
+        elif now >= flow.check_at:
             flow.check_at = now + _CHECK_S
             flow.is_suspect = True
             self._wake(flow)
@@ -259,7 +264,7 @@ class Exchange:
         if flow.is_working:
             return
         flow.is_working = True
-        self._working += 1
+        self._working[flow] = None
         if self._group is None:
             return
         work = self._work(flow)
@@ -275,7 +280,6 @@ class Exchange:
             if flow.is_suspect:
                 await self._check(flow)
             elif flow.route is None and flow.outstanding:
-                self._answer_late(flow)
                 await self._next_turn()
             elif flow.returned:
                 await self._route(flow, flow.returned.popleft())
@@ -285,7 +289,7 @@ class Exchange:
             else:
                 break
         flow.is_working = False
-        self._working -= 1
+        del self._working[flow]
         if not self._local.is_here(flow.channel):
             flow.route = None
         if flow.route is None:
@@ -309,9 +313,9 @@ class Exchange:
             flow.route = None
             self._links.withdraw(route.node, flow)
 
-    def _answer_late(self, flow: Flow) -> None:
-        """What waits behind parcels that are not settled, and whose sender must be told something by now."""
-        for parcel in self._flows.take_late(flow, self._now() - HOLD_S):
+    def _answer_late(self, flow: Flow, until: float) -> None:
+        """What waits behind something that takes long, and whose sender must be told something by now."""
+        for parcel in self._flows.take_late(flow, until):
             self._local.answer(parcel.mail, failures.unreachable(), "unreachable")
 
     async def _route(self, flow: Flow, parcel: Parcel) -> None:

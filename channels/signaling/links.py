@@ -55,8 +55,8 @@ class Station(Protocol):
     def settled(self, parcel: Parcel, outcome: Outcome) -> None:
         """This is what became of a parcel of ours."""
 
-    def suspect(self, flow: Flow) -> None:
-        """What was sent to this flow's recipient is not acknowledged: it may be elsewhere."""
+    def suspect(self, node: str, flow: Flow) -> None:
+        """What was sent to this flow's recipient on this node is not acknowledged: it may be elsewhere."""
 
     def arrived(self, peer: Peer, arrived: Arrived) -> Outcome | None:
         """Another node says this; None when `peer.defer` was called for it."""
@@ -167,7 +167,7 @@ class Links:
                 self._touch(peer)
             for flow in link.suspects()[:_SUSPECTS]:
                 if isinstance(flow, Flow):
-                    self._station.suspect(flow)
+                    self._station.suspect(peer.node, flow)
             if not link.is_idle:
                 peer.used_at = now
             elif peer.used_at + _IDLE_S <= now:

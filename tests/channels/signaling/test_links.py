@@ -47,7 +47,7 @@ class End:
     def settled(self, parcel: Parcel, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
-    def suspect(self, flow: Flow) -> None:
+    def suspect(self, node: str, flow: Flow) -> None:
         self.suspects.append(flow)
 
     def arrived(self, peer: Peer, arrived: Arrived) -> Outcome | None:
