@@ -27,13 +27,14 @@ Link = NodeLink[Parcel | None]
 class Peer:
     """Another node: its inbox, and our end of the link to it."""
 
-    __slots__ = ("_owner", "link", "node", "topic", "used_at")
+    __slots__ = ("_owner", "is_used", "link", "node", "topic", "used_at")
 
     def __init__(self, owner: "Links", node: str, link: Link) -> None:
         self._owner = owner
         self.node = node
         self.topic = inbox(node)
         self.link = link
+        self.is_used = True  # since somebody looked
         self.used_at = 0.0
 
     def defer(self, arrived: Arrived) -> Settle:
@@ -108,6 +109,7 @@ class Links:
     def send(self, node: str, body: bytes, flow: object, parcel: Parcel | None, until: float) -> bool:
         """Say this to a node; False when too much is on its way there. Without a parcel nobody hears the outcome."""
         peer = self._peers.get(node) or self._meet(node)
+        peer.is_used = True
         if not peer.link.send(body, flow, parcel, until):
             return False
         if peer not in self._dirty:
@@ -135,6 +137,7 @@ class Links:
             self._stats.envelopes_refused += 1
             return
         peer = self._peers.get(frame.node) or self._meet(frame.node)
+        peer.is_used = True
         link = peer.link
         settled, arrived = link.receive(frame)
         if settled:
@@ -168,7 +171,8 @@ class Links:
             for flow in link.suspects()[:_SUSPECTS]:
                 if isinstance(flow, Flow):
                     self._station.suspect(peer.node, flow)
-            if not link.is_idle:
+            if peer.is_used or not link.is_idle:
+                peer.is_used = False
                 peer.used_at = now
             elif peer.used_at + _IDLE_S <= now:
                 del self._peers[peer.node]
@@ -189,7 +193,6 @@ class Links:
 
     def _meet(self, node: str) -> Peer:
         peer = self._peers[node] = Peer(self, node, NodeLink(self._node, next(self._epochs)))
-        peer.used_at = self._now()
         return peer
 
     def _report(self, settled: list[Settled[Parcel | None]]) -> None:

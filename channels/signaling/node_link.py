@@ -114,8 +114,8 @@ class NodeLink(Generic[Context]):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is on its way in either direction."""
-        return not (self._out or self._early or self._deferred or self._owed)
+        """Whether nothing is on its way that we can settle; what came too early waits for the other end alone."""
+        return not (self._out or self._deferred or self._owed)
 
     @property
     def owes_much(self) -> bool:

@@ -9,7 +9,7 @@ from channels.embedded.bus import EmbeddedBus
 from channels.names import Role
 from channels.signaling.envelope import inbox
 from channels.signaling.flows import Flow, Parcel
-from channels.signaling.link_frame import decode
+from channels.signaling.link_frame import Frame, decode, encode
 from channels.signaling.links import Links, Peer
 from channels.signaling.mailbox import Mail
 from channels.signaling.members import Settle
@@ -187,12 +187,43 @@ async def test_a_link_that_is_not_used_is_forgotten_and_goes_on_in_a_new_epoch(
     for word in "12":
         a.say(b, word)
         await turns()
+        a.links.expire()
         clock.now += 61.0
         a.links.expire()
         assert a.links._peers == {}
 
     assert b.heard == [b"1", b"2"]
     assert a.outcomes == [Outcome.DELIVERED, Outcome.DELIVERED]
+
+
+async def test_a_link_that_was_used_just_now_is_not_forgotten_however_old_it_is(
+    ends: tuple[End, End], clock: Clock
+) -> None:
+    a, b = ends
+    a.say(b, "1")
+    await turns()
+    clock.now += 59.0
+    silence = b.bus._topics.pop(inbox("a"))
+    a.say(b, "2")
+    await turns()
+    clock.now += 2.0
+    b.links.expire()
+    b.bus._topics[inbox("a")] = silence
+    a.links.resend()
+    await turns()
+
+    assert b.heard == [b"1", b"2"], "the acknowledgement was lost, and it was said again"
+
+
+async def test_what_waits_for_a_node_that_died_is_forgotten_with_it(ends: tuple[End, End], clock: Clock) -> None:
+    _, b = ends
+    b.links.receive(encode(Frame("gone", 1, 1, messages=((2, b"early"),))))
+    await turns()
+    b.links.expire()
+    assert len(b.links._peers) == 1
+    clock.now += 61.0
+    b.links.expire()
+    assert b.links._peers == {}
 
 
 async def test_what_has_arrived_is_told_before_the_end(ends: tuple[End, End], clock: Clock) -> None:
