@@ -22,6 +22,7 @@ from channels.signaling.stats import HubStats
 _BATCH: Final = 250  # renewals of one call
 _TURNS: Final = 10  # looks at what is due per renewal interval
 _AWAY_S: Final = 1.0
+_SOON: Final = 0.3  # of the interval: after all leases were put back they are renewed once more so soon
 _LEAVING_LIMIT: Final = 20_000
 
 
@@ -57,7 +58,7 @@ class Leases:
         self._due: deque[tuple[float, Member]] = deque()  # earliest first
         self._unseen: set[str] = set()  # admitted while presence was away
         self._leaving: dict[str, Member] = {}
-        self._away_until = float("-inf")
+        self._away_until = self._doubted_until = float("-inf")
         self._fence = 0
         self._wake = asyncio.Event()
 
@@ -76,7 +77,7 @@ class Leases:
         if is_local:
             self._due.appendleft((self._now(), member))
         else:
-            self._due.append((self._now() + self.settings.renew_s, member))
+            self._due.append((self._next_due(), member))
         if len(self._due) == 1:
             self._wake.set()
 
@@ -96,8 +97,12 @@ class Leases:
             self._wake.set()
 
     def reassert(self) -> None:
-        """Renew every lease now: presence may have forgotten them, or this node was away."""
+        """Renew every lease now: presence may have forgotten them, or this node was away.
+
+        Then once more, soon: what another node puts back a moment later may push out what was let in meanwhile.
+        """
         now = self._now()
+        self._doubted_until = now + 0.5 * _SOON * self.settings.renew_s
         self._due = deque((now, member) for member in self._held.values())
         self._away_until = float("-inf")
         self._wake.set()
@@ -154,7 +159,7 @@ class Leases:
         return batch
 
     async def _settle(self, batch: list[Member], lost: set[str]) -> None:
-        due = self._now() + self.settings.renew_s
+        due = self._next_due()
         for member in batch:
             is_held = member.id in self._held
             if member.id in lost:
@@ -171,6 +176,10 @@ class Leases:
                 if member.id in self._unseen:
                     self._unseen.discard(member.id)
                     self.back(member)
+
+    def _next_due(self) -> float:
+        now, renew_s = self._now(), self.settings.renew_s
+        return now + (_SOON * renew_s if now < self._doubted_until else renew_s)
 
     async def give_back(self) -> None:
         """Give back the leases that could not be given back before."""

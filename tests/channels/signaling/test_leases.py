@@ -133,6 +133,27 @@ async def test_a_presence_that_forgot_everything_gets_it_back_at_once_when_told_
     assert found == [member.holder for member in members]
 
 
+async def test_who_was_pushed_out_when_others_were_put_back_is_told_soon(rig: Rig) -> None:
+    """Redis is empty; a node lets somebody in before another one has put back three who were in with higher fences."""
+    member = await rig.come("late")
+    rig.presence._slots.channels.clear()
+    rig.leases.reassert()
+    await rig.wait(0.0)
+    other = rig.presence.join("b")
+    higher = [Holder(Role.VIEWER, f"v{n}", "b", f"b-{n}", member.holder.fence + 1 + n) for n in range(3)]
+    assert await other.renew([Lease(ARN, holder) for holder in higher], 3) == ()
+    await rig.wait(1.5)
+    assert rig.lost == [member.id]
+
+
+async def test_after_leases_were_put_back_they_are_renewed_once_more_and_then_as_ever(rig: Rig) -> None:
+    await rig.come()
+    rig.leases.reassert()
+    for _ in range(20):
+        await rig.wait(0.5)
+    assert len(rig.presence.renewed) == 3  # at 0, 1.5 and 6.5 s, each up to half a second early
+
+
 async def test_a_lease_that_was_lost_is_told_and_takes_nothing_from_the_winner(rig: Rig) -> None:
     member = await rig.come()
     winner = await rig.presence.join("b").admit(ARN, Role.MASTER, "", "b-1", 3)
