@@ -31,8 +31,8 @@ _channels: Final = itertools.count(1000)
 class RefusedError(Exception):
     """A node did not let a client in: `status` of HTTP, 0 when nobody listens or answers."""
 
-    def __init__(self, status: int, took_s: float) -> None:
-        super().__init__(f"refused with {status} after {took_s:.2f} s")
+    def __init__(self, status: int, took_s: float, why: str = "") -> None:
+        super().__init__(f"refused with {status} after {took_s:.2f} s: {why}")
         self.status = status
         self.took_s = took_s
 
@@ -45,7 +45,7 @@ class Line:
         self.socket = socket
         self.took_s = took_s  # from the connect to the admission
         self.heard: dict[str, float] = {}  # number -> when
-        self.answers: dict[str, tuple[float, str]] = {}  # number -> when, and the status code
+        self.answers: dict[str, tuple[float, str]] = {}  # number -> when, and why
         self.repeated: list[str] = []
         self.senders: dict[str, str] = {}
         self.ended_at: float | None = None
@@ -70,7 +70,7 @@ class Line:
     def _note(self, frame: dict[str, object], now: float) -> None:
         status = frame.get("statusResponse")
         if isinstance(status, dict):
-            self.answers[str(status["correlationId"])] = (now, str(status["statusCode"]))
+            self.answers[str(status["correlationId"])] = (now, str(status["description"]))
             return
         number = str(frame["messagePayload"])[:_DIGITS]
         if number in self.heard:
@@ -117,7 +117,8 @@ class Party:
             async with asyncio.timeout(_CONNECT_LIMIT_S):
                 socket = await connect(address, compression=None, ping_interval=None, close_timeout=0.5, max_queue=None)
         except InvalidStatus as error:
-            raise RefusedError(error.response.status_code, time.monotonic() - began) from None
+            why = (error.response.body or b"").decode()
+            raise RefusedError(error.response.status_code, time.monotonic() - began, why) from None
         except (OSError, EOFError, InvalidHandshake):
             raise RefusedError(0, time.monotonic() - began) from None
         line = Line(node, socket, time.monotonic() - began)
@@ -204,7 +205,7 @@ class Ledger:
         return [line.heard[number] for line in self.party(self.said[number].to).lines if number in line.heard]
 
     def answer(self, number: str) -> tuple[float, str] | None:
-        """When its sender was told that it failed, and the status code."""
+        """When its sender was told that it failed, and why."""
         return self.said[number].line.answers.get(number)
 
     def is_settled(self, number: str) -> bool:

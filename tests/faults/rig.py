@@ -54,11 +54,14 @@ async def until_asked(is_so: Callable[[], bool], limit_s: float = PATIENCE_S, ev
 
 async def until_in(party: Party, node: Node, limit_s: float = PATIENCE_S) -> Line:
     """Try again and again until the node lets this client in. Raises: TimeoutError."""
-    async with asyncio.timeout(limit_s):
-        while True:
-            with contextlib.suppress(RefusedError):
-                return await party.connect(node)
-            await asyncio.sleep(0.02)
+    give_up_at = time.monotonic() + limit_s
+    while True:
+        try:
+            return await party.connect(node)
+        except RefusedError as error:
+            if time.monotonic() > give_up_at:
+                raise TimeoutError(str(error)) from None
+        await asyncio.sleep(0.02)
 
 
 async def refusal(party: Party, node: Node) -> RefusedError:

@@ -1,0 +1,102 @@
+"""The Redis of the nodes is several servers: one falls over to another, one of two is away."""
+
+import asyncio
+import time
+import urllib.error
+from pathlib import Path
+
+import pytest
+
+from tests.faults.ledger import ANSWER_S, talking
+from tests.faults.rig import all_settled, channel, goes, nodes, refusal, slots, until, until_in, until_ready, until_red
+from tests.measured import Row
+from tests.redis_server import RedisServer, sentinel_group
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(90)]
+
+
+async def test_sentinels_make_another_server_the_primary(tmp_path: Path, row: Row) -> None:
+    with sentinel_group(tmp_path / "redis") as servers:
+        async with (
+            nodes(tmp_path, servers.url, "--redis-allow-unsafe") as service,
+            channel(service, "door", "v1", "v2", "new") as door,
+        ):
+            a, b = service.nodes
+            await door.master.connect(a)
+            await door.viewers["v1"].connect(a)
+            await door.viewers["v2"].connect(b)
+            async with talking(door, every_s=0.1):
+                await asyncio.sleep(1.0)  # the replica has what the primary has
+                servers.primary.kill()
+                killed_at = time.monotonic()
+                refused = await refusal(door.viewers["new"], b)
+                await until_in(door.viewers["new"], b)
+                admitted_s = time.monotonic() - killed_at
+                await goes(door, door.viewers["v2"], "")
+                delivered_s = time.monotonic() - killed_at
+                await until(lambda: len(slots(servers.replica, door)) == 5)
+                leases_s = time.monotonic() - killed_at
+                await until_ready(a, b)
+                await asyncio.sleep(1.0)
+            await all_settled(door)
+            assert len(door.master.lines) == len(door.open_masters()) == 1
+            local_s = max(door.local_s(killed_at))
+
+    door.check()
+    row("new client refused meanwhile", refused.took_s, goal=2.0)
+    row("new client in again", admitted_s, goal=4.0)
+    row("messages cross again", delivered_s, goal=4.0)
+    row("all leases in place", leases_s, goal=6.0)
+    row("slowest message on one node", local_s)
+    row("slowest error to a sender", max(door.answers_s()), goal=2.0)
+    row("unaccounted", len(door.unaccounted()), "messages", goal=0)
+    assert refused.status == 503
+    assert delivered_s < 8.0
+    assert max(door.answers_s()) < 2 * ANSWER_S
+
+
+async def test_the_catalog_is_away(tmp_path: Path, row: Row) -> None:
+    """Connections and messages are in another Redis, which is there."""
+    with RedisServer(tmp_path / "catalog", appendonly=True) as catalog, RedisServer(tmp_path / "presence") as presence:
+        async with (
+            nodes(tmp_path, catalog.url, "--presence-url", presence.url) as service,
+            channel(service, "door", "v1", "v2", "new") as door,
+            channel(service, "never-used", "v1") as unknown,
+        ):
+            a, b = service.nodes
+            await door.master.connect(a)
+            await door.viewers["v1"].connect(a)
+            await door.viewers["v2"].connect(b)
+            async with talking(door, every_s=0.1):
+                await asyncio.sleep(0.5)
+                catalog.stop()
+                stopped_at = time.monotonic()
+                known = await door.viewers["new"].connect(b)
+                refused = await refusal(unknown.viewers["v1"], b)
+                with pytest.raises(urllib.error.HTTPError, match="503"):
+                    await asyncio.to_thread(service.create, "meanwhile")
+                await until_red(b, "catalog")
+                red_s = time.monotonic() - stopped_at
+                assert await asyncio.to_thread(b.is_live)
+                await asyncio.sleep(1.0)
+                catalog.cont()
+                cont_at = time.monotonic()
+                await until_in(unknown.viewers["v1"], b)
+                admitted_s = time.monotonic() - cont_at
+                await until_ready(a, b)
+                green_s = time.monotonic() - cont_at
+                await asyncio.to_thread(service.create, "afterwards")
+            await all_settled(door)
+            assert len(door.master.lines) == len(door.open_masters()) == 1
+            assert door.delivered == len(door.said), "what nobody needs the catalog for goes on"
+
+    door.check()
+    row("client of a known channel in", known.took_s, goal=2.0)
+    row("client of another refused", refused.took_s, goal=2.0)
+    row("readiness red", red_s)
+    row("client of another in, after the end", admitted_s, goal=6.0)
+    row("readiness green, after the end", green_s, goal=6.0)
+    row("unaccounted", len(door.unaccounted()), "messages", goal=0)
+    assert refused.status == 503
+    assert refused.took_s < ANSWER_S + 1.0
+    assert known.took_s < ANSWER_S
