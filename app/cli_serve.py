@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from app import cli_emulator
+from app import cli_emulator, descriptors
 from app.data_folder import keys_folder, open_data_folder, served_alone
 from app.exits import Exit
 from app.listen import listen
@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     if arguments.emulator:
         return cli_emulator.run(arguments, loaded)
     values = loaded.settings
+    descriptors.allow_many(_notice)
     folder = open_data_folder(values)
     _wait_for_redis(values)
     with (
