@@ -2,16 +2,18 @@
 
 A benchmark is `tests/benchmarks/<name>.py` of a checkout with
 `async def run(runs: int, progress: Callable[[str], None]) -> tuple[Row, ...]`. One that measures what an operator
-chooses names its rows in `ROWS` and takes a `Choice` as its third argument.
+chooses names its rows in `ROWS` and takes a `Choice` as its third argument; other keywords are its options.
 """
 
+import functools
 import importlib.util
+import inspect
 import os
 import platform
 import re
 import statistics
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -99,6 +101,15 @@ class Benchmark:
             if row not in self.rows:
                 raise CommandError(f"bench {self.name} has no row {row}; it has: {', '.join(self.rows)}", Exit.USAGE)
         return await self._run(runs, progress, choice)
+
+    def with_options(self, given: Mapping[str, object]) -> "Benchmark":
+        """Return it with these keywords. Raises: CommandError (exit code 2) for one that it does not have."""
+        parameters = inspect.signature(self._run).parameters.values()
+        known = {each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+        for name in given:
+            if name not in known:
+                raise CommandError(f"bench {self.name} has no option --{name.replace('_', '-')}", Exit.USAGE)
+        return Benchmark(self.name, functools.partial(self._run, **given), self.rows)
 
 
 def find(name: str, folder: Path = FOLDER) -> Benchmark:

@@ -14,8 +14,8 @@ from typing import NoReturn
 
 import msgspec
 
-from app import settings
-from app.cli_parser import Parser, add_settings, bitrate, json_flag, names, positive, program, seconds, size, texts
+from app import bench_flags, settings
+from app.cli_parser import Parser, add_settings, bitrate, json_flag, positive, program, seconds, size, texts
 from app.exits import MEANING, CommandError, Exit, cause, refusal
 from channels.errors import ServiceError
 
@@ -294,14 +294,6 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arn", required=True, help="on what: a channel's ARN, a pattern of ARNs, or *")
 
 
-def _bench(parser: argparse.ArgumentParser) -> None:
-    json_flag(parser)
-    parser.add_argument("bench", metavar="NAME", help="first-frame, media, auth ...: a file of tests/benchmarks")
-    parser.add_argument("--runs", type=positive, default=5, help="repetitions (default: 5)")
-    parser.add_argument("--rows", type=names, default=(), metavar="ROW[,ROW]", help="measure these alone (signaling)")
-    parser.add_argument("--seconds", type=seconds, help="how long one run takes (signaling; default: 2)")
-
-
 COMMANDS = (
     Command("demo", "all planes on loopback with a live picture; nothing stays behind",
             "heliograph demo --http-port 0", _DEMO, "app.cli_demo:run", _demo),
@@ -330,7 +322,7 @@ COMMANDS = (
     Command("settings", "every setting, its value and where it came from", "heliograph settings --json",
             tuple(settings.BY_NAME), "app.cli_settings:run", json_flag),
     Command("bench", "run one benchmark of a checkout", "heliograph bench first-frame --runs 3", (),
-            "app.cli_bench:run", _bench),
+            "app.cli_bench:run", bench_flags.add),
     Command("version", "the version", "heliograph version", (), "app.cli_version:run", json_flag),
 )  # fmt: skip
 EPILOG = "exit codes:\n" + "\n".join(f"  {code.value:>2}  {words}" for code, words in MEANING.items())

@@ -7,13 +7,15 @@ import sys
 import msgspec
 
 from app import bench
+from app.bench_flags import OPTIONS
 from app.exits import Exit
 from app.settings import Loaded
 
 
 def run(arguments: argparse.Namespace, _: Loaded) -> Exit:
     """Print a table, or with --json one line; progress goes to stderr."""
-    benchmark = bench.find(arguments.bench)
+    given = {name: value for name in OPTIONS if (value := getattr(arguments, name, None)) is not None}
+    benchmark = bench.find(arguments.bench).with_options(given)
     choice = bench.Choice(tuple(arguments.rows), arguments.seconds)
     rows = asyncio.run(_measure(benchmark, arguments.runs, choice))
     outcome = bench.Outcome(arguments.bench, bench.machine(), arguments.runs, rows)

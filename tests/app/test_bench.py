@@ -78,6 +78,18 @@ def test_an_installed_wheel_says_where_benchmarks_run(tmp_path: Path) -> None:
     assert caught.value.code == 2
 
 
+def test_keywords_of_a_benchmark_are_its_options() -> None:
+    rows = asyncio.run(_run(bench.Benchmark("size", _with_cameras).with_options({"cameras": 7}), []))
+    assert rows == (Row("cameras", 7.0, None, None, "-", None, "-"),)
+    with pytest.raises(CommandError, match="bench size has no option --duty-s") as caught:
+        bench.Benchmark("size", _with_cameras).with_options({"duty_s": 3})
+    assert caught.value.code == 2
+
+
+async def _with_cameras(runs: int, progress: bench.Progress, *, cameras: int = 1) -> tuple[Row, ...]:
+    return (Row("cameras", float(cameras), None, None, "-", None, "-"),)
+
+
 def test_the_table_shows_figures_and_their_absence() -> None:
     rows = (
         Row("first", 123.4, 100.0, "other", "ms", Ratio(1.0, 1.234, 2.0), "< 1.3"),

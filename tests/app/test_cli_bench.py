@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from app import bench, cli, cli_bench
+from app.exits import CommandError
 from app.settings import load
 
 BENCHMARK = """
@@ -63,3 +64,11 @@ async def run(runs, progress, choice):
     assert cli.main(["bench", "speed", "--rows", "size,weight", "--seconds", "0.5", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [(row["name"], row["ours"]) for row in rows] == [("size", 0.5), ("weight", 0.5)]
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_option_that_the_benchmark_has_not_is_refused() -> None:
+    with pytest.raises(CommandError, match="bench first-frame has no option --cameras"):
+        cli_bench.run(
+            argparse.Namespace(bench="first-frame", runs=1, json=False, cameras=5, rows=(), seconds=None), load({}, {})
+        )
