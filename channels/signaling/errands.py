@@ -88,12 +88,14 @@ class Errands:
             return None  # whoever came in gets it when it looks the next time
 
     async def expire(self, mail: Mail) -> None:
-        """The mail's time is over: tell its sender, if it is still held."""
+        """The mail's time is over: tell its sender, if it is still held or nobody can say."""
         try:
             is_held = await self._mailbox.withdraw(mail)
         except MailboxUnavailableError:
             if mail.hops < _RETRIES:
                 self._sender.keep_time(msgspec.structs.replace(mail, hops=mail.hops + 1, ttl_s=_RETRY_S))
+            else:
+                self._sender.answer(mail, failures.forgotten(), "expired")
             return
         if is_held:
             self._sender.answer(mail, failures.expired(mail), "expired")

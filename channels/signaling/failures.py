@@ -41,3 +41,8 @@ def expired(mail: Mail) -> ServiceError:
     """The time to live of a held message is over."""
     who = mail.recipient.client_id or "the master"
     return ServiceUnavailableException(f"{who} did not come within the {mail.ttl_s:g} s that the message was held")
+
+
+def forgotten() -> ServiceError:
+    """The time to live of a held message is over while the mailbox does not answer."""
+    return ServiceUnavailableException("the message was held, and nobody knows now whether the recipient came for it")

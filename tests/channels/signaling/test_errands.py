@@ -129,13 +129,21 @@ async def test_what_expired_is_reported_when_it_was_still_held_a_few_tries_long(
     await rig.errands.hold(mail(), 1.0, is_known=True)
     rig.mailbox.is_away = True
     await rig.errands.expire(mail())
-    await rig.errands.expire(mail(hops=3))
     assert rig.told.kept[1:] == [("1", 0.3)]
     rig.mailbox.is_away = False
     await rig.errands.expire(mail())
     await rig.errands.expire(mail())
 
     assert rig.told.answers[1:] == [("1", "expired")]
+
+
+async def test_what_expired_while_the_mailbox_is_away_is_answered_all_the_same(rig: Rig) -> None:
+    rig.mailbox.is_away = True
+    for hops in range(4):
+        assert rig.told.answers == []
+        await rig.errands.expire(mail(hops=hops))
+
+    assert rig.told.answers == [("1", "expired")]
 
 
 async def test_a_deleted_channel_is_dropped_a_few_tries_long(rig: Rig) -> None:
