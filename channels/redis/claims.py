@@ -97,12 +97,16 @@ class Claims:
                 self._left.clear()
 
     def still(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Those of the leases that did not leave since the renewal began; unknown ones are taken in."""
+        """Those of the leases that did not leave since the renewal began; unknown ones are taken in.
+
+        They are of connections that came in all the same when their admission was not answered: it stays.
+        """
         found = [lease for lease in leases if (lease.channel, lease.holder.fence) not in self._left]
         for lease in found:
             held = self._held.get(lease.channel, ())
             if not any(holder.fence == lease.holder.fence for holder in held):
                 self.add(lease.channel, lease.holder)
+                self.done((lease.channel, slot_of(lease.holder.role, lease.holder.client_id), lease.holder.connection_id))
         return found
 
     def gone(self, channel: str, holders: Iterable[Holder]) -> list[Holder]:

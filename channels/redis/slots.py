@@ -63,9 +63,9 @@ end
 local function renew(key, slot, fence, connection, terms)
   local value = redis.call('HGET', key, slot)
   if value then
-    local ends, held = parse(value)
-    if held > fence and ends > now then return 0 end
-    if held == fence then
+    local ends, held, _, held_by = parse(value)
+    if held > fence and ends > now and held_by ~= connection then return 0 end
+    if held == fence or held_by == connection then
       write(key, slot, fence, connection, terms)
       return 1
     end

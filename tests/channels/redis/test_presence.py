@@ -282,3 +282,18 @@ async def test_what_redis_refuses_is_told_once_and_ends_nothing(
         assert await a.count(ARN) == 1
 
     assert [record.message for record in caplog.records] == ["redis refuses what presence needs"]
+
+
+@pytest.mark.parametrize("behind_us", [-1_000_000, 1_000_000])
+async def test_who_was_let_in_without_redis_keeps_its_slot_when_the_unanswered_admission_is_taken_back(
+    redis_server: RedisServer, redis_prefix: str, behind_us: int
+) -> None:
+    async with redis_presence(redis_server.url, redis_prefix, "a", "a", settings=CALM) as (a, unheard):
+        admission = await master(unheard, "a-1")  # Redis did it, and a has no answer
+        a._undo(ARN, "master", "a-1")
+        local = Holder(Role.MASTER, "", "a", "a-1", admission.holder.fence - behind_us)
+        assert await a.renew([Lease(ARN, local)], LIMIT) == ()
+        async with running(a.run()):
+            await until(lambda: len(a) == 1)
+
+        assert await unheard.locate(ARN, Role.MASTER, "") == local
