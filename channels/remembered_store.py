@@ -95,13 +95,17 @@ class RememberedStore:
 
         Raises: ResourceNotFoundException, VersionMismatchException.
         """
-        self.forget(channel.arn)
-        await self._store.replace(channel, expected_version)
+        try:
+            await self._store.replace(channel, expected_version)
+        finally:  # when it is done: what is read before may be of before
+            self.forget(channel.arn)
 
     async def delete(self, arn: ChannelArn, expected_version: str | None) -> None:
         """Remove the channel. Raises: ResourceNotFoundException, VersionMismatchException."""
-        self.forget(arn)
-        await self._store.delete(arn, expected_version)
+        try:
+            await self._store.delete(arn, expected_version)
+        finally:
+            self.forget(arn)
 
     async def check(self) -> None:
         """Prove that the catalog answers; for readiness."""

@@ -26,9 +26,15 @@ class Outage:
         self.is_away = False
         self.asked = 0
         self.hold: asyncio.Event | None = None
+        self.hold_delete: asyncio.Event | None = None
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
+
+    async def delete(self, arn: ChannelArn, expected_version: str | None) -> None:
+        if self.hold_delete is not None:
+            await self.hold_delete.wait()
+        await self._store.delete(arn, expected_version)
 
     async def get_by_name(self, account: str, region: str, name: str) -> Channel | None:
         self.asked += 1
@@ -136,6 +142,19 @@ async def test_what_another_node_deleted_is_not_remembered_also_when_it_is_being
         world.store.forget(DOOR.arn)
         world.catalog.hold.set()
     assert reading.result() == DOOR  # as it was when we asked
+    world.catalog.is_away = True
+    with pytest.raises(StoreUnavailableError):
+        await world.store.get(DOOR.arn)
+
+
+async def test_what_was_read_while_it_was_being_deleted_is_not_remembered(world: World) -> None:
+    await world.store.create(DOOR, 9)
+    world.catalog.hold_delete = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.store.delete(DOOR.arn, None))
+        await asyncio.sleep(0)
+        assert await world.store.get(DOOR.arn) == DOOR
+        world.catalog.hold_delete.set()
     world.catalog.is_away = True
     with pytest.raises(StoreUnavailableError):
         await world.store.get(DOOR.arn)
