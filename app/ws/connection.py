@@ -228,7 +228,8 @@ class Connection(asyncio.Protocol):
             log.exception("a websocket failed")
             self.close(_FAILURE, "the service failed; its log has the reason")
         if self._frames_per_s:
-            self._frames += count
+            self._frames += count + self._reader.fragments
+            self._reader.fragments = 0
             if self._frames >= self._burst:
                 self._slow_down()
         if self._reader.has_more and self._brake is None and not self._is_held:

@@ -74,7 +74,17 @@ class FrameReader:
     After a PeerClose or a Fault it reads nothing more.
     """
 
-    __slots__ = ("_at", "_data", "_has_ended", "_limit", "_message", "_message_kind", "_wanted", "has_more")
+    __slots__ = (
+        "_at",
+        "_data",
+        "_has_ended",
+        "_limit",
+        "_message",
+        "_message_kind",
+        "_wanted",
+        "fragments",
+        "has_more",
+    )
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -85,6 +95,7 @@ class FrameReader:
         self._message_kind = _TEXT
         self._has_ended = False
         self.has_more = False  # whether `receive(b"")` would read on: the frames of one call are bounded
+        self.fragments = 0  # frames that were read and are no event of their own
 
     def receive(self, data: bytes, most: int = TURN_FRAMES) -> list[Event]:
         """The events of what came in, of `most` frames at most; what is left over waits for the next call."""
@@ -206,10 +217,13 @@ class FrameReader:
             if first & _FIN:
                 message, self._message = bytes(self._message), None
                 self._whole(self._message_kind, message, events)
+            else:
+                self.fragments += 1
         elif first & _FIN:
             self._whole(opcode, payload, events)
         else:
             self._message, self._message_kind = bytearray(payload), opcode
+            self.fragments += 1
 
     def _whole(self, kind: int, message: bytes, events: list[Event]) -> None:
         if kind == _BINARY:

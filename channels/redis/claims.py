@@ -102,11 +102,11 @@ class Claims:
         They are of connections that came in all the same when their admission was not answered: it stays.
         """
         found = [lease for lease in leases if (lease.channel, lease.holder.fence) not in self._left]
-        for lease in found:
-            held = self._held.get(lease.channel, ())
-            if not any(holder.fence == lease.holder.fence for holder in held):
-                self.add(lease.channel, lease.holder)
-                self.done((lease.channel, slot_of(lease.holder.role, lease.holder.client_id), lease.holder.connection_id))
+        for channel, holder in ((lease.channel, lease.holder) for lease in found):
+            held = self._held.get(channel, ())
+            if not any(other.fence == holder.fence for other in held):
+                self.add(channel, holder)
+                self.done((channel, slot_of(holder.role, holder.client_id), holder.connection_id))
         return found
 
     def gone(self, channel: str, holders: Iterable[Holder]) -> list[Holder]:

@@ -117,6 +117,17 @@ async def test_who_sends_more_frames_than_it_may_is_read_more_slowly() -> None:
         assert both.heard.messages == ["a"] * 20 + ["b"]
 
 
+async def test_fragments_count_as_frames_though_nobody_hears_them() -> None:
+    async with opened() as both:
+        both.connection.bound(1000, frames_per_s=1.0, burst=10.0)
+        both.sees(masked(1, b"a", fin=False) + masked(0, b"", fin=False) * 8)
+        assert not both.wire.is_paused
+        both.sees(masked(0, b"", fin=False) * 2)
+        assert both.wire.is_paused
+        both.sees(masked(0, b"b"))
+        assert both.heard.messages == ["ab"]
+
+
 async def test_a_listener_that_fails_closes_its_own_websocket(caplog: pytest.LogCaptureFixture) -> None:
     def fail(message: str | bytes) -> None:
         raise ZeroDivisionError
