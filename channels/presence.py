@@ -29,7 +29,7 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """What one connection has to renew: its claim, and to which channel."""
+    """What one connection has to renew, and to give back: its claim, and to which channel."""
 
     channel: str
     holder: Holder
@@ -50,8 +50,8 @@ class Presence(Protocol):
     ) -> Admission | None:
         """Take the slot, newest wins; None when `viewer_limit` other viewers are in (KVS API: ConnectAsViewer)."""
 
-    async def leave(self, channel: str, holder: Holder) -> None:
-        """Give the slot back, if `holder` still has it."""
+    async def leave(self, leases: Sequence[Lease]) -> None:
+        """Give the slots back, of whoever still has its own, all in one go."""
 
     async def locate(self, channel: str, role: Role, client_id: str) -> Holder | None:
         """The live connection in this slot. For the master `client_id` is ignored."""

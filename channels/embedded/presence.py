@@ -51,15 +51,10 @@ class EmbeddedPresence:
         self._slots.channels[channel] = taken
         return Admission(holder, replaced)
 
-    async def leave(self, channel: str, holder: Holder) -> None:
-        """Give the slot back, if `holder` still has it."""
-        taken = self._slots.channels.get(channel, {})
-        key = _key(holder.role, holder.client_id)
-        current = taken.get(key)
-        if current is not None and current.fence == holder.fence:
-            del taken[key]
-        if not taken:
-            self._slots.channels.pop(channel, None)
+    async def leave(self, leases: Sequence[Lease]) -> None:
+        """Give the slots back, of whoever still has its own."""
+        for lease in leases:
+            self._leave(lease.channel, lease.holder)
 
     async def locate(self, channel: str, role: Role, client_id: str) -> Holder | None:
         """The live connection in this slot. For the master `client_id` is ignored."""
@@ -72,6 +67,15 @@ class EmbeddedPresence:
     async def renew(self, leases: Sequence[Lease], viewer_limit: int) -> tuple[Lease, ...]:
         """Put back what is missing; the answer is those that are lost to higher fences."""
         return tuple(lease for lease in leases if not self._renew(lease.channel, lease.holder, viewer_limit))
+
+    def _leave(self, channel: str, holder: Holder) -> None:
+        taken = self._slots.channels.get(channel, {})
+        key = _key(holder.role, holder.client_id)
+        current = taken.get(key)
+        if current is not None and current.fence == holder.fence:
+            del taken[key]
+        if not taken:
+            self._slots.channels.pop(channel, None)
 
     def _renew(self, channel: str, holder: Holder, viewer_limit: int) -> bool:
         taken = self._slots.channels.get(channel, {})

@@ -51,6 +51,7 @@ class Commands:
 
     def __init__(self, settings: RedisSettings) -> None:
         self.is_away = False  # known to be unreachable: nobody waits for it
+        self.is_cluster = settings.kind is Kind.CLUSTER
         self._settings = settings
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._sentinel = _sentinel(settings) if settings.kind is Kind.SENTINEL else None
@@ -157,7 +158,14 @@ class Script:
         return await self._commands.call(lambda client: self._run(client, keys, args))
 
     async def many(self, calls: Sequence[Call]) -> list[Any]:
-        """Run it for each of `calls` in one round trip; the answers are in their order."""
+        """Run it for each of `calls` in one round trip; the answers are in their order.
+
+        At a Cluster, where keys lie apart and pipelines take no scripts, they are asked at once.
+        """
+        if len(calls) == 1:
+            return [await self(*calls[0])]
+        if self._commands.is_cluster:
+            return await self._ask_each(calls)
         return await self._commands.call(lambda client: self._run_many(client, calls))
 
     async def _run(self, client: Client, keys: Sequence[Word], args: Sequence[Word]) -> Any:
@@ -188,6 +196,14 @@ class Script:
             if isinstance(answer, Exception):
                 raise answer
         return answers
+
+    async def _ask_each(self, calls: Sequence[Call]) -> list[Any]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                answers = [group.create_task(self(keys, args)) for keys, args in calls]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return [answer.result() for answer in answers]
 
     async def _pipelined(self, client: Client, word: str, script: str, calls: Sequence[Call]) -> list[Any]:
         pipeline = client.pipeline(transaction=False)

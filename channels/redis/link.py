@@ -17,7 +17,7 @@ from redis import exceptions
 from channels.redis.commands import Commands
 from channels.redis.commands import RedisUnavailableError as RedisUnavailableError
 from channels.redis.dial import Dialer, encode
-from channels.redis.settings import Kind, RedisSettings
+from channels.redis.settings import RedisSettings
 from channels.redis.wire import Post, RefusedError, Wire, WireStats
 
 Take = Callable[[bytes], None]
@@ -47,7 +47,6 @@ class Link(Commands):
         self.epoch = 0
         self.prefix = settings.prefix
         self.topic_prefix = settings.topic_prefix
-        self.is_cluster = settings.kind is Kind.CLUSTER
         self.limit_s = settings.limit_s
         self.stats = LinkStats()
         self.up = asyncio.Event()

@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -17,10 +17,10 @@ from channels.names import Role
 from channels.redis import held
 from channels.redis.claims import slot_of
 from channels.redis.clock import RedisClock
-from channels.redis.commands import RedisUnavailableError, Script
+from channels.redis.commands import Call, RedisUnavailableError, Script
 from channels.redis.link import Link
 from channels.signaling.limits import Limits
-from channels.signaling.mailbox import GRACE_S, Mail, MailboxUnavailableError, absent, full
+from channels.signaling.mailbox import GRACE_S, Mail, MailboxUnavailableError, Seen, absent, full
 from channels.signaling.protocol import Address
 
 _RETRY_S: Final = 0.2
@@ -29,7 +29,7 @@ _OWED_LIMIT: Final = 1000
 _decoder: Final = msgspec.msgpack.Decoder(Mail)
 _encoder: Final = msgspec.msgpack.Encoder()
 log = logging.getLogger(__name__)
-Call = tuple[Script, str, tuple[str | int, ...]]  # script, channel, arguments
+Owed = tuple[Script, str, tuple[str | int, ...]]  # script, channel, arguments
 
 
 class MailboxStats(msgspec.Struct):
@@ -60,7 +60,7 @@ class RedisMailbox:
         self._settle = link.script(held.SETTLE)
         self._withdraw = link.script(held.WITHDRAW)
         self._remember = link.script(held.REMEMBER)
-        self._owed: deque[Call] = deque(maxlen=_OWED_LIMIT)
+        self._owed: deque[Owed] = deque(maxlen=_OWED_LIMIT)
         self._is_owed = asyncio.Event()
         self._refused = ""
 
@@ -120,16 +120,18 @@ class RedisMailbox:
         """Remove one message; False when it is not there any more. Raises: MailboxUnavailableError."""
         return bool(await self._call(self._withdraw, mail.channel, (mail.id,)))
 
-    async def remember(self, channel: str, client_id: str, ttl_s: float) -> None:
-        """Keep mail for this viewer for `ttl_s` from now. Raises: MailboxUnavailableError."""
-        await self._call(self._remember, channel, (slot_of(Role.VIEWER, client_id), _ms(ttl_s)))
+    async def remember(self, seen: Sequence[Seen]) -> None:
+        """Keep mail for these viewers, in one round trip. Raises: MailboxUnavailableError."""
+        calls: list[Call] = [
+            (self._keys(each.channel), (slot_of(Role.VIEWER, each.client_id), _ms(each.ttl_s))) for each in seen
+        ]
+        with self._answered():
+            await self._remember.many(calls)
 
     async def drop(self, channel: str) -> None:
         """Forget the channel. Raises: MailboxUnavailableError."""
-        try:
+        with self._answered():
             await self._link.command("UNLINK", *self._keys(channel))
-        except (RedisUnavailableError, redis.RedisError) as error:
-            raise self._failure(error) from error
 
     def _terms(self, mail: Mail, *, is_expected: bool) -> tuple[str | bytes | int, ...]:
         recipient, sender, limits = mail.recipient, mail.sender, self._limits
@@ -153,8 +155,13 @@ class RedisMailbox:
         raise MailboxUnavailableError("Redis did what was asked too late")
 
     async def _call(self, script: Script, channel: str, words: tuple[str | bytes | int, ...]) -> Any:
-        try:
+        with self._answered():
             return await script(self._keys(channel), words)
+
+    @contextlib.contextmanager
+    def _answered(self) -> Iterator[None]:
+        try:
+            yield
         except (RedisUnavailableError, redis.RedisError) as error:
             raise self._failure(error) from error
 

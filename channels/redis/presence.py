@@ -33,7 +33,7 @@ from channels.presence import Admission, Holder, Lease, PresenceUnavailableError
 from channels.redis import slots
 from channels.redis.claims import Claims, parse_holder, slot_of
 from channels.redis.clock import RedisClock
-from channels.redis.commands import RedisUnavailableError, Script, Word
+from channels.redis.commands import Call, RedisUnavailableError, Script, Word
 from channels.redis.link import Link
 from channels.redis.nodes import Nodes, NodeSettings
 
@@ -135,15 +135,19 @@ class RedisPresence:
         self._claims.add(channel, holder)
         return Admission(holder, parse_holder(slot, replaced) if replaced else None)
 
-    async def leave(self, channel: str, holder: Holder) -> None:
-        """Give the slot back, if `holder` still has it."""
-        slot = slot_of(holder.role, holder.client_id)
-        self._claims.remove(channel, holder)
+    async def leave(self, leases: Sequence[Lease]) -> None:
+        """Give the slots back, of whoever still has its own, in one round trip."""
+        calls: list[Call] = []
+        for channel, holder in ((lease.channel, lease.holder) for lease in leases):
+            self._claims.remove(channel, holder)
+            slot = slot_of(holder.role, holder.client_id)
+            calls.append(([self._key(channel)], [slot, holder.connection_id, holder.fence]))
         try:
             with self._answered():
-                await self._leave([self._key(channel)], [slot, holder.connection_id, holder.fence])
+                await self._leave.many(calls)
         except BaseException:
-            self._undo(channel, slot, holder.connection_id, holder.fence)
+            for channel, holder in ((lease.channel, lease.holder) for lease in leases):
+                self._undo(channel, slot_of(holder.role, holder.client_id), holder.connection_id, holder.fence)
             raise
 
     async def locate(self, channel: str, role: Role, client_id: str) -> Holder | None:

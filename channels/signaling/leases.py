@@ -6,20 +6,21 @@ for a presence that does not answer than its own limit, and only one caller in `
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from channels.names import Role
 from channels.presence import Admission, Holder, Lease, Presence, PresenceUnavailableError
-from channels.signaling.mailbox import Mailbox, MailboxUnavailableError
+from channels.signaling.mailbox import Mailbox, MailboxUnavailableError, Seen
 from channels.signaling.members import Connect, Member, Members
 from channels.signaling.stats import HubStats
 
-_BATCH: Final = 250  # renewals of one call
+_BATCH: Final = 250  # leases of one call
 _TURNS: Final = 10  # looks at what is due per renewal interval
 _AWAY_S: Final = 1.0
 _SOON: Final = 0.3  # of the interval: after all leases were put back they are renewed once more so soon
@@ -85,15 +86,15 @@ class Leases:
         """The mailbox did not answer for this connection: it is told `back` when its lease is renewed next."""
         self._unseen.add(member.id)
 
-    async def release(self, member: Member) -> None:
-        """Give the lease back, now or, while presence is away, as soon as it answers. Twice is harmless."""
-        self._unseen.discard(member.id)
-        if self._held.pop(member.id, None) is None:
-            return
-        if self.is_away or not await self._leave(member):
-            while len(self._leaving) >= _LEAVING_LIMIT:
-                del self._leaving[next(iter(self._leaving))]  # that one ends by itself
+    async def release(self, *members: Member) -> None:
+        """Give leases back in one go, now or, while presence is away, as soon as it answers. Twice is harmless."""
+        leaving = [member for member in members if self._held.pop(member.id, None) is not None]
+        for member in leaving:
+            self._unseen.discard(member.id)
             self._leaving[member.id] = member
+        while len(self._leaving) > _LEAVING_LIMIT:
+            del self._leaving[next(iter(self._leaving))]  # that one ends by itself
+        if leaving and (self.is_away or not await self._leave(leaving)):
             self._wake.set()
 
     def reassert(self) -> None:
@@ -183,23 +184,26 @@ class Leases:
 
     async def give_back(self) -> None:
         """Give back the leases that could not be given back before."""
-        for member in list(self._leaving.values()):
-            if self.is_away or not await self._leave(member):
+        while self._leaving:
+            batch = list(itertools.islice(self._leaving.values(), _BATCH))
+            if self.is_away or not await self._leave(batch):
                 return
-            self._leaving.pop(member.id, None)
 
-    async def _leave(self, member: Member) -> bool:
-        """Whether presence knows that this connection has gone."""
-        if member.address.role is Role.VIEWER:
+    async def _leave(self, members: Sequence[Member]) -> bool:
+        """Whether presence knows that these connections have gone; it is asked again for those it does not."""
+        viewers = [member for member in members if member.address.role is Role.VIEWER]
+        if viewers:
             try:
-                await self._mailbox.remember(member.channel, member.address.client_id, member.ttl_s)
+                await self._mailbox.remember([Seen(m.channel, m.address.client_id, m.ttl_s) for m in viewers])
             except MailboxUnavailableError:
-                self._stats.mailbox_unavailable += 1  # mail for this viewer is refused rather than held
+                self._stats.mailbox_unavailable += 1  # mail for these viewers is refused rather than held
         try:
-            await self._presence.leave(member.channel, member.holder)
+            await self._presence.leave([Lease(member.channel, member.holder) for member in members])
         except PresenceUnavailableError:
             self.note_away()
             return False
+        for member in members:
+            self._leaving.pop(member.id, None)
         return True
 
     def _pause_s(self) -> float | None:

@@ -4,7 +4,7 @@ A newer offer (or answer) of one sender takes the place of its undelivered older
 Nothing is trimmed: what does not fit is refused. Source: `MessageTtlSeconds` of the KVS API.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -57,6 +57,14 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
         return f"{self.channel} {self.sender.client_id} {self.recipient.client_id} {self.action.value}"
 
 
+class Seen(msgspec.Struct, frozen=True, gc=False):
+    """A viewer that was here, for whom mail is kept for `ttl_s` from now."""
+
+    channel: str
+    client_id: str
+    ttl_s: float
+
+
 class Mailbox(Protocol):
     """Where messages for absent peers wait, for all nodes of a service.
 
@@ -76,8 +84,8 @@ class Mailbox(Protocol):
     async def withdraw(self, mail: Mail) -> bool:
         """Remove one message; False when it is not there any more, because it was taken or replaced."""
 
-    async def remember(self, channel: str, client_id: str, ttl_s: float) -> None:
-        """Note that this viewer was here, so that mail for it is kept for `ttl_s` from now."""
+    async def remember(self, seen: Sequence[Seen]) -> None:
+        """Note that these viewers were here, so that mail for them is kept, all in one go."""
 
     async def drop(self, channel: str) -> None:
         """Forget the channel: it was deleted."""
@@ -248,10 +256,11 @@ class InProcessMailbox:
         """Remove one message; False when it is not there any more."""
         return self.held.withdraw(mail, self._now())
 
-    async def remember(self, channel: str, client_id: str, ttl_s: float) -> None:
-        """Keep mail for this viewer for `ttl_s` from now."""
+    async def remember(self, seen: Sequence[Seen]) -> None:
+        """Keep mail for these viewers."""
         now = self._now()
-        self.held.remember(channel, client_id, now + ttl_s, now)
+        for each in seen:
+            self.held.remember(each.channel, each.client_id, now + each.ttl_s, now)
 
     async def drop(self, channel: str) -> None:
         """Forget the channel."""

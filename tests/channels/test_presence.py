@@ -89,7 +89,7 @@ async def test_one_viewer_too_many_is_refused_until_one_leaves(views: tuple[Pres
     assert await a.count(ARN) == LIMIT
 
     assert inside[3] is not None
-    await b.leave(ARN, inside[3].holder)
+    await b.leave([Lease(ARN, inside[3].holder)])
 
     assert await viewer(b, "late") is not None
 
@@ -128,18 +128,30 @@ async def test_leaving_after_being_replaced_takes_nothing_from_the_newer(views: 
     first = await master(a, "a-1")
     second = await master(b, "b-1")
 
-    await a.leave(ARN, first.holder)
+    await a.leave([Lease(ARN, first.holder)])
     assert await a.locate(ARN, Role.MASTER, "") == second.holder
 
-    await b.leave(ARN, second.holder)
-    await b.leave(ARN, second.holder)
+    await b.leave([Lease(ARN, second.holder)])
+    await b.leave([Lease(ARN, second.holder)])
     assert await a.locate(ARN, Role.MASTER, "") is None
+
+
+async def test_many_leave_in_one_go_and_only_who_lost_its_slot_takes_nothing(views: tuple[Presence, Presence]) -> None:
+    a, b = views
+    inside = [await viewer(a, f"v{number}", f"a-{number}") for number in range(LIMIT)]
+    newer = await viewer(b, "v1", "b-1")
+    assert newer is not None
+    await a.leave([Lease(ARN, each.holder) for each in inside if each is not None])
+    await a.leave([])
+
+    assert await a.count(ARN) == 1
+    assert await a.locate(ARN, Role.VIEWER, "v1") == newer.holder
 
 
 async def test_the_fence_grows_after_a_channel_was_empty(views: tuple[Presence, Presence]) -> None:
     a, b = views
     first = await master(a, "a-1")
-    await a.leave(ARN, first.holder)
+    await a.leave([Lease(ARN, first.holder)])
 
     assert (await master(b, "b-1")).holder.fence > first.holder.fence
 
@@ -161,8 +173,7 @@ async def test_a_forgotten_claim_is_put_back_with_its_fence(views: tuple[Presenc
     held, watching = await master(a, "a-1"), await viewer(a, "v1", "a-2")
     assert watching is not None
     leases = [Lease(ARN, held.holder), Lease(ARN, watching.holder)]
-    for lease in leases:
-        await a.leave(ARN, lease.holder)
+    await a.leave(leases)
 
     assert await a.renew(leases, LIMIT) == ()
 
@@ -190,7 +201,7 @@ async def test_of_too_many_viewers_the_higher_fences_stay(views: tuple[Presence,
     admissions = [await viewer((a, b)[n % 2], f"v{n}", f"c{n}", limit=4) for n in range(4)]
     leases = [Lease(ARN, admission.holder) for admission in admissions if admission is not None]
     for lease in leases:
-        await a.leave(ARN, lease.holder)
+        await a.leave([Lease(ARN, lease.holder)])
 
     lost = {lease for lease in leases[::order] if await a.renew([lease], 3)}
     lost.update(await a.renew(leases, 3))

@@ -1,5 +1,6 @@
 from channels.embedded.presence import EmbeddedPresence
 from channels.names import Role
+from channels.presence import Lease
 
 
 async def test_nothing_is_kept_for_channels_that_everybody_left() -> None:
@@ -15,7 +16,7 @@ async def test_nothing_is_kept_for_channels_that_everybody_left() -> None:
 
     for number, admission in enumerate(admissions):
         assert admission is not None
-        await presence.leave(f"arn-{number // 2 % 3}", admission.holder)
+        await presence.leave([Lease(f"arn-{number // 2 % 3}", admission.holder)])
 
     assert len(presence) == len(there) == 0
     assert presence._slots.channels == {}

@@ -11,7 +11,7 @@ from channels.redis.link import Link
 from channels.redis.mailbox import RedisMailbox
 from channels.redis.presence import RedisPresence
 from channels.signaling.limits import Limits
-from channels.signaling.mailbox import Mail
+from channels.signaling.mailbox import Mail, Seen
 from channels.signaling.messages import Action
 from channels.signaling.protocol import MASTER, Address
 from tests.channels.redis.rig import running
@@ -52,13 +52,14 @@ async def play(link: Link) -> None:
         assert newer.replaced == leases[3].holder
         assert await a.renew(leases, 10) == (leases[3],)
         assert await b.locate("channel-0", Role.MASTER, "") == leases[0].holder
-        await a.leave("channel-0", leases[0].holder)
-        assert await b.locate("channel-0", Role.MASTER, "") is None
+        await a.leave([leases[number] for number in (0, 1, 3)])
+        found = [await b.locate(f"channel-{number}", Role.MASTER, "") for number in range(5)]
+        assert found == [None, None, leases[2].holder, newer.holder, leases[4].holder]
 
         mail = Mail("1", "channel-1", MASTER, VIEWER, Action.SDP_OFFER, b"offer", "", 60.0, "a", "a-1")
         assert await box.hold(mail, is_expected=True) is None
         assert await box.take("channel-1", MASTER) == (mail,)
-        await box.remember("channel-1", "v1", 60.0)
+        await box.remember([Seen("channel-1", "v1", 60.0)])
         await until(lambda: len(box) == 0)
         assert not await box.withdraw(mail)
         await box.drop("channel-1")

@@ -15,7 +15,7 @@ from channels.errors import Limit, ServiceError, ServiceUnavailableException
 from channels.names import Role
 from channels.redis.mailbox import RedisMailbox
 from channels.signaling.limits import Limits
-from channels.signaling.mailbox import HeldMail, Mail, MailboxUnavailableError
+from channels.signaling.mailbox import HeldMail, Mail, MailboxUnavailableError, Seen
 from channels.signaling.messages import Action
 from channels.signaling.protocol import MASTER, Address
 from tests.channels.redis.rig import links, redis_mailboxes, running
@@ -104,7 +104,12 @@ async def test_frozen_redis_is_an_error_in_time_and_holds_nothing_later(tmp_path
             server.stop()
             begun = time.monotonic()
             refused = await box.hold(mail("2"), is_expected=True)
-            calls = box.take("demo", MASTER), box.withdraw(mail("1")), box.remember("demo", "v1", 1.0), box.drop("demo")
+            calls = (
+                box.take("demo", MASTER),
+                box.withdraw(mail("1")),
+                box.remember([Seen("demo", "v1", 1.0)]),
+                box.drop("demo"),
+            )
             errors = await asyncio.gather(*calls, return_exceptions=True)
             assert [type(error) for error in errors] == [MailboxUnavailableError] * 4
             assert time.monotonic() - begun < 2.0
@@ -150,7 +155,7 @@ async def test_redis_with_another_time_than_before_refuses_nothing(
 async def test_keys_end_by_themselves(unsettled: RedisMailbox, redis_server: RedisServer, redis_prefix: str) -> None:
     await unsettled.hold(mail("1", ttl_s=60), is_expected=True)
     await unsettled.hold(mail("2", ttl_s=5), is_expected=True)
-    await unsettled.remember("demo", "v1", 10.0)
+    await unsettled.remember([Seen("demo", "v1", 10.0)])
 
     lives = [redis_server.command("TTL", f"{redis_prefix}:{{demo}}:mail{part}") for part in ("", ":order", ":ends")]
     assert all(isinstance(ttl, int) and 60 <= ttl <= 66 for ttl in lives), lives
@@ -203,7 +208,7 @@ async def of_redis(box: RedisMailbox, step: Step, number: int) -> object:
         case "withdraw":
             return await box.withdraw(mail(str(size % (number + 1)), to=to))
         case "remember":
-            return await box.remember("demo", to.client_id or "v1", 60.0)
+            return await box.remember([Seen("demo", to.client_id or "v1", 60.0)])
         case _:
             new = mail(str(number), action, sender, to, size=size)
             return outcome(await box.hold(new, is_expected=word == "expected"))

@@ -218,7 +218,7 @@ async def test_a_leave_that_was_not_answered_is_made_good(tmp_path: Path) -> Non
             assert lease is not None
             server.stop()
             with pytest.raises(PresenceUnavailableError):
-                await a.leave(ARN, lease.holder)
+                await a.leave([Lease(ARN, lease.holder)])
             server.cont()
             async with running(a.run()):
                 await until(lambda: len(a) == 0)
@@ -232,7 +232,7 @@ async def test_a_lease_that_leaves_while_it_is_renewed_is_not_left_behind(views:
         renewal = group.create_task(a.renew(leases, LIMIT))
         await asyncio.sleep(0)
         for lease in (leases[0], leases[60], leases[-1]):
-            await a.leave(lease.channel, lease.holder)
+            await a.leave([lease])
 
     assert renewal.result() == ()
     async with running(a.run()):

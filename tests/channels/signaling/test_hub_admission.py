@@ -219,10 +219,10 @@ class AwayPresence(EmbeddedPresence):
             raise PresenceUnavailableError
         return await super().count(channel)
 
-    async def leave(self, channel: str, holder: Holder) -> None:
+    async def leave(self, leases: Sequence[Lease]) -> None:
         if self.is_away:
             raise PresenceUnavailableError
-        await super().leave(channel, holder)
+        await super().leave(leases)
 
     async def renew(self, leases: Sequence[Lease], viewer_limit: int) -> tuple[Lease, ...]:
         if self.is_away:

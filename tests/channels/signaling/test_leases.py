@@ -7,10 +7,10 @@ import pytest
 
 from channels.embedded.presence import EmbeddedPresence
 from channels.names import Role
-from channels.presence import Admission, Holder, Lease, PresenceUnavailableError
+from channels.presence import Admission, Lease, PresenceUnavailableError
 from channels.signaling.leases import Leases, LeaseSettings
 from channels.signaling.limits import Limits
-from channels.signaling.mailbox import InProcessMailbox, MailboxUnavailableError
+from channels.signaling.mailbox import InProcessMailbox, MailboxUnavailableError, Seen
 from channels.signaling.members import Connect, Member, Members
 from channels.signaling.stats import HubStats
 from tests.channels.signaling.rig import Clock, Recorder, channel, turns
@@ -27,6 +27,7 @@ class Presence(EmbeddedPresence):
     def __init__(self) -> None:
         super().__init__("a")
         self.renewed: list[int] = []
+        self.left: list[int] = []
         self.asked = 0
 
     def check(self) -> None:
@@ -34,9 +35,12 @@ class Presence(EmbeddedPresence):
         if self.is_away:
             raise PresenceUnavailableError
 
-    async def leave(self, channel: str, holder: Holder) -> None:
+    async def leave(self, leases: Sequence[Lease]) -> None:
         self.check()
-        await super().leave(channel, holder)
+        if self.is_slow is not None:
+            await self.is_slow.wait()
+        self.left.append(len(leases))
+        await super().leave(leases)
 
     async def renew(self, leases: Sequence[Lease], viewer_limit: int) -> tuple[Lease, ...]:
         self.check()
@@ -49,10 +53,15 @@ class Presence(EmbeddedPresence):
 class Mailbox(InProcessMailbox):
     is_away = False
 
-    async def remember(self, channel: str, client_id: str, ttl_s: float) -> None:
+    def __init__(self, limits: Limits, now: Clock) -> None:
+        super().__init__(limits, now)
+        self.seen: list[int] = []
+
+    async def remember(self, seen: Sequence[Seen]) -> None:
         if self.is_away:
             raise MailboxUnavailableError
-        await super().remember(channel, client_id, ttl_s)
+        self.seen.append(len(seen))
+        await super().remember(seen)
 
 
 class Rig:
@@ -173,10 +182,11 @@ async def test_a_lease_that_was_given_back_during_its_renewal_stays_so(rig: Rig)
     async with asyncio.TaskGroup() as group:
         group.create_task(rig.leases.renew_due())
         await turns()
+        is_slow, rig.presence.is_slow = rig.presence.is_slow, None
         await rig.leases.release(member)
         await rig.leases.release(member)
         assert await rig.presence.count(ARN) == 0
-        rig.presence.is_slow.set()
+        is_slow.set()
     await rig.leases.give_back()
 
     assert await rig.presence.count(ARN) == 0
@@ -202,6 +212,35 @@ async def test_while_presence_is_away_only_the_first_asks_and_everything_is_made
     assert rig.presence.renewed == [1]
     assert (len(rig.leases), rig.lost, rig.stats.presence_unavailable) == (1, [], 2)
     assert rig.stats.mailbox_unavailable > 0
+
+
+async def test_many_leases_are_given_back_in_one_go_and_those_that_wait_in_batches(rig: Rig) -> None:
+    members = [await rig.come(), await rig.come("v1"), await rig.come("v2")]
+    await rig.leases.release(*members, members[0])
+    assert (rig.presence.left, rig.mailbox.seen) == ([3], [2])
+    assert len(rig.leases) == len(rig.presence) == 0
+
+    others = [await rig.come() for _ in range(600)]
+    rig.presence.is_away = True
+    await rig.leases.release(*others)
+    assert len(rig.leases) == 600
+    rig.presence.is_away = False
+    await rig.wait(1.0)
+    assert rig.presence.left == [3, 250, 250, 100]
+    assert len(rig.leases) == 0
+
+
+async def test_a_lease_whose_return_nobody_waits_for_any_more_is_given_back_later(rig: Rig) -> None:
+    member = await rig.come("v1")
+    rig.presence.is_slow = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        leaving = group.create_task(rig.leases.release(member))
+        await turns()
+        leaving.cancel()
+    assert (await rig.presence.count(ARN), len(rig.leases)) == (1, 1)
+    rig.presence.is_slow.set()
+    await rig.leases.give_back()
+    assert (await rig.presence.count(ARN), len(rig.leases)) == (0, 0)
 
 
 async def test_what_cannot_be_given_back_is_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

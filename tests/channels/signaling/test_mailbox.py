@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from channels.errors import ClientLimitExceededException, ResourceNotFoundException
 from channels.names import Role
 from channels.signaling.limits import Limits
-from channels.signaling.mailbox import HeldMail, InProcessMailbox, Mail, Mailbox
+from channels.signaling.mailbox import HeldMail, InProcessMailbox, Mail, Mailbox, Seen
 from channels.signaling.messages import Action
 from channels.signaling.protocol import MASTER, Address
 from tests.channels.redis.rig import redis_mailboxes
@@ -255,9 +255,9 @@ async def test_mail_for_a_viewer_is_held_while_it_is_remembered(ends: tuple[Mail
     away = [mail(str(n), ANSWER, MASTER, V1) for n in range(3)]
     refused = await here.hold(away[0], is_expected=False)
     assert isinstance(refused, ResourceNotFoundException)
-    await here.remember("demo", "v1", 60.0)
-    await there.remember("demo", "v1", 0.001)  # shortens nothing
-    await there.remember("demo", "v2", 0.02)
+    await here.remember([Seen("demo", "v1", 60.0)])
+    await there.remember([Seen("demo", "v1", 0.001)])  # shortens nothing
+    await there.remember([Seen("demo", "v2", 0.02)])
     await asyncio.sleep(0.03)
 
     assert await there.hold(away[1], is_expected=False) is None
@@ -276,7 +276,7 @@ async def test_the_in_process_mailbox_keeps_the_rules_on_its_own_clock() -> None
     clock.now = 5.0
     assert await box.withdraw(first)
     assert ids(await box.take("demo", MASTER)) == ["2"]
-    await box.remember("demo", "v1", 60.0)
+    await box.remember([Seen("demo", "v1", 60.0)])
     assert await box.hold(mail("3", sender=MASTER, to=V1), is_expected=False) is None
     await box.drop("demo")
     assert box.held.is_empty
