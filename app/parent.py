@@ -95,7 +95,7 @@ def run_for_parent(
     async def watched() -> None:
         ending = Ending()
         link.watch(ending.event.set, take)
-        async with ending.by_signal():
+        async with ending.by_signal(is_child=True):
             await work(ending.event)
 
     try:

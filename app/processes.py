@@ -9,6 +9,7 @@ Nothing is ever restarted silently.
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -31,6 +32,7 @@ USAGES = 16_384  # names under which a child's numbers are kept
 UNREAD_BYTES = 1 << 22  # what a child may leave unread of what it is told
 MENTIONED_BYTES = 1 << 20  # from which on it is told only what it must know
 _GONE_S = 2.0
+_SAME_S = 0.3  # `timeout` and process managers tell a process twice: by its own id, and with its group
 
 
 class PartEndedError(CommandError):
@@ -264,13 +266,14 @@ def _end_in_words(code: int | None) -> str:
 class Ending:
     """When and why everything ends: by a signal, or by a part that ended; then `reason` holds its error.
 
-    Functions in `on_hurry` are called at a SIGINT that comes while it ends: somebody does not want to wait.
+    Functions in `on_hurry` are called at a signal that comes while it ends: somebody does not want to wait.
     """
 
     def __init__(self) -> None:
         self.event = asyncio.Event()
         self.reason: CommandError | None = None
         self.on_hurry: list[Callable[[], object]] = []
+        self._told_at = math.inf  # to end, by SIGTERM
 
     async def follow(self, child: Child) -> None:
         """Run a child; its end is the end of everything."""
@@ -296,11 +299,14 @@ class Ending:
         return is_done
 
     @contextlib.asynccontextmanager
-    async def by_signal(self) -> AsyncIterator[None]:
-        """End on SIGINT and SIGTERM while the block runs; after it, raise the reason if there is one."""
+    async def by_signal(self, *, is_child: bool = False) -> AsyncIterator[None]:
+        """End on SIGINT and SIGTERM while the block runs; after it, raise the reason if there is one.
+
+        A child gets SIGTERM twice when its whole group is told to end, and is in no hurry then.
+        """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self._interrupted)
-        loop.add_signal_handler(signal.SIGTERM, self.event.set)  # may come twice: to a whole group, and from the parent
+        loop.add_signal_handler(signal.SIGTERM, self.event.set if is_child else self._terminated)
         try:
             yield
         finally:
@@ -308,6 +314,13 @@ class Ending:
                 loop.remove_signal_handler(number)
         if self.reason is not None:
             raise self.reason
+
+    def _terminated(self) -> None:
+        now = time.monotonic()
+        if self._told_at + _SAME_S <= now:
+            self._interrupted()
+        self._told_at = min(self._told_at, now)
+        self.event.set()
 
     def _interrupted(self) -> None:
         if self.event.is_set():

@@ -197,6 +197,7 @@ class HttpServer(uvicorn.Server):
         )
         self.is_up = asyncio.Event()
         self._ending = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._listener = listener
         self._drain = drain
         self._tls = tls
@@ -209,6 +210,11 @@ class HttpServer(uvicorn.Server):
         """Begin to drain, at once."""
         self.should_exit = True
         self._ending.set()
+
+    def hurry(self) -> None:
+        """End at once: cut what is not closed yet."""
+        self.force_exit = True
+        self._hurried.set()
 
     async def main_loop(self) -> None:
         """Tick once a second, since nothing that a tick does is due more often."""
@@ -242,11 +248,23 @@ class HttpServer(uvicorn.Server):
         """Accept nothing new, tell the websockets to go, then close what is left."""
         for server in self.servers:
             server.close()
-        await self._drain()
+        await self.unless_hurried(self._drain())
+        await self.unless_hurried(self._settle())
+        await super().shutdown(sockets)
+
+    async def _settle(self) -> None:
         await self._crowd.settle(SETTLE_S)
         if self.server_state.tasks:  # uvicorn would close websockets over our own reason
             await asyncio.wait(set(self.server_state.tasks), timeout=SETTLE_S)
-        await super().shutdown(sockets)
+
+    async def unless_hurried(self, work: Awaitable[None]) -> None:
+        """Wait for it, unless or until somebody is in a hurry."""
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(self._hurried.wait())
+            working = group.create_task(_done(work))
+            await asyncio.wait((waiting, working), return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            working.cancel()
 
     async def _choose_websocket(self) -> None:
         if self._websocket == "stock":
@@ -268,3 +286,7 @@ class HttpServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals alone: the wiring ends all parts in order."""
         yield
+
+
+async def _done(work: Awaitable[None]) -> None:
+    await work

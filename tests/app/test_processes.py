@@ -88,6 +88,32 @@ async def test_a_signal_ends_without_a_reason() -> None:
     assert ending.reason is None
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_second_signal_is_of_somebody_in_a_hurry(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.processes._SAME_S", 0.0)
+    ending, hurried = Ending(), asyncio.Event()
+    ending.on_hurry.append(hurried.set)
+    async with asyncio.timeout(5), ending.by_signal():
+        os.kill(os.getpid(), signal.SIGTERM)
+        await ending.event.wait()
+        assert not hurried.is_set()
+        os.kill(os.getpid(), number)
+        await hurried.wait()
+
+
+@pytest.mark.parametrize("is_child", [True, False])
+async def test_one_wish_that_is_told_twice_is_no_hurry(is_child: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.processes._SAME_S", 0.0 if is_child else 60.0)
+    ending, hurried = Ending(), asyncio.Event()
+    ending.on_hurry.append(hurried.set)
+    async with asyncio.timeout(5), ending.by_signal(is_child=is_child):
+        for _ in range(2):
+            ending.event.clear()
+            os.kill(os.getpid(), signal.SIGTERM)
+            await ending.event.wait()
+        assert not hurried.is_set()
+
+
 async def test_what_comes_before_the_end_is_told() -> None:
     assert await Ending().comes_after(asyncio.sleep(0))
 

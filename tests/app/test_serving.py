@@ -173,3 +173,25 @@ async def test_compression_is_not_offered() -> None:
         assert client.response is not None
         assert "Sec-WebSocket-Extensions" not in client.response.headers
         echo.go.set()
+
+
+async def test_somebody_in_a_hurry_waits_for_no_drain(websocket: WebSockets) -> None:
+    echo, is_draining = Echo(), asyncio.Event()
+
+    async def drain() -> None:
+        is_draining.set()
+        await asyncio.Event().wait()
+
+    async with (
+        asyncio.timeout(5),
+        serving(echo, drain, websocket=websocket) as (place, server),
+        connect(f"ws://{place}/viewer") as client,
+    ):
+        server.end()
+        await is_draining.wait()
+        server.hurry()
+        await server.unless_hurried(asyncio.sleep(60))
+        with pytest.raises(ConnectionClosed) as caught:
+            await client.recv()
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1001
