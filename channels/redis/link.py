@@ -99,9 +99,12 @@ class Link(Commands):
         await self._tell("SUBSCRIBE", topic)
 
     async def unsubscribe(self, topic: bytes) -> None:
-        """Stop that; twice is harmless."""
-        if self._topics.pop(topic, None) is not None:
-            await self._tell("UNSUBSCRIBE", topic)
+        """Stop that, and take what comes until Redis says that it has; twice is harmless."""
+        if topic in self._topics:
+            try:
+                await self._tell("UNSUBSCRIBE", topic)
+            finally:
+                self._topics.pop(topic, None)
 
     async def _tell(self, word: str, topic: bytes) -> None:
         if self._subscriber is None:

@@ -115,6 +115,8 @@ class RedisPresence:
             with contextlib.suppress(RedisUnavailableError, TimeoutError, redis.RedisError):
                 async with asyncio.timeout(_STOP_LIMIT_S):
                     await self.nodes.end()
+                    while await self._take_back():
+                        pass
 
     async def admit(
         self, channel: str, role: Role, client_id: str, connection_id: str, viewer_limit: int
@@ -230,15 +232,21 @@ class RedisPresence:
         """Renew the node lease, take back what was not answered; the answer is after how many seconds to go on."""
         try:
             delay_s = await self.nodes.renew()
-            for (channel, slot, connection_id), fence in self._claims.undone(self._clock.now()):
-                await self._leave([self._key(channel)], [slot, connection_id, fence])
-                self._claims.done((channel, slot, connection_id))
+            await self._take_back()
         except RedisUnavailableError:
             return _RETRY_S
         except redis.RedisError as error:
             self._note_refusal(error)
             return _RETRY_S
         return delay_s
+
+    async def _take_back(self) -> int:
+        """Take back a batch of what was not answered; the answer is how many there were."""
+        undone = self._claims.undone(self._clock.now())
+        await self._leave.many([([self._key(channel)], [slot, id, fence]) for (channel, slot, id), fence in undone])
+        for key, _ in undone:
+            self._claims.done(key)
+        return len(undone)
 
     def _undo(self, channel: str, slot: str, connection_id: str, fence: int = 0) -> None:
         until = self._clock.now() + self._settings.lease_s + self._link.limit_s

@@ -1,5 +1,6 @@
 """The bus over Redis when Redis is not there: what is refused, what is counted, what is named. Else: ../test_bus.py."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,20 @@ async def test_what_a_frozen_redis_got_comes_late_but_once_and_in_order(tmp_path
 
             await until(lambda: b"later" in received)
             assert received == [b"in doubt", b"later"]
+
+
+async def test_what_redis_gave_to_a_node_that_unsubscribes_is_taken(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    settings = quick_settings(redis_server.url, prefix=redis_prefix, watchdog_s=5.0)
+    async with running_link(settings) as here, running_link(settings) as there:
+        sender, receiver = RedisBus(here), RedisBus(there)
+        for _ in range(5):
+            heard: list[bytes] = []
+            await receiver.subscribe("inbox", heard.append)
+            async with asyncio.TaskGroup() as group:
+                first = [group.create_task(sender.publish("inbox", b"%d" % number)) for number in range(200)]
+                group.create_task(receiver.unsubscribe("inbox"))
+            last = await sender.publish("inbox", b"last")
+            reached = sum(task.result() for task in first)
+            assert (len(heard), last) == (reached, 0)

@@ -225,6 +225,21 @@ async def test_a_leave_that_was_not_answered_is_made_good(tmp_path: Path) -> Non
             assert await a.count(ARN) == 0
 
 
+async def test_what_was_not_taken_back_is_when_the_node_ends(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis") as server:
+        async with redis_presence(server.url, "heliograph", "a", "b", settings=CALM, limit_s=0.3) as (a, b):
+            leases = [await viewer(a, number) for number in range(LIMIT)]
+            async with running(a.run()):
+                await until(lambda: a.nodes.is_held)
+                server.stop()
+                with pytest.raises(PresenceUnavailableError):
+                    await a.leave([Lease(ARN, lease.holder) for lease in leases if lease is not None])
+                assert len(a) == LIMIT
+                server.cont()
+            assert len(a) == 0
+            assert await b.count(ARN) == 0
+
+
 async def test_a_lease_that_leaves_while_it_is_renewed_is_not_left_behind(views: Views) -> None:
     a, b = views
     leases = [Lease(f"{ARN}{n}", Holder(Role.MASTER, "", "a", f"c{n}", n + 1)) for n in range(120)]
