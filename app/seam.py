@@ -44,6 +44,8 @@ class _Echo:
     def binary(self, data: bytes) -> None:
         """Nothing to do."""
 
+    late = None
+
     def closed(self, end: tuple[int, str] | None) -> None:
         """Nothing to do."""
 

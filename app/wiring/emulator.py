@@ -115,7 +115,7 @@ class Emulator:
         websocket = self._memory.order.settings.websocket
         http = HttpServer(self.application, parts.http, self._drain, parts.tls, websocket=websocket)
         try:
-            async with serving(http, self._turn, ending, self._work()) as uris:
+            async with serving(http, self._turn, ending, self._work(), lambda: self.node.hub.settle()) as uris:
                 self.turn_uris = self.node.turn_uris = uris
                 yield
         finally:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from app.settings import Settings, SettingsError
 from app.tls import TlsListener
 from app.wiring.access import AccessKeys, AccessOrder
 from app.wiring.backing import Backing, Check, Embedded
+from app.wiring.draining import drain
 from app.wiring.listeners import Listeners
 from app.wiring.missed_news import MissedNews
 from app.wiring.orders import Revoked, TurnOrder
@@ -334,7 +335,8 @@ class Node:
             self.application, listeners.http, self._drain, listeners.tls, proxies, self._settings.websocket
         )
         try:
-            async with operations.serve(ops, listeners.ops), serving(http, self._turn, ending, self.work()) as uris:
+            parts = (self._turn, ending, self.work(), self.hub.settle)
+            async with operations.serve(ops, listeners.ops), serving(http, *parts) as uris:
                 self.turn_uris = uris
                 yield
                 ops.is_draining = True
@@ -342,7 +344,7 @@ class Node:
             self.close()
 
     async def _drain(self) -> None:
-        await self.hub.drain(self._settings.drain_s)
+        await drain(self.hub, self._settings.drain_s)
 
     def _checks(self) -> dict[str, Check]:
         own: dict[str, Check] = {
@@ -368,12 +370,18 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def serving(
-    http: HttpServer, turn: Child, ending: Ending, work: Coroutine[object, object, None]
+    http: HttpServer,
+    turn: Child,
+    ending: Ending,
+    work: Coroutine[object, object, None],
+    settle: Callable[[], Awaitable[None]],
 ) -> AsyncIterator[tuple[str, ...]]:
-    """Serve and work while the block runs, beside the relay's process; then drain. The end of the relay sets `ending`.
+    """Serve and work while the block runs, beside the relay's process; then drain, and `settle` what came late. The end
+    of the relay sets `ending`.
 
     The port answers and the relay is ready when the block begins, with its URIs; with none if `ending` came first.
     """
+    ending.on_hurry.append(http.hurry)
     async with asyncio.TaskGroup() as group:
         others = [group.create_task(ending.follow(turn)), group.create_task(work)]
         answering = group.create_task(http.run_until_exit())
@@ -382,5 +390,6 @@ async def serving(
         yield msgspec.convert((await turn.ready())["uris"], tuple[str, ...]) if is_ready else ()
         http.end()
         await answering
+        await http.unless_hurried(settle())
         for task in others:
             task.cancel()

@@ -162,6 +162,8 @@ class Application:
 
     # What the connection says
 
+    late = None  # it has left
+
     def text(self, message: str) -> None:
         """Keep a message until the application asks for it."""
         self._receive({"type": "websocket.receive", "text": message})

@@ -10,7 +10,6 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -184,6 +183,8 @@ class ChannelSockets:
                 if message["code"] in _FAULTS_OF_FRAMES and not connection.is_ending:
                     connection.end = (message["code"], message.get("reason") or "")
                 return
+            if connection.is_paused:
+                await connection.until_closed()
             text = message.get("text")
             if text is None:
                 heard.binary(message["bytes"])
@@ -194,14 +195,14 @@ class ChannelSockets:
 class _Heard:
     """What a member's websocket says, for the hub; the audit log gets how it ended when it was we who closed it."""
 
-    __slots__ = ("_end", "_event", "_hub", "_member", "text")
+    __slots__ = ("_end", "_event", "_hub", "_member", "late", "text")
 
     def __init__(self, hub: Hub, member: Member, event: dict[str, str]) -> None:
         self._hub = hub
         self._member = member
         self._event = event
         self._end: End | None = None
-        self.text: Callable[[str], None] = partial(hub.receive, member)
+        self.text = self.late = partial(hub.receive, member)
 
     def binary(self, data: bytes) -> None:
         self._hub.close(self._member, UNSUPPORTED_DATA, "signaling messages are text frames")

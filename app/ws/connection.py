@@ -23,6 +23,7 @@ from app.ws.handshake import Opening
 TAKE_OVER: Final = "heliograph.take_over"  # key of the scope's extensions; its value is the Connection
 _PONG_BYTES: Final = 16 * 1024  # while so much waits for a peer, its pings get no answer
 _FAILURE: Final = 1011  # RFC 6455, 7.4.1: our own fault
+_TOO_SLOW: Final = 1008  # a policy of ours was violated, in general
 _NOTHING: Final = -1  # the limit of a connection that takes nothing more
 _OPENING, _OPEN, _CLOSING, _LOST = range(4)
 log = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ class Listener(Protocol):
     @property
     def text(self) -> Callable[[str], None]:
         """Takes a whole text message; must not block."""
+
+    @property
+    def late(self) -> Callable[[str], None] | None:
+        """Takes, after `closed`, a text message that the peer sent before it heard that we go away (1001)."""
 
     def binary(self, data: bytes) -> None:
         """Take a whole binary message. Must not block."""
@@ -61,6 +66,7 @@ class Connection(asyncio.Protocol):
         "_is_blocked",
         "_is_heard",
         "_is_held",
+        "_late",
         "_limit",
         "_listener",
         "_looks",
@@ -79,6 +85,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._reader = FrameReader(crowd.settings.message_bytes)
         self._listener: Listener | None = None
+        self._late: Callable[[str], None] | None = None
         self._state = _OPENING
         self.end: End | None = None
         self._pending: list[bytes] = []
@@ -125,6 +132,10 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         else:
             self._crowd.loop.call_soon(self._read_on)
+
+    def pause(self) -> None:
+        """Read nothing more until we close."""
+        self.hold(is_held=True)
 
     def bound(self, queued_bytes: int, frames_per_s: float = 0.0, burst: float = 0.0) -> None:
         """Let so many bytes wait for the peer, and read so many frames a second from it; 0: as many as come."""
@@ -178,7 +189,7 @@ class Connection(asyncio.Protocol):
         return self._put(frames.binary_header(len(data)), data)
 
     def close(self, code: int, reason: str = "") -> None:
-        """Close after what waits; a peer that is behind with reading does not get it any more."""
+        """Close after what waits; a peer that is too slow (1008) does not get it any more."""
         if self.end is not None or self._state > _OPEN:
             return
         self.end = (code, reason)
@@ -224,6 +235,8 @@ class Connection(asyncio.Protocol):
                     self._special(event)
                 elif self._listener is not None:
                     self._listener.text(event)
+                elif self._late is not None:
+                    self._late(event)
         except Exception:  # the door: our own fault is logged here, once, and told without details
             log.exception("a websocket failed")
             self.close(_FAILURE, "the service failed; its log has the reason")
@@ -292,7 +305,7 @@ class Connection(asyncio.Protocol):
     def _begin_close(self, code: int, reason: str) -> None:
         self._state = _CLOSING
         self._crowd.count_closing(1)
-        if self._is_blocked:
+        if self._is_blocked and code == _TOO_SLOW:
             self._pending.clear()
         self.flush()
         self._transport.write(frames.close(code, reason))
@@ -303,6 +316,8 @@ class Connection(asyncio.Protocol):
         if self._brake is not None:
             self._brake.cancel()
             self._release()
+        if self._is_held:
+            self.hold(is_held=False)
         if self._timer is None:
             self._timer = self._crowd.loop.call_later(self._crowd.settings.close_s, self._transport.abort)
 
@@ -315,6 +330,8 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         listener, self._listener = self._listener, None
         if listener is not None:
+            if self._state == _CLOSING and self.end is not None and self.end[0] == frames.GOING_AWAY:
+                self._late = listener.late
             listener.closed(self.end)
             self._crowd.farewell(listener)
 
@@ -330,7 +347,7 @@ class Connection(asyncio.Protocol):
         for timer in (self._timer, self._brake):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._brake = None
+        self._timer = self._brake = self._late = None
         self._pending.clear()
         self._finish()
 

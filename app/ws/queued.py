@@ -24,6 +24,8 @@ class SocketConnection:
         self._bytes = 0
         self._frames: deque[bytes] = deque()
         self.end: tuple[int, str] | None = None  # close code and reason, once we close it
+        self.is_paused = False
+        self._is_closed = asyncio.Event()
         self._has_work = asyncio.Event()
         self._start: Callable[[], asyncio.Task[None]] | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -43,11 +45,20 @@ class SocketConnection:
         self._wake()
         return True
 
+    def pause(self) -> None:
+        """Have the reader wait before what comes next, until we close."""
+        self.is_paused = True
+
+    async def until_closed(self) -> None:
+        """Return once we close: so long a reader waits that is paused."""
+        await self._is_closed.wait()
+
     def close(self, code: int, reason: str) -> None:
         """Close after what is queued; a peer that is too slow does not get its queue any more."""
         if self.end is not None:
             return
         self.end = (code, reason)
+        self._is_closed.set()
         if code == TOO_SLOW:
             self._frames.clear()
         if self._on_closing is not None:

@@ -58,6 +58,9 @@ class _Asker:
         """The hub ended it: because its time is over, or somebody else wants it so."""
         self._end(self._error(code, reason))
 
+    def pause(self) -> None:
+        """It says nothing more in any case."""
+
     def _error(self, code: int, reason: str) -> ServiceError:
         if self._hub.is_draining:
             return ServiceUnavailableException(f"{reason}: ask again, another node answers")

@@ -29,6 +29,7 @@ TICK_S: Final = 0.1
 PATIENCE_S: Final = 1.2
 _QUIET_PATIENCE_S: Final = 15.0  # one whose sender wants none is sent again for longer
 _CHECK_S: Final = 0.3
+_LEAVE_S: Final = 1.0
 _HOPS: Final = 3
 _NOTICES_S: Final = (0.5, 3.0)  # a notice to all nodes is repeated: one of them may have been away
 
@@ -81,9 +82,19 @@ class Exchange:
             if timer is not None:
                 timer.cancel()
         self._ticking = None
+        try:
+            async with asyncio.timeout(_LEAVE_S):
+                # First: what others say from then on reaches nobody, as they know, and is brought elsewhere.
+                await self._bus.unsubscribe(inbox(self._node))
+                await self._bus.unsubscribe(EVERY_NODE)
+        except TimeoutError:
+            self._local.stats.publish_unreachable += 1
         await self._links.close()
-        await self._bus.unsubscribe(inbox(self._node))
-        await self._bus.unsubscribe(EVERY_NODE)
+
+    def underway(self) -> set[str]:
+        """The ids of the connections that wait for what becomes of something they said."""
+        parcels = (*self._links.parcels(), *self._flows.parcels())
+        return {parcel.mail.connection_id for parcel in parcels if parcel.mail.correlation_id}
 
     def receive(self, payload: bytes) -> None:
         """Take what another node sends to this one."""
@@ -319,6 +330,13 @@ class Exchange:
             self._local.answer(parcel.mail, failures.unreachable(), "unreachable")
 
     async def _route(self, flow: Flow, parcel: Parcel) -> None:
+        flow.routing = parcel
+        try:
+            await self._bring(flow, parcel)
+        finally:
+            flow.routing = None
+
+    async def _bring(self, flow: Flow, parcel: Parcel) -> None:
         mail = parcel.mail
         if self._local.deliver(mail):
             return

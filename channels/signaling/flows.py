@@ -61,6 +61,7 @@ class Flow:
         "refused_by",
         "returned",
         "route",
+        "routing",
     )
 
     def __init__(self, channel: str, recipient: Address | None) -> None:
@@ -69,6 +70,7 @@ class Flow:
         self.route: Route | None = None
         self.refused_by = ""  # the connection that was not there any more
         self.outstanding = 0  # parcels on the link
+        self.routing: Parcel | None = None  # for which a way is sought now
         self.returned: deque[Parcel] = deque()  # before `queue`
         self.queue: deque[Parcel | Work] = deque()
         self.is_working = False
@@ -140,6 +142,14 @@ class Flows:
             flow.queue.remove(parcel)
             self._count_down(flow.channel)
         return late + queued
+
+    def parcels(self) -> Iterator[Parcel]:
+        """What waits or is being routed."""
+        for flow in self:
+            if flow.routing is not None:
+                yield flow.routing
+            yield from flow.returned
+            yield from (work for work in flow.queue if isinstance(work, Parcel))
 
     def forget(self, flow: Flow) -> None:
         """Drop a flow that is idle."""

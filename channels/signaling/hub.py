@@ -4,6 +4,7 @@ What they say to each other goes through `relay`; the rules of one connection ar
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from channels.errors import ClientLimitExceededException, ResourceNotFoundExcept
 from channels.names import ChannelArn, Role
 from channels.presence import Admission, Presence, PresenceUnavailableError
 from channels.signaling import messages
+from channels.signaling.drain import Drain
 from channels.signaling.gate import Gates, channel_is_full
 from channels.signaling.leases import Leases, LeaseSettings
 from channels.signaling.limits import Limits
@@ -26,8 +28,8 @@ from channels.signaling.protocol import GOING_AWAY, POLICY_VIOLATION, Announce, 
 from channels.signaling.relay import Relay
 from channels.signaling.revoked import Ended, Revoked
 
+_SETTLE_S: Final = 2.0
 _SETTLE_TURN_S: Final = 0.02
-_SETTLE_TURNS: Final = 100
 
 
 class Hub:
@@ -75,6 +77,11 @@ class Hub:
     def is_busy(self) -> bool:
         """Whether a message is on its way to another node or to the mailbox."""
         return self._exchange.pending > 0
+
+    @property
+    def leases(self) -> int:
+        """How many leases this node has, or has still to give back."""
+        return len(self._leases)
 
     @property
     def leftovers(self) -> int:
@@ -204,6 +211,8 @@ class Hub:
     def receive(self, member: Member, frame: str) -> None:
         """Work on one text frame of this connection: relay it, answer it, or nothing. Never blocks."""
         if not member.is_in:
+            if member.is_going:
+                self._receive_late(member, frame)
             return  # closed by us; what still comes in is void
         now = self._now()
         effect = member.rules.receive(frame, now)
@@ -215,6 +224,14 @@ class Hub:
             self.stats.count_message(member.role, effect.action, effect.result)
             if effect.status is not None:
                 self._relay.give(member, messages.encode_status(effect.status))
+
+    def _receive_late(self, member: Member, frame: str) -> None:
+        """What the peer said before it heard that this node goes: brought on, though no answer can be given."""
+        effect = member.rules.receive(frame, self._now())
+        if isinstance(effect, Forward):
+            self._relay.forward_late(member, effect)
+        elif isinstance(effect, Refuse):
+            self.stats.count_message(member.role, effect.action, effect.result)
 
     def close(self, member: Member, code: int, reason: str) -> None:
         """Close a connection; nothing is delivered to it any more. Its owner gives the slot back."""
@@ -291,19 +308,24 @@ class Hub:
         """
         self._is_draining = True
         self.announce(None, Event.GO_AWAY)
-        members = list(self._members)
-        random.shuffle(members)
-        step_s = over_s / len(members) if members else 0.0
-        for member in members:
-            if step_s > 0.0:
-                await asyncio.sleep(step_s * random.uniform(0.5, 1.0))  # noqa: S311  # spreads load, hides nothing
-            await self._leases.release(member)
-            self.close(member, GOING_AWAY, "this node is going away")
-        await self._leases.give_back()
-        for _ in range(_SETTLE_TURNS):
-            if not self.is_busy:
-                break
-            await asyncio.sleep(_SETTLE_TURN_S)
+        drain = Drain(self._leases, self._relay.underway, self._send_away)
+        await drain.run(tuple(self._members), over_s)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until all that was accepted is settled and every lease is given back, for 2 s at most; while draining.
+
+        Leases that presence does not take end by themselves.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_S):
+                await self._leases.release_all()
+                while self.is_busy or self._relay.is_expecting or len(self._leases):
+                    await asyncio.sleep(_SETTLE_TURN_S)
+                    await self._leases.release_all()
+
+    def _send_away(self, member: Member) -> None:
+        self.close(member, GOING_AWAY, "this node is going away")
 
     def expire(self) -> None:
         """Do what is due: close idle and old connections, report messages whose time is over."""

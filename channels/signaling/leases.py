@@ -97,6 +97,12 @@ class Leases:
         if leaving and (self.is_away or not await self._leave(leaving)):
             self._wake.set()
 
+    async def release_all(self) -> None:
+        """Give back all that this node has, in batches."""
+        while self._held:
+            await self.release(*itertools.islice(self._held.values(), _BATCH))
+        await self.give_back()
+
     def reassert(self) -> None:
         """Renew every lease now: presence may have forgotten them, or this node was away.
 

@@ -5,7 +5,7 @@ Everything said in one turn of the loop to one node leaves in one frame; no task
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol
 
@@ -115,6 +115,10 @@ class Links:
         if peer not in self._dirty:
             self._touch(peer)
         return True
+
+    def parcels(self) -> Iterator[Parcel]:
+        """What is on its way to other nodes, and has a sender."""
+        return (parcel for peer in self._peers.values() for parcel in peer.link.contexts() if parcel is not None)
 
     def withdraw(self, node: str, flow: Flow) -> None:
         """Give up what is on its way to this flow's recipient: it is elsewhere."""

@@ -21,6 +21,9 @@ class Connection(Protocol):
     def send(self, frame: bytes) -> bool:
         """Queue a text frame; never blocks. False when the peer is too far behind, or the socket is closing."""
 
+    def pause(self) -> None:
+        """Read nothing more from the peer until it is closed; never blocks."""
+
     def close(self, code: int, reason: str) -> None:
         """End the connection after what is queued; never blocks. Its owner then calls `Hub.disconnect`."""
 
@@ -59,6 +62,7 @@ class Member:
         "credential_ids",
         "holder",
         "id",
+        "is_going",
         "is_in",
         "role",
         "rules",
@@ -74,6 +78,7 @@ class Member:
         self.role = self.address.role.value.lower()  # as counters name it
         self.slots: dict[Address, Member] = {}  # of its channel, for as long as it has one itself
         self.is_in = False  # whether it is one of the node's members
+        self.is_going = False  # whether it was closed because the node ends
         self.connection = connection
         self.credential_ids = connect.credential_ids
         self.holder = holder

@@ -18,7 +18,7 @@ that was forgotten starts a new, higher one. A node that restarted has another n
 """
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -193,6 +193,10 @@ class NodeLink(Generic[Context]):
     def withdraw(self, flow: object) -> list[Settled[Context]]:
         """Give up all messages of this order."""
         return self._give_up(lambda sent: sent.flow is flow)
+
+    def contexts(self) -> Iterator[Context]:
+        """Of all messages that are on their way."""
+        return (sent.context for sent in self._out.values())
 
     def suspects(self) -> tuple[object, ...]:
         """The orders of messages that had to be sent again: is their recipient still there?"""

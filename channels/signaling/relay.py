@@ -65,6 +65,11 @@ class Relay:
         self._coming[connection_id] = []
         return connection_id
 
+    @property
+    def is_expecting(self) -> bool:
+        """Whether a connection waits for its admission."""
+        return bool(self._coming)
+
     def dismiss(self, connection_id: str) -> bool:
         """A connection that was expected is not coming; False when none was."""
         parked = self._coming.pop(connection_id, None)
@@ -116,6 +121,17 @@ class Relay:
         else:
             self._too_slow(target)
             self.answer(self._mail(member, forward, frame), failures.slow(), "slow")
+
+    def forward_late(self, member: Member, forward: Forward) -> None:
+        """Bring a message on whose sender was closed before it was read; nobody is there to be told of it."""
+        frame = messages.encode(forward.message, member.address.client_id if forward.recipient is MASTER else None)
+        self.exchange.send(self._mail(member, forward, frame))
+
+    def underway(self) -> set[str]:
+        """The ids of the connections that wait for what becomes of something they said."""
+        waiting = {member.channel for member in self.members if member.waits}  # for a recipient that is coming in
+        behind = {member.id for channel in waiting for member in self.members.of(channel)}
+        return behind | self.exchange.underway()
 
     def give(self, member: Member, frame: bytes) -> bool:
         """Give a frame to a connection of this node, after what is held for it; one that is too slow is closed."""

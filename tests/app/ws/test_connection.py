@@ -236,3 +236,32 @@ async def test_a_peer_that_left_before_the_answer_takes_none(caplog: pytest.LogC
             with pytest.raises(OSError, match="left"):
                 both.connection.take_over(both.heard)
     assert not caplog.records
+
+
+async def test_a_paused_peer_is_read_again_once_it_is_told_to_go_and_what_it_said_before_it_heard_is_late() -> None:
+    async with opened() as both:
+        both.sees(masked(1, b"in time"))
+        both.connection.pause()
+        assert both.wire.is_paused
+        both.connection.close(1001, "this node is going away")
+        await both.turns()
+        assert not both.wire.is_paused
+        assert both.heard.ends == [(1001, "this node is going away")]
+        both.sees(masked(1, b"late"), masked(9, b"no pong"), masked(8, b"\x03\xe9"), masked(1, b"after the end"))
+        assert both.wire.writes == [frames.close(1001, "this node is going away")]
+        assert both.heard.messages == ["in time", "late"]
+
+
+async def test_after_any_other_close_nothing_more_is_heard() -> None:
+    async with opened() as both:
+        both.connection.close(1000, "replaced by a newer master")
+        both.sees(masked(1, b"late"))
+        assert both.heard.messages == []
+
+
+async def test_a_peer_that_is_behind_still_gets_what_waits_when_the_node_goes_away() -> None:
+    async with opened() as both:
+        both.connection.pause_writing()
+        both.connection.send(b"last")
+        both.connection.close(1001)
+        assert both.wire.writes == [b"\x81\x04last", frames.close(1001)]

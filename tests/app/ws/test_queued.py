@@ -30,3 +30,15 @@ def test_a_socket_takes_what_fits_and_nothing_after_its_close() -> None:
     connection.close(1001, "second")
     assert not connection.send(b"")
     assert connection.is_ending
+
+
+async def test_a_paused_reader_waits_for_the_close() -> None:
+    connection = SocketConnection(ClosedByServer(), 10)  # type: ignore[arg-type]
+    assert not connection.is_paused
+    connection.pause()
+    assert connection.is_paused
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        waiting = group.create_task(connection.until_closed())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        connection.close(1001, "this node is going away")

@@ -77,7 +77,7 @@ class Heard:
         self.ends: list[tuple[int, str] | None] = []
         self.has_ended = asyncio.Event()
         self.text: Callable[[str | bytes], None] = self.messages.append
-        self.binary: Callable[[str | bytes], None] = self.messages.append
+        self.binary = self.late = self.text
 
     def closed(self, end: tuple[int, str] | None) -> None:
         self.ends.append(end)

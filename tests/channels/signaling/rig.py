@@ -41,6 +41,7 @@ class Recorder:
     def __init__(self, room: int = 1 << 20) -> None:
         self.frames: list[dict[str, Any]] = []
         self.closed: tuple[int, str] | None = None
+        self.is_paused = False
         self.room = room
         self.heard = asyncio.Event()
 
@@ -51,6 +52,9 @@ class Recorder:
         self.frames.append(msgspec.json.decode(frame))
         self.heard.set()
         return True
+
+    def pause(self) -> None:
+        self.is_paused = True
 
     def close(self, code: int, reason: str) -> None:
         self.closed = (code, reason)

@@ -13,6 +13,7 @@ from channels.signaling import envelope
 from channels.signaling.envelope import EVERY_NODE, Collect, Deliver, Evict, Gone, inbox
 from channels.signaling.exchange import PATIENCE_S
 from channels.signaling.link_frame import Frame, decode, encode
+from channels.signaling.mailbox import Mail
 from channels.signaling.node_link import Outcome
 from channels.signaling.protocol import MASTER
 from tests.channels.signaling.exchange_rig import Rig, mail
@@ -281,3 +282,68 @@ async def test_what_comes_while_the_node_ends_waits_for_its_next_start(rig: Rig)
         await turns()
 
     assert rig.here.kept == ["1"]
+
+
+async def test_who_waits_for_an_answer_is_known_wherever_its_mail_is(rig: Rig) -> None:
+    await rig.master_is_on_b()
+
+    def from_(connection_id: str, correlation_id: str = "c") -> Mail:
+        return msgspec.structs.replace(mail(connection_id, 0, "demo", correlation_id), connection_id=connection_id)
+
+    async with rig.running():
+        rig.exchange.send(from_("queued"))
+        assert rig.exchange.underway() == {"queued"}
+        await turns()
+        rig.exchange.send(from_("on-the-link"))
+        rig.exchange.send(from_("wants-none", ""))
+        assert rig.exchange.underway() == {"queued", "on-the-link"}
+        await turns()
+        rig.acknowledge()
+        assert rig.exchange.underway() == set()
+
+        rig.presence.is_away = True
+        rig.exchange.came("demo", MASTER)
+        rig.exchange.send(from_("routing"))
+        await turns()
+        rig.exchange.send(from_("behind"))
+        assert rig.exchange.underway() == {"routing", "behind"}
+        await rig.wait(PATIENCE_S + 1.0)
+        assert rig.exchange.underway() == set()
+        assert {id for id, _ in rig.here.answers} == {"routing", "behind"}
+
+
+async def test_what_comes_while_a_node_leaves_is_acknowledged_and_what_comes_after_reaches_nobody(rig: Rig) -> None:
+    await rig.b.subscribe(inbox("b"), lambda payload: rig.heard.append(decode(payload)))
+    unsubscribe = rig.bus.unsubscribe
+
+    async def slow(topic: str) -> None:
+        if topic == inbox("a"):
+            assert (
+                await rig.b.publish(
+                    topic, encode(Frame("b", 1, 1, 0, 0, (), ((1, envelope.encode(Deliver("a-1", b"{}"))),)))
+                )
+                == 1
+            )
+        await unsubscribe(topic)
+        assert await rig.b.publish(topic, b"too late") == 0
+
+    rig.bus.unsubscribe = slow  # type: ignore[method-assign]
+    async with rig.running():
+        pass
+
+    assert rig.here.accepted == [("a-1", b"{}")]
+    assert [(frame.acknowledged_epoch, frame.acknowledged) for frame in rig.heard] == [(1, 1)]
+
+
+async def test_a_bus_that_does_not_let_go_holds_the_end_up_for_a_second_at_most(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels.signaling.exchange._LEAVE_S", 0.01)
+
+    async def never(topic: str) -> None:
+        await asyncio.Event().wait()
+
+    rig.bus.unsubscribe = never  # type: ignore[method-assign]
+    async with rig.running():
+        pass
+    assert rig.here.stats.publish_unreachable == 1

@@ -16,7 +16,7 @@ from channels.signaling.limits import Limits, Rate
 from channels.signaling.mailbox import Mail, MailboxUnavailableError
 from channels.signaling.members import Connect
 from channels.signaling.protocol import Address
-from tests.channels.signaling.rig import Node, Recorder, channel, cluster, running
+from tests.channels.signaling.rig import Node, Recorder, channel, cluster, running, turns
 
 
 async def test_twenty_parallel_viewers_admit_exactly_ten_and_the_next_when_one_leaves(
@@ -161,7 +161,7 @@ async def test_a_master_that_is_replaced_before_it_hears_of_its_admission_is_clo
     assert at_second.closed is None
 
 
-async def test_a_connection_that_is_admitted_during_the_drain_is_refused() -> None:
+async def test_a_connection_that_is_admitted_during_the_drain_is_refused_before_it_is_over() -> None:
     (node,) = cluster()
     distant = DistantPresence("a")
     distant.may_answer = asyncio.Event()
@@ -169,9 +169,13 @@ async def test_a_connection_that_is_admitted_during_the_drain_is_refused() -> No
     async with running(node), asyncio.TaskGroup() as group:
         coming = group.create_task(refused(node))
         await asyncio.sleep(0)
-        await node.hub.drain(0.0)
+        draining = group.create_task(node.hub.drain(0.0))
+        await turns()
+        assert not coming.done()
+        assert not draining.done()
         distant.may_answer.set()
-        await coming
+        await draining
+        assert coming.done()
 
     assert (node.hub.stats.viewers, len(distant)) == (0, 0)
 

@@ -7,7 +7,7 @@ import pytest
 
 from channels.embedded.presence import EmbeddedPresence
 from channels.names import Role
-from channels.presence import Admission, Lease, PresenceUnavailableError
+from channels.presence import Admission, Holder, Lease, PresenceUnavailableError
 from channels.signaling.leases import Leases, LeaseSettings
 from channels.signaling.limits import Limits
 from channels.signaling.mailbox import InProcessMailbox, MailboxUnavailableError, Seen
