@@ -34,6 +34,7 @@ def check(settings: "Settings", source: Callable[[str], str]) -> None:
     _check_origins(settings)
     _check_regions(settings)
     _check_redis(settings)
+    _check_slots(settings)
 
 
 def _check_addresses(settings: "Settings", source: Callable[[str], str]) -> None:
@@ -186,3 +187,26 @@ def _check_redis(settings: "Settings") -> None:
         )
     if settings.degraded_local and not (settings.redis_url or settings.presence_url):
         raise SettingsError("DEGRADED_LOCAL: without REDIS_URL it has no use")
+
+
+def _check_slots(settings: "Settings") -> None:
+    has_others, count = bool(settings.redis_url or settings.presence_url), turn_places.workers(settings.workers)
+    if count > 1 and not has_others:
+        raise SettingsError(
+            f"WORKERS: {count} processes meet in Redis; give --redis or HELIOGRAPH_REDIS_URL, or take one"
+        )
+    for name in ("slot", "slot_host"):
+        if getattr(settings, name) and not has_others:
+            raise SettingsError(f"{name.upper()}: without REDIS_URL it has no use")
+    if settings.slot_host and settings.endpoint_wildcard:
+        raise SettingsError("SLOT_HOST: ENDPOINT_WILDCARD has a name for each process already; leave one out")
+    taken: dict[int, str] = {}
+    for name in ("http_port", "https_port", "ops_port") if settings.tls else ("http_port", "ops_port"):
+        first = getattr(settings, name)
+        for port in range(first, first + count) if first and count > 1 else ():
+            if port > 65535 or port in taken:
+                reason = "there is none over 65535" if port > 65535 else f"{taken[port]} takes {port}"
+                raise SettingsError(
+                    f"{name.upper()}: {count} processes need {first}-{first + count - 1}, but {reason}; choose others"
+                )
+            taken[port] = name.upper()

@@ -226,6 +226,30 @@ def _leave_out_places() -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
+class _Mark(logging.Filter):
+    """Gives every line a further field."""
+
+    def __init__(self, field: str, value: object) -> None:
+        super().__init__()
+        self.field = field
+        self._value = value
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add it, but not in the place of the event's own."""
+        vars(record).setdefault(self.field, self._value)
+        return True
+
+
+def mark(field: str, value: object) -> None:
+    """Give every line from now on a field of this name, in the place of what it had before; None: no more."""
+    for handler in (*logging.getLogger().handlers, *logging.getLogger(AUDIT).handlers):
+        for old in handler.filters[:]:
+            if isinstance(old, _Mark) and old.field == field:
+                handler.removeFilter(old)
+        if value is not None:
+            handler.addFilter(_Mark(field, value))
+
+
 def guard_libraries() -> None:
     """Hide secrets in what the HTTP server logs, whatever handler writes it, and keep libraries' debug lines out."""
     for name in _SERVER_LOGGERS:

@@ -24,6 +24,7 @@ class Sources(msgspec.Struct, frozen=True):
     """Where the numbers are: `turn` and `master` give the last counters of those processes; None without a master.
 
     `redis` gives the numbers of the link between nodes, None without one.
+    `slot` gives the number of this process among several, None without one.
     `parts` are plain counters by the name of their metric; each field is a result.
     """
 
@@ -35,6 +36,7 @@ class Sources(msgspec.Struct, frozen=True):
     loop_lag_s: Callable[[], float] = float
     parts: Mapping[str, msgspec.Struct] = {}
     redis: Callable[[], Flat] | None = None
+    slot: Callable[[], int | None] = lambda: None
 
 
 class Metrics:
@@ -53,6 +55,9 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Give every metric family; called by prometheus_client."""
         yield InfoMetricFamily("heliograph_build", "version of the program", {"version": self._sources.version})
+        slot = self._sources.slot()
+        if slot is not None:
+            yield InfoMetricFamily("heliograph_slot", "number of this process among several", {"slot": str(slot)})
         yield _gauge("event_loop_lag_seconds", "how late the event loop is", self._sources.loop_lag_s())
         yield from _signaling(self._sources.hub)
         yield from _control(self._sources.requests)

@@ -26,13 +26,14 @@ class Origins(msgspec.Struct, frozen=True):
     """Pages of these origins (`https://app.example.org`, `*` for any) may connect, and our own always may.
 
     Our own are those of the Host that was asked, of `public_host` and of every name under `wildcard` (empty: none);
-    `ports` gives further ports at which this service serves pages.
+    `ports` gives further ports at which this service serves pages, `hosts` those of its other processes.
     """
 
     allowed: tuple[str, ...] = ()
     public_host: str = ""
     wildcard: str = ""
     ports: Callable[[], Collection[int]] = tuple
+    hosts: Callable[[], Collection[str]] = tuple
 
     def check(self, connection: HTTPConnection) -> None:
         """Do nothing when this websocket is not opened by a page, or by one that may.
@@ -56,7 +57,7 @@ class Origins(msgspec.Struct, frozen=True):
         page = _split(origin)
         if page is None:
             return False
-        return any(self._is_of(page, own) for own in (host, self.public_host, self.wildcard) if own)
+        return any(self._is_of(page, own) for own in (host, self.public_host, self.wildcard, *self.hosts()) if own)
 
     def _is_of(self, page: SplitResult, own: str) -> bool:
         asked = _split(f"{page.scheme}://{own}")

@@ -14,6 +14,7 @@ from app.exits import CommandError, Exit, cause
 from app.processes import LINE_BYTES, Ending, Refusal, Report
 
 _ORPHAN_GRACE_S = 1.0
+_RETRY_S = 0.05
 _ENCODER = msgspec.json.Encoder()
 
 Take = Callable[[bytes], None]
@@ -26,7 +27,8 @@ class ParentLink:
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._lines = self._socket.makefile("rb")
-        self._is_ending = threading.Event()
+        self._untold = bytearray()  # what the parent has not taken yet
+        self._retry: asyncio.TimerHandle | None = None
 
     def configuration(self) -> bytes:
         """Wait for the parent's line; leaves with exit code 0 when the parent is gone."""
@@ -41,11 +43,36 @@ class ParentLink:
         self._socket.close()
 
     def report(self, report: Report) -> bool:
-        """Send one line; a parent that does not read loses it, or part of it: then the answer is False."""
-        line = _ENCODER.encode(report) + b"\n"
-        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            return self._socket.send(line, socket.MSG_DONTWAIT) == len(line)
-        return False
+        """Send one line; a parent that does not read loses it, or gets part of it late: then the answer is False."""
+        if not self._flush():
+            return False
+        self._untold += _ENCODER.encode(report) + b"\n"
+        length = len(self._untold)
+        is_sent = self._flush()
+        if len(self._untold) == length:
+            self._untold.clear()
+        return is_sent
+
+    def tell(self, news: msgspec.Struct) -> None:
+        """Send news that must not be lost, from the running loop: what the parent does not take now it gets later."""
+        self._untold += _ENCODER.encode(Report(news=_ENCODER.encode(news).decode())) + b"\n"
+        if self._retry is None:
+            self._flush_on(asyncio.get_running_loop())
+
+    def _flush_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._retry = None if self._flush() else loop.call_later(_RETRY_S, self._flush_on, loop)
+
+    def _flush(self) -> bool:
+        """Send what is left; whether the parent has it all."""
+        try:
+            while self._untold:
+                del self._untold[: self._socket.send(self._untold, socket.MSG_DONTWAIT)]
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            self._untold.clear()
+            return False
+        return True
 
     def watch(self, stop: Callable[[], None], take: Take | None = None) -> None:
         """Call `stop` on the running loop when the parent is gone; leave hard when that takes over a second.

@@ -18,10 +18,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from app.exits import CommandError, Exit
+from app.setting import PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +38,11 @@ _SAME_S = 0.3  # `timeout` and process managers tell a process twice: by its own
 
 
 class PartEndedError(CommandError):
-    """A child process ended by itself; the sentence names the part."""
+    """A child process ended by itself; `what` names the part, and what to do is told to who started it."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, Exit.PART_ENDED)
+    def __init__(self, what: str, remedy: str = "") -> None:
+        super().__init__(what + remedy, Exit.PART_ENDED)
+        self.what = what
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -52,13 +55,14 @@ class Refusal(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of a child: exactly one of these is set; a notice is a sentence for the person who started it all.
 
-    `usage` is what has changed of the numbers that it keeps by name.
+    `usage` is what has changed of the numbers that it keeps by name, `news` JSON that the two alone know.
     """
 
     ready: dict[str, object] | None = None
     stats: dict[str, float] | None = None
     usage: dict[str, tuple[int, int, int]] | None = None
     notice: str | None = None
+    news: str | None = None
     refused: Refusal | None = None
 
 
@@ -70,15 +74,17 @@ class Child:
     """One child process `heliograph NAME --inherited-fd N`, running from the moment it is made.
 
     Make it early: it loads its code while the parent loads its own. Then `configure` it once and keep `run` in a
-    TaskGroup until the end. `command` replaces the program, which then gets `--inherited-fd N` as its last words.
-    `stop_s` is how long it may take to end in order.
+    TaskGroup until the end. `command` replaces the program, which then gets `--inherited-fd N` as its last words; it
+    inherits `descriptors`. Settings come to it by its configuration alone. `stop_s` is how long it may take to end in
+    order.
     """
 
-    def __init__(self, name: str, command: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, command: Sequence[str] = (), descriptors: Sequence[int] = ()) -> None:
         self.name = name
         self.stats: dict[str, float] = {}
         self.usage: dict[str, tuple[int, int, int]] = {}  # what was told last comes last
         self.on_notice: Callable[[str], None] = lambda _: None
+        self.on_news: Callable[[str], None] = lambda _: None
         self._socket, theirs = socket.socketpair()
         with theirs:
             # -P keeps a folder named `app` in the current directory from being taken for ours.
@@ -86,7 +92,8 @@ class Child:
             # Its own session: a Ctrl-C in the terminal reaches the parent alone, which then ends the child in order.
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
                 [*program, "--inherited-fd", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *descriptors],
+                env={key: value for key, value in os.environ.items() if not key.startswith(PREFIX)},
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
@@ -107,6 +114,11 @@ class Child:
     def is_alive(self) -> bool:
         """Whether the process is there."""
         return self._process.poll() is None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it said that it works."""
+        return self._ready is not None and self._ready.done() and self._ready.exception() is None
 
     @property
     def silent_s(self) -> float:
@@ -189,10 +201,10 @@ class Child:
         if self._is_hurried:
             return
         how = _end_in_words(self._process.returncode)
-        raise PartEndedError(f"{self.name} ended by itself ({how}); the log above may say why; start again")
+        raise PartEndedError(f"{self.name} ended by itself ({how})", "; the log above may say why; start again")
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(ConnectionResetError):
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # the second, when we were telling it news
             while line := await reader.readline():
                 try:
                     report = _REPORTS.decode(line)
@@ -211,6 +223,8 @@ class Child:
                 del self.usage[next(iter(self.usage))]
         if report.notice is not None:
             self.on_notice(report.notice)
+        if report.news is not None:
+            self.on_news(report.news)
         if report.refused is not None:
             raise CommandError(report.refused.message, report.refused.exit_code)
         if report.ready is not None and self._ready is not None and not self._ready.done():
@@ -263,6 +277,16 @@ def _end_in_words(code: int | None) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
+class Part(Protocol):
+    """What runs until it is cancelled or ends by itself."""
+
+    async def run(self) -> None:
+        """Follow it. Raises: CommandError when it ended by itself."""
+
+    def hurry(self) -> None:
+        """End it at once."""
+
+
 class Ending:
     """When and why everything ends: by a signal, or by a part that ended; then `reason` holds its error.
 
@@ -275,8 +299,8 @@ class Ending:
         self.on_hurry: list[Callable[[], object]] = []
         self._told_at = math.inf  # to end, by SIGTERM
 
-    async def follow(self, child: Child) -> None:
-        """Run a child; its end is the end of everything."""
+    async def follow(self, child: Part) -> None:
+        """Run a part; its end is the end of everything."""
         self.on_hurry.append(child.hurry)
         try:
             await child.run()

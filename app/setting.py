@@ -1,7 +1,9 @@
 """One setting as a row of a table, and how a text becomes its value. Knows no setting by name but `endpoint`."""
 
+import difflib
 import math
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -11,6 +13,7 @@ from app.exits import CommandError, Exit
 
 PREFIX = "HELIOGRAPH_"
 HIDDEN = "********"
+_TYPO_LIKENESS = 0.85
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -99,6 +102,15 @@ def text_of(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def misspelled(variables: Iterable[str], known: Sequence[str]) -> Iterator[str]:
+    """Give a warning for each variable that is nearly one of the keys; orchestrators set HELIOGRAPH_* names, too."""
+    for variable in variables:
+        name = variable.removeprefix(PREFIX)
+        if variable.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=_TYPO_LIKENESS)
+            yield from (f"{variable} is no setting; did you mean {PREFIX}{guess}?" for guess in near)
 
 
 def _list(key: str, value: object) -> tuple[str, ...]:

@@ -16,22 +16,11 @@ import msgspec
 from msgspec import Meta
 
 from app import conflicts
-from app.setting import PREFIX, Field
+from app import setting_patterns as patterns
+from app.setting import PREFIX, Field, misspelled
 from app.setting import SettingsError as SettingsError
 
 CONFIG_VARIABLE = PREFIX + "CONFIG"
-_TYPO_LIKENESS = 0.85
-
-_HOST = r"^(|([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?)\Z"  # with or without a port, or empty
-
-_REALM = r"^[ -~]{1,36}\Z"  # a longer one makes the 401 too large for the shortest Allocate, media/turn/gate.py
-_NAME = r"^([A-Za-z0-9._-]{1,253})?\Z"
-_WORKERS = r"^(auto|[1-9][0-9]?)\Z"
-_REDIS = r"^(|(redis|rediss|unix|rediss?\+sentinel|rediss?\+cluster)://[!-~]+)\Z"
-_COTURN_REDIS = r"^(|redis://(:[!-~]*@)?[0-9A-Fa-f.:\[\]]+(/[0-9]+)?)\Z"  # coturn knows neither names nor TLS
-_REDIS_PREFIX = r"^[A-Za-z0-9._:-]{1,64}\Z"
-_LONG = r"^(|[!-~]{32,512})\Z"
-_WILDCARD = r"^(|\*\.[A-Za-z0-9.-]{1,240}(:[0-9]{1,5})?)\Z"
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 RelayPort = Annotated[int, Meta(ge=1024, le=65535)]
@@ -73,7 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     turn_coturn_redis: Annotated[
         str,
         Meta(
-            pattern=_COTURN_REDIS,
+            pattern=patterns.COTURN_REDIS,
             description="redis://[:PASSWORD@]IP[:PORT][/DB] of its own for coturn: secrets, denied peers, statistics",
             extra={"is_url": True},
         ),
@@ -92,7 +81,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     turn_tls_key: Annotated[str, Meta(description="PEM file of its key; both are read again when they change")] = ""
     turn_host_name: Annotated[
-        str, Meta(pattern=_NAME, description="name in `turns:` URIs, one of the certificate; empty: the IP address")
+        str,
+        Meta(
+            pattern=patterns.NAME,
+            description="name in `turns:` URIs, one of the certificate; empty: the IP address",
+        ),
     ] = ""
     ops_host: Annotated[str, Meta(description="address of the operations port; do not publish it")] = "127.0.0.1"
     ops_port: Annotated[Port, Meta(description="port of /livez, /readyz and /metrics; 0 takes any free one")] = 9090
@@ -106,10 +99,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, Meta(description="at the start, try whether the advertised address leads here; never on loopback")
     ] = True
     turn_realm: Annotated[
-        str, Meta(pattern=_REALM, description="realm of TURN credentials, 1 to 36 characters of ASCII")
+        str, Meta(pattern=patterns.REALM, description="realm of TURN credentials, 1 to 36 characters of ASCII")
     ] = "heliograph"
     turn_workers: Annotated[
-        str, Meta(pattern=_WORKERS, description="processes that share the TURN ports, 1 to 99; auto: one for each core")
+        str,
+        Meta(
+            pattern=patterns.WORKERS,
+            description="processes that share the TURN ports, 1 to 99; auto: one for each core",
+        ),
     ] = "1"
     turn_allocations_per_channel: Annotated[
         int, Meta(ge=0, le=100_000, description="allocations of one channel at a time; 0: no limit but the ports")
@@ -142,7 +139,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], Meta(description="private networks that relays may reach, separated by commas")
     ] = ()
     public_host: Annotated[
-        str, Meta(pattern=_HOST, description="host name written into endpoint answers; empty: what the client asked")
+        str,
+        Meta(
+            pattern=patterns.HOST,
+            description="host name written into endpoint answers; empty: what the client asked",
+        ),
     ] = ""
     public_scheme: Annotated[
         Literal["auto", "http", "https"],
@@ -151,7 +152,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_wildcard: Annotated[
         str,
         Meta(
-            pattern=_WILDCARD,
+            pattern=patterns.WILDCARD,
             description="*.NAME under which every host leads here: endpoint answers have a host for each role",
         ),
     ] = ""
@@ -177,7 +178,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: Annotated[
         str,
         Meta(
-            pattern=_REDIS,
+            pattern=patterns.REDIS,
             description="Redis that all nodes of a service share, such as redis://HOST:6379; empty: this node is alone",
             extra={"is_url": True, "alias": "--redis"},
         ),
@@ -185,7 +186,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     catalog_url: Annotated[
         str,
         Meta(
-            pattern=_REDIS,
+            pattern=patterns.REDIS,
             description="Redis of channels, keys and secrets, when it is another one; empty: `redis_url`",
             extra={"is_url": True},
         ),
@@ -193,7 +194,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     presence_url: Annotated[
         str,
         Meta(
-            pattern=_REDIS,
+            pattern=patterns.REDIS,
             description="Redis of connections and messages between nodes, when it is another one; empty: `redis_url`",
             extra={"is_url": True},
         ),
@@ -201,13 +202,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_prefix: Annotated[
         str,
         Meta(
-            pattern=_REDIS_PREFIX, description="what all names in Redis begin with, so that two services can share it"
+            pattern=patterns.REDIS_PREFIX,
+            description="what all names in Redis begin with, so that two services can share it",
         ),
     ] = "heliograph"
     redis_secret: Annotated[
         str,
         Meta(
-            pattern=_LONG,
+            pattern=patterns.LONG,
             description="32 characters or more, the same on all nodes, that seal the keys in Redis; empty: in clear",
             extra={"is_secret": True},
         ),
@@ -220,6 +222,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="while Redis is away, let new connections meet those on the same node; else they get 503"),
     ] = False
+    workers: Annotated[
+        str,
+        Meta(pattern=patterns.WORKERS, description="processes that serve, each at its own ports; auto: one per core"),
+    ] = "1"
+    slot: Annotated[
+        str, Meta(pattern=patterns.SLOT, description="number of this process, of several the first; empty: as before")
+    ] = ""
+    slot_host: Annotated[
+        str, Meta(pattern=patterns.SLOT_HOST, description="`public_host` of each process, {slot} being its number")
+    ] = ""
     recordings: Annotated[
         str, Meta(description="folder that masters of this machine record into, served to who may; empty: none")
     ] = ""
@@ -337,7 +349,8 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], config: st
         values["data_dir"] = str(Path(environment["XDG_STATE_HOME"]) / "heliograph")
     settings = msgspec.convert(values, Settings)
     conflicts.check(settings, lambda name: _source(BY_NAME[name], origins[name], path))
-    return Loaded(settings, origins, tuple(_misspelled(environment)), path)
+    known = [*(field.key for field in FIELDS), CONFIG_VARIABLE.removeprefix(PREFIX)]
+    return Loaded(settings, origins, tuple(misspelled(environment, known)), path)
 
 
 def _pick(
@@ -381,15 +394,3 @@ def _read_file(path: str) -> dict[str, object]:
 def _hint(name: str, known: Mapping[str, object]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {near[0]}?" if near else "; `heliograph settings` lists them"
-
-
-def _misspelled(environment: Mapping[str, str]) -> list[str]:
-    """Orchestrators set HELIOGRAPH_* names of their own, so only a near miss is worth a warning."""
-    known = {field.key: field for field in FIELDS} | {CONFIG_VARIABLE.removeprefix(PREFIX): None}
-    warnings = []
-    for variable in environment:
-        name = variable.removeprefix(PREFIX)
-        if variable.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=_TYPO_LIKENESS)
-            warnings += [f"{variable} is no setting; did you mean {PREFIX}{guess}?" for guess in near]
-    return warnings

@@ -15,6 +15,7 @@ from cryptography import x509
 
 from app import certificates
 from app.certificates import CertificateError, Pair
+from app.endpoints import SLOT
 from app.listen import listen
 from app.settings import BY_NAME, Settings, SettingsError
 from media.relay.interfaces import detect
@@ -173,14 +174,22 @@ def listening(settings: Settings, data_folder: Path) -> Iterator[TlsListener]:
 
     Raises: SettingsError with the setting that is wrong.
     """
+    tls, ca = context(settings, data_folder)
+    with listen(settings.host, settings.https_port, "https_port") as listener:
+        yield TlsListener(listener, tls, ca)
+
+
+def context(settings: Settings, data_folder: Path) -> tuple[TlsContext, Path | None]:
+    """Return the context of the given certificate files, or of those of the development CA, and its certificate.
+
+    Raises: SettingsError with the setting that is wrong.
+    """
     pair, ca = files(settings, data_folder)
     try:
-        tls = TlsContext(pair)
+        return TlsContext(pair), ca
     except CertificateError as error:
         name = "data_dir" if ca else "tls_key" if error.is_key else "tls_certificate"
         raise SettingsError(f"{BY_NAME[name].key}: {error}") from None
-    with listen(settings.host, settings.https_port, "https_port") as listener:
-        yield TlsListener(listener, tls, ca)
 
 
 def files(settings: Settings, data_folder: Path) -> tuple[Pair, Path | None]:
@@ -201,6 +210,7 @@ def files(settings: Settings, data_folder: Path) -> tuple[Pair, Path | None]:
         settings.turn_host_name,
         *_found_addresses(settings),
         wildcard,
+        *_names_of_slots(settings.slot_host.partition(":")[0]),
     )
     names = certificates.development_names(settings.region, (*more, *settings.tls_names))
     try:
@@ -210,6 +220,13 @@ def files(settings: Settings, data_folder: Path) -> tuple[Pair, Path | None]:
     except OSError as error:
         raise SettingsError(f"DATA_DIR: {folder} cannot be used: {error.strerror}") from None
     return made.pair, made.ca
+
+
+def _names_of_slots(host: str) -> Iterator[str]:
+    """The names of all processes, where one with a star has them."""
+    label, _, rest = host.partition(".")
+    if SLOT in label and rest:
+        yield f"*.{rest}"
 
 
 def _found_addresses(settings: Settings) -> Iterator[str]:

@@ -3,12 +3,14 @@
 KVS API: service kinesisvideo.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from app.api import shapes
 from app.api.reference import permitted, referred
 from app.authenticate import authorise
-from app.endpoints import Asked, EndpointSettings
+from app.endpoints import Asked, EndpointSettings, Owner
 from app.wire import Caller, Operation
 from channels.channel import DEFAULT_MESSAGE_TTL_S, Channel, ChannelType
 from channels.control import DEFAULT_PAGE_SIZE, ControlPlane, public_version, require_active
@@ -16,12 +18,22 @@ from channels.errors import InvalidArgumentException
 from channels.names import ChannelArn, Role
 
 
-class ChannelsApi:
-    """The operations on signaling channels as the KVS control plane has them."""
+def _nobody(_: ChannelArn) -> Owner | None:
+    return None
 
-    def __init__(self, control: ControlPlane, settings: EndpointSettings) -> None:
+
+class ChannelsApi:
+    """The operations on signaling channels as the KVS control plane has them.
+
+    `owner` knows to which of several processes a channel belongs.
+    """
+
+    def __init__(
+        self, control: ControlPlane, settings: EndpointSettings, owner: Callable[[ChannelArn], Owner | None] = _nobody
+    ) -> None:
         self._control = control
         self._settings = settings
+        self._owner = owner
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -125,8 +137,10 @@ class ChannelsApi:
     def _url(self, caller: Caller, protocol: str, role: Role, arn: ChannelArn) -> str:
         if protocol == "WEBRTC":
             raise InvalidArgumentException("Protocols: WEBRTC needs media storage, which this channel does not have")
-        asked = Asked(caller.scheme, caller.host)
-        return self._settings.socket_url(role, arn, asked) if protocol == "WSS" else self._settings.rest_url(arn, asked)
+        asked, owner = Asked(caller.scheme, caller.host), self._owner(arn)
+        if protocol == "WSS":
+            return self._settings.socket_url(role, arn, asked, owner)
+        return self._settings.rest_url(arn, asked, owner)
 
 
 def _message_ttl(configuration: shapes.SingleMasterConfiguration | None) -> int | None:

@@ -14,6 +14,7 @@ from channels.embedded.presence import EmbeddedPresence
 from channels.embedded.store import SqliteStore
 from channels.embedded.tickets import EmbeddedTickets
 from channels.names import ChannelArn
+from channels.owners import Slots
 from channels.presence import Presence
 from channels.signaling.mailbox import Mailbox
 from channels.store import Store, StoreUnavailableError
@@ -62,6 +63,10 @@ class Backing(Protocol):
     def checks(self) -> Mapping[str, Check]:
         """For /readyz, by the name of the part."""
 
+    @property
+    def slots(self) -> Slots | None:
+        """Which processes there are; None for one that is alone."""
+
     def tell_of_returns(self, tell: Callable[[], None]) -> None:
         """Call `tell` each time after this node was cut off from the others, or counted as dead, and is back."""
 
@@ -93,6 +98,7 @@ class Embedded:
         self.counters = {"auth_tickets": self.tickets.stats, "catalog_writes": self.store.stats}
         self.checks: dict[str, Check] = {}
         self.link_numbers = None
+        self.slots = None
 
     def tell_of_returns(self, tell: Callable[[], None]) -> None:
         """It never is."""

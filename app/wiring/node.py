@@ -20,12 +20,12 @@ from app.api.storage import StorageApi
 from app.api.tickets import TicketsApi
 from app.authenticate import Authenticator
 from app.cli_token import token_settings
-from app.endpoints import EndpointSettings
 from app.origins import Origins
 from app.processes import STOP_S, Child, Ending
 from app.request_counter import RequestCounter
 from app.serving import HttpServer
 from app.settings import Settings, SettingsError
+from app.slot_memory import SlotMemory
 from app.tls import TlsListener
 from app.wiring.access import AccessKeys, AccessOrder
 from app.wiring.backing import Backing, Check, Embedded
@@ -33,6 +33,8 @@ from app.wiring.draining import drain
 from app.wiring.listeners import Listeners
 from app.wiring.missed_news import MissedNews
 from app.wiring.orders import Revoked, TurnOrder
+from app.wiring.ownership import Ownership, endpoint_settings
+from app.wiring.relay_process import RelayProcess
 from app.wiring.turn_names import TurnNames
 from app.ws.channel import ChannelSockets, SocketSettings
 from channels import ice
@@ -60,7 +62,8 @@ STATIC = Path(__file__).parent.parent / "static"
 class NodeOrder(msgspec.Struct, frozen=True):
     """What a node is made of: the catalog's path (or `:memory:`), signing keys, TURN secrets; the newest last.
 
-    Without `access` it has no access key but those that are added to its ring. With `redis` it is one of several nodes.
+    Without `access` it has no access key but those that are added to its ring. With `redis` it is one of several nodes,
+    and `slot` is what it remembers of its number.
     """
 
     settings: Settings
@@ -69,11 +72,11 @@ class NodeOrder(msgspec.Struct, frozen=True):
     turn_secrets: tuple[bytes, ...]
     access: AccessOrder | None = None
     redis: "RedisPlaces | None" = None
+    slot: SlotMemory | None = None
 
     def for_turn(self, certificate: tuple[str, str] | None = None, *, may_move: bool = False) -> TurnOrder:
         """Return the order for the TURN process of this node."""
-        secrets_newest_first = tuple(secret.decode() for secret in reversed(self.turn_secrets))
-        return TurnOrder(self.settings, secrets_newest_first, may_move, certificate, hears_names=True)
+        return TurnOrder.of(self.settings, self.turn_secrets, certificate, may_move=may_move)
 
     def __repr__(self) -> str:
         return f"NodeOrder({self.settings!r}, {self.catalog!r})"
@@ -95,19 +98,10 @@ def _tls_counters(listener: TlsListener | None) -> dict[str, msgspec.Struct]:
     return {"tls_handshakes": listener.tls.handshakes, "tls_certificate_changes": listener.tls.reloads}
 
 
-def _endpoints(settings: Settings) -> EndpointSettings:
-    return EndpointSettings(
-        public_host=settings.public_host or None,
-        public_scheme=None if settings.public_scheme == "auto" else settings.public_scheme,
-        https_port=settings.https_port if settings.tls else None,
-        wildcard=settings.endpoint_wildcard.removeprefix("*."),
-    )
-
-
 class Node:
     """The parts of one API and signaling process; `run` keeps them going, `turn` is the relay's process."""
 
-    def __init__(self, order: NodeOrder, turn: Child, twists: Twists | None = None) -> None:
+    def __init__(self, order: NodeOrder, turn: RelayProcess, twists: Twists | None = None) -> None:
         settings = order.settings
         is_relaxed = settings.limits_profile == "relaxed"
         self._settings = settings
@@ -117,6 +111,7 @@ class Node:
         self.turn_uris: tuple[str, ...] = ()
         self.ports: tuple[int, ...] = ()  # at which it serves pages
         backing = self._backing = self._choose_backing(order)
+        self.ownership = Ownership(settings, backing.slots, order.slot)
         self.store = backing.store
         self.access = self._open_access(order)
         self.key_ring = self.access.ring
@@ -173,7 +168,8 @@ class Node:
             return Embedded(order.catalog)
         from app.wiring.redis_backing import in_redis  # what a node that is alone does not need
 
-        return in_redis(order.redis, self._limits())
+        wish = order.slot.wish(self._settings.slot) if order.slot else None
+        return in_redis(order.redis, self._limits(), wish)
 
     def _open_access(self, order: NodeOrder) -> AccessKeys:
         try:
@@ -192,14 +188,14 @@ class Node:
         authenticator = self._authenticator(order, tickets)
         names = TurnNames(self._turn)
         self._counters["turn_names"] = names.stats
-        endpoints = _endpoints(self._settings)
+        endpoints = endpoint_settings(self._settings)
         relays = IceSettings(
             uris=lambda: self.turn_uris,
             secret=order.turn_secrets[-1],
             is_for_coturn=self._settings.turn_engine == "coturn",
         )
         apis = (
-            ChannelsApi(self.control, endpoints),
+            ChannelsApi(self.control, endpoints, self.ownership.owner),
             IceApi(self.control, relays, time.time, names.tell),
             AlexaApi(self.control, Asks(self.hub)),
             StorageApi(self.control),
@@ -238,7 +234,8 @@ class Node:
             allowed=settings.allowed_origins,
             public_host=settings.public_host,
             wildcard=settings.endpoint_wildcard.removeprefix("*."),
-            ports=lambda: self.ports,
+            ports=lambda: {*self.ports, *self.ownership.ports()},
+            hosts=self.ownership.hosts,
         )
 
     def _authenticator(self, order: NodeOrder, tickets: TicketBook) -> Authenticator:
@@ -326,22 +323,25 @@ class Node:
                 master=(lambda: master.stats) if master else None,
                 loop_lag_s=lambda: pulse.lag_s,
                 redis=self._backing.link_numbers,
+                slot=lambda: self.ownership.number,
                 parts=self._counters | _tls_counters(listeners.tls),
             )
         )
         ops = operations.Operations(version(), self._checks(), metrics.text, pulse)
-        proxies = self._settings.trusted_proxies
-        http = HttpServer(
-            self.application, listeners.http, self._drain, listeners.tls, proxies, self._settings.websocket
-        )
+        http = self._server(listeners)
         try:
             parts = (self._turn, ending, self.work(), self.hub.settle)
             async with operations.serve(ops, listeners.ops), serving(http, *parts) as uris:
                 self.turn_uris = uris
                 yield
                 ops.is_draining = True
+                await self.ownership.drain()
         finally:
             self.close()
+
+    def _server(self, listeners: Listeners) -> HttpServer:
+        proxies, websocket = self._settings.trusted_proxies, self._settings.websocket
+        return HttpServer(self.application, listeners.http, self._drain, listeners.tls, proxies, websocket)
 
     async def _drain(self) -> None:
         await drain(self.hub, self._settings.drain_s)
@@ -371,7 +371,7 @@ class Node:
 @contextlib.asynccontextmanager
 async def serving(
     http: HttpServer,
-    turn: Child,
+    turn: RelayProcess,
     ending: Ending,
     work: Coroutine[object, object, None],
     settle: Callable[[], Awaitable[None]],

@@ -1,5 +1,6 @@
 """What a parent tells its children: one JSON line each, with settings and secrets, and news. Light to import."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,19 @@ class TurnOrder(msgspec.Struct, frozen=True):
     workers: int = 1
     hears_names: bool = False
     board: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        secrets: Sequence[bytes],
+        certificate: tuple[str, str] | None = None,
+        *,
+        may_move: bool = False,
+    ) -> "TurnOrder":
+        """The order for the relay of a service that tells it user names; of `secrets` the newest comes last."""
+        newest_first = tuple(secret.decode() for secret in reversed(secrets))
+        return cls(settings, newest_first, may_move, certificate, hears_names=True)
 
     def __repr__(self) -> str:
         return f"TurnOrder({self.settings!r}, {len(self.secrets)} secrets, may_move={self.may_move})"
@@ -57,6 +71,30 @@ class Minted(msgspec.Struct, frozen=True, tag="minted"):
 
 
 News = Revoked | Minted
+
+
+class WorkerOrder(msgspec.Struct, frozen=True):
+    """Work for one of several processes that serve; `settings` are its own, with the ports that are bound.
+
+    `keys_folder` has what nodes share; `http`, `ops` and `https` are descriptors of its sockets, `certificate` and `ca`
+    files. `index` counts the workers, `given_port` is the HTTP port that it was told to have, 0 for any.
+    """
+
+    settings: Settings
+    keys_folder: str
+    index: int
+    given_port: int
+    http: int
+    ops: int
+    https: int | None = None
+    certificate: tuple[str, str] = ("", "")
+    ca: str = ""
+    turn_uris: tuple[str, ...] = ()
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All sockets that it inherits."""
+        return (self.http, self.ops) if self.https is None else (self.http, self.ops, self.https)
 
 
 class RecordOrder(msgspec.Struct, frozen=True):

@@ -12,11 +12,13 @@ from channels.embedded.bus import EmbeddedBus
 from channels.embedded.presence import EmbeddedPresence
 from channels.embedded.tickets import EmbeddedTickets
 from channels.names import ChannelArn
+from channels.owners import Wish
 from channels.redis.bus import RedisBus
 from channels.redis.commands import Commands
 from channels.redis.link import Link
 from channels.redis.mailbox import RedisMailbox
 from channels.redis.presence import RedisPresence
+from channels.redis.process_slots import TOPIC, ProcessSlots
 from channels.redis.settings import RedisSettings
 from channels.redis.store import RedisStore
 from channels.redis.tickets import RedisTickets
@@ -40,6 +42,7 @@ class CatalogInRedis:
         self.counters = {"auth_tickets": self.tickets.stats, "catalog_outage_reads": self.store.stats}
         self.checks: dict[str, Check] = {}
         self.link_numbers = None
+        self.slots = None
 
     def tell_of_returns(self, tell: Callable[[], None]) -> None:
         """It never is: connections and messages are in this process."""
@@ -62,7 +65,9 @@ class CatalogInRedis:
 class AllInRedis:
     """The catalog, and what nodes must share to be one service."""
 
-    def __init__(self, catalog: RedisSettings, presence: RedisSettings, limits: Limits) -> None:
+    def __init__(
+        self, catalog: RedisSettings, presence: RedisSettings, limits: Limits, wish: Wish | None = None
+    ) -> None:
         self.node = new_node()
         self.link = Link(presence)
         self._catalog = self.link if catalog == presence else Commands(catalog)
@@ -79,6 +84,9 @@ class AllInRedis:
             "mailbox": self.mailbox.stats,
         }
         self.checks = {"redis": self._check_link}
+        self.slots = ProcessSlots(self.link, self.node, wish)
+        self.slots.on_change.append(lambda: self.bus.post(TOPIC, b""))
+        self.link.on_epoch.append(self.slots.wake)
 
     def tell_of_returns(self, tell: Callable[[], None]) -> None:
         """Call `tell` each time after this node was cut off from the others, or counted as dead, and is back."""
@@ -92,6 +100,8 @@ class AllInRedis:
                 group.create_task(self.link.run())
                 group.create_task(self.presence.run())
                 group.create_task(self.mailbox.run())
+                await self.bus.subscribe(TOPIC, lambda _: self.slots.wake())
+                group.create_task(self.slots.run())
         finally:
             for commands in {self.link, self._catalog}:
                 await commands.aclose()
@@ -112,8 +122,8 @@ class AllInRedis:
         return f"no messages go through Redis for {red_s:.0f} s" if red_s > RED_LIMIT_S else None
 
 
-def in_redis(places: RedisPlaces, limits: Limits) -> AllInRedis | CatalogInRedis:
-    """Return what the settings want of Redis."""
+def in_redis(places: RedisPlaces, limits: Limits, wish: Wish | None = None) -> AllInRedis | CatalogInRedis:
+    """Return what the settings want of Redis; `wish` is for the slot of this process."""
     if places.presence is None:
         return CatalogInRedis(places.catalog)
-    return AllInRedis(places.catalog, places.presence, limits)
+    return AllInRedis(places.catalog, places.presence, limits, wish)

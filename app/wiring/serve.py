@@ -8,6 +8,7 @@ from app.cli_token import load_keys
 from app.data_folder import load_or_create_turn_secrets
 from app.processes import Child, Ending
 from app.settings import Settings
+from app.slot_memory import SlotMemory
 from app.tls import TlsListener
 from app.wiring import loop
 from app.wiring.access import AccessOrder
@@ -30,11 +31,12 @@ def start(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announc
     loop.run(order.settings, _run(order, listeners, turn, on_ready))
 
 
-def order(settings: Settings, folder: Path) -> NodeOrder:
+def order(settings: Settings, folder: Path, slot: SlotMemory | None = None) -> NodeOrder:
     """Return what a node with the keys of this folder is made of; they are made at first start."""
     access = AccessOrder.of(settings, folder)
     secrets = load_or_create_turn_secrets(folder)
-    return NodeOrder(settings, str(folder / "catalog.sqlite"), load_keys(folder), secrets, access, _redis(settings))
+    catalog = str(folder / "catalog.sqlite")
+    return NodeOrder(settings, catalog, load_keys(folder), secrets, access, _redis(settings), slot)
 
 
 async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announce) -> None:
@@ -43,6 +45,8 @@ async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: An
         turn.configure(order.for_turn(_certificate(order.settings, listeners.tls)))
         node = Node(order, turn)
         async with node.running(listeners, ending):
+            await node.ownership.settle()
+            slot = {} if node.ownership.number is None else {"slot": node.ownership.number}
             if node.turn_uri:
                 on_ready(
                     {
@@ -50,6 +54,7 @@ async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: An
                         "https": listeners.https_url,
                         "turn": node.turn_uri,
                         "ops": listeners.ops_url,
+                        **slot,
                     }
                 )
             await ending.event.wait()

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from app.processes import Child
 from app.wiring.orders import Minted
+from app.wiring.relay_process import RelayProcess
 
 
 class NameStats(msgspec.Struct):
@@ -16,7 +16,7 @@ class NameStats(msgspec.Struct):
 class TurnNames:
     """What a node tells its TURN process of the names it mints: a burst of them never costs the relay its life."""
 
-    def __init__(self, turn: Child) -> None:
+    def __init__(self, turn: RelayProcess) -> None:
         self.stats = NameStats()
         self._turn = turn
 

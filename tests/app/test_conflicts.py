@@ -37,6 +37,25 @@ from app.settings import SettingsError, load
         ({"redis_secret": "short"}, "REDIS_SECRET: '********' is not allowed"),
         ({"turn_coturn_redis": "redis://name:6379"}, "TURN_COTURN_REDIS: 'redis://name:6379' is not allowed"),
         ({"turn_coturn_redis": "rediss://10.0.0.1"}, "TURN_COTURN_REDIS: 'rediss://10.0.0.1' is not allowed"),
+        ({"workers": "2"}, "WORKERS: 2 processes meet in Redis; give --redis or HELIOGRAPH_REDIS_URL, or take one"),
+        ({"workers": "2", "catalog_url": "redis://a"}, "WORKERS: 2 processes meet in Redis"),
+        ({"workers": "0"}, "WORKERS: '0' is not allowed"),
+        ({"slot": "1"}, "SLOT: without REDIS_URL it has no use"),
+        ({"slot": "-1"}, "SLOT: '-1' is not allowed"),
+        ({"slot_host": "k{slot}.test"}, "SLOT_HOST: without REDIS_URL it has no use"),
+        ({"slot_host": "k.test"}, "SLOT_HOST: 'k.test' is not allowed"),
+        (
+            {"redis_url": "redis://a", "slot_host": "k{slot}.test", "endpoint_wildcard": "*.k.test"},
+            "SLOT_HOST: ENDPOINT_WILDCARD has a name for each process already",
+        ),
+        (
+            {"redis_url": "redis://a", "workers": "4", "ops_port": "8083"},
+            "OPS_PORT: 4 processes need 8083-8086, but HTTP_PORT takes 8083; choose others",
+        ),
+        (
+            {"redis_url": "redis://a", "workers": "2", "http_port": "65535"},
+            "HTTP_PORT: 2 processes need 65535-65536, but there is none over 65535; choose others",
+        ),
         ({"redis_prefix": "a{b}"}, "REDIS_PREFIX: 'a{b}' is not allowed"),
         ({"allow_peer_cidrs": "ten"}, "ALLOW_PEER_CIDRS: 'ten' does not appear to be"),
         ({"turn_workers": "many"}, "TURN_WORKERS: 'many' is not allowed"),
@@ -64,6 +83,9 @@ def test_settings_of_turn_that_do_not_fit_are_told(given: dict[str, str], senten
         {"turn_host_name": "turn.test", "turn_tls_certificate": "c.pem", "turn_tls_key": "k.pem"},
         {"turn_alternate_server": "192.0.2.1:3478", "turn_drain_s": "60"},
         {"turn_workers": "auto"},
+        {"redis_url": "redis://a", "workers": "3", "slot": "0", "slot_host": "k{slot}.test:8443"},
+        {"redis_url": "redis://a", "workers": "99", "http_port": "0", "ops_port": "0"},
+        {"redis_url": "redis://a", "workers": "2", "https_port": "8081"},
     ],
 )
 def test_what_only_looks_like_a_conflict_is_taken(given: dict[str, str]) -> None:

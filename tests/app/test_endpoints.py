@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.endpoints import Asked, EndpointSettings
+from app.endpoints import Asked, EndpointSettings, Owner
 from channels.names import ChannelArn, Role
 
 ARN = ChannelArn.parse("arn:aws:kinesisvideo:us-west-2:000000000000:channel/demo/1700000000000")
@@ -102,6 +102,10 @@ def test_each_channel_has_hosts_of_its_own() -> None:
         ("r-397f7338.kvs.test", None),
         ("m-397f7338.other.test", None),
         ("m-397f7338.evil.kvs.test", None),
+        ("m-s0-397f7338.kvs.test", Role.MASTER),
+        ("v-s9999-397f7338.kvs.test", Role.VIEWER),
+        ("v-s10000-397f7338.kvs.test", None),
+        ("v-s-397f7338.kvs.test", None),
         ("m-397f733.kvs.test", None),
         ("m.kvs.test", None),
         ("kvs.test", None),
@@ -113,3 +117,78 @@ def test_each_channel_has_hosts_of_its_own() -> None:
 def test_a_host_under_the_wildcard_name_has_its_role(host: str, role: Role | None) -> None:
     assert EndpointSettings(wildcard="Kvs.test:443").role_of_host(host) is role
     assert EndpointSettings().role_of_host(host) is None
+
+
+NEXT_DOOR = Owner(3, ports={"http": 8083, "https": 8446})
+ELSEWHERE = Owner(3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "socket", "rest"),
+    [
+        (EndpointSettings(http_port=8080), "http://kvs.test:8080", "ws://kvs.test:8083", "http://kvs.test:8083"),
+        (EndpointSettings(http_port=80), "http://kvs.test", "ws://kvs.test:8083", "http://kvs.test:8083"),
+        (EndpointSettings(http_port=8080), "http://kvs.test", "ws://kvs.test", "http://kvs.test"),
+        (EndpointSettings(http_port=8080), "http://[::1]:8080", "ws://[::1]:8083", "http://[::1]:8083"),
+        (
+            EndpointSettings(https_port=8443, http_port=8080),
+            "http://kvs.test:8080",
+            "wss://kvs.test:8446",
+            "http://kvs.test:8083",
+        ),
+        (
+            EndpointSettings(https_port=8443, http_port=8080),
+            "https://kvs.test:8443",
+            "wss://kvs.test:8446",
+            "https://kvs.test:8446",
+        ),
+        (
+            EndpointSettings(https_port=8443, http_port=8080),
+            "https://kvs.test",
+            "wss://kvs.test",
+            "https://kvs.test",
+        ),
+        (
+            EndpointSettings(public_scheme="https", http_port=8080),
+            "http://kvs.test:8080",
+            "wss://kvs.test:8080",
+            "https://kvs.test:8080",
+        ),
+    ],
+)
+def test_the_owner_next_door_is_told_by_its_port_to_who_came_straight_to_ours(
+    settings: EndpointSettings, asked: str, socket: str, rest: str
+) -> None:
+    scheme, _, host = asked.partition("://")
+    place = Asked(scheme, host)
+    assert settings.socket_url(Role.MASTER, ARN, place, NEXT_DOOR) == f"{socket}/master"
+    assert settings.rest_url(ARN, place, NEXT_DOOR) == rest
+    for owner in (None, ELSEWHERE, Owner(3, "other.test")):
+        assert settings.socket_url(Role.MASTER, ARN, place, owner) == settings.socket_url(Role.MASTER, ARN, place)
+        assert settings.rest_url(ARN, place, owner) == settings.rest_url(ARN, place)
+
+
+@pytest.mark.parametrize(
+    ("settings", "owner", "socket"),
+    [
+        (EndpointSettings("a.test", http_port=80), Owner(3, "b.test"), "ws://b.test/viewer"),
+        (EndpointSettings("a.test", "https"), Owner(3, "b.test:8443"), "wss://b.test:8443/viewer"),
+        (EndpointSettings("a.test", "https"), ELSEWHERE, "wss://a.test/viewer"),
+        (EndpointSettings("a.test", "https"), None, "wss://a.test/viewer"),
+        (EndpointSettings("a.test", http_port=8080), NEXT_DOOR, "ws://a.test/viewer"),
+        (EndpointSettings("", "https", slot_host="k{slot}.test"), ELSEWHERE, "wss://k3.test/viewer"),
+        (EndpointSettings("a.test", "https", slot_host="k{slot}.test:444"), NEXT_DOOR, "wss://k3.test:444/viewer"),
+        (EndpointSettings("a.test", "https", slot_host="k{slot}.test"), None, "wss://a.test/viewer"),
+        (EndpointSettings("", "https", wildcard="kvs.test"), ELSEWHERE, "wss://v-s3-397f7338.kvs.test"),
+        (EndpointSettings("", "https", wildcard="kvs.test:444"), NEXT_DOOR, "wss://v-s3-397f7338.kvs.test:444"),
+    ],
+)
+def test_an_owner_is_told_by_its_name(settings: EndpointSettings, owner: Owner | None, socket: str) -> None:
+    assert settings.socket_url(Role.VIEWER, ARN, Asked("http", "c.test:8080"), owner) == socket
+
+
+def test_the_slot_in_a_name_leads_back_to_the_role() -> None:
+    settings = EndpointSettings("", "https", wildcard="kvs.test")
+    for role in (Role.MASTER, Role.VIEWER):
+        host = settings.socket_url(role, ARN, Asked("http", "b.test"), ELSEWHERE).removeprefix("wss://")
+        assert settings.role_of_host(host) is role

@@ -55,6 +55,17 @@ def test_pages_of_this_service_connect_and_others_do_not(host: str, origin: str,
     assert is_let_in(origins, connection(TICKET, host, origin)) is expected
 
 
+def test_pages_of_the_other_processes_connect() -> None:
+    origins = Origins(hosts=lambda: ("k2.test:8443", "k3.test"))
+    for origin, expected in (
+        ("https://k2.test:8443", True),
+        ("https://k3.test", True),
+        ("https://k3.test:8443", False),
+        ("https://k4.test", False),
+    ):
+        assert is_let_in(origins, connection(TICKET, "k1.test", origin)) is expected
+
+
 @pytest.mark.parametrize(
     ("origin", "expected"),
     [
