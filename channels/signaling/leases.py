@@ -147,15 +147,16 @@ class Leases:
         """Renew the leases whose time has come, in batches; what does not work now is tried again soon."""
         now = self._now()
         while not self.is_away and (batch := self._batch(now)):
+            table = self._due  # another one, with these in it, when all leases were reasserted meanwhile
             leases = [Lease(member.channel, member.holder) for member in batch]
             try:
                 lost = await self._presence.renew(leases, self._viewer_limit)
             except PresenceUnavailableError:
                 self.note_away()
-                self._due.extendleft((now, member) for member in reversed(batch))
+                table.extendleft((now, member) for member in reversed(batch))
                 return
             self._stats.leases_renewed += len(batch) - len(lost)
-            await self._settle(batch, {lease.holder.connection_id for lease in lost})
+            self._settle(batch, {lease.holder.connection_id for lease in lost}, table)
 
     def _batch(self, now: float) -> list[Member]:
         batch: list[Member] = []
@@ -165,7 +166,7 @@ class Leases:
                 batch.append(member)
         return batch
 
-    async def _settle(self, batch: list[Member], lost: set[str]) -> None:
+    def _settle(self, batch: list[Member], lost: set[str], table: deque[tuple[float, Member]]) -> None:
         due = self._next_due()
         for member in batch:
             is_held = member.id in self._held
@@ -179,7 +180,7 @@ class Leases:
                 self._leaving[member.id] = member  # it left meanwhile, and was put back perhaps
             else:
                 early_s = self.settings.renew_s * random.uniform(0.0, 0.1)  # noqa: S311  # those renewed together part
-                self._due.append((due - early_s, member))
+                table.append((due - early_s, member))
                 if member.id in self._unseen:
                     self._unseen.discard(member.id)
                     self.back(member)

@@ -23,6 +23,7 @@ class Presence(EmbeddedPresence):
 
     is_away = False
     is_slow: asyncio.Event | None = None
+    fails_late = False
 
     def __init__(self) -> None:
         super().__init__("a")
@@ -46,6 +47,8 @@ class Presence(EmbeddedPresence):
         self.check()
         if self.is_slow is not None:
             await self.is_slow.wait()
+        if self.fails_late:
+            raise PresenceUnavailableError
         self.renewed.append(len(leases))
         return await super().renew(leases, viewer_limit)
 
@@ -161,6 +164,24 @@ async def test_after_leases_were_put_back_they_are_renewed_once_more_and_then_as
     for _ in range(20):
         await rig.wait(0.5)
     assert len(rig.presence.renewed) == 3  # at 0, 1.5 and 6.5 s, each up to half a second early
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_a_reassertion_during_a_renewal_doubles_no_lease(rig: Rig, is_away: bool) -> None:
+    await rig.come()
+    rig.presence.is_slow = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(rig.wait(5.0))
+        await turns()
+        rig.leases.reassert()
+        rig.presence.fails_late = is_away
+        rig.presence.is_slow.set()
+    rig.presence.fails_late = False
+    rig.presence.renewed.clear()
+    for _ in range(40):
+        await rig.wait(0.5)
+
+    assert 3 <= sum(rig.presence.renewed) <= 6
 
 
 async def test_a_lease_that_was_lost_is_told_and_takes_nothing_from_the_winner(rig: Rig) -> None:
