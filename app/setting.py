@@ -94,7 +94,9 @@ class Field(msgspec.Struct, frozen=True):
 
 def shown_url(url: str) -> str:
     """Return a URL without user, password and parameters."""
-    return re.sub(r"\?.*", "?***", re.sub(r"://.*@", "://***@", url))
+    return re.sub(
+        r"\?.*", "?***", re.sub(r"^(\w[\w+]*://)?.*@", r"\1***@", url)
+    )  # also when it is none for lack of ://
 
 
 def text_of(value: object) -> str:
@@ -122,7 +124,7 @@ def _list(key: str, value: object) -> tuple[str, ...]:
 
 def _text(field: Field, value: object) -> str:
     if not isinstance(value, str):
-        raise SettingsError(f"{field.key}: {value!r} is not a text; put it into quotes")
+        raise SettingsError(f"{field.key}: {field.shown(value)!r} is not a text; put it into quotes")
     try:
         msgspec.convert(value, Annotated[(str, *field.constraints)])
     except msgspec.ValidationError:

@@ -366,7 +366,9 @@ def _pick(
 
 
 def _source(field: Field, origin: Origin, path: str) -> str:
-    return {Origin.FLAG: field.flag, Origin.ENVIRONMENT: field.variable, Origin.FILE: path}.get(origin, "its default")
+    return {Origin.FLAG: field.flags[-1], Origin.ENVIRONMENT: field.variable, Origin.FILE: path}.get(
+        origin, "its default"
+    )
 
 
 def _parse(field: Field, given: object, source: str) -> object:

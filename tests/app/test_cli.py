@@ -110,6 +110,7 @@ def test_light_commands_load_nothing_heavy() -> None:
     ("words", "sentence"),
     [
         (["settings", "--turn-min-port", "70000"], "TURN_MIN_PORT: 70000 is over 65535 (from --turn-min-port)"),
+        (["settings", "--redis", "redis//:password@a"], "REDIS_URL: '***@a' is not allowed; "),
         (["settings", "--config", "/nowhere.toml"], "CONFIG: /nowhere.toml cannot be read"),
         (["master"], "--channel NAME is missing"),
         (["bench", "nothing"], "no benchmark is called nothing"),
@@ -126,6 +127,12 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(
     assert said.out == ""
     assert said.err.startswith(f"heliograph: {sentence}")
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("_no_settings")
+def test_a_flag_is_named_as_the_guides_name_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["settings", "--redis", "127.0.0.1"]) == 2
+    assert capsys.readouterr().err.endswith("(from --redis)\n")
 
 
 @pytest.mark.usefixtures("_no_settings")

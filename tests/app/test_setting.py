@@ -25,6 +25,8 @@ def test_a_secret_is_shown_as_such_once_it_is_set() -> None:
         ("redis://user:p@ss:word@host/2", "redis://***@host/2"),
         ("redis+sentinel://:p@a,b/main?sentinel_password=q", "redis+sentinel://***@a,b/main?***"),
         ("unix://:p@/run/redis.sock?db=1", "unix://***@/run/redis.sock?***"),
+        ("redis//:p@a:1", "***@a:1"),
+        (":p://q@a", "***@a"),
         ("", ""),
     ],
 )
