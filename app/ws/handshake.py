@@ -43,6 +43,8 @@ def read(url: bytes, headers: list[tuple[bytes, bytes]]) -> Opening | None:
             return None
         if name == b"sec-websocket-protocol":
             offers.append(value)
+        elif name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            return None  # what follows the head would be read as frames here, and as a body by a proxy in front
         elif name in _ONCE:
             if name in found:
                 return None

@@ -4,6 +4,7 @@ An application waits for each message and a task of it lives as long as the webs
 """
 
 import asyncio
+from http import HTTPStatus
 from urllib.parse import unquote
 
 from uvicorn._types import ASGISendEvent, HTTPScope
@@ -69,10 +70,13 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.start_keepalive()
 
     def data_received(self, data: bytes) -> None:
-        """Parse; what the library refuses by itself (414, 431) uvicorn would neither send nor end."""
+        """Parse; what the library refuses by itself (414, 431) uvicorn would neither send nor end, and to a head with
+        a body the library says nothing.
+        """
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.transport.is_closing():
-            self.transport.write(b"".join(self.conn.data_to_send()))
+            said = b"".join(self.conn.data_to_send())
+            self.transport.write(said or handshake.refuse(HTTPStatus.BAD_REQUEST, [], b""))
             self.transport.close()
 
     def handle_ping(self) -> None:

@@ -40,6 +40,9 @@ UPGRADE = (
         ("GET /viewer HTTP/1.1", (*UPGRADE, "X: " + "x" * 9000), 431),
         ("GET /" + "x" * 9000 + " HTTP/1.1", UPGRADE, 414),
         ("POST /viewer HTTP/1.1", UPGRADE, 405),
+        ("GET /viewer HTTP/1.1", (*UPGRADE, "Content-Length: 0"), 101),
+        ("GET /viewer HTTP/1.1", (*UPGRADE, "Content-Length: 5"), 400),
+        ("GET /viewer HTTP/1.1", (*UPGRADE, "Transfer-Encoding: chunked"), 400),
     ],
 )
 async def test_a_handshake_is_answered_by_its_head(

@@ -47,6 +47,8 @@ def test_subprotocols_keep_the_client_s_order() -> None:
         [*HEADERS, (b"sec-websocket-protocol", b"a,,b")],
         [*HEADERS, (b"sec-websocket-protocol", b"")],
         [*HEADERS, (b"cookie", b"x" * 8001)],
+        [*HEADERS, (b"content-length", b"5")],
+        [*HEADERS, (b"transfer-encoding", b"chunked")],
         HEADERS + [(b"x", b"y")] * 100,
     ],
 )
