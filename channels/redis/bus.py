@@ -35,11 +35,9 @@ class RedisBus:
     def post(self, topic: str, payload: bytes) -> None:
         """Send `payload` soon and ask no more; what is lost is in the statistics of the link."""
         wire = self._link.publisher
-        if wire is None or not wire.has_room:
+        if wire is None or not wire.post(self._command(topic, payload), (topic, payload)):
             self._link.stats.posts_unsent += 1
             self._link.unheard((topic, payload))
-        else:
-            wire.post(self._command(topic, payload), (topic, payload))
 
     def on_unheard(self, listen: Unheard) -> None:
         """Call `listen` for each posted payload that no node had subscribed to, or that never left this process."""
@@ -66,4 +64,4 @@ class RedisBus:
                 self._heads.clear()
             word, name = self._link.publish_word.encode(), self._name(topic)
             head = self._heads[topic] = b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$" % (len(word), word, len(name), name)
-        return b"%b%d\r\n%b\r\n" % (head, len(payload), payload)
+        return b"".join((head, b"%d\r\n" % len(payload), payload, b"\r\n"))

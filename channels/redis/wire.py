@@ -89,17 +89,20 @@ class Wire(asyncio.Protocol):
     def _is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def post(self, command: bytes, post: Post) -> None:
-        """Send `post`, encoded as a PUBLISH; what becomes of it is counted, and told if it reached nobody."""
-        self._waiting.append(post)
+    def post(self, command: bytes, post: Post) -> bool:
+        """Send `post`, encoded as a PUBLISH, and tell its owner if it reaches nobody; False when there is no room."""
         transport = self._transport
-        if transport is None or self._out or self._is_paused:
+        if transport is None or not self.has_room:
+            return False
+        self._waiting.append(post)
+        if self._out or self._is_paused:
             self._write(command)  # after what waits
         else:
             transport.write(command)
-        if self._rest is None and not self._asked and transport is not None and not transport.is_closing():
+        if self._rest is None and not self._asked:
             transport.pause_reading()
             self._rest = self._loop.call_later(_REST_S, self._wake)
+        return True
 
     def send(self, command: bytes) -> asyncio.Future[Reply]:
         """Send an encoded command; the future has its reply, RefusedError, or ConnectionError when the wire is lost."""

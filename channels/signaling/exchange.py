@@ -31,6 +31,7 @@ _QUIET_PATIENCE_S: Final = 15.0  # one whose sender wants none is sent again for
 _CHECK_S: Final = 0.3
 _LEAVE_S: Final = 1.0
 _HOPS: Final = 3
+_DELIVERED: Final = Outcome.DELIVERED
 _NOTICES_S: Final = (0.5, 3.0)  # a notice to all nodes is repeated: one of them may have been away
 
 
@@ -188,7 +189,7 @@ class Exchange:
         """Another node has handed the parcel over or not, or nobody knows."""
         flow, mail = parcel.flow, parcel.mail
         flow.outstanding -= 1
-        if outcome is Outcome.DELIVERED:
+        if outcome is _DELIVERED:
             self._local.count(mail, "published")
         elif outcome is Outcome.SLOW:
             self._local.answer(mail, failures.slow(), "slow")

@@ -106,6 +106,12 @@ def _decode(payload: bytes) -> Frame:
         raise ValueError(f"version {version} is not {_VERSION}")
     at = _HEAD_BYTES + node_length
     node = payload[_HEAD_BYTES:at].decode()
+    if count == 1 and not refused_count:  # as most are
+        offset, length = _read_message(payload, at)
+        body = payload[at + _MESSAGE_BYTES :]
+        if length != len(body):
+            raise ValueError(f"a message of {len(body)} bytes, {length} expected")
+        return Frame(node, epoch, base, ack_epoch, ack, (), ((base + offset, body),))
     refused = []
     for _ in range(refused_count):
         refused.append(_REFUSED.unpack_from(payload, at))

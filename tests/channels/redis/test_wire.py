@@ -64,8 +64,8 @@ class Rig:
         self.wire = Wire(self.owner, waiting_limit, bytes_limit)
         self.wire.connection_made(self.network)
 
-    def post(self, number: int) -> None:
-        self.wire.post(b"[%d]" % number, ("topic", b"%d" % number))
+    def post(self, number: int) -> bool:
+        return self.wire.post(b"[%d]" % number, ("topic", b"%d" % number))
 
 
 async def turn() -> None:
@@ -165,20 +165,24 @@ async def test_a_connection_that_ends_takes_nothing() -> None:
     rig.wire.abort()
 
     assert not rig.wire.has_room
+    assert not rig.post(2)
     with pytest.raises(ConnectionError):
         await rig.wire.send(b"a")
+    assert rig.network.written == [b"[1]"]
 
 
 async def test_there_is_room_for_so_many_answers() -> None:
     rig = Rig(waiting_limit=2)
     rig.post(1)
     assert rig.wire.has_room
-    rig.post(2)
+    assert rig.post(2)
     assert not rig.wire.has_room
+    assert not rig.post(3)
 
     rig.wire.data_received(b":1\r\n")
 
     assert rig.wire.has_room
+    assert rig.network.written == [b"[1]", b"[2]"]
 
 
 async def test_a_network_that_takes_no_more_gets_no_more_and_there_is_room_for_so_many_bytes() -> None:
