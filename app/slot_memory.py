@@ -5,6 +5,7 @@ One file for each HTTP port; the process that has it open has it locked, so that
 
 import contextlib
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from channels.owners import Wish
 
 FOLDER: Final = "slots"
 _BYTES: Final = 4096
+log = logging.getLogger(__name__)
 
 
 class _Remembered(msgspec.Struct, frozen=True):
@@ -44,12 +46,14 @@ class SlotMemory:
         return Wish(number, is_fixed=True, token=had.token if had and had.number == number else "")
 
     def remember(self, number: int | None, token: str) -> None:
-        """Keep a new number."""
+        """Keep a new number; without it the process has another one after its next start."""
         if self._descriptor is None or number is None:
             return
-        text = _encode(_Remembered(number, token))
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text, 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, _encode(_Remembered(number, token)), 0)
+        except OSError as error:  # the disk is full
+            log.warning("the slot cannot be remembered", extra={"reason": error.strerror})
 
     def _read(self) -> _Remembered | None:
         if self._descriptor is None:

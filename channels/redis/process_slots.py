@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
+import redis
 
 from channels.owners import Place, Slot, Wish
 from channels.redis.commands import RedisUnavailableError
@@ -110,6 +111,7 @@ class ProcessSlots:
         self._others: tuple[Slot, ...] = ()
         self._sync = link.script(_SYNC)
         self._keys = tuple(f"{link.prefix}:{{nodes}}:{name}" for name in ("slots", "leases", "amnesty"))
+        self._refused = ""
         self._has_answer = asyncio.Event()
         self._woken = asyncio.Event()
 
@@ -142,7 +144,7 @@ class ProcessSlots:
         try:
             async with asyncio.timeout(_DRAIN_S):
                 await self.sync()
-        except (RedisUnavailableError, TimeoutError):
+        except (RedisUnavailableError, redis.RedisError, TimeoutError):
             log.warning("the others were not told that this process drains")
         self._tell_change()
 
@@ -157,6 +159,9 @@ class ProcessSlots:
                 delay_s = await self.sync()
             except RedisUnavailableError:
                 delay_s = _RETRY_S
+            except redis.RedisError as error:
+                self._note_refusal(error)
+                delay_s = _RETRY_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay_s):
                     await self._woken.wait()
@@ -165,7 +170,7 @@ class ProcessSlots:
     async def sync(self) -> float:
         """Keep or claim the slot and read the others; the answer is after how many seconds to do it again.
 
-        Raises: RedisUnavailableError.
+        Raises: RedisUnavailableError, redis.RedisError (Redis does not do it).
         """
         settings, wish = self._settings, self._wish
         wanted = self._number if self._number is not None else wish.number
@@ -176,7 +181,8 @@ class ProcessSlots:
         reply = await self._sync(self._keys, (*words, state, _encode(self.place), *durations_ms))
         number, *rest = reply
         self._is_first = False
-        self._others = tuple(sorted(map(_slot, zip(*[iter(rest)] * 5, strict=True)), key=lambda slot: slot.number))
+        others = (slot for words in zip(*[iter(rest)] * 5, strict=True) if (slot := _slot(words)) is not None)
+        self._others = tuple(sorted(others, key=lambda slot: slot.number))
         self._take(None if number == _NONE else number)
         self._has_answer.set()
         soonest_ms = min(rest[1::5], default=settings.sync_s * 1000)
@@ -193,11 +199,22 @@ class ProcessSlots:
             told(number, self._token)
         self._tell_change()
 
+    def _note_refusal(self, error: redis.RedisError) -> None:
+        """Redis is there and does not do what we ask: told once."""
+        kind, _, _ = str(error).partition(" ")
+        if kind != self._refused:
+            self._refused = kind
+            log.error("redis refuses what slots need", extra={"reason": str(error)})
+
     def _tell_change(self) -> None:
         for told in self.on_change:
             told()
 
 
-def _slot(words: tuple[Any, ...]) -> Slot:
+def _slot(words: tuple[Any, ...]) -> Slot | None:
+    """The slot; None where another version, or somebody else, wrote what is no place."""
     number, _, node, state, place = words
-    return Slot(number, node.decode(), _decode(place), state == b"draining")
+    try:
+        return Slot(number, node.decode(), _decode(place), state == b"draining")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

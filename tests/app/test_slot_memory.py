@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,10 @@ def test_without_a_file_there_is_nothing_to_remember() -> None:
     memory = SlotMemory(None)
     memory.remember(1, "token")
     assert memory.wish("") == Wish(0)
+
+
+def test_a_full_disk_is_told_and_costs_the_number_only(caplog: pytest.LogCaptureFixture) -> None:
+    descriptor = os.open("/dev/full", os.O_RDWR)
+    SlotMemory(descriptor).remember(3, "token")
+    os.close(descriptor)
+    assert [record.message for record in caplog.records] == ["the slot cannot be remembered"]

@@ -241,3 +241,22 @@ async def test_one_waits_no_longer_than_the_lease_of_another(redis_server: Redis
         assert await service.made[0].sync() == SETTINGS.sync_s
         service.die(1, ago_s=-0.3)
         assert 0.0 < await service.made[0].sync() <= 0.31
+
+
+async def test_a_table_that_somebody_spoiled_ends_nothing(
+    redis_server: RedisServer, redis_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with fleet(redis_server, redis_prefix, Wish(), Wish()) as service:
+        await service.join(0)
+        redis_server.command("HSET", service.table, "7", "node-7 token 99999999999999 live {no place")
+        await service.join(1)
+        assert [slot.number for slot in service.made[1].live] == [0, 1]
+        redis_server.command("SET", service.table, "spoiled")
+        async with running(*(slots.run() for slots in service.made)) as tasks:
+            await until(lambda: len(caplog.records) == 2)
+            redis_server.command("DEL", service.table)
+            await until(lambda: len(service.made[0].live) == 2)
+            await service.made[0].drain()
+            assert not any(task.done() for task in tasks)
+
+    assert {record.message for record in caplog.records} == {"redis refuses what slots need"}
