@@ -1,4 +1,4 @@
-"""Processor time of other processes, and which core they run on."""
+"""Processor time and memory of other processes, and which core they run on."""
 
 import os
 import time
@@ -10,6 +10,12 @@ _SCHEDULED = 2  # the kernel's CPUCLOCK_SCHED
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process with all its threads, in nanoseconds (clock_getcpuclockid(3))."""
     return time.clock_gettime((~pid << 3) | _SCHEDULED)
+
+
+def pss_kib(pid: int) -> int:
+    """Proportional set size of a process in KiB: what it has alone, and its part of what it shares (proc(5))."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("Pss:")).split()[1])
 
 
 def pin(pid: int, core: int | None) -> None:

@@ -16,6 +16,7 @@ PAYLOAD = 1200
 _SOURCE = Path(__file__).parent / "_signaling_load.c"
 _OPEN_LIMIT_S = 120.0
 _REST_S = 20.0
+_ALL = 16
 
 
 class Relay(msgspec.Struct, frozen=True):
@@ -25,7 +26,6 @@ class Relay(msgspec.Struct, frozen=True):
     kind: Literal["ws", "wss", "raw"]
     ports: tuple[int, ...]
     pids: tuple[int, ...]
-    pinned: tuple[int, ...]  # of these processes, those that share the servers' core
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -45,21 +45,21 @@ class Report(msgspec.Struct, frozen=True):
     p999_us: float
     cpu_s: tuple[float, ...]
 
+    def cpu_us(self, processes: int = _ALL) -> float:
+        """Microseconds per message of the first `processes` of the relay."""
+        return 1e6 * sum(self.cpu_s[:processes]) / self.messages
+
     @property
     def per_cpu_s(self) -> float:
         """Messages relayed per CPU-second of all the relay's processes."""
         return self.messages / sum(self.cpu_s)
 
-    @property
-    def cpu_us(self) -> float:
-        """Microseconds of all the relay's processes per message."""
-        return 1e6 * sum(self.cpu_s) / self.messages
-
 
 class Order(msgspec.Struct, frozen=True):
-    """What a run is: messages under way (closed) or a second (open), and for how long after what warm-up."""
+    """What a run is: messages under way (closed) or a second (open), and for how long after what warm-up; or each
+    viewer's first exchange (once), so many under way, within `run_s`."""
 
-    mode: Literal["closed", "open"]
+    mode: Literal["closed", "open", "once"]
     amount: int
     run_s: float
     warm_s: float = 0.3
@@ -103,9 +103,12 @@ class Generator:
         self._server_core, self._own_core = cores()
 
     @contextlib.asynccontextmanager
-    async def load(self, relay: Relay, targets: Sequence[str], payload: int = PAYLOAD) -> AsyncIterator[Load]:
-        """Open a connection for each target; they close when the block ends."""
-        for pid in relay.pinned:
+    async def load(
+        self, relay: Relay, targets: Sequence[str], payload: int = PAYLOAD, *, is_timed: bool = True
+    ) -> AsyncIterator[Load]:
+        """Open a connection for each target; they close when the block ends. What is not timed may run anywhere."""
+        core = self._own_core if is_timed else None
+        for pid in relay.pids if is_timed else ():
             pin(pid, self._server_core)
         path = self._folder / f"targets-{relay.name.replace(' ', '-')}"
         path.write_text("".join(f"{target}\n" for target in targets))
@@ -114,7 +117,7 @@ class Generator:
             relay.kind,
             ",".join(str(port) for port in relay.ports),
             ",".join(str(pid) for pid in relay.pids),
-            str(-1 if self._own_core is None else self._own_core),
+            str(-1 if core is None else core),
             str(path),
             str(payload),
             stdin=asyncio.subprocess.PIPE,
@@ -134,9 +137,9 @@ async def by_turns(loads: Sequence[Load], order: Order, runs: int) -> list[list[
     """Run each load `runs` times, one after the other, every second round backwards; reports by load."""
     reports: list[list[Report]] = [[] for _ in loads]
     for load in loads:
-        await load.run(msgspec.structs.replace(order, run_s=0.3, warm_s=0.5))
+        await load.run(msgspec.structs.replace(order, run_s=min(0.3, order.run_s), warm_s=min(0.5, order.run_s)))
+    turns = list(zip(loads, reports, strict=True))
     for number in range(runs):
-        turns = list(zip(loads, reports, strict=True))
         for load, measured in turns if number % 2 else reversed(turns):
             measured.append(await load.run(order))
     return reports

@@ -1,47 +1,51 @@
-"""The relays that `bench signaling` compares, each started once, when it is wanted; and who connects to them."""
+"""The relays that `bench signaling` compares, and who connects to them. Each runs until its stack ends."""
 
+import asyncio
 import contextlib
+import itertools
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlencode
 
+from app.certificates import DevelopmentFiles
+from app.settings import load
 from channels.auth import token
 from channels.auth.token import TokenKey, TokenSettings
-from channels.service import ServiceClient
+from channels.control import ControlPlane, ControlSettings
+from channels.embedded.store import SqliteStore
+from channels.quotas import Quotas
+from tests import certificates
+from tests.benchmarks._connects import Server
 from tests.benchmarks._services import compiled, make_keys, node, program
 from tests.benchmarks._signaling_load import Relay
 from tests.running import FREE_PORTS, running
 
 LIFETIME_S = 3600.0
 RELAXED = ("--limits-profile", "relaxed")
+TLS = ("--tls", "true", "--https-port", "0")
+STOCK = ("--websocket", "stock")
 HERE = Path(__file__).parent
 _SETTINGS = TokenSettings()
+_AT_ONCE = 500  # channels that are committed together
 
 
 class Service:
-    """`heliograph serve`, with keys of ours, and its channels."""
+    """`heliograph serve`, with keys and channels of ours."""
 
-    def __init__(self, relay: Relay, http: str, keys: Mapping[str, TokenKey]) -> None:
+    def __init__(self, relay: Relay, keys: Mapping[str, TokenKey], arns: list[str]) -> None:
         self.relay = relay
         self._keys = keys
-        self._client = ServiceClient(http, self.bearer("*", "*"))
-        self._arns: list[str] = []
+        self._arns = arns
 
-    async def targets(self, channels: int, viewers: int) -> list[str]:
+    def targets(self, channels: int, viewers: int) -> list[str]:
         """A master and so many viewers in each channel, with a token each."""
-        await self._make(channels)
-        lines = []
-        for number, arn in enumerate(self._arns[:channels]):
-            lines.append(f"M {number} {self._target('/master', arn, {'token': self.bearer('ConnectAsMaster', arn)})}")
-            for viewer in range(viewers):
-                query = {"X-Amz-ClientId": f"v{viewer}", "token": self.bearer("ConnectAsViewer", arn)}
-                lines.append(f"V {number} v{viewer} {self._target('/viewer', arn, query)}")
-        return lines
+        assert channels <= len(self._arns)
+        return targets(self._arns[:channels], viewers, lambda action, arn: {"token": self._bearer(action, arn)})
 
-    def bearer(self, action: str, channel: str) -> str:
-        """A token for one action on one channel."""
+    def _bearer(self, action: str, channel: str) -> str:
         return token.mint(
             self._keys["ES256"],
             _SETTINGS,
@@ -52,73 +56,87 @@ class Service:
             lifetime_s=LIFETIME_S,
         )
 
-    async def _make(self, channels: int) -> None:
-        for number in range(len(self._arns), channels):
-            made = await self._client.call("/createSignalingChannel", {"ChannelName": f"bench-{number}"})
-            self._arns.append(made["ChannelARN"])
 
-    @staticmethod
-    def _target(path: str, arn: str, query: Mapping[str, str]) -> str:
-        return f"{path}?{urlencode({'X-Amz-ChannelARN': arn, **query})}"
+def targets(arns: list[str], viewers: int, credential: Callable[[str, str], Mapping[str, str]]) -> list[str]:
+    """Lines for the generator: each master before its viewers. `credential` takes an action and an ARN."""
+    lines = []
+    for number, arn in enumerate(arns):
+        query = {"X-Amz-ChannelARN": arn}
+        lines.append(f"M {number} /master?{urlencode({**query, **credential('ConnectAsMaster', arn)})}")
+        for viewer in range(viewers):
+            own = {"X-Amz-ClientId": f"v{viewer}", **credential("ConnectAsViewer", arn)}
+            lines.append(f"V {number} v{viewer} /viewer?{urlencode({**query, **own})}")
+    return lines
 
 
 def plain_targets(channels: int, viewers: int) -> list[str]:
     """The same for a relay that asks for no credential and takes any channel."""
-    lines = []
-    for number in range(channels):
-        query = {"X-Amz-ChannelARN": f"bench-{number}"}
-        lines.append(f"M {number} /master?{urlencode(query)}")
-        lines += [
-            f"V {number} v{viewer} /viewer?{urlencode(query | {'X-Amz-ClientId': f'v{viewer}'})}"
-            for viewer in range(viewers)
-        ]
-    return lines
+    return targets([f"bench-{number}" for number in range(channels)], viewers, lambda _, __: {})
 
 
 class Relays:
-    """Ours and the yardsticks; all end with the stack."""
+    """Starts relays, ours and the yardsticks, each in a folder of its own."""
 
-    def __init__(self, home: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, home: Path) -> None:
         self._home = home
-        self._stack = stack
-        self._services: dict[tuple[str, ...], Service] = {}
-        self._yardsticks: dict[str, Relay] = {}
+        self._numbers = itertools.count()
+        self._files: DevelopmentFiles | None = None
 
-    def service(self, *words: str) -> Service:
+    async def service(self, stack: contextlib.ExitStack, channels: int, *words: str) -> Service:
         """`heliograph serve` with these words after the relaxed limits: those of AWS stop a viewer at 5 offers/s."""
-        if words not in self._services:
-            home = self._home / f"serve-{len(self._services)}"
-            keys = make_keys(home / "state" / "heliograph" / "keys")
-            ready = self._stack.enter_context(running("serve", *FREE_PORTS, *RELAXED, *words, home=home))
-            port = int(ready["https" if "--tls" in words else "http"].rpartition(":")[2])
-            relay = Relay(
-                " ".join(("ours", *words)),
-                "wss" if "--tls" in words else "ws",
-                (port,),
-                (ready["pid"],),
-                (ready["pid"],),
-            )
-            self._services[words] = Service(relay, ready["http"], keys)
-        return self._services[words]
+        home = self._home / f"serve-{next(self._numbers)}"
+        data = home / "state" / "heliograph"
+        keys = make_keys(data / "keys")
+        arns = await _made_channels(data, channels)
+        ready = stack.enter_context(running("serve", *FREE_PORTS, *RELAXED, *words, home=home))
+        is_secure = words == TLS
+        port = int(ready["https" if is_secure else "http"].rpartition(":")[2])
+        relay = Relay("ours", "wss" if is_secure else "ws", (port,), (ready["pid"],))
+        return Service(relay, keys, arns)
 
-    def node(self) -> Relay:
+    def node(self, stack: contextlib.ExitStack, *, is_secure: bool = False) -> Relay:
         """The hand-written relay on node's `ws`."""
-        return self._yardstick("node ws", "ws", node("signaling"), str(HERE / "_signaling_yardstick.mjs"))
+        command = [node("signaling"), str(HERE / "_signaling_yardstick.mjs")]
+        if is_secure:
+            self._files = self._files or certificates.made(self._home)
+            command += [str(self._files.pair.certificate), str(self._files.pair.key)]
+        return _relay("node ws", "wss" if is_secure else "ws", self._run(stack, *command))
 
-    def starlette(self) -> Relay:
+    def starlette(self, stack: contextlib.ExitStack) -> Relay:
         """The hand-written relay on stock uvicorn and Starlette."""
-        return self._yardstick("bare Starlette", "ws", sys.executable, "-m", "tests.benchmarks._signaling_starlette")
+        server = self._run(stack, sys.executable, "-m", "tests.benchmarks._signaling_starlette")
+        return _relay("bare Starlette", "ws", server)
 
-    def raw(self) -> Relay:
+    def raw(self, stack: contextlib.ExitStack) -> Relay:
         """The relay of bytes in C: the ceiling."""
-        return self._yardstick("raw TCP", "raw", str(self._home / "signaling-relay"))
+        command = self._home / "signaling-relay"
+        if not command.exists():
+            compiled(HERE / "_signaling_relay.c", command)
+        return _relay("raw TCP", "raw", self._run(stack, str(command)))
 
-    def _yardstick(self, name: str, kind: str, *command: str) -> Relay:
-        if name not in self._yardsticks:
-            if kind == "raw":
-                compiled(HERE / "_signaling_relay.c", Path(command[0]))
-            log = self._home / f"{name.replace(' ', '-')}.log"
-            server = self._stack.enter_context(program(command, log))
-            speaks = "raw" if kind == "raw" else "ws"
-            self._yardsticks[name] = Relay(name, speaks, (server.port,), (server.pid,), (server.pid,))
-        return self._yardsticks[name]
+    def _run(self, stack: contextlib.ExitStack, *command: str) -> Server:
+        return stack.enter_context(program(command, self._home / f"yardstick-{next(self._numbers)}.log"))
+
+
+async def _made_channels(data: Path, count: int) -> list[str]:
+    """The ARNs of channels that a service finds in its catalog when it starts; thousands of requests take longer."""
+    settings = load({}, {}).settings
+    store = SqliteStore(data / "catalog.sqlite", timeout_s=60.0)
+    try:
+        control = ControlPlane(
+            store,
+            ControlSettings(region=settings.region, account=settings.account, quotas=Quotas.relaxed()),
+            wall_ms=lambda: time.time_ns() // 1_000_000,
+        )
+        made = []
+        for start in range(0, count, _AT_ONCE):
+            async with asyncio.TaskGroup() as group:
+                numbers = range(start, min(count, start + _AT_ONCE))
+                made += [group.create_task(control.create(settings.account, f"bench-{each}")) for each in numbers]
+        return [str(task.result().arn) for task in made]
+    finally:
+        store.close()
+
+
+def _relay(name: str, kind: Literal["ws", "wss", "raw"], server: Server) -> Relay:
+    return Relay(name, kind, (server.port,), (server.pid,))

@@ -1,14 +1,18 @@
 // The signaling relay that somebody would write by hand on `ws`: one master and its viewers a channel, the JSON of KVS,
 // an error status for an absent recipient. No credential, no limits, nothing held, nothing logged.
-// `node _signaling_yardstick.mjs` prints {"port": N} and ends with its input.
+// `node _signaling_yardstick.mjs [CERTIFICATE KEY]` prints {"port": N} and ends with its input; over TLS with a pair.
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { createRequire } from 'node:module';
 
 const { WebSocketServer } = createRequire(new URL('../interop/package.json', import.meta.url))('ws');
 
 const ACTIONS = new Set(['SDP_OFFER', 'SDP_ANSWER', 'ICE_CANDIDATE']);
 const channels = new Map();
-const server = createServer((_, response) => response.writeHead(404).end());
+const notFound = (_, response) => response.writeHead(404).end();
+const [cert, key] = process.argv.slice(2).map((path) => readFileSync(path));
+const server = cert ? createSecureServer({ cert, key }, notFound) : createServer(notFound);
 const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: 65536, clientTracking: false });
 
 function channel(name) {

@@ -2,14 +2,16 @@
 
 import asyncio
 import math
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from app.bench import Choice, Ratio
+from app.bench import Choice, Ratio, Row
 from tests.benchmarks import _signaling_rows as rows
 from tests.benchmarks import signaling
-from tests.benchmarks._signaling_load import Report
+from tests.benchmarks._signaling_crowd import fitting
+from tests.benchmarks._signaling_load import Generator, Relay, Report
 from tests.benchmarks._signaling_relays import plain_targets
 from tests.benchmarks._signaling_rows import Goal
 from tests.programs import require
@@ -19,7 +21,8 @@ REPORT = Report(20_000, 2.0, 0.5, 0, 0, 0, 50.0, 100.0, 200.0, (0.15, 0.05))
 
 def test_a_message_costs_the_time_of_all_processes() -> None:
     assert REPORT.per_cpu_s == pytest.approx(100_000)
-    assert REPORT.cpu_us == pytest.approx(10)
+    assert REPORT.cpu_us() == pytest.approx(10)
+    assert REPORT.cpu_us(1) == pytest.approx(7.5)
 
 
 def test_a_row_has_the_medians_the_ratios_run_by_run_and_every_range() -> None:
@@ -89,8 +92,48 @@ def test_row_names_are_told_apart() -> None:
     assert len(set(signaling.ROWS)) == len(signaling.ROWS)
 
 
+def test_a_whole_campaign_takes_a_quarter_of_an_hour_at_most() -> None:
+    assert sum(group.seconds(5, signaling.SECONDS) for group in signaling.chosen([])) <= 900
+
+
+def test_progress_tells_the_ratio_and_which_goal_is_missed() -> None:
+    row = Row("speed", 2.0, 1.0, "node", "k", Ratio(1.0, 2.0, 3.0), "ratio >= 3", "", False)
+    assert signaling.told(row) == "speed: 2 k against 1, ratio 2.00: the goal ratio >= 3 is missed"
+    assert signaling.told(Row("size", 2.0, None, None, "KiB", None, "-")) == "size: 2 KiB"
+
+
+@pytest.mark.parametrize(("most", "kept"), [(9, "MVVMVV"), (6, "MVVMVV"), (5, "MVVMV"), (3, "MVM"), (2, "MM")])
+def test_where_files_do_not_suffice_the_last_viewers_stay_out(most: int, kept: str) -> None:
+    assert "".join(line[0] for line in fitting(plain_targets(2, 2), most)) == kept
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(60)
+async def test_connections_that_wait_for_their_run_answer_pings(tmp_path: Path) -> None:
+    require("cc")
+    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    is_over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x89\x00\x89\x02hi")
+        heard.set_result(await reader.readexactly(6 + 6 + 2))
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        is_over.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, Generator(tmp_path).load(Relay("fake", "ws", (port,), ()), ["M 0 /master"]):
+        answer = await asyncio.wait_for(heard, 10.0)
+    await is_over.wait()
+    mask = answer[8:12]
+    assert (answer[:2], answer[6:8]) == (b"\x8a\x80", b"\x8a\x82")
+    assert bytes(letter ^ mask[place] for place, letter in enumerate(answer[12:])) == b"hi"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
 def test_the_smallest_row_is_measured_with_real_processes() -> None:
     for program in ("cc", "node", "npm"):
         require(program)
