@@ -89,13 +89,16 @@ class Leases:
     async def release(self, *members: Member) -> None:
         """Give leases back in one go, now or, while presence is away, as soon as it answers. Twice is harmless."""
         leaving = [member for member in members if self._held.pop(member.id, None) is not None]
-        for member in leaving:
-            self._unseen.discard(member.id)
-            self._leaving[member.id] = member
-        while len(self._leaving) > _LEAVING_LIMIT:
-            del self._leaving[next(iter(self._leaving))]  # that one ends by itself
-        if leaving and (self.is_away or not await self._leave(leaving)):
-            self._wake.set()
+        self._unseen.difference_update(member.id for member in leaving)
+        is_done = not leaving
+        try:
+            is_done = is_done or (not self.is_away and await self._leave(leaving))
+        finally:  # also when nobody waits for it any more
+            if not is_done:
+                self._leaving.update((member.id, member) for member in leaving)
+                while len(self._leaving) > _LEAVING_LIMIT:
+                    del self._leaving[next(iter(self._leaving))]  # that one ends by itself
+                self._wake.set()
 
     async def release_all(self) -> None:
         """Give back all that this node has, in batches."""
@@ -191,9 +194,9 @@ class Leases:
 
     async def give_back(self) -> None:
         """Give back the leases that could not be given back before."""
-        while self._leaving:
-            batch = list(itertools.islice(self._leaving.values(), _BATCH))
-            if self.is_away or not await self._leave(batch):
+        left = list(self._leaving.values())  # and not those that come meanwhile: renewals wait for this
+        for first in range(0, len(left), _BATCH):
+            if self.is_away or not await self._leave(left[first : first + _BATCH]):
                 return
 
     async def _leave(self, members: Sequence[Member]) -> bool:

@@ -251,6 +251,21 @@ async def test_many_leases_are_given_back_in_one_go_and_those_that_wait_in_batch
     assert len(rig.leases) == 0
 
 
+async def test_connections_that_go_all_the_time_keep_no_lease_from_its_renewal(rig: Rig) -> None:
+    await rig.come()
+    rig.presence.is_slow = asyncio.Event()
+    members = [await rig.come("v1"), await rig.come("v2")]
+    async with asyncio.TaskGroup() as group:
+        for member in members:
+            group.create_task(rig.leases.release(member))
+            await turns()
+            await rig.leases.give_back()  # returns: somebody else gives these back
+        rig.presence.is_slow.set()
+
+    assert rig.presence.left == [1, 1]
+    assert len(rig.leases) == 1
+
+
 async def test_a_lease_whose_return_nobody_waits_for_any_more_is_given_back_later(rig: Rig) -> None:
     member = await rig.come("v1")
     rig.presence.is_slow = asyncio.Event()
