@@ -122,3 +122,12 @@ def slots(server: RedisServer, ledger: Ledger) -> dict[str, int]:
     words = [word.decode() for word in reply if isinstance(word, bytes)]
     pairs = zip(words[::2], words[1::2], strict=True)
     return {slot: int(value if slot == "fence" else value.split()[1]) for slot, value in pairs}
+
+
+def slot_nodes(server: RedisServer) -> set[str]:
+    """The nodes that have a slot, as Redis has them, dead or alive."""
+    keys = server.command("KEYS", "heliograph:*:slots")
+    assert isinstance(keys, list)
+    found = [server.command("HVALS", key) for key in keys if isinstance(key, bytes)]
+    values = [value.decode().split() for reply in found if isinstance(reply, list) for value in reply]  # type: ignore[union-attr]
+    return {words[2] for words in values if len(words) == 4}
