@@ -162,8 +162,8 @@ class Script:
 
         At a Cluster, where keys lie apart and pipelines take no scripts, they are asked at once.
         """
-        if len(calls) == 1:
-            return [await self(*calls[0])]
+        if len(calls) < 2:
+            return [await self(*call) for call in calls]
         if self._commands.is_cluster:
             return await self._ask_each(calls)
         return await self._commands.call(lambda client: self._run_many(client, calls))
@@ -186,10 +186,12 @@ class Script:
         return await pipe.ask("EVAL", self._text, len(keys), *keys, *args)
 
     async def _run_many(self, client: Client, calls: Sequence[Call]) -> list[Any]:
-        answers = await self._pipelined(client, "EVALSHA", self._hash, calls)
-        unknown = [index for index, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
+        pipe = self._commands.pipe
+        way = pipe if pipe is not None and await pipe.is_ready() else client
+        answers = await self._pipelined(way, "EVALSHA", self._hash, calls)
+        unknown = [index for index, answer in enumerate(answers) if _is_unknown(answer)]
         if unknown:
-            again = await self._pipelined(client, "EVAL", self._text, [calls[index] for index in unknown])
+            again = await self._pipelined(way, "EVAL", self._text, [calls[index] for index in unknown])
             for index, answer in zip(unknown, again, strict=True):
                 answers[index] = answer
         for answer in answers:
@@ -205,11 +207,20 @@ class Script:
             raise errors.exceptions[0] from None
         return [answer.result() for answer in answers]
 
-    async def _pipelined(self, client: Client, word: str, script: str, calls: Sequence[Call]) -> list[Any]:
-        pipeline = client.pipeline(transaction=False)
-        for keys, args in calls:
-            pipeline.execute_command(word, script, len(keys), *keys, *args)
+    async def _pipelined(self, way: Client | Pipe, word: str, script: str, calls: Sequence[Call]) -> list[Any]:
+        commands = [(word, script, len(keys), *keys, *args) for keys, args in calls]
+        if isinstance(way, Pipe):
+            return await way.ask_many(commands)
+        pipeline = way.pipeline(transaction=False)
+        for words in commands:
+            pipeline.execute_command(*words)
         return await pipeline.execute(raise_on_error=False)
+
+
+def _is_unknown(answer: object) -> bool:
+    """Whether the server does not know the script."""
+    is_refused = isinstance(answer, RefusedError) and str(answer).startswith("NOSCRIPT")
+    return is_refused or isinstance(answer, exceptions.NoScriptError)
 
 
 async def _execute(client: Client, *words: Word) -> Any:

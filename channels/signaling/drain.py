@@ -18,7 +18,8 @@ from typing import Final
 from channels.signaling.leases import Leases
 from channels.signaling.members import Member
 
-_TURN_S: Final = 0.02  # who is due within it goes together
+_TURN_S: Final = 0.02
+_TURNS: Final = 50  # who is due within one goes together: a Redis that is far away has as many calls to answer at most
 _ANSWERED_S: Final = 2.0  # within which whoever said something is told what became of it
 _LAST_S: Final = 1.0  # before its end nobody's time comes any more, so that all can be closed by then
 _RELEASE_S: Final = 0.5  # a lease may take so long even when the drain is over
@@ -38,7 +39,9 @@ class Drain:
         """Close these, spread evenly with jitter over `over_s`."""
         now = asyncio.get_running_loop().time
         end = now() + over_s
-        due = self._plan(members, now(), max(over_s / 2, over_s - _LAST_S))
+        plan_s = max(over_s / 2, over_s - _LAST_S)
+        due = self._plan(members, now(), plan_s)
+        turn_s = max(_TURN_S, plan_s / _TURNS)
         async with asyncio.TaskGroup() as group:
             while due or self._paused:
                 self._pause(due, now())
@@ -47,7 +50,7 @@ class Drain:
                     group.create_task(self._let_go(ready[first : first + _AT_ONCE], end))
                 if self._paused or due:
                     until = now() if self._paused else due[0][0]
-                    await asyncio.sleep(max(_TURN_S, until - now()))
+                    await asyncio.sleep(max(turn_s, until - now()))
 
     def _plan(self, members: Iterable[Member], now: float, over_s: float) -> deque[tuple[float, Member]]:
         order = list(members)

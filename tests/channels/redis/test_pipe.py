@@ -55,6 +55,20 @@ async def test_many_are_under_way_at_once_and_a_refusal_concerns_one(redis_serve
     pipe.drop()
 
 
+async def test_many_that_leave_together_have_an_answer_or_a_refusal_each(redis_server: RedisServer) -> None:
+    settings = quick_settings(redis_server.url, limit_s=5.0)
+    pipe = Pipe(settings, Commands(settings).primary)
+    with pytest.raises(ConnectionError):
+        await pipe.ask_many([("PING",)])
+    assert await pipe.is_ready()
+    first, refused, last = await pipe.ask_many([("ECHO", "a"), ("GET",), ("ECHO", "b")])
+    assert (first, last) == (b"a", b"b")
+    assert isinstance(refused, RefusedError)
+    asyncio.get_running_loop().call_soon(pipe.drop)
+    with pytest.raises(ConnectionError):
+        await pipe.ask_many([("ECHO", "a"), ("BLPOP", "nothing", 0)])
+
+
 async def test_it_is_in_the_database_of_the_address(redis_server: RedisServer, redis_prefix: str) -> None:
     settings = msgspec.structs.replace(quick_settings(redis_server.url, limit_s=5.0), db=3)
     commands = Commands(settings)
