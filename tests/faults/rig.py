@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -124,10 +125,10 @@ def slots(server: RedisServer, ledger: Ledger) -> dict[str, int]:
     return {slot: int(value if slot == "fence" else value.split()[1]) for slot, value in pairs}
 
 
-def slot_nodes(server: RedisServer) -> set[str]:
-    """The nodes that have a slot, as Redis has them, dead or alive."""
+def slot_nodes(server: RedisServer) -> Counter[str]:
+    """How many slots each node has, dead or alive, as Redis has them."""
     keys = server.command("KEYS", "heliograph:*:slots")
     assert isinstance(keys, list)
     found = [server.command("HVALS", key) for key in keys if isinstance(key, bytes)]
     values = [value.decode().split() for reply in found if isinstance(reply, list) for value in reply]  # type: ignore[union-attr]
-    return {words[2] for words in values if len(words) == 4}
+    return Counter(words[2] for words in values if len(words) == 4)
