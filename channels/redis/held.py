@@ -110,8 +110,10 @@ local first, behind = '[' .. ARGV[2] .. ' ', '(' .. ARGV[2] .. '!'  -- names hav
 for _, member in ipairs(redis.call('ZRANGEBYLEX', order, first, behind)) do
   local id = string.match(member, '^%S+ %d+ (%S+)$')
   local about = redis.call('HGET', box, 'about ' .. id)
-  local _, until_ms = string.match(about, ABOUT)
-  if tonumber(until_ms) > now then
+  local _, until_ms = string.match(about or '', ABOUT)
+  if not until_ms then
+    redis.call('ZREM', order, member)  -- the mail was evicted
+  elseif tonumber(until_ms) > now then
     answer[#answer + 1], ids[#ids + 1] = redis.call('HGET', box, 'mail ' .. id), id
     pull(id, about)
     redis.call('HSET', box, 'away ' .. id, about)

@@ -25,7 +25,7 @@ from channels.signaling.protocol import Address
 
 _RETRY_S: Final = 0.2
 _STOP_LIMIT_S: Final = 1.0
-_OWED_LIMIT: Final = 1000
+_OWED_LIMIT: Final = 10_000
 _decoder: Final = msgspec.msgpack.Decoder(Mail)
 _encoder: Final = msgspec.msgpack.Encoder()
 log = logging.getLogger(__name__)
@@ -35,13 +35,15 @@ Owed = tuple[Script, str, tuple[str | int, ...]]  # script, channel, arguments
 class MailboxStats(msgspec.Struct):
     """Plain counters: messages held for absent peers and taken by them, calls that went unanswered.
 
-    `unreadable` are messages that a node of another version held: they are dropped.
+    `unreadable` are messages that a node of another version held: they are dropped. `overrun` is what was to be settled
+    or undone and did not fit, because Redis was away for long: the end of its mail does it.
     """
 
     held: int = 0
     taken: int = 0
     unavailable: int = 0
     unreadable: int = 0
+    overrun: int = 0
 
 
 class RedisMailbox:
@@ -60,7 +62,7 @@ class RedisMailbox:
         self._settle = link.script(held.SETTLE)
         self._withdraw = link.script(held.WITHDRAW)
         self._remember = link.script(held.REMEMBER)
-        self._owed: deque[Owed] = deque(maxlen=_OWED_LIMIT)
+        self._owed: deque[Owed] = deque()
         self._is_owed = asyncio.Event()
         self._refused = ""
 
@@ -176,6 +178,9 @@ class RedisMailbox:
         return MailboxUnavailableError("Redis does not do what the mailbox needs")
 
     def _owe(self, script: Script, channel: str, *words: str | int) -> None:
+        if len(self._owed) >= _OWED_LIMIT:
+            self._owed.popleft()  # the oldest, whose mail ends first
+            self.stats.overrun += 1
         self._owed.append((script, channel, words))
         self._is_owed.set()
 

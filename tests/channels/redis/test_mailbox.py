@@ -249,3 +249,23 @@ async def test_what_redis_refuses_is_told_once_and_what_is_owed_elsewhere_goes_o
 
     assert redis_server.command("KEYS", f"{redis_prefix}:{{other}}*") == []
     assert [record.message for record in caplog.records] == ["redis refuses what the mailbox needs"]
+
+
+async def test_mail_that_redis_evicted_costs_no_other(
+    unsettled: RedisMailbox, redis_server: RedisServer, redis_prefix: str
+) -> None:
+    await unsettled.hold(mail("1"), is_expected=True)
+    redis_server.command("DEL", f"{redis_prefix}:{{demo}}:mail")
+    assert await unsettled.take("demo", MASTER) == ()
+    await unsettled.hold(mail("2"), is_expected=True)
+    assert ids(await unsettled.take("demo", MASTER)) == ["2"]
+
+
+async def test_what_is_owed_to_a_redis_that_stays_away_is_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channels.redis.mailbox._OWED_LIMIT", 2)
+    async with links(quick_settings("redis://127.0.0.1:1"), 1) as (link,):
+        box = RedisMailbox(link, LIMITS)
+        for number in range(3):
+            await box.hold(mail(str(number)), is_expected=True)
+
+        assert (len(box), box.stats.overrun) == (2, 1)
