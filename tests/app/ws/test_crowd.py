@@ -83,3 +83,4 @@ async def test_what_is_closing_is_waited_for_but_not_for_ever() -> None:
     await some.settle(0.01)
     asyncio.get_running_loop().call_soon(some.count_closing, -1)
     await some.settle(5)
+    assert some._closing == 0
