@@ -34,7 +34,10 @@ _NAMING = ("region", "account", "partition")
 _ENDPOINTS = ("public_host", "public_scheme", "endpoint_wildcard")
 _LOGS = ("log_level", "log_format")
 _REDIS = ("redis_url", "catalog_url", "redis_prefix", "redis_secret")
-_CLUSTER = (*_REDIS, "presence_url", "redis_allow_unsafe", "degraded_local", "workers", "slot", "slot_host")
+_CLUSTER = (
+    *_REDIS, "presence_url", "redis_allow_unsafe", "degraded_local", "node_lease_s", "connection_lease_s", "workers",
+    "slot", "slot_host",
+)  # fmt: skip
 _KEEPING = ("data_dir", *_NAMING, *_REDIS)
 _CLIENT = (
     "endpoint", "token", "access_key_id", "secret_access_key", "session_token", "region", "ca_file", *_LOGS,

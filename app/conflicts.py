@@ -185,6 +185,8 @@ def _check_redis(settings: "Settings") -> None:
         raise SettingsError(
             "PRESENCE_URL: nodes that meet there need the same channels; give REDIS_URL or CATALOG_URL too"
         )
+    if settings.connection_lease_s < settings.node_lease_s:
+        raise SettingsError("CONNECTION_LEASE_S: it must not be under NODE_LEASE_S, or it would end first")
     if settings.degraded_local and not (settings.redis_url or settings.presence_url):
         raise SettingsError("DEGRADED_LOCAL: without REDIS_URL it has no use")
 

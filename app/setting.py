@@ -106,6 +106,12 @@ def text_of(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def hint(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about a name that is not known: which one it may have been."""
+    near = difflib.get_close_matches(name, tuple(known), n=1)
+    return f"; did you mean {near[0]}?" if near else "; `heliograph settings` lists them"
+
+
 def misspelled(variables: Iterable[str], known: Sequence[str]) -> Iterator[str]:
     """Give a warning for each variable that is nearly one of the keys; orchestrators set HELIOGRAPH_* names, too."""
     for variable in variables:

@@ -4,7 +4,6 @@ the environment and of settings files.
 Each field of Settings is one setting: its name, type, bounds and help stand in the annotation, its default beside it.
 """
 
-import difflib
 import enum
 import os
 import tomllib
@@ -17,7 +16,7 @@ from msgspec import Meta
 
 from app import conflicts
 from app import setting_patterns as patterns
-from app.setting import PREFIX, Field, misspelled
+from app.setting import PREFIX, Field, hint, misspelled
 from app.setting import SettingsError as SettingsError
 
 CONFIG_VARIABLE = PREFIX + "CONFIG"
@@ -222,6 +221,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Meta(description="while Redis is away, let new connections meet those on the same node; else they get 503"),
     ] = False
+    node_lease_s: Annotated[
+        float, Meta(ge=1, le=60, description="seconds of silence after which a node is dead, the same on all nodes")
+    ] = 2.5
+    connection_lease_s: Annotated[
+        float, Meta(ge=3, le=600, description="seconds until the slot of a connection that nobody renews is free")
+    ] = 15.0
     workers: Annotated[
         str,
         Meta(pattern=patterns.WORKERS, description="processes that serve, each at its own ports; auto: one per core"),
@@ -389,10 +394,5 @@ def _read_file(path: str) -> dict[str, object]:
         raise SettingsError(f"CONFIG: {path} is not TOML: {error}") from None
     for name in values:
         if name not in BY_NAME:
-            raise SettingsError(f"{name}: no such setting in {path}{_hint(name, BY_NAME)}")
+            raise SettingsError(f"{name}: no such setting in {path}{hint(name, BY_NAME)}")
     return values
-
-
-def _hint(name: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else "; `heliograph settings` lists them"

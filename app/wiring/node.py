@@ -46,7 +46,7 @@ from channels.names import ChannelArn
 from channels.quotas import Quotas
 from channels.signaling.ask import Asks
 from channels.signaling.hub import Hub
-from channels.signaling.leases import LeaseSettings
+from channels.signaling.leases import RENEWALS, LeaseSettings
 from channels.signaling.limits import Limits
 from channels.tickets import TicketBook
 from media.recording.library import Library
@@ -152,7 +152,8 @@ class Node:
 
     def _tell_each_other(self, backing: Backing) -> None:
         """Hub, relay and the other nodes hear of what happens to channels, the hub of being cut off."""
-        self.hub.configure_leases(LeaseSettings(degraded_local=self._settings.degraded_local))
+        renew_s = self._settings.connection_lease_s / RENEWALS
+        self.hub.configure_leases(LeaseSettings(renew_s, self._settings.degraded_local))
         self._missed = MissedNews(self.control, self.hub, self._end_deleted)
         self.control.on_doubtful_delete.append(self._missed.look_at)
         self._news = CatalogNews(backing.bus, backing.node)

@@ -17,8 +17,8 @@ from channels.redis.bus import RedisBus
 from channels.redis.commands import Commands
 from channels.redis.link import Link
 from channels.redis.mailbox import RedisMailbox
-from channels.redis.presence import RedisPresence
-from channels.redis.process_slots import TOPIC, ProcessSlots
+from channels.redis.presence import PresenceSettings, RedisPresence
+from channels.redis.process_slots import TOPIC, ProcessSlots, SlotSettings
 from channels.redis.settings import RedisSettings
 from channels.redis.store import RedisStore
 from channels.redis.tickets import RedisTickets
@@ -66,15 +66,21 @@ class AllInRedis:
     """The catalog, and what nodes must share to be one service."""
 
     def __init__(
-        self, catalog: RedisSettings, presence: RedisSettings, limits: Limits, wish: Wish | None = None
+        self,
+        catalog: RedisSettings,
+        presence: RedisSettings,
+        limits: Limits,
+        wish: Wish | None = None,
+        leases: PresenceSettings | None = None,
     ) -> None:
+        leases = leases or PresenceSettings()
         self.node = new_node()
         self.link = Link(presence)
         self._catalog = self.link if catalog == presence else Commands(catalog)
         self.store = RememberedStore(RedisStore(self._catalog, catalog.prefix))
         self.link.on_epoch.append(self.store.forget_all)
         self.bus = RedisBus(self.link)
-        self.presence = RedisPresence(self.link, self.node)
+        self.presence = RedisPresence(self.link, self.node, leases)
         self.mailbox = RedisMailbox(self.link, limits)
         self.tickets = RedisTickets(self.link, presence.prefix)
         self.counters = {
@@ -84,7 +90,7 @@ class AllInRedis:
             "mailbox": self.mailbox.stats,
         }
         self.checks = {"redis": self._check_link}
-        self.slots = ProcessSlots(self.link, self.node, wish)
+        self.slots = ProcessSlots(self.link, self.node, wish, SlotSettings(lease_s=leases.node.lease_s))
         self.slots.on_change.append(lambda: self.bus.post(TOPIC, b""))
         self.link.on_epoch.append(self.slots.wake)
 
@@ -126,4 +132,5 @@ def in_redis(places: RedisPlaces, limits: Limits, wish: Wish | None = None) -> A
     """Return what the settings want of Redis; `wish` is for the slot of this process."""
     if places.presence is None:
         return CatalogInRedis(places.catalog)
-    return AllInRedis(places.catalog, places.presence, limits, wish)
+    leases = PresenceSettings.of(places.connection_lease_s, places.node_lease_s)
+    return AllInRedis(places.catalog, places.presence, limits, wish, leases)

@@ -21,17 +21,23 @@ Notice = Callable[[str], None]
 
 
 class RedisPlaces(msgspec.Struct, frozen=True):
-    """Where the catalog is, and where presence, messages and held messages are, if not in the process."""
+    """Where the catalog is, and where presence, messages and held messages are, if not in the process; how long the
+    leases of a node and of a connection last.
+    """
 
     catalog: RedisSettings
     presence: RedisSettings | None = None
+    node_lease_s: float = 2.5
+    connection_lease_s: float = 15.0
 
 
 def places(settings: Settings) -> RedisPlaces | None:
     """Return what the settings say of Redis; None when nothing. Raises: SettingsError, which names the setting."""
     catalog = _place(settings, "catalog_url" if settings.catalog_url else "redis_url")
     presence = _place(settings, "presence_url" if settings.presence_url else "redis_url")
-    return None if catalog is None else RedisPlaces(catalog, presence)
+    if catalog is None:
+        return None
+    return RedisPlaces(catalog, presence, settings.node_lease_s, settings.connection_lease_s)
 
 
 def _place(settings: Settings, name: str) -> RedisSettings | None:

@@ -41,6 +41,7 @@ _KEEP_MS: Final = 3_600_000  # how long an empty channel remembers its highest f
 _RENEWED_AT_ONCE: Final = 50  # leases per script: 0.2 ms of Redis, so that an admission beside it waits no longer
 _ADMIT_S: Final = 1.4  # with 0.5 s of a catalog that is as silent, a connect is refused within 2 s
 _RETRY_S: Final = 0.2
+_REMEMBERED_S: Final = 5.0
 _STOP_LIMIT_S: Final = 1.0
 _encoder: Final = msgspec.msgpack.Encoder()
 log = logging.getLogger(__name__)
@@ -51,6 +52,13 @@ class PresenceSettings(msgspec.Struct, frozen=True):
 
     lease_s: float = 15.0
     node: NodeSettings = NodeSettings()
+
+    @classmethod
+    def of(cls, lease_s: float, node_lease_s: float) -> "PresenceSettings":
+        """Leases of connections and of nodes that last so long; a dead node is remembered while its leases may last."""
+        standard = NodeSettings()
+        renew_s = node_lease_s * standard.renew_s / standard.lease_s
+        return cls(lease_s, NodeSettings(node_lease_s, renew_s, remember_s=lease_s + _REMEMBERED_S))
 
 
 class PresenceStats(msgspec.Struct):

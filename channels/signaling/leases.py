@@ -27,6 +27,9 @@ _SOON: Final = 0.3  # of the interval: after all leases were put back they are r
 _LEAVING_LIMIT: Final = 20_000
 
 
+RENEWALS: Final = 3  # of a lease while it lasts, so that two may fail
+
+
 class LeaseSettings(msgspec.Struct, frozen=True):
     """How often each lease is renewed, and whether newcomers are let in while presence is away."""
 

@@ -5,6 +5,7 @@ from app.wiring.redis_backing import AllInRedis, CatalogInRedis, in_redis
 from app.wiring.redis_start import RedisPlaces, places
 from channels.channel import Channel
 from channels.names import ChannelArn, Role
+from channels.redis.presence import PresenceSettings
 from channels.signaling.limits import Limits
 from tests.redis_server import RedisServer
 
@@ -15,6 +16,15 @@ def of(**urls: str) -> RedisPlaces:
     found = places(Settings(**urls))
     assert found is not None
     return found
+
+
+async def test_leases_last_as_long_as_the_settings_say() -> None:
+    found = places(Settings(redis_url="redis://a", node_lease_s=5.0, connection_lease_s=30.0))
+    assert found is not None
+    node = in_redis(found, Limits.aws())
+    assert isinstance(node, AllInRedis)
+    assert node.presence._settings == PresenceSettings.of(30.0, 5.0)
+    assert node.slots._settings.lease_s == 5.0
 
 
 async def test_two_nodes_share_channels_and_connections(redis_server: RedisServer, redis_prefix: str) -> None:

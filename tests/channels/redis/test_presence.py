@@ -312,3 +312,10 @@ async def test_who_was_let_in_without_redis_keeps_its_slot_when_the_unanswered_a
             await until(lambda: len(a) == 1)
 
         assert await unheard.locate(ARN, Role.MASTER, "") == local
+
+
+def test_a_dead_node_is_remembered_while_its_leases_may_last() -> None:
+    assert PresenceSettings.of(15.0, 2.5) == PresenceSettings()
+    longer = PresenceSettings.of(60.0, 10.0)
+    assert (longer.lease_s, longer.node.lease_s, longer.node.renew_s) == (60.0, 10.0, pytest.approx(3.2))
+    assert longer.node.remember_s > longer.lease_s
