@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.fault_proxy import FaultProxy, fault_proxy
-from tests.faults.ledger import Ledger, talking
-from tests.faults.rig import all_settled, channel, nodes, slot_nodes, until_asked, until_in, until_red
+from tests.faults.ledger import ANSWER_S, Ledger, staying, talking
+from tests.faults.rig import all_settled, channel, nodes, slot_nodes, until, until_asked, until_in, until_red
 from tests.measured import Row
 from tests.nodes import Node, Service
 from tests.redis_server import RedisServer
@@ -184,3 +184,41 @@ async def test_a_second_sigterm_ends_a_long_drain_at_once(tmp_path: Path, row: R
             await until_in(door.master, other)
     row("end of the process", ended_s, goal=1.0)
     assert ended_s < 4.0
+
+
+async def test_a_node_drains_while_redis_is_frozen(tmp_path: Path, row: Row) -> None:
+    """Messages between nodes fail now: who was read is told so before its close. Who was not cannot be told any more,
+    so only what was said 2 s before the end of a connection counts, as everywhere where Redis fails.
+    """
+    drain_s = 3.0
+    with RedisServer(tmp_path / "redis", appendonly=True) as redis:
+        async with (
+            nodes(tmp_path, redis.url, "--drain-s", str(drain_s), "--limits-profile", "relaxed") as service,
+            channel(service, "door", "v1", "v2", "v3") as door,
+        ):
+            ending, other = service.nodes
+            for number, party in enumerate(door.parties):
+                await until_in(party, service.nodes[number % 2])
+            async with staying(*door.parties, nodes=(other,)), talking(door, every_s=0.05):
+                await asyncio.sleep(0.5)
+                redis.stop()
+                await asyncio.sleep(0.5)
+                began = time.monotonic()
+                ending.terminate()
+                assert await asyncio.to_thread(ending.process.wait, drain_s + 15.0) == 0
+                ended_s = time.monotonic() - began
+                redis.cont()
+                await until(lambda: all(party.is_in for party in door.parties))
+                await asyncio.sleep(0.5)
+            await all_settled(door)
+            end_codes = {line.end[0] for party in door.parties for line in party.lines if line.node is ending}
+            lost = [number for number in door.said if not door.is_settled(number)]
+
+    door.check()
+    row("answered with an error", len(door.answers_s()), "messages")
+    row("slowest answer", max(door.answers_s()), goal=ANSWER_S)
+    row("said in the last 2 s and not read in time", len(lost), "messages")
+    row("end of the process", ended_s, goal=drain_s + 5.0)
+    assert end_codes == {1001}
+    assert max(door.answers_s()) < ANSWER_S + 1.0
+    assert ended_s < drain_s + 12.0
