@@ -113,8 +113,7 @@ class Exchange:
     def send(self, mail: Mail) -> None:
         """Bring the mail to its recipient, or hold it, or report the failure."""
         flow = self._flows.get(mail.channel, mail.recipient)
-        patience_s = PATIENCE_S if mail.correlation_id else min(mail.ttl_s, _QUIET_PATIENCE_S)
-        parcel = Parcel(mail, flow, self._now() + patience_s)
+        parcel = self._parcel(flow, mail)
         if flow.route is not None and not flow.is_working:
             self._post(flow, flow.route, parcel)
         elif self._flows.put(flow, parcel):
@@ -123,11 +122,16 @@ class Exchange:
             self._local.answer(mail, failures.full("waiting_messages_per_channel", WAITING_LIMIT), "full")
 
     def pass_on(self, mail: Mail) -> None:
-        """The recipient is gone to whom the mail was to be given: look for it again, a few times at most."""
+        """The recipient is gone to whom the mail was to be given: look for it again, a few times at most.
+
+        It is older than what waits for the recipient already.
+        """
         if mail.hops >= _HOPS:
             self._local.answer(mail, failures.unreachable(), "unreachable")
-        else:
-            self.send(msgspec.structs.replace(mail, hops=mail.hops + 1))
+            return
+        flow = self._flows.get(mail.channel, mail.recipient)
+        flow.returned.append(self._parcel(flow, msgspec.structs.replace(mail, hops=mail.hops + 1)))
+        self._wake(flow)
 
     def expire_mail(self, mail: Mail) -> None:
         """The mail's time is over: report it, if it is still held."""
@@ -246,6 +250,10 @@ class Exchange:
             self._local.close_here(gone.channel, gone.code, gone.reason)
 
     # The hot path
+
+    def _parcel(self, flow: Flow, mail: Mail) -> Parcel:
+        patience_s = PATIENCE_S if mail.correlation_id else min(mail.ttl_s, _QUIET_PATIENCE_S)
+        return Parcel(mail, flow, self._now() + patience_s)
 
     def _post(self, flow: Flow, route: Route, parcel: Parcel) -> None:
         parcel.connection_id = route.connection_id

@@ -3,6 +3,7 @@
 What is not on this node goes through `exchange`. Who may come in, and when who has to go, `hub` decides.
 """
 
+import asyncio
 import itertools
 import secrets
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class Relay:
         self.stats = HubStats()
         # Connections that wait for their admission, and what was said to them already.
         self._coming: dict[str, list[tuple[bytes, Settle]]] = {}
+        self._leaving: dict[str, asyncio.Event] = {}  # connections that left while something held was fetched for them
         self.exchange = Exchange(node, bus, presence, mailbox, self, now)
         self._mailbox = mailbox
         self._limits = limits
@@ -99,9 +101,9 @@ class Relay:
             return
         self._count_members()
         self.timetable.forget(member)
-        for _, settle in member.release():
-            if settle is not None:
-                settle(Outcome.ABSENT)
+        if member.waits:  # what is held comes back first, then what waits behind it, and last what is said meanwhile
+            is_released = self._leaving[member.id] = asyncio.Event()
+            self.exchange.put(member.channel, member.address, partial(self._until, is_released))
         if not self.members.has(member.channel):
             self.exchange.left(member.channel)
 
@@ -285,10 +287,17 @@ class Relay:
         return False
 
     def _release(self, member: Member) -> None:
+        was_in = member.is_in
         for frame, settle in member.release():
-            is_given = self._push(member, frame)
+            is_given = was_in and self._push(member, frame)
             if settle is not None:
-                settle(Outcome.DELIVERED if is_given else Outcome.SLOW)
+                settle(Outcome.DELIVERED if is_given else Outcome.SLOW if was_in else Outcome.ABSENT)
+        is_released = self._leaving.pop(member.id, None)
+        if is_released is not None:
+            is_released.set()
+
+    async def _until(self, event: asyncio.Event) -> None:
+        await event.wait()
 
     def _waited(self, mail: Mail, outcome: Outcome) -> None:
         """What became of a mail for a recipient on this node."""

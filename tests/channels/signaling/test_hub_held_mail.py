@@ -184,6 +184,29 @@ async def test_a_message_to_a_viewer_that_just_left_waits_for_its_return(nodes: 
         assert at_master.frames == []
 
 
+async def test_what_a_viewer_left_behind_while_it_came_in_keeps_its_order() -> None:
+    (node,) = cluster()
+    async with running(node):
+        master, _ = await node.master()
+        await node.hub.disconnect((await node.viewer("v1"))[0])
+        node.say(master, "AAA1", recipientClientId="v1")
+        await node.settle()
+        node.mailbox.may_deliver.clear()
+        coming = asyncio.ensure_future(node.viewer("v1"))
+        await turns()
+        (viewer,) = (member for member in node.hub._members if member is not master)
+        node.say(master, "AAA2", recipientClientId="v1")
+        node.hub.forget(viewer)
+        node.say(master, "AAA3", recipientClientId="v1")
+        await turns()
+        node.mailbox.may_deliver.set()
+        await node.hub.disconnect((await coming)[0])
+        await node.settle()
+        _, again = await node.viewer("v1")
+
+    assert again.payloads == ["AAA1", "AAA2", "AAA3"]
+
+
 async def test_what_does_not_fit_is_refused_by_name() -> None:
     (node,) = cluster(Limits(held_messages_per_pair=2))
     async with running(node):
