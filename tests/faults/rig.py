@@ -19,7 +19,8 @@ async def nodes(
     folder: Path, url: str, *words: str, own: Sequence[Sequence[str]] = (), within: Sequence[Sequence[str]] = ()
 ) -> AsyncIterator[Service]:
     """A service of real nodes while the block runs."""
-    service = Service(folder, url, *words, own=own, within=within)
+    udp_alone = ("--turn-tcp", "false")  # nobody relays here: one port less that somebody else may have
+    service = Service(folder, url, *udp_alone, *words, own=own, within=within)
     await asyncio.to_thread(service.__enter__)
     try:
         yield service

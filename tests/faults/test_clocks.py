@@ -85,4 +85,4 @@ async def test_clocks_are_fifty_seconds_apart(tmp_path: Path, row: Row) -> None:
     row("slot of a killed node free for somebody else", free_s, goal=3.0)
     row("master in at the other node", took_over.took_s, goal=1.0)
     row("unaccounted", len(door.unaccounted()), "messages", goal=0)
-    assert free_s < 5.0
+    assert free_s < 12.0  # of the 15 s that the lease of a connection lasts

@@ -60,6 +60,6 @@ async def test_a_node_is_killed(tmp_path: Path, row: Row) -> None:
     row("master in at the other node", took_over.took_s, goal=1.0)
     row("error to who spoke to the dead", told_s, goal=1.5)
     row("unaccounted", len(door.unaccounted() + yard.unaccounted()), "messages", goal=0)
-    assert free_s < 5.0
-    assert returned_s < 5.0
-    assert told_s < ANSWER_S + 1.0
+    assert free_s < 12.0  # of the 15 s that the lease of a connection lasts
+    assert returned_s < 10.0
+    assert told_s < ANSWER_S + 1.5

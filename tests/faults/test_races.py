@@ -108,6 +108,8 @@ async def test_redis_throws_out_subscribers_and_forgets_scripts(tmp_path: Path, 
                         admissions.append(line.took_s)
                         line.socket.transport.abort()
                     await asyncio.sleep(0.35)
+                redis.command("CLIENT", "KILL", "TYPE", "normal")
+                await asyncio.sleep(0.5)
             await all_settled(door)
             assert await asyncio.to_thread(a.metric, 'heliograph_redis_link_total{event="reconnects"}') >= 2
             assert len(door.master.lines) == len(door.open_masters()) == 1

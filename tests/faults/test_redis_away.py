@@ -60,13 +60,13 @@ async def test_redis_is_killed_and_restarted_with_its_file(tmp_path: Path, row: 
                 await asyncio.sleep(0.5)
             await all_settled(door)
             assert len(door.open_masters()) == 1
-            assert max(door.local_s(killed_at)) < 1.0
+            assert max(door.local_s(killed_at)) < 2.0
 
     door.check()
     lost = {*names, "door"} - {each["ChannelName"] for each in listed["ChannelInfoList"]}
     assert not lost
     assert refused.status == 503
-    assert refused.took_s < ANSWER_S + 1.0
+    assert refused.took_s < ANSWER_S + 1.5
     row("channels lost that were acknowledged", len(lost), "channels", goal=0)
     row("new client refused", refused.took_s, goal=2.0)
     row("new client in, after the restart", admitted_s, goal=6.0)
@@ -139,6 +139,9 @@ async def test_redis_is_frozen_for_ten_seconds(tmp_path: Path, row: Row) -> None
             await yard.master.connect(b)
             await yard.viewers["w1"].connect(b)
             async with talking(door, yard, every_s=0.2):
+                redis.stop()
+                await asyncio.sleep(0.7)  # what is sent again meanwhile comes twice to the other node
+                redis.cont()
                 await asyncio.sleep(0.5)
                 redis.stop()
                 stopped_at = time.monotonic()
@@ -177,9 +180,9 @@ async def test_redis_is_frozen_for_ten_seconds(tmp_path: Path, row: Row) -> None
     row("readiness green, after the end", green_s, goal=6.0)
     row("unaccounted", len(door.unaccounted() + yard.unaccounted()), "messages", goal=0)
     assert noticed_s < 4.5
-    assert max(refused.took_s, refused_later.took_s) < ANSWER_S + 1.0
+    assert max(refused.took_s, refused_later.took_s) < ANSWER_S + 1.5
     assert max(door.answers_s()) < 2 * ANSWER_S
-    assert local_s < 1.0
+    assert local_s < 2.0
 
 
 def viewer(name: str) -> str:

@@ -98,5 +98,5 @@ async def test_the_catalog_is_away(tmp_path: Path, row: Row) -> None:
     row("readiness green, after the end", green_s, goal=6.0)
     row("unaccounted", len(door.unaccounted()), "messages", goal=0)
     assert refused.status == 503
-    assert refused.took_s < ANSWER_S + 1.0
-    assert known.took_s < ANSWER_S
+    assert refused.took_s < ANSWER_S + 1.5
+    assert known.took_s < ANSWER_S + 1.5

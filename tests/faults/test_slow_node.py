@@ -63,5 +63,5 @@ async def test_a_node_stands_still_for_five_seconds(tmp_path: Path, row: Row) ->
     row("ten viewers at most again, after the end", tenth_s, goal=6.0)
     row("message to it, after the end", delivered_s, goal=6.0)
     row("unaccounted", len(door.unaccounted() + yard.unaccounted()), "messages", goal=0)
-    assert free_s < 5.0
+    assert free_s < 12.0  # of the 15 s that the lease of a connection lasts
     assert told_s < 2 * ANSWER_S
