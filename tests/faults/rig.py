@@ -81,9 +81,9 @@ async def until_ready(*nodes: Node) -> None:
         await until_asked(lambda: node.ready()["status"] == "ok")  # noqa: B023  # waited for right here
 
 
-async def until_red(node: Node, part: str) -> None:
-    """Return when readiness is red for this part. Raises: TimeoutError."""
-    await until_asked(lambda: part in node.ready()["failing"])
+async def until_red(node: Node, part: str) -> float:
+    """Seconds until readiness is red for this part. Raises: TimeoutError."""
+    return await until_asked(lambda: part in node.ready()["failing"])
 
 
 async def all_settled(*ledgers: Ledger, limit_s: float = 5.0) -> None:
