@@ -236,6 +236,7 @@ async def test_what_was_not_taken_back_is_when_the_node_ends(tmp_path: Path) -> 
                     await a.leave([Lease(ARN, lease.holder) for lease in leases if lease is not None])
                 assert len(a) == LIMIT
                 server.cont()
+                server.command("PING")  # it is awake, so that the end finds it within its limit on a busy machine
             assert len(a) == 0
             assert await b.count(ARN) == 0
 
