@@ -69,6 +69,8 @@ class Pipe:
                 raise
         except RefusedError as error:  # too many clients, another password, a replica now: no fault of what is asked
             raise exceptions.ConnectionError(str(error)) from error
+        if not wire.has_room:  # it has ended already, and nobody would say so again
+            raise ConnectionResetError("the connection to Redis is lost")
         return wire
 
     # What the wire asks for

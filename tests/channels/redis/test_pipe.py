@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from channels.redis.commands import Commands, RedisUnavailableError
+from channels.redis.dial import Address
 from channels.redis.pipe import Pipe
-from channels.redis.wire import RefusedError
-from tests.redis_link import quick_settings
+from channels.redis.wire import Owner, RefusedError, Wire
+from tests.redis_link import quick_settings, until
 from tests.redis_server import RedisServer
 
 
@@ -31,6 +32,29 @@ async def test_it_opens_when_it_is_needed_and_again_after_it_was_lost(
     pipe.drop()
     with pytest.raises(ConnectionError):
         await pipe.ask("PING")
+
+
+async def test_a_connection_that_is_lost_while_it_opens_does_not_stay(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = quick_settings(redis_server.url, limit_s=5.0)
+    pipe = Pipe(settings, Commands(settings).primary)
+    dial = pipe._dialer.open
+
+    async def lose(address: Address | None, name: str, owner: Owner) -> Wire:
+        wire = await dial(address, name, owner)
+        wire.abort()
+        await until(lambda: not wire.has_room)
+        await asyncio.sleep(0)
+        return wire
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipe._dialer, "open", lose)
+        with pytest.raises(ConnectionError):
+            await pipe.is_ready()
+
+    assert await pipe.is_ready()
+    pipe.drop()
 
 
 async def ended(pipe: Pipe) -> None:
