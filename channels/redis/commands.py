@@ -64,14 +64,21 @@ class Commands:
 
         Raises: RedisUnavailableError, redis.ResponseError (the command is wrong).
         """
+        return await self.within_limit(lambda: self.in_turn(do))
+
+    async def in_turn(self, do: Callable[[Client], Awaitable[Answer]]) -> Answer:
+        """The same without a limit: of the connections of redis-py there are so many."""
+        async with self._slots:
+            return await do(self._client)
+
+    async def within_limit(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Await `ask`, which asks Redis for something, within the time limit. Raises: as `call`."""
         if self.is_away:
             raise RedisUnavailableError(f"{self._settings.place} is away")
         try:
-            async with asyncio.timeout(self._settings.limit_s), self._slots:
-                return await do(self._client)
+            async with asyncio.timeout(self._settings.limit_s):
+                return await ask()
         except _UNAVAILABLE as error:
-            if self.pipe is not None and isinstance(error, TimeoutError):
-                self.pipe.drop()
             raise RedisUnavailableError(self._words(error)) from error
         except (exceptions.ResponseError, RefusedError) as error:
             if str(error).startswith(_UNAVAILABLE_WORDS):
@@ -155,7 +162,7 @@ class Script:
 
     async def __call__(self, keys: Sequence[Word] = (), args: Sequence[Word] = ()) -> Any:
         """Run it once."""
-        return await self._commands.call(lambda client: self._run(client, keys, args))
+        return await self._within_limit(lambda: self._run(keys, args))
 
     async def many(self, calls: Sequence[Call]) -> list[Any]:
         """Run it for each of `calls` in one round trip; the answers are in their order.
@@ -166,12 +173,23 @@ class Script:
             return [await self(*call) for call in calls]
         if self._commands.is_cluster:
             return await self._ask_each(calls)
-        return await self._commands.call(lambda client: self._run_many(client, calls))
+        return await self._within_limit(lambda: self._run_many(calls))
 
-    async def _run(self, client: Client, keys: Sequence[Word], args: Sequence[Word]) -> Any:
+    async def _within_limit(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        try:
+            return await self._commands.within_limit(ask)
+        except RedisUnavailableError as error:
+            if self._commands.pipe is not None and isinstance(error.__cause__, TimeoutError):
+                self._commands.pipe.drop()  # it is silent; who waits for a connection of redis-py says nothing of it
+            raise
+
+    async def _run(self, keys: Sequence[Word], args: Sequence[Word]) -> Any:
         pipe = self._commands.pipe
         if pipe is not None and await pipe.is_ready():
             return await self._ask(pipe, keys, args)
+        return await self._commands.in_turn(lambda client: self._execute(client, keys, args))
+
+    async def _execute(self, client: Client, keys: Sequence[Word], args: Sequence[Word]) -> Any:
         try:
             return await _execute(client, "EVALSHA", self._hash, len(keys), *keys, *args)
         except exceptions.NoScriptError:
@@ -185,9 +203,13 @@ class Script:
                 raise
         return await pipe.ask("EVAL", self._text, len(keys), *keys, *args)
 
-    async def _run_many(self, client: Client, calls: Sequence[Call]) -> list[Any]:
+    async def _run_many(self, calls: Sequence[Call]) -> list[Any]:
         pipe = self._commands.pipe
-        way = pipe if pipe is not None and await pipe.is_ready() else client
+        if pipe is not None and await pipe.is_ready():
+            return await self._run_all(pipe, calls)
+        return await self._commands.in_turn(lambda client: self._run_all(client, calls))
+
+    async def _run_all(self, way: Client | Pipe, calls: Sequence[Call]) -> list[Any]:
         answers = await self._pipelined(way, "EVALSHA", self._hash, calls)
         unknown = [index for index, answer in enumerate(answers) if _is_unknown(answer)]
         if unknown:

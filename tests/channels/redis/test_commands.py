@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,29 @@ async def test_a_frozen_server_is_waited_for_so_long_and_answers_get_not_mixed_u
         for word in (b"third", b"fourth"):
             assert await commands.command("ECHO", word) == word
         await commands.aclose()
+
+
+async def test_commands_that_wait_for_a_connection_hold_up_no_script(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    commands = Commands(quick_settings(redis_server.url, client_name=redis_prefix, limit_s=0.4))
+    script, never = commands.script(PAIR), asyncio.Event()
+    assert await script(["a"], ["b"]) == [b"a", b"b"]
+    before = redis_server.clients()[f"{redis_prefix}-scripts"]
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(_fails(commands.call(lambda _: never.wait()))) for _ in range(40)]
+        await asyncio.sleep(0)
+        assert await script(["a"], ["b"]) == [b"a", b"b"]
+        assert await script.many([(["a"], ["b"])] * 3) == [[b"a", b"b"]] * 3
+        assert not any(task.done() for task in waiting)
+
+    assert redis_server.clients()[f"{redis_prefix}-scripts"] == before, "nothing was wrong with it"
+    await commands.aclose()
+
+
+async def _fails(call: Awaitable[object]) -> None:
+    with pytest.raises(RedisUnavailableError):
+        await call
 
 
 async def test_a_server_that_cannot_is_unavailable(tmp_path: Path) -> None:
