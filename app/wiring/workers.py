@@ -20,7 +20,7 @@ from app.wiring.orders import Minted, News, TurnOrder, WorkerOrder
 from app.wiring.relay_process import RelayTold
 from app.wiring.turn_usage import UsageReports
 
-END_S: Final = 4.0  # that a worker may take beside its drain
+END_S: Final = 8.0  # that a worker may take beside its drain, also where Redis does not answer
 BACKOFF_S: Final = 0.2  # doubled with each end
 BACKOFF_LIMIT_S: Final = 10.0
 STEADY_S: Final = 30.0  # who lived this long does not end again and again
