@@ -1,11 +1,11 @@
 """The end of a node's connections: each goes at a time of its own, and only once nothing it said waits for an answer.
 
-    open --its time comes--> paused --nothing it said is underway--> leaving --lease given back--> closed with 1001
-                                '------- 2 s -----------------------^   '------ the drain is over ----^
+    open --its time comes--> leaving --its lease is back--> paused --nothing it said is underway--> closed with 1001
+                                '---- 2.5 s, or the end ----^    '--------------- 2 s ---------------^
 
-A paused connection is still given what is for it, but read no more: what its peer sends stays unread, so nothing more
-is accepted that could not be answered. What is read after the close frame is brought on, though nobody can be told of
-it. A connection whose lease is back may be replaced by one elsewhere, so it stays open for one round trip only.
+A connection whose lease is back may be replaced by one elsewhere. Most are closed at once then; who waits for an answer
+is still given what is for it, but read no more, so that nothing more is accepted that could not be answered. What is
+read after the close frame is brought on, though nobody can be told of it.
 """
 
 import asyncio
@@ -22,7 +22,8 @@ _TURN_S: Final = 0.02
 _TURNS: Final = 50  # who is due within one goes together: a Redis that is far away has as many calls to answer at most
 _ANSWERED_S: Final = 2.0  # within which whoever said something is told what became of it
 _LAST_S: Final = 1.0  # before its end nobody's time comes any more, so that all can be closed by then
-_RELEASE_S: Final = 0.5  # a lease may take so long even when the drain is over
+_RELEASE_S: Final = 2.5  # a lease may take so long
+_LEAST_S: Final = 0.5  # even when the drain is over
 _AT_ONCE: Final = 250
 
 
@@ -33,55 +34,55 @@ class Drain:
         self._leases = leases
         self._underway = underway
         self._close = close
-        self._paused: dict[Member, float] = {}  # until when they wait
+        self._now = asyncio.get_running_loop().time
 
     async def run(self, members: Iterable[Member], over_s: float) -> None:
         """Close these, spread evenly with jitter over `over_s`."""
-        now = asyncio.get_running_loop().time
-        end = now() + over_s
-        plan_s = max(over_s / 2, over_s - _LAST_S)
-        due = self._plan(members, now(), plan_s)
+        began, plan_s = self._now(), max(over_s / 2, over_s - _LAST_S)
+        due = plan(members, began, plan_s)
         turn_s = max(_TURN_S, plan_s / _TURNS)
         async with asyncio.TaskGroup() as group:
-            while due or self._paused:
-                self._pause(due, now())
-                ready = self._ready(now())
-                for first in range(0, len(ready), _AT_ONCE):
-                    group.create_task(self._let_go(ready[first : first + _AT_ONCE], end))
-                if self._paused or due:
-                    until = now() if self._paused else due[0][0]
-                    await asyncio.sleep(max(turn_s, until - now()))
+            while due:
+                await asyncio.sleep(max(0.0, due[0][0] - self._now()))
+                batch = list(_taken(due, self._now()))
+                for first in range(0, len(batch), _AT_ONCE):
+                    group.create_task(self._send_away(batch[first : first + _AT_ONCE], began + over_s))
+                await asyncio.sleep(turn_s if due else 0.0)
 
-    def _plan(self, members: Iterable[Member], now: float, over_s: float) -> deque[tuple[float, Member]]:
-        order = list(members)
-        random.shuffle(order)
-        step_s = over_s / max(1, len(order))
-        return deque(
-            (now + step_s * (number + random.random()), member)  # noqa: S311  # spreads load, hides nothing
-            for number, member in enumerate(order)
-        )
-
-    def _pause(self, due: deque[tuple[float, Member]], now: float) -> None:
-        while due and due[0][0] <= now:
-            _, member = due.popleft()
-            if member.is_in:
-                member.connection.pause()
-                self._paused[member] = now + _ANSWERED_S
-
-    def _ready(self, now: float) -> list[Member]:
-        """Take out those that wait for nothing, or have waited long enough."""
-        underway = self._underway() if self._paused else set()
-        ready = [member for member, until in self._paused.items() if member.id not in underway or until <= now]
-        for member in ready:
-            del self._paused[member]
-        return [member for member in ready if member.is_in]
-
-    async def _let_go(self, members: list[Member], end: float) -> None:
-        latest = max(end, asyncio.get_running_loop().time() + _RELEASE_S)
+    async def _send_away(self, members: list[Member], end: float) -> None:
+        now = self._now()
         with contextlib.suppress(TimeoutError):  # what is not given back in time is given back after the close
-            async with asyncio.timeout_at(latest):
+            async with asyncio.timeout_at(max(now + _LEAST_S, min(now + _RELEASE_S, end))):
                 await self._leases.release(*members)
+        until = self._now() + _ANSWERED_S
+        while members := self._close_answered(members, is_late=self._now() >= until):  # noqa: ASYNC110
+            await asyncio.sleep(_TURN_S)
+
+    def _close_answered(self, members: list[Member], *, is_late: bool) -> list[Member]:
+        """Close those that wait for no answer; the others read no more."""
+        underway = set() if is_late else self._underway()
+        waiting = []
         for member in members:
-            if member.is_in:
+            if member.is_in and member.id in underway:
+                member.connection.pause()
+                waiting.append(member)
+            elif member.is_in:
                 member.is_going = True
                 self._close(member)
+        return waiting
+
+
+def plan(members: Iterable[Member], now: float, over_s: float) -> deque[tuple[float, Member]]:
+    """When each goes, the first one first: at a random moment of a part of the time that is its own."""
+    order = list(members)
+    random.shuffle(order)
+    step_s = over_s / max(1, len(order))
+    return deque(
+        (now + step_s * (number + random.random()), member)  # noqa: S311  # spreads load, hides nothing
+        for number, member in enumerate(order)
+    )
+
+
+def _taken(due: deque[tuple[float, Member]], now: float) -> Iterable[Member]:
+    while due and due[0][0] <= now:
+        yield due.popleft()[1]

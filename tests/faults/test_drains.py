@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(110)]
 PER_CHANNEL = 100
 AT_ONCE = 50
 PARTS = 4
+STALL_S = 3.0  # of a busy machine
 
 
 class Idle:
@@ -146,7 +147,7 @@ async def test_a_node_drains(tmp_path: Path, row: Row, count: int, drain_s: floa
     row("slowest client back at the other node", max(task.result() for task in coming))
     row("messages between two who stayed", door.delivered, "messages")
     assert {each.code for each in idle} == {1001}
-    assert last < drain_s + 3.0
+    assert last < drain_s + STALL_S
     assert min(parts[n] for n in range(PARTS)) > count / PARTS / 3, parts
     assert delay_s or (left == 0 and '"drained"' in ending.log)
 
@@ -220,5 +221,5 @@ async def test_a_node_drains_while_redis_is_frozen(tmp_path: Path, row: Row) -> 
     row("said in the last 2 s and not read in time", len(lost), "messages")
     row("end of the process", ended_s, goal=drain_s + 5.0)
     assert end_codes == {1001}
-    assert max(door.answers_s()) < ANSWER_S + 1.0
+    assert max(door.answers_s()) < ANSWER_S + STALL_S
     assert ended_s < drain_s + 12.0
