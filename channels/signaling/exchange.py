@@ -266,7 +266,8 @@ class Exchange:
 
     def _say(self, node: str, body: bytes, patience_s: float = PATIENCE_S) -> None:
         """Say something whose outcome nobody waits for."""
-        self._links.send(node, body, body, None, self._now() + patience_s)
+        if not self._links.send(node, body, body, None, self._now() + patience_s):
+            self._local.stats.publish_unreachable += 1
         self._tick_soon()
 
     def _tick_soon(self) -> None:

@@ -206,6 +206,14 @@ async def test_a_link_on_which_too_much_is_underway_refuses(rig: Rig) -> None:
     assert rig.here.answers == [("big", "full")]
 
 
+async def test_what_nobody_waits_for_and_does_not_fit_is_counted(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("channels.signaling.node_link.WINDOW", 1)
+    async with rig.running():
+        for number in range(2):
+            rig.exchange.answer(msgspec.structs.replace(mail(str(number)), node="b"), b"{}")
+        assert rig.here.stats.publish_unreachable == 1
+
+
 async def test_a_mail_that_was_passed_on_too_often_is_answered(rig: Rig) -> None:
     rig.exchange.pass_on(mail("1", hops=3))
     rig.exchange.pass_on(mail("2", hops=2))
