@@ -55,6 +55,7 @@ bench: .venv/test ## every benchmark as a table
 	@$(BIN)/heliograph bench turn
 	@$(BIN)/heliograph bench signaling
 	@$(BIN)/heliograph bench bus
+	@$(BIN)/heliograph bench fleet --runs 1
 	@$(BIN)/heliograph bench emulator
 
 format: .venv/test
