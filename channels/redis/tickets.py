@@ -84,10 +84,13 @@ class RedisTickets:
         digest = digest_of(text[: TEXT_LIMIT + 1]).hex()
         with _available():
             found = await self._commands.command("GETDEL", self._key(digest))
-        if found is None:
+        try:
+            ticket = None if found is None else _decode(found)
+        except msgspec.DecodeError:
+            ticket = None  # a node of another version made it
+        if ticket is None:
             self.stats.unknown += 1
             raise unknown()
-        ticket = _decode(found)
         with contextlib.suppress(ServiceUnavailableException), _available():
             await self._commands.command("ZREM", self._of(ticket), digest)
         self.stats.redeemed += 1

@@ -47,6 +47,15 @@ async def test_of_twenty_connects_at_two_nodes_one_gets_the_ticket(commands: Com
     assert (stats[0].issued, sum(s.redeemed for s in stats), sum(s.unknown for s in stats)) == (1, 1, 19)
 
 
+async def test_a_ticket_of_another_version_opens_nothing(commands: Commands, redis_prefix: str) -> None:
+    tickets = RedisTickets(commands, redis_prefix)
+    text = await tickets.issue(ticket())
+    (key,) = await commands.command("KEYS", f"{redis_prefix}:ticket:*")
+    await commands.command("SET", key, b"\x01")
+    assert not await redeemed(tickets, text)
+    assert tickets.stats.unknown == 1
+
+
 async def test_a_ticket_ends_by_itself_and_its_text_is_nowhere(
     commands: Commands, redis_prefix: str, redis_server: RedisServer
 ) -> None:
