@@ -15,6 +15,7 @@ from prometheus_client.core import (
 )
 
 from app.request_counter import SECONDS, RequestStats
+from channels.owners import Slot
 from channels.signaling.stats import DELIVERY_BOUNDS_S, HubStats
 
 Flat = Mapping[str, float]
@@ -24,7 +25,7 @@ class Sources(msgspec.Struct, frozen=True):
     """Where the numbers are: `turn` and `master` give the last counters of those processes; None without a master.
 
     `redis` gives the numbers of the link between nodes, None without one.
-    `slot` gives the number of this process among several, None without one.
+    `slots` gives those of all processes, and the number of this one; None without others.
     `parts` are plain counters by the name of their metric; each field is a result.
     """
 
@@ -36,7 +37,7 @@ class Sources(msgspec.Struct, frozen=True):
     loop_lag_s: Callable[[], float] = float
     parts: Mapping[str, msgspec.Struct] = {}
     redis: Callable[[], Flat] | None = None
-    slot: Callable[[], int | None] = lambda: None
+    slots: Callable[[], tuple[int | None, Sequence[Slot]] | None] = lambda: None
 
 
 class Metrics:
@@ -55,9 +56,7 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Give every metric family; called by prometheus_client."""
         yield InfoMetricFamily("heliograph_build", "version of the program", {"version": self._sources.version})
-        slot = self._sources.slot()
-        if slot is not None:
-            yield InfoMetricFamily("heliograph_slot", "number of this process among several", {"slot": str(slot)})
+        yield from _slots(self._sources.slots())
         yield _gauge("event_loop_lag_seconds", "how late the event loop is", self._sources.loop_lag_s())
         yield from _signaling(self._sources.hub)
         yield from _control(self._sources.requests)
@@ -75,6 +74,19 @@ def _help(name: str, stats: msgspec.Struct) -> str:
     """What the results mean: the sentence of the Struct, which has them in their order."""
     meaning = " ".join((type(stats).__doc__ or "").split()).removeprefix("Plain counters: ")
     return meaning.removesuffix(".") or f"{name.replace('_', ' ')} by result"
+
+
+def _slots(found: tuple[int | None, Sequence[Slot]] | None) -> Iterator[Metric]:
+    if found is None:
+        return
+    own, known = found
+    if own is not None:
+        yield InfoMetricFamily("heliograph_slot", "number of this process among all", {"slot": str(own)})
+    draining = sum(slot.is_draining for slot in known)
+    family = GaugeMetricFamily("heliograph_slots", "processes that this one knows to live", labels=["state"])
+    family.add_metric(["serving"], len(known) - draining)
+    family.add_metric(["draining"], draining)
+    yield family
 
 
 def _signaling(stats: HubStats) -> Iterator[Metric]:

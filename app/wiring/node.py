@@ -324,7 +324,7 @@ class Node:
                 master=(lambda: master.stats) if master else None,
                 loop_lag_s=lambda: pulse.lag_s,
                 redis=self._backing.link_numbers,
-                slot=lambda: self.ownership.number,
+                slots=self.ownership.known,
                 parts=self._counters | _tls_counters(listeners.tls),
             )
         )

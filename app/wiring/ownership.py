@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from app import logs
@@ -11,7 +11,7 @@ from app.settings import Settings, SettingsError
 from app.slot_memory import SlotMemory
 from channels import owners
 from channels.names import ChannelArn
-from channels.owners import Place, Slots
+from channels.owners import Place, Slot, Slots
 
 
 def endpoint_settings(settings: Settings) -> EndpointSettings:
@@ -42,6 +42,10 @@ class Ownership:
     def number(self) -> int | None:
         """The slot of this process, if it has one."""
         return None if self._slots is None else self._slots.number
+
+    def known(self) -> tuple[int | None, Sequence[Slot]] | None:
+        """The slot of this process and those of all; None for one that is alone."""
+        return None if self._slots is None else (self._slots.number, self._slots.live)
 
     def owner(self, arn: ChannelArn) -> Owner | None:
         """Return the process that the channel belongs to; None while none is known."""

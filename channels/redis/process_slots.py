@@ -109,6 +109,7 @@ class ProcessSlots:
         self._is_draining = False
         self._number: int | None = None
         self._others: tuple[Slot, ...] = ()
+        self._live: tuple[Slot, ...] = ()
         self._sync = link.script(_SYNC)
         self._keys = tuple(f"{link.prefix}:{{nodes}}:{name}" for name in ("slots", "leases", "amnesty"))
         self._refused = ""
@@ -123,10 +124,7 @@ class ProcessSlots:
     @property
     def live(self) -> tuple[Slot, ...]:
         """Slots of processes that live, as far as is known, by number."""
-        if self._number is None:
-            return self._others
-        own = Slot(self._number, self._node, self.place, self._is_draining)
-        return tuple(sorted((own, *self._others), key=lambda slot: slot.number))
+        return self._live
 
     async def settle(self) -> bool:
         """Wait until this process has its slot; False when that is surely another's, or nobody answers."""
@@ -141,6 +139,7 @@ class ProcessSlots:
     async def drain(self) -> None:
         """Let nobody be sent here any more; returns within a second, whether or not the others could be told."""
         self._is_draining = True
+        self._live = self._put_together()
         try:
             async with asyncio.timeout(_DRAIN_S):
                 await self.sync()
@@ -181,23 +180,29 @@ class ProcessSlots:
         reply = await self._sync(self._keys, (*words, state, _encode(self.place), *durations_ms))
         number, *rest = reply
         self._is_first = False
-        others = (slot for words in zip(*[iter(rest)] * 5, strict=True) if (slot := _slot(words)) is not None)
-        self._others = tuple(sorted(others, key=lambda slot: slot.number))
+        self._others = tuple(
+            slot for words in zip(*[iter(rest)] * 5, strict=True) if (slot := _slot(words)) is not None
+        )
         self._take(None if number == _NONE else number)
         self._has_answer.set()
         soonest_ms = min(rest[1::5], default=settings.sync_s * 1000)
         return min(settings.sync_s, soonest_ms / 1000 + _JUST_AFTER_S)
 
     def _take(self, number: int | None) -> None:
-        if number == self._number:
+        before, self._number = self._number, number
+        self._live = self._put_together()
+        if number == before:
             return
-        if self._number is not None:
-            log.warning("another process has the slot", extra={"number": self._number, "now": number})
+        if before is not None:
+            log.warning("another process has the slot", extra={"number": before, "now": number})
             self._token = secrets.token_hex(8)  # the old one is known to whoever has it
-        self._number = number
         for told in self.on_number:
             told(number, self._token)
         self._tell_change()
+
+    def _put_together(self) -> tuple[Slot, ...]:
+        own = () if self._number is None else (Slot(self._number, self._node, self.place, self._is_draining),)
+        return tuple(sorted((*own, *self._others), key=lambda slot: slot.number))
 
     def _note_refusal(self, error: redis.RedisError) -> None:
         """Redis is there and does not do what we ask: told once."""

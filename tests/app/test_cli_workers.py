@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from app import cli_workers
 from app.settings import Settings, SettingsError
@@ -202,6 +203,19 @@ class TestTwoWorkers:
             os.kill(frozen, signal.SIGCONT)
         two.moved(lambda: two.owner(arn, 1) == 0)
 
+    def test_a_number_of_another_process_is_refused(self, two: Group, redis: RedisServer, tmp_path: Path) -> None:
+        done = heliograph("serve", "--redis", redis.url, "--slot", "1", *FREE_PORTS, home=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1].startswith("heliograph: SLOT: another process has the number 1; stop it")
+
+    def test_a_page_of_one_worker_opens_a_websocket_at_the_other(self, two: Group) -> None:
+        arn = two.channel_of(1, "page")
+        body = {"channelArn": arn, "role": "VIEWER", "clientId": "v-1"}
+        ticket = two.call(0, "/v1/connect-ticket", body)["ticket"]
+        url = two.endpoint(arn, 0, "VIEWER")
+        with connect(f"{url}?ticket={ticket}", origin=Origin(two.workers[0]["http"])) as socket:
+            assert socket.ping().wait(LIMIT_S)
+
     def test_no_endpoint_of_a_worker_that_drains_is_handed_out(self, two: Group) -> None:
         arn, leaving = two.channel_of(1, "drained"), two.pid(1)
         two.socket(two.endpoint(arn), arn)
@@ -220,39 +234,20 @@ def _connections(two: Group) -> list[int]:
 class TestGroups:
     pytestmark = slow
 
-    def test_numbers_and_owners_stay_over_a_restart_and_groups_do_not_share_them(
-        self, redis: RedisServer, tmp_path: Path
-    ) -> None:
-        here, prefix = tmp_path / "one", "restarted"
-        with group(redis, here, prefix=prefix) as one, group(redis, tmp_path / "other", prefix=prefix) as other:
-            slots = [[worker["slot"] for worker in each.workers] for each in (one, other)]
-            assert slots == [[0, 1], [2, 3]]
-            pids = [one.pid(n) for n in (0, 1)]
-            assert one.service.stop()[0] == 0
-            assert all(ends_within(pid, 1.0) for pid in pids)
-            with group(redis, here, prefix=prefix) as again:
-                assert [worker["slot"] for worker in again.workers] == [0, 1]
-
-    def test_a_number_that_is_given_is_the_first_of_the_group_and_of_nobody_else(
-        self, redis: RedisServer, tmp_path: Path
-    ) -> None:
-        words = ("--slot", "7")
-        with group(redis, tmp_path / "one", *words, prefix="given") as one:
-            assert [worker["slot"] for worker in one.workers] == [7, 8]
-            done = heliograph(
-                "serve", "--redis", redis.url, "--redis-prefix", "given", *words, *FREE_PORTS, home=tmp_path / "other"
-            )
-        assert done.returncode == 2
-        assert done.stderr.splitlines()[-1].startswith("heliograph: SLOT: another process has the number 7; stop it")
-
-    def test_tls_is_served_by_each(self, redis: RedisServer, tmp_path: Path) -> None:
-        with group(redis, tmp_path / "one", "--tls", "--https-port", "0", prefix="tls") as one:
+    def test_numbers_stay_over_a_restart_and_each_serves_tls(self, redis: RedisServer, tmp_path: Path) -> None:
+        words = ("--tls", "--https-port", "0")
+        with group(redis, tmp_path, *words, prefix="restarted") as one:
+            assert [worker["slot"] for worker in one.workers] == [0, 1]
             ca = one.ready["ca_file"]
             for worker in one.workers:
-                done = heliograph(
-                    "channel", "list", "--endpoint", worker["https"], "--token", one.token, "--ca-file", ca
-                )
+                flags = ("--endpoint", worker["https"], "--token", one.token, "--ca-file", ca)
+                done = heliograph("channel", "list", *flags)
                 assert done.returncode == 0, done.stderr
+            pids = [one.pid(n) for n in (0, 1)]
+            assert one.service.stop(limit_s=10.0)[0] == 0
+            assert all(ends_within(pid, 1.0) for pid in pids)
+        with group(redis, tmp_path, *words, prefix="restarted") as again:
+            assert [worker["slot"] for worker in again.workers] == [0, 1]
 
 
 def test_each_process_has_ports_of_its_own(tmp_path: Path) -> None:
@@ -261,7 +256,8 @@ def test_each_process_has_ports_of_its_own(tmp_path: Path) -> None:
         port = first.settings.http_port
         assert port == first.http.getsockname()[1] != 0
         assert (first.given_port, first.https) == (0, None)
-        values = Settings(http_port=port, ops_port=0, slot="5", redis_url="redis://h")
+        assert cli_workers.seat(Settings(http_port=0, ops_port=0, slot="5"), 2, stack).settings.slot == "7"
+        values = Settings(http_port=port, ops_port=0)
         with pytest.raises(SettingsError, match=f"HTTP_PORT: {port} on .* is taken"):
             cli_workers.seat(values, 0, stack)
 

@@ -3,6 +3,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.metrics import Metrics, Sources
 from app.request_counter import SECONDS, RequestStats
 from channels.auth.ticket import TicketStats
+from channels.owners import Slot
 from channels.signaling.stats import DELIVERY_BOUNDS_S, HubStats
 
 TURN = {
@@ -179,3 +180,16 @@ def test_no_label_could_hold_a_channel_or_a_client() -> None:
 
 def test_the_memory_of_the_process_is_there() -> None:
     assert scraped()["heliograph_process_resident_memory_bytes{}"] > 0
+
+
+def test_slots_are_told_by_one_of_several_processes_alone() -> None:
+    def lines(found: tuple[int | None, tuple[Slot, ...]] | None) -> list[str]:
+        sources = Sources("1", HubStats(), RequestStats(), slots=lambda: found)
+        text = Metrics(sources).text().decode()
+        return [line for line in text.splitlines() if line.startswith("heliograph_slot")]
+
+    known = (Slot(3, "a"), Slot(4, "b", is_draining=True), Slot(5, "c"))
+    counts = ['heliograph_slots{state="serving"} 2.0', 'heliograph_slots{state="draining"} 1.0']
+    assert lines((3, known)) == ['heliograph_slot_info{slot="3"} 1.0', *counts]
+    assert lines((None, known)) == counts
+    assert lines(None) == []

@@ -49,6 +49,7 @@ async def test_who_is_alone_owns_nothing_and_waits_for_nothing() -> None:
     await alone.settle()
     await alone.drain()
     assert (alone.number, alone.owner(ARN), list(alone.ports()), alone.hosts()) == (None, None, [], set())
+    assert alone.known() is None
 
 
 def test_one_machine_has_one_name_for_processes_that_bind_alike() -> None:
@@ -84,6 +85,7 @@ async def test_who_drains_owns_nothing() -> None:
     known = Known(number=FIRST)
     own = Ownership(Settings(), known)
     assert own.number == FIRST
+    assert own.known() == (FIRST, known.live)
     await own.drain()
     assert own.owner(ARN) is None
 
