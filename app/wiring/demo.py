@@ -68,6 +68,7 @@ async def _run(order: DemoOrder, parts: DemoParts, on_ready: Announce, on_notice
                 on_ready(_ready_line(parts.listeners, node.turn_uri, str(channel.arn), memory.token))
             await ending.event.wait()
             sending.cancel()
+            await asyncio.wait((sending,))  # so that the node has nobody of ours to send away
 
 
 def _ready_line(listeners: Listeners, turn_uri: str, channel_arn: str, text: str) -> dict[str, object]:

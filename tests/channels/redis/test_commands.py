@@ -54,6 +54,16 @@ async def test_scripts_are_known_again_after_the_server_forgot_them(redis_server
     await commands.aclose()
 
 
+async def test_where_pipelines_take_no_scripts_many_are_asked_at_once(redis_server: RedisServer) -> None:
+    commands = Commands(quick_settings(redis_server.url, limit_s=5.0))
+    commands.is_cluster = True
+    script, broken = commands.script(PAIR), commands.script("return redis.call('GET')")
+    assert await script.many([([f"k{n}"], [n]) for n in range(40)]) == [[b"k%d" % n, b"%d" % n] for n in range(40)]
+    with pytest.raises(ResponseError, match=r"[Ww]rong number"):
+        await broken.many([((), ()), ((), ())])
+    await commands.aclose()
+
+
 @pytest.mark.parametrize("is_connected", [True, False])
 async def test_a_frozen_server_is_waited_for_so_long_and_answers_get_not_mixed_up(
     tmp_path: Path, is_connected: bool
