@@ -104,16 +104,3 @@ def test_relays_of_all_nodes_take_credentials_of_one_secret(service: Cluster) ->
     shared = [Path(folder) for folder in service.folder.glob("*/state/heliograph/shared/turn.secret")]
     assert len({path.read_text() for path in shared}) == 1
     assert len(shared) >= 3
-
-
-def test_readiness_is_red_without_redis_and_liveness_is_not(service: Cluster) -> None:
-    assert service.nodes[0].ready()["status"] == "ok"
-    service.redis.stop()
-    give_up_at = time.monotonic() + 15.0
-    while "redis" not in service.nodes[0].ready()["failing"]:
-        assert time.monotonic() < give_up_at
-    assert service.nodes[0].is_live()
-    service.redis.cont()
-    for node in service.nodes:
-        while node.ready()["status"] != "ok":
-            assert time.monotonic() < give_up_at + 15.0

@@ -73,13 +73,13 @@ async def test_one_node_cannot_reach_redis(tmp_path: Path, row: Row, cut: int) -
     row("noticed", noticed_s, goal=3.0)
     row("new client refused there", refused.took_s, goal=2.0)
     row("slowest message on one node", local_s)
-    row("error to who spoke across", max(door.answers_s()), goal=2.0)
+    row("error to who spoke across", max(door.answers_s(), default=0.0), goal=2.0)
     row("message across, after the end", delivered_s, goal=6.0)
     row("new client in there, after the end", admitted_s, goal=6.0)
     row("unaccounted", len(door.unaccounted() + yard.unaccounted()), "messages", goal=0)
     assert noticed_s < 4.5
     assert refused.took_s < ANSWER_S + 1.5
-    assert max(door.answers_s()) < 2 * ANSWER_S
+    assert max(door.answers_s(), default=0.0) < 2 * ANSWER_S
 
 
 @pytest.mark.parametrize("cut", [0, 1], ids=["the first", "the second"])

@@ -48,11 +48,11 @@ async def test_sentinels_make_another_server_the_primary(tmp_path: Path, row: Ro
     row("messages cross again", delivered_s, goal=4.0)
     row("all leases in place", leases_s, goal=6.0)
     row("slowest message on one node", local_s)
-    row("slowest error to a sender", max(door.answers_s()), goal=2.0)
+    row("slowest error to a sender", max(door.answers_s(), default=0.0), goal=2.0)
     row("unaccounted", len(door.unaccounted()), "messages", goal=0)
     assert refused.status == 503
     assert delivered_s < 8.0
-    assert max(door.answers_s()) < 2 * ANSWER_S
+    assert max(door.answers_s(), default=0.0) < 2 * ANSWER_S
 
 
 async def test_the_catalog_is_away(tmp_path: Path, row: Row) -> None:

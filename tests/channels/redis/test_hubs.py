@@ -26,7 +26,7 @@ SETTLED_S = 2.0  # so long after its frame a sender may wait for an answer
 
 
 class RedisNode:
-    """A node with everything in Redis, which can be ended at once as if its process were killed."""
+    """A node with everything in Redis, of this process."""
 
     def __init__(self, name: str, url: str, prefix: str, *, degraded_local: bool = False) -> None:
         limits = Limits.relaxed()
@@ -52,11 +52,6 @@ class RedisNode:
             task.cancel()
         await asyncio.wait(self._tasks)
         await self.link.aclose()
-
-    async def kill(self) -> None:
-        """Nothing of it is said any more: the connections break first."""
-        await self.link.aclose()
-        await self.stop()
 
 
 @contextlib.asynccontextmanager
@@ -119,27 +114,7 @@ async def test_what_nodes_say_to_each_other_arrives_once_and_in_order(
 
 
 @pytest.mark.faults
-async def test_subscribers_that_redis_kills_cost_nothing_silently(tmp_path: Path) -> None:
-    ledger = Ledger("v1", "v2")
-    with RedisServer(tmp_path / "redis") as server:
-        async with nodes(server, "t", "a", "b") as (a, b):
-            await ledger.master.connect(a.hub)
-            for viewer in ledger.viewers.values():
-                await viewer.connect(b.hub)
-            for _ in range(5):
-                await talk(ledger, 10, 0.02)
-                server.command("CLIENT", "KILL", "TYPE", "pubsub")
-                await talk(ledger, 2, 0.001)
-                server.command("CLIENT", "KILL", "TYPE", "normal")
-            assert await all_accounted(ledger) < SETTLED_S
-
-    ledger.check()
-    assert ledger.delivered > ledger.number // 2
-
-
-@pytest.mark.faults
-@pytest.mark.parametrize("away_s", [0.6, 3.0])
-async def test_a_redis_that_is_frozen_or_gone_costs_answers_in_time(tmp_path: Path, away_s: float) -> None:
+async def test_a_redis_that_is_away_for_a_moment_costs_answers_in_time(tmp_path: Path) -> None:
     ledger = Ledger("v1")
     with RedisServer(tmp_path / "redis") as server:
         async with nodes(server, "t", "a", "b") as (a, b):
@@ -148,38 +123,13 @@ async def test_a_redis_that_is_frozen_or_gone_costs_answers_in_time(tmp_path: Pa
             await talk(ledger, 5, 0.01)
             for fault, heal in ((server.stop, server.cont), (server.kill, server.start)):
                 fault()
-                await talk(ledger, int(away_s / 0.05), 0.05)
+                await talk(ledger, 12, 0.05)
                 heal()
                 await talk(ledger, 10, 0.02)
                 assert await all_accounted(ledger) < SETTLED_S
             await until(lambda: a.link.is_up and b.link.is_up)
             ledger.talk()
             await all_accounted(ledger)
-
-    ledger.check()
-
-
-@pytest.mark.faults
-async def test_a_node_that_is_gone_costs_answers_and_its_viewer_goes_on_elsewhere(tmp_path: Path) -> None:
-    ledger = Ledger("v1", "v2")
-    with RedisServer(tmp_path / "redis") as server:
-        async with nodes(server, "t", "a", "b", "c") as (a, b, c):
-            await ledger.master.connect(a.hub)
-            await ledger.viewers["v1"].connect(b.hub)
-            await ledger.viewers["v2"].connect(c.hub)
-            await talk(ledger, 10, 0.01)
-            await b.kill()
-            for _ in range(25):
-                ledger.master.say("v1")
-                ledger.viewers["v2"].say("")
-                await asyncio.sleep(0.02)
-            await ledger.viewers["v1"].connect(c.hub)
-            await talk(ledger, 25, 0.02)
-            assert await all_accounted(ledger) < SETTLED_S
-            before = ledger.delivered
-            ledger.talk()
-            await all_accounted(ledger)
-            assert ledger.delivered == before + 4
 
     ledger.check()
 
