@@ -1,6 +1,6 @@
 """Bytes between nodes: the interface. Opaque payloads, at most once, order kept per publisher and topic."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 Receive = Callable[[bytes], None]
@@ -25,6 +25,9 @@ class Bus(Protocol):
 
         What cannot be sent or does not fit is lost, and counted by the implementation.
         """
+
+    def post_all(self, posts: Sequence[tuple[str, bytes]]) -> None:
+        """Post each (topic, payload), in this order: what is known together is cheaper sent together."""
 
     def on_unheard(self, listen: Unheard) -> None:
         """Call `listen` with topic and payload of what was posted and surely reached nobody, from now on.

@@ -1,5 +1,7 @@
 """Bus of one process: publishing calls the subscribers at once. Each node holds its own end of it."""
 
+from collections.abc import Sequence
+
 from channels.bus import Receive, Unheard
 
 
@@ -31,6 +33,11 @@ class EmbeddedBus:
             receive(payload)
         if not subscribers and self._unheard is not None:
             self._unheard(topic, payload)
+
+    def post_all(self, posts: Sequence[tuple[str, bytes]]) -> None:
+        """Post one after the other."""
+        for topic, payload in posts:
+            self.post(topic, payload)
 
     def on_unheard(self, listen: Unheard) -> None:
         """Tell `listen` of what was posted while nobody subscribed."""

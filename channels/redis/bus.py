@@ -1,6 +1,7 @@
 """Bus over Redis: PUBLISH and SUBSCRIBE."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 from channels.bus import BusUnavailableError, Receive, Unheard
@@ -34,10 +35,15 @@ class RedisBus:
 
     def post(self, topic: str, payload: bytes) -> None:
         """Send `payload` soon and ask no more; what is lost is in the statistics of the link."""
+        self.post_all([(topic, payload)])
+
+    def post_all(self, posts: Sequence[tuple[str, bytes]]) -> None:
+        """Post each of these; they leave in one write."""
         wire = self._link.publisher
-        if wire is None or not wire.post(self._command(topic, payload), (topic, payload)):
-            self._link.stats.posts_unsent += 1
-            self._link.unheard((topic, payload))
+        if wire is None or not wire.post([self._command(topic, payload) for topic, payload in posts], posts):
+            self._link.stats.posts_unsent += len(posts)
+            for post in posts:
+                self._link.unheard(post)
 
     def on_unheard(self, listen: Unheard) -> None:
         """Call `listen` for each posted payload that no node had subscribed to, or that never left this process."""

@@ -222,6 +222,6 @@ class Links:
             self._flushing = None
         dirty, self._dirty = self._dirty, {}
         now = self._now()
-        for peer in dirty:
-            for frame in peer.link.frames(now):
-                self._bus.post(peer.topic, frame)
+        posts = [(peer.topic, frame) for peer in dirty for frame in peer.link.frames(now)]
+        if posts:
+            self._bus.post_all(posts)

@@ -65,7 +65,7 @@ class Rig:
         self.wire.connection_made(self.network)
 
     def post(self, number: int) -> bool:
-        return self.wire.post(b"[%d]" % number, ("topic", b"%d" % number))
+        return self.wire.post([b"[%d]" % number], [("topic", b"%d" % number)])
 
 
 async def turn() -> None:
@@ -81,8 +81,9 @@ async def test_a_post_leaves_at_once_and_what_is_awaited_with_all_that_follows_i
     rig.post(3)
     rig.wire.send(b"[4]")
     await turn()
+    assert rig.wire.post([b"[5]", b"[6]"], [("topic", b"5"), ("other", b"6")])
 
-    assert rig.network.written == [b"[1]", b"[2][3][4]"]
+    assert rig.network.written == [b"[1]", b"[2][3][4]", b"[5][6]"]
 
 
 async def test_answers_belong_to_commands_in_their_order_with_messages_between() -> None:
@@ -125,13 +126,13 @@ async def test_when_it_is_lost_what_was_sent_is_in_doubt_and_the_rest_is_named()
     sent = rig.wire.send(b"a")
     await turn()
     rig.wire.pause_writing()
-    rig.post(2)
+    rig.wire.post([b"[2]", b"[3]"], [("topic", b"2"), ("topic", b"3")])
     unsent = rig.wire.send(b"b")
 
     rig.wire.connection_lost(None)
 
-    assert rig.owner.nobody == [("topic", b"2")]
-    assert (rig.owner.stats.posts_in_doubt, rig.owner.stats.posts_unsent) == (1, 1)
+    assert rig.owner.nobody == [("topic", b"2"), ("topic", b"3")]
+    assert (rig.owner.stats.posts_in_doubt, rig.owner.stats.posts_unsent) == (1, 2)
     for reply in (sent, unsent, rig.wire.send(b"c")):
         with pytest.raises(ConnectionError):
             await reply
