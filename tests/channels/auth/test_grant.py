@@ -1,6 +1,7 @@
 """Truth table of decide(): what IAM would say."""
 
 import fnmatch
+import itertools
 import time
 
 import msgspec
@@ -262,3 +263,13 @@ def test_a_pattern_of_many_stars_costs_no_time(pattern: str) -> None:
 def test_a_pattern_covers_what_its_stars_can_stand_for(pattern: str, text: str) -> None:
     grant = Grant("alice", "0" * 12, (Statement(("kinesisvideo:X",), (pattern,)),), 0.0)
     assert decide(grant, "X", text).is_allowed == fnmatch.fnmatchcase(text, pattern)
+
+
+def test_a_pattern_of_a_resource_covers_all_that_and_nothing_else() -> None:
+    """Every short pattern with every short text, for the parts between two stars must not overlap."""
+    patterns = ["".join(letters) for size in range(5) for letters in itertools.product("ab*", repeat=size)]
+    texts = ["".join(letters) for size in range(5) for letters in itertools.product("ab", repeat=size)]
+    for pattern in patterns:
+        grant = Grant("alice", ACCOUNT, (Statement(("kinesisvideo:X",), (pattern,)),), 0.0)
+        covered = [text for text in texts if decide(grant, "X", text).is_allowed]
+        assert covered == [text for text in texts if fnmatch.fnmatchcase(text, pattern)], pattern
