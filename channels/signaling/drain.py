@@ -21,7 +21,7 @@ from channels.signaling.members import Member
 _TURN_S: Final = 0.02
 _TURNS: Final = 50  # who is due within one goes together: a Redis that is far away has as many calls to answer at most
 _ANSWERED_S: Final = 2.0  # within which whoever said something is told what became of it
-_LAST_S: Final = 1.0  # before its end nobody's time comes any more, so that all can be closed by then
+_LAST_S: Final = 2.0  # before its end nobody's time comes any more, so that all can be closed by then
 _RELEASE_S: Final = 2.5  # a lease may take so long
 _LEAST_S: Final = 0.5  # even when the drain is over
 _AT_ONCE: Final = 250
