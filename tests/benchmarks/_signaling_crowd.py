@@ -120,7 +120,10 @@ def _growth_note(costs: dict[str, list[list[float]]]) -> str:
     }
     shown = ", ".join(f"{name} {' '.join(f'{cost:.1f}' for cost in each)}" for name, each in medians.items())
     sizes = " ".join(str(size) for size in SIZES)
-    return f"us CPU/message at {sizes} channels of a master and a viewer: {shown}; {RATE} messages/s over all of them"
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - _SPARE_FILES
+    least = f" ({files} connections: the limit of open files)" if files < 2 * SIZES[-1] else ""
+    costs_shown = f"us CPU/message at {sizes} channels of a master and a viewer{least}: {shown}"
+    return f"{costs_shown}; {RATE} messages/s over all of them"
 
 
 def _idle_s(per_connect_s: float) -> Callable[[int, float], float]:

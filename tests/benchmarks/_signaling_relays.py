@@ -21,6 +21,7 @@ from tests import certificates
 from tests.benchmarks._connects import Server
 from tests.benchmarks._services import compiled, make_keys, node, program
 from tests.benchmarks._signaling_load import Relay
+from tests.redis_server import RedisServer
 from tests.running import FREE_PORTS, running
 
 LIFETIME_S = 3600.0
@@ -106,6 +107,13 @@ class Relays:
         """The hand-written relay on stock uvicorn and Starlette."""
         server = self._run(stack, sys.executable, "-m", "tests.benchmarks._signaling_starlette")
         return _relay("bare Starlette", "ws", server)
+
+    def starlette_nodes(self, stack: contextlib.ExitStack, redis: RedisServer) -> Relay:
+        """Two of them that meet at a Redis by redis-py."""
+        command = (sys.executable, "-m", "tests.benchmarks._signaling_starlette", redis.url)
+        servers = [self._run(stack, *command) for _ in range(2)]
+        pids = (*(server.pid for server in servers), redis.pid)
+        return Relay("Starlette with redis-py", "ws", tuple(server.port for server in servers), pids)
 
     def raw(self, stack: contextlib.ExitStack) -> Relay:
         """The relay of bytes in C: the ceiling."""

@@ -58,11 +58,16 @@ def _ranges(figures: Figures) -> list[str]:
     ours, *others = figures.items()
     peer, rest = others[:1], others[1:]
     both = ", ".join(f"{'' if pair is ours else pair[0] + ' '}{_range(pair[1])}" for pair in (ours, *peer))
-    return [both, *(f"{name} {rounded(statistics.median(values)):g} ({_range(values)})" for name, values in rest)]
+    return [both, *(f"{name} {shown(statistics.median(values))} ({_range(values)})" for name, values in rest)]
 
 
 def _range(values: Sequence[float]) -> str:
-    return f"{rounded(min(values)):g} to {rounded(max(values)):g}"
+    return f"{shown(min(values))} to {shown(max(values))}"
+
+
+def shown(value: float) -> str:
+    """A figure for people."""
+    return str(round(value)) if abs(value) >= 1000 else f"{rounded(value):g}"
 
 
 def rounded(value: float) -> float:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from app.bench import Choice, Progress, Row
 from tests.benchmarks import _signaling_crowd, _signaling_nodes, _signaling_relayed, auth
+from tests.benchmarks import _signaling_rows as rows
 from tests.benchmarks._signaling_bench import Bench, Group
 
 SECONDS = 2.0
@@ -64,9 +65,11 @@ async def run(runs: int, progress: Progress, choice: Choice | None = None) -> tu
 
 def told(row: Row) -> str:
     """One row in a line, while the others are measured."""
-    beside = f" against {row.peer:g}, ratio {row.ratio.median:.2f}" if row.ratio else ""
+    beside = (
+        f" against {rows.shown(row.peer)}, ratio {row.ratio.median:.2f}" if row.ratio and row.peer is not None else ""
+    )
     missed = f": the goal {row.goal} is missed" if row.is_met is False else ""
-    return f"{row.name}: {row.ours:g} {row.unit}{beside}{missed}"
+    return f"{row.name}: {rows.shown(row.ours)} {row.unit}{beside}{missed}"
 
 
 if __name__ == "__main__":

@@ -68,6 +68,11 @@ def test_figures_have_three_digits(value: float, shown: float) -> None:
     assert math.isclose(rows.rounded(value), shown)
 
 
+@pytest.mark.parametrize(("value", "text"), [(1_186_760.0, "1186760"), (12.0, "12"), (0.4567, "0.457")])
+def test_figures_are_shown_without_exponents(value: float, text: str) -> None:
+    assert rows.shown(value) == text
+
+
 def test_usage_tells_of_full_cores_errors_and_lateness() -> None:
     late = msgspec.structs.replace(REPORT, late=4000, not_relayed=7)
     assert rows.usage([REPORT]) == "server 0.10 core, generator 0.25, not relayed 0"
