@@ -116,6 +116,11 @@ class Child:
         return self._process.poll() is None
 
     @property
+    def has_left(self) -> bool:
+        """Whether it ended in order, as when somebody told it to."""
+        return self._process.poll() == 0
+
+    @property
     def is_ready(self) -> bool:
         """Whether it said that it works."""
         return self._ready is not None and self._ready.done() and self._ready.exception() is None

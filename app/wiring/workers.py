@@ -79,6 +79,8 @@ class Worker:
 
     def tell_of_relay(self, *, with_numbers: bool) -> None:
         """Tell it how the relay does; its numbers are told to one worker, since who adds up counts them once."""
+        if not self._child.is_alive:
+            return
         relay, usage = self._relay, self._usage.changes(self._relay.usage)
         told = RelayTold(relay.stats if with_numbers else {}, usage, relay.silent_s)
         if self._child.mention(told):
@@ -110,7 +112,7 @@ class Worker:
             self._relay.tell(news)
 
     async def _wait(self, error: CommandError, lived_s: float) -> None:
-        if lived_s > STEADY_S:
+        if lived_s > STEADY_S or self._child.has_left:
             self._backoff_s = BACKOFF_S
         delay_s, self._backoff_s = self._backoff_s, min(2 * self._backoff_s, BACKOFF_LIMIT_S)
         what = error.what if isinstance(error, PartEndedError) else f"{self._child.name} cannot serve: {error}"

@@ -83,6 +83,9 @@ class Group:
         with urllib.request.urlopen(self.workers[worker]["ops"] + "/metrics", timeout=LIMIT_S) as answer:
             return list(answer.read().decode().splitlines())
 
+    def knows_both(self, worker: int) -> bool:
+        return self.is_ready(worker) and 'heliograph_slots{state="serving"} 2.0' in self.metrics(worker)
+
     def is_ready(self, worker: int) -> bool:
         with contextlib.suppress(OSError), urllib.request.urlopen(self.workers[worker]["ops"] + "/readyz") as answer:
             return bool(answer.status == 200)
@@ -132,9 +135,17 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
-def two(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
+def one_group(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
     with group(redis, tmp_path_factory.mktemp("two")) as found:
         yield found
+
+
+@pytest.fixture
+def two(one_group: Group) -> Group:
+    """Both workers, which may have been ended by another test, serve and know it."""
+    for worker in (0, 1):
+        one_group.moved(lambda worker=worker: one_group.knows_both(worker))
+    return one_group
 
 
 class TestTwoWorkers:

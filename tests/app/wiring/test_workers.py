@@ -82,8 +82,9 @@ async def test_one_that_cannot_serve_again_is_tried_again(tmp_path: Path, relay:
         while len(notices) < 2:  # noqa: ASYNC110  # it tells nobody else
             await asyncio.sleep(0.01)
         running.cancel()
-    assert notices[0].startswith("worker 2 ended by itself (exit code 0); it is started")
-    assert notices[1].startswith("worker 2 cannot serve: Redis is away.; it is started")
+    ended = f"it is started again in {BACKOFF_S:g} s"
+    assert notices[0] == f"worker 2 ended by itself (exit code 0); {ended}"
+    assert notices[1].startswith("worker 2 cannot serve: Redis is away.; it is started again in 0.")
 
 
 async def test_it_hears_of_the_relay_and_the_relay_of_it(tmp_path: Path, relay: Child) -> None:
