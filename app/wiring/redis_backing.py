@@ -91,8 +91,12 @@ class AllInRedis:
         }
         self.checks = {"redis": self._check_link}
         self.slots = ProcessSlots(self.link, self.node, wish, SlotSettings(lease_s=leases.node.lease_s))
-        self.slots.on_change.append(lambda: self.bus.post(TOPIC, b""))
-        self.link.on_epoch.append(self.slots.wake)
+        self.slots.on_change.append(self._greet)
+        self.link.on_epoch += (self.slots.wake, self._greet)  # a number may come before messages go
+
+    def _greet(self) -> None:
+        """Let all processes look at the table of slots."""
+        self.bus.post(TOPIC, b"")
 
     def tell_of_returns(self, tell: Callable[[], None]) -> None:
         """Call `tell` each time after this node was cut off from the others, or counted as dead, and is back."""

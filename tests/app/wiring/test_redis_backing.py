@@ -1,5 +1,7 @@
 import asyncio
 
+import msgspec
+
 from app.settings import Settings
 from app.wiring.redis_backing import AllInRedis, CatalogInRedis, in_redis
 from app.wiring.redis_start import RedisPlaces, places
@@ -7,6 +9,7 @@ from channels.channel import Channel
 from channels.names import ChannelArn, Role
 from channels.redis.presence import PresenceSettings
 from channels.signaling.limits import Limits
+from tests.redis_link import until
 from tests.redis_server import RedisServer
 
 DOOR = Channel(ChannelArn("aws", "us-west-2", "0" * 12, "door", 1), "v1")
@@ -33,10 +36,13 @@ async def test_two_nodes_share_channels_and_connections(redis_server: RedisServe
     assert isinstance(one, AllInRedis)
     assert isinstance(other, AllInRedis)
     assert one.node != other.node
+    for node in (one, other):  # so that they look when they are told to
+        node.slots._settings = msgspec.structs.replace(node.slots._settings, sync_s=60.0)
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         working = [group.create_task(node.work()) for node in (one, other)]
         for node in (one, other):
             await node.link.up.wait()
+        await until(lambda: [len(node.slots.live) for node in (one, other)] == [2, 2])
         await one.store.create(DOOR, 9)
         assert await other.store.get(DOOR.arn) == DOOR
         await one.presence.admit(str(DOOR.arn), Role.MASTER, "", "c", 10)
