@@ -274,4 +274,5 @@ def _offered(connection: HTTPConnection) -> Sequence[str]:
 
 
 def _source(connection: HTTPConnection) -> str:
-    return connection.client.host if connection.client else ""
+    client: tuple[str, int] | None = connection.scope.get("client")
+    return client[0] if client else ""

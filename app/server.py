@@ -89,7 +89,7 @@ def build(parts: Parts) -> Asgi:
 
 def fold_slashes(path: str) -> str:
     """Return `path` with runs of slashes as one: some clients append `/v1/...` to an endpoint that ends in a slash."""
-    return _SLASHES.sub("/", path)
+    return _SLASHES.sub("/", path) if "//" in path else path
 
 
 class _Routes:

@@ -107,6 +107,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Count anew."""
         super().on_message_begin()
+        self._upgrades: bool | None = None
         self._beside_body = 0
         self._is_in_head = True
         if self._deadline is None:
@@ -116,6 +117,12 @@ class HttpProtocol(HttpToolsProtocol):
         """Take a header; of trailers, which come by the same way once the application has begun, none is wanted."""
         if self._is_in_head:  # RFC 9110, 6.5.1: a trailer must not be taken for a header
             super().on_header(name, value)
+
+    def _should_upgrade(self) -> bool:
+        """Look once: it is asked three times, from the end of the head on."""
+        if self._upgrades is None:
+            self._upgrades = super()._should_upgrade()
+        return self._upgrades
 
     def on_headers_complete(self) -> None:
         """The head is there."""

@@ -8,9 +8,9 @@ Each call, answered or refused, is one line of the audit log; what its body and 
 import asyncio
 import logging
 import math
+import os
 import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Literal
@@ -44,6 +44,8 @@ _LOCATED = re.compile(r"(.*) - at `\$\.?([^`]*)`", re.DOTALL)  # how msgspec wor
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _REQUEST_ID = "heliograph.request_id"  # key of the ASGI scope
 _DENIALS = (401, 403)
+_VERSION_AND_VARIANT = 0x4 << 76 | 0b10 << 62
+_RANDOM_BITS = ~(0xF << 76 | 0b11 << 62)
 
 _BOUND = re.compile(r"(matching regex|of length| [<>]=? )")  # what msgspec says of values out of bounds
 
@@ -103,8 +105,15 @@ def request_id(connection: HTTPConnection) -> str:
     """The id of this request, made at the first call; answers, logs and errors carry it."""
     found = connection.scope.get(_REQUEST_ID)
     if found is None:
-        found = connection.scope[_REQUEST_ID] = str(uuid.uuid4())
+        found = connection.scope[_REQUEST_ID] = _new_id()
     return str(found)
+
+
+def _new_id() -> str:
+    """A random UUID (RFC 9562, 5.4); the class of that name takes four times as long."""
+    bits = int.from_bytes(os.urandom(16), "big") & _RANDOM_BITS | _VERSION_AND_VARIANT
+    text = f"{bits:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def operation_endpoint(operation: Operation, authenticate: Authenticate) -> Endpoint:

@@ -219,7 +219,8 @@ class _Heard:
 
 
 def _source(websocket: WebSocket) -> str:
-    return websocket.client.host if websocket.client else ""
+    client = websocket.scope.get("client")  # `websocket.client` makes a tuple each time
+    return client[0] if client else ""
 
 
 def _only(websocket: WebSocket, name: str) -> str | None:

@@ -5,6 +5,7 @@ Clients differ in what they call canonical: the JavaScript signer signs `host:44
 Source: AWS General Reference, "Create a signed AWS API request".
 """
 
+import functools
 import hashlib
 import hmac
 import re
@@ -22,6 +23,7 @@ EMPTY_HASH = hashlib.sha256(b"").hexdigest()
 SIGNATURE_PARAMETER = "X-Amz-Signature"
 TARGET_LIMIT = 8192  # characters of path and query together; a websocket's URL has 8,000
 PARAMETERS_LIMIT = 100
+_SHORT = 128  # characters
 _SIGNATURE_BYTES = SIGNATURE_PARAMETER.encode()
 _HTTPS_PORT = ":443"
 _SLASHES = re.compile("//+")
@@ -102,7 +104,14 @@ def pairs(query: str) -> list[tuple[str, str]]:
 
 def decode(text: str) -> str:
     """The text of a name or value of a query; what is no UTF-8 is replaced, as in every reader of queries here."""
-    return _decode(text).decode("utf-8", "replace") if "%" in text or "+" in text else text
+    if "%" not in text and "+" not in text:
+        return text
+    return _decode_short(text) if len(text) <= _SHORT else _decode(text).decode("utf-8", "replace")
+
+
+@functools.lru_cache(256)  # of a pure function: ARNs above all; what is secret and has these marks is longer
+def _decode_short(text: str) -> str:
+    return _decode(text).decode("utf-8", "replace")
 
 
 def canonical_requests(request: SignedRequest, headers: Headers, payload_hash: str) -> Iterator[str]:

@@ -13,6 +13,9 @@ from channels.signaling.mailbox import Mail
 from channels.signaling.members import Member
 
 _TICK_S: Final = 60.0  # at the latest then the task looks again
+# What is due so little earlier than what is waited for is not worth waking up for: tokens of one second end at times
+# that differ by microseconds on this clock, and each connect would set the timer anew.
+_LATE_S: Final = 0.01
 
 
 class Timetable:
@@ -74,5 +77,5 @@ class Timetable:
 
     def _set(self, key: str, when: float) -> None:
         self._deadlines.set(key, when)
-        if when < self._until:
+        if when < self._until - _LATE_S:
             self._wake.set()

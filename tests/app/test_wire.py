@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import uuid
 from collections.abc import AsyncIterator, Callable
 
 import httpx
@@ -342,3 +343,10 @@ def test_a_request_has_one_id() -> None:
     connection = HTTPConnection({"type": "http"})
     assert wire.request_id(connection) == wire.request_id(connection)
     assert wire.request_id(connection) != wire.request_id(HTTPConnection({"type": "http"}))
+
+
+def test_a_request_id_is_a_random_uuid() -> None:
+    texts = {wire.request_id(HTTPConnection({"type": "http"})) for _ in range(200)}
+    assert len(texts) == 200
+    assert {(uuid.UUID(text).version, uuid.UUID(text).variant) for text in texts} == {(4, uuid.RFC_4122)}
+    assert {str(uuid.UUID(text)) for text in texts} == texts

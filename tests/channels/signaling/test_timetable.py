@@ -55,6 +55,17 @@ def test_the_delivery_of_an_older_mail_leaves_the_time_of_the_newer_one() -> Non
     assert timetable.due(60.0) == (mail("new"),)
 
 
+async def test_it_is_not_woken_for_what_is_due_a_hair_earlier() -> None:
+    timetable = Timetable(Clock(0.0))
+    running = asyncio.create_task(timetable.run(lambda: None))
+    timetable.keep(mail("first"))
+    await asyncio.sleep(0)  # it waits for that one
+    for name, ttl_s, is_woken in (("hair", 59.995, False), ("later", 61.0, False), ("earlier", 59.9, True)):
+        timetable.keep(mail(name, ttl_s))
+        assert timetable._wake.is_set() is is_woken, name
+    running.cancel()
+
+
 async def test_it_waits_for_nothing_that_a_moved_clock_has_passed() -> None:
     clock = Clock(0.0)
     timetable = Timetable(clock)
