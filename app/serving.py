@@ -13,6 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app import seam
+from app.door import Door
 from app.tls import HANDSHAKE_S, TlsListener
 from app.ws import connection, handshake
 from app.ws.crowd import Crowd
@@ -76,10 +77,19 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin to wait for a head."""
+        self.begin(transport, self.deadline(self.loop, transport))
+
+    @staticmethod
+    def deadline(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> asyncio.TimerHandle:
+        """Until when a head must be complete that nothing has come of yet."""
+        return loop.call_later(HEAD_S, transport.close)
+
+    def begin(self, transport: asyncio.Transport, deadline: asyncio.TimerHandle) -> None:
+        """Go on waiting for a head, until this deadline."""
         super().connection_made(transport)
         self._beside_body = 0
         self._start = b""
-        self._deadline: asyncio.TimerHandle | None = self.loop.call_later(HEAD_S, transport.close)
+        self._deadline: asyncio.TimerHandle | None = deadline
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
@@ -111,7 +121,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._beside_body = 0
         self._is_in_head = True
         if self._deadline is None:
-            self._deadline = self.loop.call_later(HEAD_S, self.transport.close)
+            self._deadline = self.deadline(self.loop, self.transport)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; of trailers, which come by the same way once the application has begun, none is wanted."""
@@ -146,10 +156,10 @@ class HttpProtocol(HttpToolsProtocol):
             super().handle_websocket_upgrade()
             return
         self.connections.discard(self)
-        protocol: Any = self.ws_protocol_class
-        protocol = protocol(self.config, self.server_state, self.app_state)
-        protocol.open(self.transport, self.scope, self.url, opening)
-        self.transport.set_protocol(protocol)
+        websocket: Any = self.ws_protocol_class
+        websocket = websocket(self.config, self.server_state, self.app_state)
+        websocket.open(self.transport, self.scope, self.url, opening)
+        self.transport.set_protocol(websocket)
         self.parser: Any = None  # which knows us as we know it: both go at once, not when a collection comes
 
     def on_body(self, body: bytes) -> None:
@@ -165,6 +175,12 @@ class HttpProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class FrontDoor(Door):
+    """What each connection of this server comes in by."""
+
+    http = HttpProtocol
 
 
 class HttpServer(uvicorn.Server):
@@ -188,7 +204,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 application,
-                http=HttpProtocol,
+                http=FrontDoor,
                 ws=WebSocketProtocol,
                 ws_max_size=FRAME_BYTES,
                 ws_per_message_deflate=False,
@@ -277,7 +293,7 @@ class HttpServer(uvicorn.Server):
         if self._websocket == "stock":
             return
         try:
-            await seam.check(HttpProtocol)
+            await seam.check(FrontDoor)
         except seam.SeamError as error:
             if self._websocket == "own":
                 raise
@@ -287,7 +303,7 @@ class HttpServer(uvicorn.Server):
         self.config.ws_protocol_class = own
 
     def _protocol(self) -> asyncio.Protocol:
-        return HttpProtocol(self.config, self.server_state, self.lifespan.state)
+        return FrontDoor(self.config, self.server_state, self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
