@@ -50,9 +50,8 @@ def read(url: bytes, headers: list[tuple[bytes, bytes]]) -> Opening | None:
                 return None
             found[name] = value
     key, offered = found.get(b"sec-websocket-key", b""), b",".join(offers)
-    if found.get(b"upgrade", b"").lower() != b"websocket":
-        return None
-    if found.get(b"sec-websocket-version") != b"13" or not _KEY.fullmatch(key):
+    is_websocket = found.get(b"upgrade", b"").lower() == b"websocket"
+    if not is_websocket or found.get(b"sec-websocket-version") != b"13" or not _KEY.fullmatch(key):
         return None
     if offers and not _PROTOCOLS.fullmatch(offered):
         return None
