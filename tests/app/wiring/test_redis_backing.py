@@ -59,6 +59,23 @@ async def test_two_nodes_share_channels_and_connections(redis_server: RedisServe
     one.close()
 
 
+async def test_a_slot_that_came_before_the_link_is_told_with_it(redis_server: RedisServer, redis_prefix: str) -> None:
+    urls = {"redis_url": redis_server.url, "redis_prefix": redis_prefix}
+    one, other = (in_redis(of(**urls), Limits.aws()) for _ in range(2))
+    assert isinstance(one, AllInRedis)
+    assert isinstance(other, AllInRedis)
+    other.slots._settings = msgspec.structs.replace(other.slots._settings, sync_s=60.0)  # it looks when it is told to
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        working = [group.create_task(other.work())]
+        await other.link.up.wait()
+        await until(lambda: len(other.slots.live) == 1)
+        await one.slots.sync()
+        working.append(group.create_task(one.work()))
+        await until(lambda: len(other.slots.live) == 2)
+        for task in working:
+            task.cancel()
+
+
 async def test_a_link_that_has_been_away_for_long_is_not_ready() -> None:
     node = in_redis(of(redis_url="redis://127.0.0.1:1"), Limits.aws())
     assert isinstance(node, AllInRedis)
