@@ -26,7 +26,8 @@ async def test_sentinels_make_another_server_the_primary(tmp_path: Path, row: Ro
             await door.viewers["v1"].connect(a)
             await door.viewers["v2"].connect(b)
             async with talking(door, every_s=0.1):
-                await asyncio.sleep(1.0)  # the replica has what the primary has
+                await until(lambda: len(slots(servers.replica, door)) == 4)  # it has what the primary has
+                await asyncio.sleep(0.5)
                 servers.primary.kill()
                 killed_at = time.monotonic()
                 refused = await refusal(door.viewers["new"], b)
