@@ -74,12 +74,6 @@ class _Prepared(msgspec.Struct, frozen=True):
     codec: jwt.PyJWS
 
 
-class _Verified(msgspec.Struct, frozen=True):
-    grant: Grant
-    not_before: float
-    not_after: float
-
-
 class VerifierStats(msgspec.Struct):
     """Plain counters: tokens verified anew, known from before, refused, and forgotten for want of room."""
 
@@ -176,8 +170,10 @@ def sign(key: TokenKey, claims: claims_of.Claims) -> str:
 class TokenVerifier:
     """Verifies tokens against a set of keys and remembers those that passed, until they expire.
 
-    Failures are never remembered. At `cache_entries` the token used longest ago is forgotten (`stats.evicted`).
-    `admit` sees every grant before it is given, remembered or not, and refuses what was revoked since.
+    Remembered are the claims as they were signed: a third of what a grant takes, which counts for a camera each. What
+    depends on the time is decided anew, and failures are never remembered. At `cache_entries` the token used longest
+    ago is forgotten (`stats.evicted`). `admit` sees every grant before it is given, remembered or not, and refuses what
+    was revoked since.
 
     Raises: TokenKeyError for no key, two of one kid, a weak key, or one that does not fit its algorithm.
     """
@@ -193,7 +189,7 @@ class TokenVerifier:
         self._settings = settings
         self._admit = admit
         self._cache_entries = cache_entries
-        self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._cache: OrderedDict[bytes, bytes] = OrderedDict()
         self._keys: dict[str, _Prepared] = {}
         self.replace_keys(keys)
 
@@ -235,13 +231,13 @@ class TokenVerifier:
             self.stats.refused += 1
             raise UnrecognizedClientException(f"the token is over {TOKEN_LIMIT} bytes")
         try:
-            verified = self._verify(token, now_wall)
-            grant = self._admit(verified.grant)
+            payload = self._verify(token)
+            grant = self._admit(self._judge(payload, now_wall))
         except ServiceError:
             self.stats.refused += 1
             raise
         self.stats.verified += 1
-        self._remember(name, verified)
+        self._remember(name, payload)
         return grant
 
     def jwks(self) -> dict[str, list[dict[str, Any]]]:
@@ -249,30 +245,28 @@ class TokenVerifier:
         return {"keys": [_public_jwk(prepared) for prepared in self._keys.values() if prepared.key.public]}
 
     def _recall(self, name: bytes, now_wall: float) -> Grant | None:
-        found = self._cache.get(name)
-        if found is None:
-            return None
-        if not found.not_before <= now_wall < found.not_after:
-            del self._cache[name]
+        payload = self._cache.get(name)
+        if payload is None:
             return None
         try:
-            grant = self._admit(found.grant)
-        except UnrecognizedClientException:
+            grant = self._admit(self._judge(payload, now_wall))
+        except (ExpiredTokenException, UnrecognizedClientException):
             del self._cache[name]  # whoever verifies it anew is told why
             return None
         self._cache.move_to_end(name)
         return grant
 
-    def _remember(self, name: bytes, verified: _Verified) -> None:
-        self._cache[name] = verified
+    def _remember(self, name: bytes, payload: bytes) -> None:
+        self._cache[name] = payload
         if len(self._cache) > self._cache_entries:
             self._cache.popitem(last=False)
             self.stats.evicted += 1
 
-    def _verify(self, token: str, now_wall: float) -> _Verified:
+    def _verify(self, token: str) -> bytes:
+        """The claims that were signed."""
         prepared = self._choose(token)
         try:
-            payload = prepared.codec.decode(token, prepared.material, [prepared.key.algorithm])
+            payload: bytes = prepared.codec.decode(token, prepared.material, [prepared.key.algorithm])
         except jwt.InvalidAlgorithmError:
             raise UnrecognizedClientException("the token's algorithm is not the one of its key") from None
         except jwt.InvalidSignatureError:
@@ -281,7 +275,7 @@ class TokenVerifier:
             raise UnrecognizedClientException(
                 "the token is malformed, or its header asks for what is not done"
             ) from None
-        return self._judge(claims_of.decode(payload), now_wall)
+        return payload
 
     def _choose(self, token: str) -> _Prepared:
         """The key is named by kid; without a kid it is the only key there is."""
@@ -298,8 +292,8 @@ class TokenVerifier:
             raise UnrecognizedClientException("the token's key (kid) is not one of this service")
         return prepared
 
-    def _judge(self, claims: claims_of.Claims, now_wall: float) -> _Verified:
-        settings = self._settings
+    def _judge(self, payload: bytes, now_wall: float) -> Grant:
+        claims, settings = claims_of.decode(payload), self._settings
         audiences = (claims.aud,) if isinstance(claims.aud, str) else claims.aud
         if settings.audience not in audiences:
             raise UnrecognizedClientException("the token is not for this service (aud)")
@@ -308,10 +302,9 @@ class TokenVerifier:
         not_before = max(claims.nbf or 0, claims.iat or 0) - settings.leeway_s
         if now_wall < not_before:
             raise UnrecognizedClientException("the token is not valid yet (nbf, iat): check the clocks")
-        not_after = claims.exp + settings.leeway_s
-        if now_wall >= not_after:
+        if now_wall >= claims.exp + settings.leeway_s:
             raise ExpiredTokenException("the token has expired: get a new one")
-        return _Verified(claims_of.grant(claims, settings.account), not_before, not_after)
+        return claims_of.grant(claims, settings.account)
 
 
 def _cache_key(token: str) -> bytes:

@@ -12,8 +12,8 @@ def test_verified_token_is_remembered_until_it_expires() -> None:
     judge, text = verifier(), ec_token()
     assert judge.recall(text, NOW) is None
     first = judge.verify(text, NOW)
-    assert judge.verify(text, NOW + 1) is first
-    assert judge.recall(text, NOW + 89.9) is first
+    assert judge.verify(text, NOW + 1) == first
+    assert judge.recall(text, NOW + 89.9) == first
     assert (judge.stats.verified, judge.stats.cached) == (1, 1)
     assert judge.recall(text, NOW + 90) is None
     assert len(judge) == 0
@@ -31,7 +31,7 @@ def test_only_a_token_that_is_new_here_may_be_refused_unheard() -> None:
             judge.verify(other, NOW, refuse)
     assert judge.stats == type(judge.stats)()
     grant = judge.verify(text, NOW, lambda: None)
-    assert judge.verify(text, NOW, refuse) is grant
+    assert judge.verify(text, NOW, refuse) == grant
     assert len(asked) == 2
 
 
