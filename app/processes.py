@@ -38,11 +38,15 @@ _SAME_S = 0.3  # `timeout` and process managers tell a process twice: by its own
 
 
 class PartEndedError(CommandError):
-    """A child process ended by itself; `what` names the part, and what to do is told to who started it."""
+    """A child process ended by itself; `what` names the part, and what to do is told to who started it.
 
-    def __init__(self, what: str, remedy: str = "") -> None:
+    `is_in_order`: with exit code 0, as when somebody told it to.
+    """
+
+    def __init__(self, what: str, remedy: str = "", *, is_in_order: bool = False) -> None:
         super().__init__(what + remedy, Exit.PART_ENDED)
         self.what = what
+        self.is_in_order = is_in_order
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -90,13 +94,17 @@ class Child:
             # -P keeps a folder named `app` in the current directory from being taken for ours.
             program = command or (sys.executable, "-P", "-m", "app", name)
             # Its own session: a Ctrl-C in the terminal reaches the parent alone, which then ends the child in order.
-            self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                [*program, "--inherited-fd", str(theirs.fileno())],
-                pass_fds=[theirs.fileno(), *descriptors],
-                env={key: value for key, value in os.environ.items() if not key.startswith(PREFIX)},
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+                    [*program, "--inherited-fd", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno(), *descriptors],
+                    env={key: value for key, value in os.environ.items() if not key.startswith(PREFIX)},
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            except OSError:
+                self._socket.close()
+                raise
         self._ready: asyncio.Future[dict[str, object]] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._untold = bytearray()
@@ -206,7 +214,8 @@ class Child:
         if self._is_hurried:
             return
         how = _end_in_words(self._process.returncode)
-        raise PartEndedError(f"{self.name} ended by itself ({how})", "; the log above may say why; start again")
+        what, remedy = f"{self.name} ended by itself ({how})", "; the log above may say why; start again"
+        raise PartEndedError(what, remedy, is_in_order=self.has_left)
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # the second, when we were telling it news
@@ -305,10 +314,13 @@ class Ending:
         self._told_at = math.inf  # to end, by SIGTERM
 
     async def follow(self, child: Part) -> None:
-        """Run a part; its end is the end of everything."""
+        """Run a part; its end is the end of everything. Service managers tell each process to end: no reason then."""
         self.on_hurry.append(child.hurry)
         try:
             await child.run()
+        except PartEndedError as error:
+            if not (error.is_in_order and self.event.is_set()):
+                self.fail(error)
         except CommandError as error:
             self.fail(error)
 

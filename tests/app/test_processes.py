@@ -79,6 +79,15 @@ async def test_the_first_part_that_ends_is_the_reason(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize(("code", "is_reason"), [(0, False), (5, True)])
+async def test_a_part_that_is_told_to_end_as_we_are_is_no_reason(tmp_path: Path, code: int, is_reason: bool) -> None:
+    ending, part = Ending(), Child("part", script(tmp_path, f"sys.exit({code})"))
+    part.configure(Order("end"))
+    ending.event.set()
+    await ending.follow(part)
+    assert (ending.reason is not None) is is_reason
+
+
 async def test_a_signal_ends_without_a_reason() -> None:
     ending = Ending()
     async with ending.by_signal():
