@@ -71,11 +71,10 @@ class Worker:
                 self._has_served = self._has_served or self._child.is_ready
                 if not self._has_served:
                     raise
-                await self._wait(error, time.monotonic() - began)
+                await self._wait(_words(self._child.name, error), time.monotonic() - began)
             if self._is_hurried:
                 return
-            self._child = self._made()
-            self._child.configure(self._order)
+            await self._start_again()
 
     def tell_of_relay(self, *, with_numbers: bool) -> None:
         """Tell it how the relay does; its numbers are told to one worker, since who adds up counts them once."""
@@ -111,14 +110,28 @@ class Worker:
         else:
             self._relay.tell(news)
 
-    async def _wait(self, error: CommandError, lived_s: float) -> None:
-        if lived_s > STEADY_S or self._child.has_left:
+    async def _start_again(self) -> None:
+        while True:
+            try:
+                self._child = self._made()
+            except OSError as error:  # no memory, or no more processes, now; the others serve on
+                await self._wait(f"{self._child.name} cannot be started: {error.strerror}")
+            else:
+                self._child.configure(self._order)
+                return
+
+    async def _wait(self, what: str, lived_s: float | None = None) -> None:
+        """Wait longer each time, but not after one that lived long or ended in order."""
+        if lived_s is not None and (lived_s > STEADY_S or self._child.has_left):
             self._backoff_s = BACKOFF_S
         delay_s, self._backoff_s = self._backoff_s, min(2 * self._backoff_s, BACKOFF_LIMIT_S)
-        what = error.what if isinstance(error, PartEndedError) else f"{self._child.name} cannot serve: {error}"
         self._notice(f"{what}; it is started again in {delay_s:g} s")
         log.error("worker ended by itself", extra={"worker": self._order.index + 1, "reason": what})
         await asyncio.sleep(delay_s)
+
+
+def _words(name: str, error: CommandError) -> str:
+    return error.what if isinstance(error, PartEndedError) else f"{name} cannot serve: {error}"
 
 
 class WorkersOrder(msgspec.Struct, frozen=True):

@@ -1,8 +1,10 @@
 """The parent of several workers, with children of a few lines in their place."""
 
 import asyncio
+import errno
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +87,38 @@ async def test_one_that_cannot_serve_again_is_tried_again(tmp_path: Path, relay:
     ended = f"it is started again in {BACKOFF_S:g} s"
     assert notices[0] == f"worker 2 ended by itself (exit code 0); {ended}"
     assert notices[1].startswith("worker 2 cannot serve: Redis is away.; it is started again in 0.")
+
+
+async def test_one_for_which_there_is_no_process_is_tried_again(
+    tmp_path: Path, relay: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notices: list[str] = []
+    again = worker(tmp_path, relay, f"""
+        mark = {str(tmp_path / 'mark')!r}
+        say(ready={{}})
+        if os.path.exists(mark): say(notice="back"); time.sleep(60)
+        open(mark, "w").close()
+    """, notices)  # fmt: skip
+    again.configure(())
+    refused = [OSError(errno.EAGAIN, "no process"), OSError(errno.ENOMEM, "no memory")]
+
+    def made(*words: Any) -> Child:
+        if refused:
+            raise refused.pop(0)
+        return Child(*words)
+
+    monkeypatch.setattr("app.wiring.workers.Child", made)
+    monkeypatch.setattr("app.wiring.workers.BACKOFF_S", 0.01)
+    again._backoff_s = 0.01
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        running = group.create_task(again.run())
+        while "back" not in notices:  # noqa: ASYNC110  # it tells nobody else
+            await asyncio.sleep(0.01)
+        running.cancel()
+    assert notices[1:3] == [
+        "worker 2 cannot be started: no process; it is started again in 0.02 s",
+        "worker 2 cannot be started: no memory; it is started again in 0.04 s",
+    ]
 
 
 async def test_it_hears_of_the_relay_and_the_relay_of_it(tmp_path: Path, relay: Child) -> None:
