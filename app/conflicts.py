@@ -17,6 +17,7 @@ _NOT_OF_COTURN = ("turn_alternate_server", "turn_drain_s", "turn_mobility", "tur
 _DNS_NAME = re.compile(
     r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z"
 )
+_SLOTS = 10_000
 _REGION = re.compile(r"\*|[a-z0-9-]+", re.ASCII)
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+/?")
 
@@ -202,6 +203,8 @@ def _check_slots(settings: "Settings") -> None:
             raise SettingsError(f"{name.upper()}: without REDIS_URL it has no use")
     if settings.slot_host and settings.endpoint_wildcard:
         raise SettingsError("SLOT_HOST: ENDPOINT_WILDCARD has a name for each process already; leave one out")
+    if settings.slot and int(settings.slot) + count > _SLOTS:
+        raise SettingsError(f"SLOT: {count} processes from {settings.slot} on, but the last number is {_SLOTS - 1}")
     taken: dict[int, str] = {}
     for name in ("http_port", "https_port", "ops_port") if settings.tls else ("http_port", "ops_port"):
         first = getattr(settings, name)

@@ -61,7 +61,10 @@ class Slots(Protocol):
         """Slots of processes that live, as far as is known, by number."""
 
     async def settle(self) -> bool:
-        """Wait until this process has its slot; False when that is surely another's, or nobody answers."""
+        """Wait for a while until this process has its slot; False when that is surely another's.
+
+        While nobody answers it goes without one: it takes its slot when somebody does.
+        """
 
     async def drain(self) -> None:
         """Let nobody be sent here any more; returns within a second, whether or not the others could be told."""

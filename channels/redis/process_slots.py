@@ -127,14 +127,16 @@ class ProcessSlots:
         return self._live
 
     async def settle(self) -> bool:
-        """Wait until this process has its slot; False when that is surely another's, or nobody answers."""
+        """Wait for a while until this process has its slot; False when that is surely another's."""
+        is_answered = False
         limit_s = self._settings.lease_s + 2 * self._settings.sync_s if self._wish.is_fixed else _SETTLE_S
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 while self._number is None:
                     self._has_answer.clear()
                     await self._has_answer.wait()
-        return self._number is not None
+                    is_answered = True
+        return self._number is not None or not is_answered
 
     async def drain(self) -> None:
         """Let nobody be sent here any more; returns within a second, whether or not the others could be told."""

@@ -57,6 +57,10 @@ from app.settings import SettingsError, load
             {"redis_url": "redis://a", "workers": "2", "http_port": "65535"},
             "HTTP_PORT: 2 processes need 65535-65536, but there is none over 65535; choose others",
         ),
+        (
+            {"redis_url": "redis://a", "workers": "3", "slot": "9998"},
+            "SLOT: 3 processes from 9998 on, but the last number is 9999",
+        ),
         ({"redis_prefix": "a{b}"}, "REDIS_PREFIX: 'a{b}' is not allowed"),
         ({"allow_peer_cidrs": "ten"}, "ALLOW_PEER_CIDRS: 'ten' does not appear to be"),
         ({"turn_workers": "many"}, "TURN_WORKERS: 'many' is not allowed"),
@@ -85,6 +89,7 @@ def test_settings_of_turn_that_do_not_fit_are_told(given: dict[str, str], senten
         {"turn_alternate_server": "192.0.2.1:3478", "turn_drain_s": "60"},
         {"turn_workers": "auto"},
         {"redis_url": "redis://a", "workers": "3", "slot": "0", "slot_host": "k{slot}.test:8443"},
+        {"redis_url": "redis://a", "workers": "2", "slot": "9998"},
         {"redis_url": "redis://a", "workers": "99", "http_port": "0", "ops_port": "0"},
         {"redis_url": "redis://a", "workers": "2", "https_port": "8081"},
     ],

@@ -235,6 +235,19 @@ async def test_it_does_not_settle_on_a_number_of_another(redis_server: RedisServ
             assert not await slots.settle()
 
 
+async def test_it_goes_without_a_number_while_redis_is_away(redis_server: RedisServer, redis_prefix: str) -> None:
+    settings: RedisSettings = quick_settings(redis_server.url, prefix=redis_prefix, watchdog_s=5.0)
+    async with running_link(settings) as link:
+        link.is_away = True
+        slots = ProcessSlots(link, "node-a", Wish(1, is_fixed=True), SlotSettings(sync_s=0.01, lease_s=0.02))
+        async with running(slots.run()):
+            assert await slots.settle()
+            assert slots.number is None
+            link.is_away = False
+            slots.wake()
+            await until(lambda: slots.number == 1)
+
+
 async def test_one_waits_no_longer_than_the_lease_of_another(redis_server: RedisServer, redis_prefix: str) -> None:
     async with fleet(redis_server, redis_prefix, Wish(), Wish()) as service:
         await service.join(0, 1)
