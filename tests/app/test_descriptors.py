@@ -33,7 +33,7 @@ def test_a_service_has_as_many_as_it_may_before_it_does_anything_else(tmp_path: 
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
         with pytest.raises(SettingsError, match="others may enter"):
-            cli_serve.run(Namespace(emulator=False, json=False), loaded)
+            cli_serve.run(Namespace(inherited_fd=None, emulator=False, json=False), loaded)
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 256
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
