@@ -128,6 +128,12 @@ class HttpProtocol(HttpToolsProtocol):
         if self._is_in_head:  # RFC 9110, 6.5.1: a trailer must not be taken for a header
             super().on_header(name, value)
 
+    def _get_upgrade(self) -> bytes | None:
+        """What it asks to go over to. All headers Connection are one list (RFC 9110, 5.3); uvicorn takes the last."""
+        found = dict(self.headers).get(b"upgrade", b"").lower()
+        wishes = b",".join(value for name, value in self.headers if name == b"connection").lower()
+        return found if b"upgrade" in [wish.strip() for wish in wishes.split(b",")] else None
+
     def _should_upgrade(self) -> bool:
         """Look once: it is asked three times, from the end of the head on."""
         if self._upgrades is None:

@@ -40,6 +40,8 @@ UPGRADE = (
         ("GET /viewer HTTP/1.1", (*UPGRADE, "X: " + "x" * 9000), 431),
         ("GET /" + "x" * 9000 + " HTTP/1.1", UPGRADE, 414),
         ("POST /viewer HTTP/1.1", UPGRADE, 405),
+        ("GET /viewer HTTP/1.1", (*UPGRADE, "Connection: keep-alive"), 101),
+        ("\r\nGET /viewer HTTP/1.1", (*UPGRADE, "Connection: keep-alive"), 101),  # HTTP, not the door, reads it
         ("GET /viewer HTTP/1.1", (*UPGRADE, "Content-Length: 0"), 101),
         ("GET /viewer HTTP/1.1", (*UPGRADE, "Content-Length: 5"), 400),
         ("GET /viewer HTTP/1.1", (*UPGRADE, "Transfer-Encoding: chunked"), 400),
