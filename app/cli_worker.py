@@ -4,8 +4,8 @@ import importlib
 
 import msgspec
 
-from app.exits import CommandError, Exit, cause
-from app.parent import ParentLink, refuse
+from app.exits import Exit
+from app.parent import ParentLink, run_or_refuse
 from app.wiring.orders import WorkerOrder
 
 _decode = msgspec.json.Decoder(WorkerOrder).decode
@@ -15,11 +15,4 @@ def run(link: ParentLink) -> Exit:
     """Serve until the parent ends this process, or is gone; what hinders it is told to the parent."""
     worker = importlib.import_module("app.wiring.worker")  # while the parent waits for the relay
     order = _decode(link.configuration())
-    try:
-        worker.start(order, link)
-    except (CommandError, ExceptionGroup) as error:
-        reason = cause(error)
-        if not isinstance(reason, CommandError):
-            raise
-        return refuse(link, reason)
-    return Exit.OK
+    return run_or_refuse(link, lambda: worker.start(order, link))

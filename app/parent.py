@@ -125,9 +125,14 @@ def run_for_parent(
         async with ending.by_signal(is_child=True):
             await work(ending.event)
 
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return run_or_refuse(link, lambda: runner.run(watched()))
+
+
+def run_or_refuse(link: ParentLink, run: Callable[[], None]) -> Exit:
+    """Run a child's work to its end; what hinders it (CommandError) goes to the parent. The answer is the exit code."""
     try:
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(watched())
+        run()
     except (CommandError, ExceptionGroup) as error:
         reason = cause(error)
         if not isinstance(reason, CommandError):
