@@ -105,10 +105,13 @@ class MasterPart:
                 recording.cancel()
                 sending.cancel()
                 feeding.cancel()
-        except* ReplacedError:
-            raise CommandError("replaced by a newer master", Exit.REPLACED) from None
-        except* (ServiceError, RefusedError, EndpointUnreachableError) as group:
-            raise _reason(cause(group)) from None
+        except ExceptionGroup as group:  # not except*, which may wrap what is raised in it
+            reason = cause(group)
+            if isinstance(reason, ReplacedError):
+                raise CommandError("replaced by a newer master", Exit.REPLACED) from None
+            if isinstance(reason, ServiceError | RefusedError | EndpointUnreachableError):
+                raise _reason(reason) from None
+            raise
 
     async def _record(self, is_described: asyncio.Event) -> None:
         """Record once the channel is known, if it is wanted; signaling may come and go meanwhile."""
