@@ -71,8 +71,11 @@ def positive(text: str) -> int:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Read names with commas between them."""
-    return tuple(name for name in text.split(",") if name)
+    """Read names with commas between them, one at least."""
+    found = tuple(name for name in text.split(",") if name)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing")
+    return found
 
 
 def bitrate(text: str) -> int:

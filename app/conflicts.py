@@ -187,9 +187,13 @@ def _check_redis(settings: "Settings") -> None:
             "PRESENCE_URL: nodes that meet there need the same channels; give REDIS_URL or CATALOG_URL too"
         )
     if settings.connection_lease_s < settings.node_lease_s:
-        raise SettingsError("CONNECTION_LEASE_S: it must not be under NODE_LEASE_S, or it would end first")
+        least = f"{settings.node_lease_s:g}"
+        raise SettingsError(
+            f"CONNECTION_LEASE_S: {settings.connection_lease_s:g} is under NODE_LEASE_S ({least}) and would end first; "
+            f"give --connection-lease-s {least} or more"
+        )
     if settings.degraded_local and not (settings.redis_url or settings.presence_url):
-        raise SettingsError("DEGRADED_LOCAL: without REDIS_URL it has no use")
+        raise SettingsError("DEGRADED_LOCAL: without REDIS_URL it has no use; give --redis, or leave it out")
 
 
 def _check_slots(settings: "Settings") -> None:
@@ -200,11 +204,14 @@ def _check_slots(settings: "Settings") -> None:
         )
     for name in ("slot", "slot_host"):
         if getattr(settings, name) and not has_others:
-            raise SettingsError(f"{name.upper()}: without REDIS_URL it has no use")
+            raise SettingsError(f"{name.upper()}: without REDIS_URL it has no use; give --redis, or leave it out")
     if settings.slot_host and settings.endpoint_wildcard:
         raise SettingsError("SLOT_HOST: ENDPOINT_WILDCARD has a name for each process already; leave one out")
     if settings.slot and int(settings.slot) + count > _SLOTS:
-        raise SettingsError(f"SLOT: {count} processes from {settings.slot} on, but the last number is {_SLOTS - 1}")
+        raise SettingsError(
+            f"SLOT: {count} processes from {settings.slot} on, but the last number is {_SLOTS - 1}; "
+            f"choose {_SLOTS - count} or less"
+        )
     taken: dict[int, str] = {}
     for name in ("http_port", "https_port", "ops_port") if settings.tls else ("http_port", "ops_port"):
         first = getattr(settings, name)

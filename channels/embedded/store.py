@@ -60,7 +60,7 @@ _INSERT = "INSERT INTO channel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _REPLACE = "REPLACE INTO channel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM channel WHERE account = ? AND region = ? AND name = ?"
 _AFTER_EVERY_NAME = "\U0010ffff"
-_KNOWN_LIMIT = 10_000
+_KNOWN_LIMIT = 100_000
 _READ_TIMEOUT_S = 0.05  # on the loop; a reader waits only while another process repairs or locks the whole file
 
 _encode_tags = msgspec.json.Encoder().encode
@@ -139,7 +139,7 @@ class SqliteStore:
             found = _select(self._reads, account, region, name)
         if found is not None:
             if len(self._known) >= _KNOWN_LIMIT:
-                self._known.clear()
+                self._known.popitem()  # the newest: when more than fit are read by turns, those that stay are found
             self._known[key] = found
             if writes_ended != self._writes_ended:  # it may be older than a write that ended meanwhile
                 self._known.pop(key, None)

@@ -75,6 +75,12 @@ def test_a_bitrate_has_a_unit_or_none() -> None:
             bitrate(text)
 
 
-@pytest.mark.parametrize(("text", "found"), [("a", ("a",)), ("a,b", ("a", "b")), ("a,,b,", ("a", "b")), ("", ())])
+@pytest.mark.parametrize(("text", "found"), [("a", ("a",)), ("a,b", ("a", "b")), ("a,,b,", ("a", "b"))])
 def test_names_have_commas_between_them(text: str, found: tuple[str, ...]) -> None:
     assert names(text) == found
+
+
+@pytest.mark.parametrize("text", ["", ",", ",,"])
+def test_no_names_are_none_to_choose_from(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="names nothing"):
+        names(text)

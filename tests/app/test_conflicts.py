@@ -31,7 +31,7 @@ from app.settings import SettingsError, load
             "ALLOW_PEER_CIDRS: 10.0.0.1/8 is no network; the one around it is 10.0.0.",
         ),
         ({"presence_url": "redis://a"}, "PRESENCE_URL: nodes that meet there need the same channels; give REDIS_URL"),
-        ({"node_lease_s": "20"}, "CONNECTION_LEASE_S: it must not be under NODE_LEASE_S"),
+        ({"node_lease_s": "20"}, "CONNECTION_LEASE_S: 15 is under NODE_LEASE_S (20) and would end first; give"),
         ({"degraded_local": "1"}, "DEGRADED_LOCAL: without REDIS_URL it has no use"),
         ({"degraded_local": "1", "catalog_url": "redis://a"}, "DEGRADED_LOCAL: without REDIS_URL it has no use"),
         ({"redis_url": "http://a"}, "REDIS_URL: 'http://a' is not allowed; it is the Redis that all nodes"),
