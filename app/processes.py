@@ -79,8 +79,8 @@ class Child:
 
     Make it early: it loads its code while the parent loads its own. Then `configure` it once and keep `run` in a
     TaskGroup until the end. `command` replaces the program, which then gets `--inherited-fd N` as its last words; it
-    inherits `descriptors`. Settings come to it by its configuration alone. `stop_s` is how long it may take to end in
-    order.
+    inherits `descriptors`. Settings come to it by its configuration alone. `ready_s` is how long it may take to say
+    that it works, `stop_s` to end in order.
     """
 
     def __init__(self, name: str, command: Sequence[str] = (), descriptors: Sequence[int] = ()) -> None:
@@ -108,6 +108,7 @@ class Child:
         self._ready: asyncio.Future[dict[str, object]] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._untold = bytearray()
+        self.ready_s = READY_S
         self.stop_s = STOP_S
         self._is_stopping = False
         self._is_hurried = False
@@ -172,21 +173,18 @@ class Child:
         return len(self._untold) if self._writer is None else self._writer.transport.get_write_buffer_size()
 
     async def ready(self) -> dict[str, object]:
-        """Wait until the child works and return what it said of itself.
+        """Wait, while it is followed, until the child works and return what it said of itself.
 
-        Raises: PartEndedError after 30 s of silence; what `run` raises when it ends before.
+        Raises: what `run` raises when it ends before.
         """
         assert self._ready is not None, "configure comes first"  # noqa: S101  # order of our own calls
-        try:
-            async with asyncio.timeout(READY_S):
-                return await asyncio.shield(self._ready)
-        except TimeoutError:
-            raise PartEndedError(f"{self.name} was not ready in {READY_S:.0f} s") from None
+        return await asyncio.shield(self._ready)
 
     async def run(self) -> None:
         """Follow the child until it ends; when cancelled, end it: SIGTERM, then SIGKILL after `stop_s`.
 
-        Raises: CommandError when it said why it cannot work, PartEndedError when it just ended; so does `ready` then.
+        Raises: CommandError when it said why it cannot work, PartEndedError when it just ended, or was killed since it
+        did not say within `ready_s` that it works; so does `ready` then.
         """
         try:
             await self._run()
@@ -218,15 +216,23 @@ class Child:
         raise PartEndedError(what, remedy, is_in_order=self.has_left)
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # the second, when we were telling it news
-            while line := await reader.readline():
-                try:
-                    report = _REPORTS.decode(line)
-                except msgspec.DecodeError:  # we were stopped for so long that the child lost part of a line
-                    continue
-                self._take(report)
+        try:
+            async with asyncio.timeout(self.ready_s) as until_ready:
+                while line := await reader.readline():
+                    self._take(line)
+                    if self.is_ready:
+                        until_ready.reschedule(None)
+        except (ConnectionResetError, BrokenPipeError):  # the second, when we were telling it news
+            return
+        except TimeoutError:
+            self._process.kill()  # who hangs at its start would not end in order
+            raise PartEndedError(f"{self.name} was not ready in {self.ready_s:g} s") from None
 
-    def _take(self, report: Report) -> None:
+    def _take(self, line: bytes) -> None:
+        try:
+            report = _REPORTS.decode(line)
+        except msgspec.DecodeError:  # we were stopped for so long that the child lost part of a line
+            return
         self._heard_at = time.monotonic()
         if report.stats is not None:
             self.stats = report.stats

@@ -121,8 +121,8 @@ class Worker:
                 return
 
     async def _wait(self, what: str, lived_s: float | None = None) -> None:
-        """Wait longer each time, but not after one that lived long or ended in order."""
-        if lived_s is not None and (lived_s > STEADY_S or self._child.has_left):
+        """Wait longer each time, but not after one that served for long or ended in order."""
+        if lived_s is not None and ((self._child.is_ready and lived_s > STEADY_S) or self._child.has_left):
             self._backoff_s = BACKOFF_S
         delay_s, self._backoff_s = self._backoff_s, min(2 * self._backoff_s, BACKOFF_LIMIT_S)
         self._notice(f"{what}; it is started again in {delay_s:g} s")

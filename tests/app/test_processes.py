@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from app.exits import CommandError, Exit
-from app.processes import Child, Ending, PartEndedError, flatten, since_start_ms
+from app.processes import READY_S, Child, Ending, PartEndedError, flatten, since_start_ms
 from tests.app.children import script
 
 
@@ -170,6 +170,32 @@ async def test_a_child_that_cannot_work_says_why(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="TURN_PORT: 1 is taken") as caught:
         await child.run()
     assert caught.value.code is Exit.USAGE
+
+
+async def test_a_child_that_never_says_that_it_works_is_killed(tmp_path: Path) -> None:
+    child = Child("relay", script(tmp_path, "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"))
+    child.ready_s, child.stop_s = 0.05, 300.0
+    child.configure(Order("hang"))
+    for wait in (child.run, child.ready):
+        with pytest.raises(PartEndedError, match=r"relay was not ready in 0\.05 s"):
+            await wait()
+    assert not child.is_alive
+
+
+async def test_a_child_that_said_that_it_works_may_be_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Child("relay", script(tmp_path, "say(ready={}); lines.readline(); say(notice='heard'); time.sleep(600)"))
+    heard = asyncio.Queue[str]()
+    child.on_notice = heard.put_nowait
+    child.configure(Order("work"))
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(child.run())
+        await child.ready()
+        loop = asyncio.get_running_loop()
+        now = loop.time
+        monkeypatch.setattr(loop, "time", lambda: now() + 2 * READY_S)
+        child.tell(Order("speak"))
+        assert await heard.get() == "heard"
+        running.cancel()
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 import asyncio
 import errno
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.exits import CommandError, Exit
-from app.processes import Child, Ending
+from app.processes import READY_S, Child, Ending
 from app.settings import Settings
 from app.wiring.orders import WorkerOrder
 from app.wiring.workers import BACKOFF_S, Worker
@@ -87,6 +89,45 @@ async def test_one_that_cannot_serve_again_is_tried_again(tmp_path: Path, relay:
     ended = f"it is started again in {BACKOFF_S:g} s"
     assert notices[0] == f"worker 2 ended by itself (exit code 0); {ended}"
     assert notices[1].startswith("worker 2 cannot serve: Redis is away.; it is started again in 0.")
+
+
+async def test_one_that_hangs_when_it_is_started_again_is_killed_and_tried_again(
+    tmp_path: Path, relay: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notices: list[str] = []
+    is_back, life = asyncio.Event(), tmp_path / "life"
+    monkeypatch.setattr("app.wiring.workers.BACKOFF_S", 0.01)
+    monkeypatch.setattr("app.wiring.workers.STEADY_S", 0.0)  # the one that hangs lives longer, but does not serve
+    lives = iter((("hang", 0.05), ("serve", READY_S), ("", 0.0)))
+
+    def note(sentence: str) -> None:
+        notices.append(sentence)
+        what, ready_s = next(lives)
+        life.write_text(what)
+        monkeypatch.setattr("app.processes.READY_S", ready_s)
+        if not what:
+            is_back.set()
+
+    life.write_text("first")
+    again = Worker(ORDER, relay, note, script(tmp_path, f"""
+        life = open({str(life)!r}).read()
+        if life != "hang": say(ready={{}})
+        if life == "serve": say(notice="serves again")
+        time.sleep(600)
+    """))  # fmt: skip
+    again.configure(())
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(again.run())
+        said = await again.ready()
+        assert isinstance(said["pid"], int)
+        os.kill(said["pid"], signal.SIGKILL)
+        await is_back.wait()
+        running.cancel()
+    assert notices == [
+        "worker 2 ended by itself (signal SIGKILL); it is started again in 0.01 s",
+        "worker 2 was not ready in 0.05 s; it is started again in 0.02 s",
+        "serves again",
+    ]
 
 
 async def test_one_for_which_there_is_no_process_is_tried_again(
