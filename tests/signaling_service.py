@@ -60,9 +60,11 @@ class Service:
         quotas: Quotas,
         certificate: Path | None,
         now: Callable[[], float],
+        wall: Callable[[], float],
     ) -> None:
         host, port = listener.getsockname()
         self.certificate = certificate
+        self.wall = wall
         self.address = f"{host}:{port}"
         self.store = SqliteStore(MEMORY)
         self.control = ControlPlane(self.store, ControlSettings(quotas=quotas), lambda: time.time_ns() // 1_000_000)
@@ -79,18 +81,18 @@ class Service:
         verifier = token.TokenVerifier([self.key], self.settings, admit=self.keys.admit)
         signatures = SignatureVerifier(self.keys, self.sessions, verifier, ["us-west-2"])
         book = EmbeddedTickets(tickets)
-        authenticator = Authenticator(verifier, book, time.time, time.monotonic, signatures=signatures)
+        authenticator = Authenticator(verifier, book, wall, time.monotonic, signatures=signatures)
         self.authenticator, self.tickets = authenticator, tickets
         ice = IceSettings(uris=("turn:127.0.0.1:3478?transport=udp",), secret=b"s" * 32)
         apis = (
             ChannelsApi(self.control, EndpointSettings()),
-            IceApi(self.control, ice, time.time),
+            IceApi(self.control, ice, wall),
             AlexaApi(self.control, Asks(self.hub)),
             StorageApi(self.control),
             TicketsApi(self.control, self.hub, book),
             RelayUsageApi(self.control, lambda _: (0, 0, 0)),
         )
-        sockets = ChannelSockets(self.hub, self.control, authenticator, SocketSettings(close_s=CLOSE_S))
+        sockets = ChannelSockets(self.hub, self.control, authenticator, wall, SocketSettings(close_s=CLOSE_S))
         operations = tuple(operation for api in apis for operation in api.operations)
         self.application = server.build(server.Parts(operations, authenticator, sockets, STATIC))
 
@@ -108,7 +110,7 @@ class Service:
             actions=actions or ("kvs:*",),
             channels=channels,
             client_id=client_id,
-            now_wall=time.time(),
+            now_wall=self.wall(),
             lifetime_s=lifetime_s,
         )
 
@@ -122,7 +124,7 @@ class Service:
     def session(self, key: AccessKey, lifetime_s: float = 600) -> SessionCredentials:
         """A session of a key, with all its rights."""
         request = SessionRequest("tester", key.account, ("*",), ("*",), lifetime_s, key_id=key.id)
-        return self.sessions.mint(request, time.time())
+        return self.sessions.mint(request, self.wall())
 
     def url(self, path: str, channel: Channel | str | None, client_id: str | None = None, **query: str) -> str:
         if channel is not None:
@@ -160,16 +162,17 @@ async def signaling_service(
     certificate: Path | None = None,
     ping_s: float = 20.0,
     now: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
     websocket: WebSockets = "own",
 ) -> AsyncIterator[Service]:
     """Serve until the block ends; then nothing of it is left. `certificate` is a PEM file with its key, for TLS.
 
-    `now` gives the seconds of the hub, `websocket` says whose websockets serve.
+    `now` gives the seconds of the hub, `wall` those in which credentials end, `websocket` says whose websockets serve.
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop, which we serve with
-        service = Service(listener, limits or Limits.aws(), quotas or Quotas.relaxed(), certificate, now)
+        service = Service(listener, limits or Limits.aws(), quotas or Quotas.relaxed(), certificate, now, wall)
         http = _server(service, ping_s, websocket)
         try:
             async with asyncio.TaskGroup() as group:

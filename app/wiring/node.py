@@ -209,7 +209,7 @@ class Node:
             operations=operations_of_all,
             authenticator=authenticator,
             channel_sockets=ChannelSockets(
-                self.hub, self.control, authenticator, SocketSettings(origins=self._origins())
+                self.hub, self.control, authenticator, time.time, SocketSettings(origins=self._origins())
             ),
             static=STATIC,
             endpoints=endpoints,

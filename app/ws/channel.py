@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import logging
 import math
-import time
+from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -68,18 +68,20 @@ class SocketSettings(msgspec.Struct, frozen=True):
 
 
 class ChannelSockets:
-    """The two websocket endpoints of a node."""
+    """The two websocket endpoints of a node. `wall` gives epoch seconds, in which a credential ends."""
 
     def __init__(
         self,
         hub: Hub,
         control: Resolver,
         authenticator: SocketAuthenticator,
+        wall: Callable[[], float],
         settings: SocketSettings | None = None,
     ) -> None:
         self._hub = hub
         self._control = control
         self._authenticator = authenticator
+        self._wall = wall
         self._settings = settings or SocketSettings()
 
     async def master(self, websocket: WebSocket) -> None:
@@ -163,7 +165,7 @@ class ChannelSockets:
         """When the grant ends, on the hub's clock; that of an access key does not."""
         if math.isinf(grant.expires_at):
             return None
-        return self._hub.now() + grant.expires_at - time.time() + self._settings.expiry_grace_s
+        return self._hub.now() + grant.expires_at - self._wall() + self._settings.expiry_grace_s
 
     async def _refuse(self, websocket: WebSocket, error: ServiceError, event: dict[str, str]) -> None:
         claimed = {} if "subject" in event else claimed_key(websocket)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -149,7 +150,7 @@ async def test_a_flood_of_frames_lets_others_have_their_turn(service: Service, c
     flood = Flood(10_000)
     connection = SocketConnection(flood, 1 << 20)  # type: ignore[arg-type]
     member = await service.hub.connect(Connect(channel, Role.VIEWER, "v1"), connection)
-    sockets = ChannelSockets(service.hub, service.control, None)  # type: ignore[arg-type]
+    sockets = ChannelSockets(service.hub, service.control, None, time.time)  # type: ignore[arg-type]
     heard = _Heard(service.hub, member, {})
     seen: list[int] = []
     async with asyncio.TaskGroup() as group:

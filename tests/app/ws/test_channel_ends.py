@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import pytest
 from websockets.asyncio.client import connect
 
 from app.serving import WebSockets
@@ -11,6 +12,7 @@ from channels.auth.sigv4 import Credentials
 from channels.channel import Channel
 from channels.signaling.limits import Limits
 from tests.app.ws.rig import Opened, gone, master, raw_viewer, refusal, viewer
+from tests.channels.signaling.rig import Clock
 from tests.signaling_service import Service, signaling_service
 
 
@@ -74,11 +76,20 @@ async def test_a_drain_closes_with_1001_and_refuses_with_503(service: Service, c
     assert (await refusal(service.url("/master", channel), service.token()))[0] == 503
 
 
-async def test_a_connection_ends_with_its_token(service: Service, channel: Channel) -> None:
-    headers = {"Authorization": f"Bearer {service.token(lifetime_s=-29.0)}"}  # inside the leeway, 1 s of grace left
-    websocket = await connect(service.url("/master", channel), additional_headers=headers, proxy=None)
+@pytest.mark.parametrize("left_s", [60.0, -29.0])
+async def test_a_connection_ends_with_its_token_and_the_grace(websocket: WebSockets, left_s: float) -> None:
+    now, wall = Clock(), Clock(1_700_000_000.0)
+    async with signaling_service(now=now, wall=wall, websocket=websocket) as service:
+        made = await service.control.create("000000000000", "demo")
+        headers = {"Authorization": f"Bearer {service.token(lifetime_s=left_s)}"}
+        opened = Opened(await connect(service.url("/master", made), additional_headers=headers, proxy=None))
+        now.now += left_s + 29.9
+        service.hub.expire()
+        assert service.hub.stats.masters == 1, "the grace is 30 s"
+        now.now += 0.2
+        service.hub.expire()
 
-    assert await Opened(websocket).end() == (1001, "the credential has expired")
+        assert await opened.end() == (1001, "the credential has expired")
 
 
 async def test_a_peer_that_does_not_read_delays_nobody_and_is_closed(websocket: WebSockets) -> None:
