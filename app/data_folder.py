@@ -56,6 +56,35 @@ def _trouble(folder: Path, error: OSError) -> str:
     return f"the folder {folder} cannot be made or used ({(error.strerror or 'unknown reason').lower()})"
 
 
+class TakenError(Exception):
+    """Another process has the file locked."""
+
+
+class UnlockableError(Exception):
+    """The file system has no locks, as some network ones; the text is the reason."""
+
+
+def open_locked(path: Path) -> int:
+    """Open a file of the data folder, made with mode 0600 where there is none, and lock it; return its descriptor.
+
+    The lock lasts until that is closed or the process ends, however it ends; processes that we start do not inherit it.
+
+    Raises: SettingsError when it cannot be opened, TakenError, UnlockableError.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise TakenError from None
+        raise UnlockableError(error.strerror) from None
+    return descriptor
+
+
 @contextlib.contextmanager
 def served_alone(folder: Path) -> Iterator[None]:
     """Keep every other `serve` off the folder while the block runs; the lock ends with its process, however that ends.
@@ -67,19 +96,15 @@ def served_alone(folder: Path) -> Iterator[None]:
     """
     path = folder / _LOCK
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # not inherited by the processes we start
-    except OSError as error:
-        raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
-    with os.fdopen(descriptor, "r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(
-                f"DATA_DIR: another `heliograph serve` (process {file.read(20).strip() or 'unknown'}) uses {folder}; "
-                f"stop it, or {_CHOOSE}"
-            ) from None
-        except OSError as error:
-            raise SettingsError(f"DATA_DIR: {path} cannot be locked: {error.strerror}") from None
+        descriptor = open_locked(path)
+    except TakenError:
+        process = path.read_text()[:20].strip() or "unknown"
+        raise SettingsError(
+            f"DATA_DIR: another `heliograph serve` (process {process}) uses {folder}; stop it, or {_CHOOSE}"
+        ) from None
+    except UnlockableError as error:
+        raise SettingsError(f"DATA_DIR: {path} cannot be locked: {error}") from None
+    with os.fdopen(descriptor, "w") as file:
         file.truncate()
         file.write(f"{os.getpid()}\n")
         file.flush()

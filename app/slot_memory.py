@@ -4,7 +4,6 @@ One file for each HTTP port; the process that has it open has it locked, so that
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from app.data_folder import TakenError, UnlockableError, open_locked
 from app.settings import SettingsError
 from channels.owners import Wish
 
@@ -31,11 +31,15 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class SlotMemory:
-    """What one process remembers; without a file, since another process has it, nothing. `index` is its first wish."""
+    """What one process remembers; without a file nothing. `index` is its first wish.
 
-    def __init__(self, descriptor: int | None, index: int = 0) -> None:
+    `trouble` is why there is no file, in words for the operator; none where another process has it, as it may.
+    """
+
+    def __init__(self, descriptor: int | None, index: int = 0, trouble: str = "") -> None:
         self._descriptor = descriptor
         self._index = index
+        self._trouble = trouble
 
     def wish(self, slot: str) -> Wish:
         """Return the number to ask for: `slot`, which it then must be, else the one it had."""
@@ -47,6 +51,9 @@ class SlotMemory:
 
     def remember(self, number: int | None, token: str) -> None:
         """Keep a new number; without it the process has another one after its next start."""
+        if self._trouble:
+            log.warning("the slot cannot be remembered", extra={"reason": self._trouble})
+            self._trouble = ""  # told once
         if self._descriptor is None or number is None:
             return
         try:
@@ -75,15 +82,17 @@ def opened(data_folder: Path, port: int, index: int = 0) -> Iterator[SlotMemory]
     path = folder / (f"{port}.json" if port else f"any-{index}.json")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
+        raise SettingsError(f"DATA_DIR: {folder} cannot be used: {error.strerror}") from None
+    descriptor, trouble = None, ""
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield SlotMemory(None, index)
-            return
-        yield SlotMemory(descriptor, index)
+        descriptor = open_locked(path)
+    except TakenError:
+        pass  # by a process that goes by the same name: the first one has it
+    except UnlockableError as error:
+        trouble = f"{path} cannot be locked: {error}"
+    try:
+        yield SlotMemory(descriptor, index, trouble)
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -135,6 +137,18 @@ def test_what_the_service_starts_does_not_hold_its_folder(tmp_path: Path) -> Non
 def test_a_lock_that_cannot_be_made_is_told_by_its_setting(tmp_path: Path) -> None:
     (tmp_path / "serve.lock").mkdir()
     with pytest.raises(SettingsError, match=r"DATA_DIR: .*serve\.lock cannot be used"), served_alone(tmp_path):
+        pytest.fail("served without a lock")
+
+
+def test_a_folder_on_a_file_system_without_locks_is_not_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int, __: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(SettingsError, match=r"DATA_DIR: .*serve\.lock cannot be locked: No locks available$"),
+        served_alone(tmp_path),
+    ):
         pytest.fail("served without a lock")
 
 

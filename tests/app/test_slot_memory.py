@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -53,7 +55,7 @@ def test_a_file_that_was_cut_off_is_as_good_as_none(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "slots").touch()
     with (
-        pytest.raises(SettingsError, match=r"DATA_DIR: .*slots/8080.json cannot be used"),
+        pytest.raises(SettingsError, match=r"DATA_DIR: .*/slots cannot be used: File exists"),
         slot_memory.opened(tmp_path, 8080),
     ):
         raise AssertionError
@@ -70,3 +72,20 @@ def test_a_full_disk_is_told_and_costs_the_number_only(caplog: pytest.LogCapture
     SlotMemory(descriptor).remember(3, "token")
     os.close(descriptor)
     assert [record.message for record in caplog.records] == ["the slot cannot be remembered"]
+
+
+def test_a_file_system_without_locks_is_told_once_and_costs_the_number_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: int, __: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with slot_memory.opened(tmp_path, 8080, 2) as memory:
+        memory.remember(3, "token")
+        memory.remember(4, "token")
+        assert memory.wish("") == Wish(2)
+    reasons = [(record.message, vars(record)["reason"]) for record in caplog.records]
+    assert reasons == [
+        ("the slot cannot be remembered", f"{tmp_path}/slots/8080.json cannot be locked: No locks available")
+    ]
