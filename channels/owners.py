@@ -70,23 +70,16 @@ class Slots(Protocol):
         """Let nobody be sent here any more; returns within a second, whether or not the others could be told."""
 
 
-def order(channel: str, numbers: Iterable[int]) -> list[int]:
-    """Return the numbers as the channel prefers them; `channel` is the text of the ARN."""
-    return sorted(numbers, key=_preference(channel))
-
-
 def owner(channel: str, slots: Iterable[Slot]) -> Slot | None:
-    """Return the slot that the channel belongs to now: the first that is not draining; None when all are."""
-    known = {slot.number: slot for slot in slots if not slot.is_draining}
-    return known[min(known, key=_preference(channel))] if known else None
+    """Return the slot that the channel belongs to now: the first that is not draining; None when all are.
 
-
-def _preference(channel: str) -> Callable[[int], bytes]:
+    `channel` is the text of the ARN.
+    """
     start = hashlib.blake2b(channel.encode(), digest_size=_SCORE_BYTES)
 
-    def score(number: int) -> bytes:
+    def place_in_order(slot: Slot) -> bytes:
         one = start.copy()
-        one.update(b"\0%d" % number)
+        one.update(b"\0%d" % slot.number)
         return one.digest()
 
-    return score
+    return min((slot for slot in slots if not slot.is_draining), key=place_in_order, default=None)

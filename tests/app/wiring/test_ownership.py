@@ -8,12 +8,11 @@ from app import logs, slot_memory
 from app.endpoints import Owner
 from app.settings import Settings, SettingsError
 from app.wiring.ownership import Ownership, endpoint_settings
-from channels import owners
 from channels.names import ChannelArn
 from channels.owners import Place, Slot
 
 ARN = ChannelArn("aws", "us-west-2", "0" * 12, "door", 1)
-FIRST, SECOND = owners.order(str(ARN), (0, 1))
+FIRST, SECOND = 0, 1  # as that channel prefers them
 
 
 class Known:
