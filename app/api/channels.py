@@ -110,10 +110,15 @@ class ChannelsApi:
         arn = permitted(self._control, caller, "GetSignalingChannelEndpoint", body.channel_arn)
         require_active(await self._control.resolve(arn, caller.grant.account))
         wanted = body.single_master_channel_endpoint_configuration or shapes.EndpointConfiguration()
-        endpoints = tuple(
-            shapes.ResourceEndpoint(protocol, self._url(caller, protocol, wanted.role or Role.VIEWER, arn))
-            for protocol in dict.fromkeys(wanted.protocols or ("WSS", "HTTPS"))
-        )
+        protocols = dict.fromkeys(wanted.protocols or ("WSS", "HTTPS"))
+        if "WEBRTC" in protocols:
+            raise InvalidArgumentException("Protocols: WEBRTC needs media storage, which this channel does not have")
+        asked, owner = Asked(caller.scheme, caller.host), self._owner(arn)
+        urls = {
+            "WSS": self._settings.socket_url(wanted.role or Role.VIEWER, arn, asked, owner),
+            "HTTPS": self._settings.rest_url(arn, asked, owner),
+        }
+        endpoints = tuple(shapes.ResourceEndpoint(protocol, urls[protocol]) for protocol in protocols)
         return shapes.GetSignalingChannelEndpointOutput(endpoints)
 
     async def _tag(self, caller: Caller, body: shapes.TagResourceInput) -> shapes.Empty:
@@ -133,14 +138,6 @@ class ChannelsApi:
         if body.next_token:
             raise InvalidArgumentException("NextToken was not given out here: all tags of a channel come at once")
         return shapes.ListTagsForResourceOutput(dict(await self._control.list_tags(arn, caller.grant.account)))
-
-    def _url(self, caller: Caller, protocol: str, role: Role, arn: ChannelArn) -> str:
-        if protocol == "WEBRTC":
-            raise InvalidArgumentException("Protocols: WEBRTC needs media storage, which this channel does not have")
-        asked, owner = Asked(caller.scheme, caller.host), self._owner(arn)
-        if protocol == "WSS":
-            return self._settings.socket_url(role, arn, asked, owner)
-        return self._settings.rest_url(arn, asked, owner)
 
 
 def _message_ttl(configuration: shapes.SingleMasterConfiguration | None) -> int | None:
