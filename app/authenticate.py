@@ -151,7 +151,7 @@ class Authenticator:
 
     def _verify(self, token: str, connection: HTTPConnection) -> Grant:
         """A token that passed before is heard even when its address is full of failures by others."""
-        source, now = _source(connection), self._monotonic()
+        source, now = source_of(connection), self._monotonic()
         try:
             grant = self.verifier.verify(token, self._wall(), partial(self.failures.check, source, now))
         except UnrecognizedClientException:
@@ -169,7 +169,7 @@ class Authenticator:
             raise UnrecognizedClientException("AWS signatures are not served here: send Authorization: Bearer")
         token = connection.headers.get(TOKEN_HEADER) or next(iter(query.values(connection, TOKEN_PARAMETER)), "")
         if token and self.verifier.recall(token, self._wall()) is None:
-            self.failures.check(_source(connection), self._monotonic())
+            self.failures.check(source_of(connection), self._monotonic())
         try:
             return self._signatures.verify(signed_request(connection), body, self._wall())
         except (UnrecognizedClientException, InvalidSignatureException) as error:
@@ -187,7 +187,7 @@ class Authenticator:
 
     def _note_guess(self, connection: HTTPConnection) -> None:
         """Count a failure. Raises: ClientLimitExceededException when the address has had its share already."""
-        source, now = _source(connection), self._monotonic()
+        source, now = source_of(connection), self._monotonic()
         self.failures.check(source, now)
         self.failures.count(source, now)
 
@@ -197,6 +197,12 @@ def claimed_key(connection: HTTPConnection) -> dict[str, str]:
     texts = (*connection.headers.getlist("authorization"), *query.values(connection, "X-Amz-Credential"))
     found = next((match[1] for text in texts if (match := _CLAIM.search(text))), None)
     return {"access_key_id": found} if found else {}
+
+
+def source_of(connection: HTTPConnection) -> str:
+    """The address that a request comes from; empty where it has none."""
+    client: tuple[str, int] | None = connection.scope.get("client")  # `connection.client` makes a tuple each time
+    return client[0] if client else ""
 
 
 def signs_body(connection: HTTPConnection) -> bool:
@@ -271,8 +277,3 @@ def _offered(connection: HTTPConnection) -> Sequence[str]:
     """The subprotocols that a websocket offers; a plain request has none."""
     offered: Sequence[str] = connection.scope.get("subprotocols", ())
     return offered
-
-
-def _source(connection: HTTPConnection) -> str:
-    client: tuple[str, int] | None = connection.scope.get("client")
-    return client[0] if client else ""

@@ -17,8 +17,6 @@ from app.ws.crowd import Crowd
 from app.ws.handshake import Opening
 
 HELD_MESSAGES: Final = 16  # of one websocket; while so many wait for the application, nothing more is read
-_TOO_SLOW: Final = 1008
-_FAILURE: Final = 1011  # RFC 6455, 7.4.1: our own fault
 log = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]
 
@@ -121,7 +119,7 @@ class Application:
             else:
                 is_sent = self._connection.send_binary(data)
             if not is_sent:
-                self._connection.close(_TOO_SLOW, "too slow")
+                self._connection.close(frames.TOO_SLOW, "too slow")
                 raise ConnectionResetError("the peer has left, or does not read")
         elif kind == "websocket.close":
             self._connection.close(message.get("code", frames.NORMAL), message.get("reason") or "")
@@ -155,7 +153,7 @@ class Application:
 
     def _fail(self) -> None:
         if self._is_answered:
-            self._connection.close(_FAILURE, "the service failed; its log has the reason")
+            self._connection.close(frames.FAILURE, "the service failed; its log has the reason")
             return
         with contextlib.suppress(OSError):
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, [], b"")

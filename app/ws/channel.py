@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from app import query
-from app.authenticate import SocketCredential, authorise_connect, claimed_key
+from app.authenticate import SocketCredential, authorise_connect, claimed_key, source_of
 from app.origins import Origins
 from app.wire import error_response, failure, request_id
 from app.ws.connection import TAKE_OVER, Connection, End
@@ -95,7 +95,7 @@ class ChannelSockets:
     async def _serve(self, websocket: WebSocket, role: Role) -> None:
         own: Connection | None = websocket.scope.get("extensions", {}).get(TAKE_OVER)
         connection = self._queued(websocket) if own is None else self._bounded(own)
-        event = {"operation": _NAMES[role], "source": _source(websocket), "request_id": request_id(websocket)}
+        event = {"operation": _NAMES[role], "source": source_of(websocket), "request_id": request_id(websocket)}
         try:
             credential, connect = await self._decide(websocket, role, event)
             member = await self._hub.connect(connect, connection)
@@ -218,11 +218,6 @@ class _Heard:
             close_code, reason = self._end
             audit.info("closed", extra={**self._event, "close_code": close_code, "reason": reason})
         await self._hub.disconnect(self._member)
-
-
-def _source(websocket: WebSocket) -> str:
-    client = websocket.scope.get("client")  # `websocket.client` makes a tuple each time
-    return client[0] if client else ""
 
 
 def _only(websocket: WebSocket, name: str) -> str | None:

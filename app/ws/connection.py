@@ -22,8 +22,6 @@ from app.ws.handshake import Opening
 
 TAKE_OVER: Final = "heliograph.take_over"  # key of the scope's extensions; its value is the Connection
 _PONG_BYTES: Final = 16 * 1024  # while so much waits for a peer, its pings get no answer
-_FAILURE: Final = 1011  # RFC 6455, 7.4.1: our own fault
-_TOO_SLOW: Final = 1008  # a policy of ours was violated, in general
 _NOTHING: Final = -1  # the limit of a connection that takes nothing more
 _OPENING, _OPEN, _CLOSING, _LOST = range(4)
 log = logging.getLogger(__name__)
@@ -239,7 +237,7 @@ class Connection(asyncio.Protocol):
                     self._late(event)
         except Exception:  # the door: our own fault is logged here, once, and told without details
             log.exception("a websocket failed")
-            self.close(_FAILURE, "the service failed; its log has the reason")
+            self.close(frames.FAILURE, "the service failed; its log has the reason")
         if self._frames_per_s:
             self._frames += count + self._reader.fragments
             self._reader.fragments = 0
@@ -305,7 +303,7 @@ class Connection(asyncio.Protocol):
     def _begin_close(self, code: int, reason: str) -> None:
         self._state = _CLOSING
         self._crowd.count_closing(1)
-        if self._is_blocked and code == _TOO_SLOW:
+        if self._is_blocked and code == frames.TOO_SLOW:
             self._pending.clear()
         self.flush()
         self._transport.write(frames.close(code, reason))
