@@ -39,6 +39,11 @@ class Pair(msgspec.Struct, frozen=True):
     certificate: Path
     key: Path
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """The names of both files, as orders for other processes have them."""
+        return str(self.certificate), str(self.key)
+
 
 class DevelopmentFiles(msgspec.Struct, frozen=True):
     """What development mode serves with: `ca` is the certificate that clients trust."""

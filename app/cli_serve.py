@@ -21,10 +21,8 @@ from app.processes import Child, since_start_ms
 from app.settings import Loaded, Settings
 
 if TYPE_CHECKING:
-    from app.tls import TlsContext, TlsListener
+    from app.tls import Tls, TlsListener
 
-Tls = tuple["TlsContext", Path | None]
-"""The context to serve with, and the certificate of the development CA if it made it."""
 _TRUST = """\
 
 Its certificate is signed by a CA of its own, which clients must be told to trust:
@@ -109,7 +107,7 @@ def _tls(values: Settings, folder: Path) -> "contextlib.AbstractContextManager[T
     return listening
 
 
-def _announce(arguments: argparse.Namespace, tls: Tls | None, where: dict[str, object]) -> None:
+def _announce(arguments: argparse.Namespace, tls: "Tls | None", where: dict[str, object]) -> None:
     where["ready_ms"] = round(since_start_ms())
     context, ca = tls or (None, None)
     if arguments.json:

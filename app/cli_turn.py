@@ -54,7 +54,7 @@ def order_of(settings: Settings) -> TurnOrder:
     certificate = own_certificate(settings)
     if certificate is None and settings.tls:
         pair, _ = importlib.import_module("app.tls").files(settings, folder)
-        certificate = (str(pair.certificate), str(pair.key))
+        certificate = pair.names
     return TurnOrder(settings, secrets, certificate=certificate)
 
 

@@ -18,12 +18,10 @@ from app.wiring.listeners import url_of
 from app.wiring.orders import TurnOrder, WorkerOrder, own_certificate
 
 if TYPE_CHECKING:
-    from app.tls import TlsContext
+    from app.tls import Tls
 
 _PORTS: Final = ("http_port", "https_port", "ops_port")
 Notice = Callable[[str], None]
-Tls = tuple["TlsContext", Path | None]
-"""The context to serve with, and the certificate of the development CA if it made it."""
 
 
 class Seat(msgspec.Struct, frozen=True):
@@ -36,27 +34,22 @@ class Seat(msgspec.Struct, frozen=True):
     https: socket.socket | None = None
 
 
-def count(values: Settings) -> int:
-    """Return how many processes are wanted."""
-    return turn_places.workers(values.workers)
-
-
-def run(values: Settings, announce: Callable[[dict[str, object], Tls | None], None], notice: Notice) -> None:
+def run(values: Settings, announce: "Callable[[dict[str, object], Tls | None], None]", notice: Notice) -> None:
     """Serve by several processes until SIGINT or SIGTERM; `announce` gets what the ready line says.
 
     Raises: CommandError when a part cannot start, or the relay ends by itself.
     """
     folder = open_data_folder(values)
     with contextlib.ExitStack() as stack:
-        seats = [seat(values, index, stack) for index in range(count(values))]
+        seats = [seat(values, index, stack) for index in range(turn_places.workers(values.workers))]
         tls: Tls | None = importlib.import_module("app.tls").context(values, folder) if values.tls else None
         turn = Child("turn")  # loads its code while we load ours
         turn.on_notice = notice
         try:
             keys = keys_folder(values, notice)
-            certificate = ("", "") if tls is None else (str(tls[0].pair.certificate), str(tls[0].pair.key))
+            certificate = tls[0].pair.names if tls else None
             secrets = load_or_create_turn_secrets(keys)
-            for_turn = TurnOrder.of(values, secrets, own_certificate(values) or (certificate if tls else None))
+            for_turn = TurnOrder.of(values, secrets, own_certificate(values) or certificate)
             ca = str(tls[1] or "") if tls else ""
             workers = importlib.import_module("app.wiring.workers")
             orders = tuple(_order(each, index, keys, certificate, ca) for index, each in enumerate(seats))
@@ -95,7 +88,7 @@ def public_host(values: Settings, index: int) -> str:
     return f"{host}:{own + index}"
 
 
-def _order(each: Seat, index: int, keys: Path, certificate: tuple[str, str], ca: str) -> WorkerOrder:
+def _order(each: Seat, index: int, keys: Path, certificate: tuple[str, str] | None, ca: str) -> WorkerOrder:
     return WorkerOrder(
         each.settings,
         str(keys),
@@ -104,7 +97,7 @@ def _order(each: Seat, index: int, keys: Path, certificate: tuple[str, str], ca:
         each.http.fileno(),
         each.ops.fileno(),
         each.https.fileno() if each.https else None,
-        certificate,
+        certificate or ("", ""),
         ca,
     )
 

@@ -168,6 +168,10 @@ class TlsListener(msgspec.Struct, frozen=True):
         return int(self.socket.getsockname()[1])
 
 
+Tls = tuple[TlsContext, Path | None]
+"""The context to serve with, and the certificate of the development CA if it made it."""
+
+
 @contextmanager
 def listening(settings: Settings, data_folder: Path) -> Iterator[TlsListener]:
     """Bind the HTTPS port with the given certificate files, or with those of the development CA in the data folder.
@@ -179,7 +183,7 @@ def listening(settings: Settings, data_folder: Path) -> Iterator[TlsListener]:
         yield TlsListener(listener, tls, ca)
 
 
-def context(settings: Settings, data_folder: Path) -> tuple[TlsContext, Path | None]:
+def context(settings: Settings, data_folder: Path) -> Tls:
     """Return the context of the given certificate files, or of those of the development CA, and its certificate.
 
     Raises: SettingsError with the setting that is wrong.

@@ -9,7 +9,6 @@ from app.data_folder import load_or_create_turn_secrets
 from app.processes import Child, Ending
 from app.settings import Settings
 from app.slot_memory import SlotMemory
-from app.tls import TlsListener
 from app.wiring import loop
 from app.wiring.access import AccessOrder
 from app.wiring.listeners import Listeners
@@ -42,7 +41,8 @@ def order(settings: Settings, folder: Path, slot: SlotMemory | None = None) -> N
 async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announce) -> None:
     ending = Ending()
     async with ending.by_signal():
-        turn.configure(order.for_turn(_certificate(order.settings, listeners.tls)))
+        of_https = listeners.tls.tls.pair.names if listeners.tls else None
+        turn.configure(order.for_turn(own_certificate(order.settings) or of_https))
         node = Node(order, turn)
         async with node.running(listeners, ending):
             await node.ownership.settle()
@@ -58,14 +58,6 @@ async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: An
                     }
                 )
             await ending.event.wait()
-
-
-def _certificate(settings: Settings, tls: TlsListener | None) -> tuple[str, str] | None:
-    """The files that TURN serves TLS with: its own, else those of HTTPS."""
-    own = own_certificate(settings)
-    if own is None and tls is not None:
-        own = (str(tls.tls.pair.certificate), str(tls.tls.pair.key))
-    return own
 
 
 def _redis(settings: Settings) -> "RedisPlaces | None":

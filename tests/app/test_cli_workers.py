@@ -289,8 +289,3 @@ def test_each_process_has_ports_of_its_own(tmp_path: Path) -> None:
 )
 def test_a_public_host_with_our_own_port_names_the_others_by_theirs(values: Settings, index: int, host: str) -> None:
     assert cli_workers.public_host(values, index) == host
-
-
-def test_workers_are_a_number_or_one_for_each_core() -> None:
-    assert cli_workers.count(Settings(workers="3")) == 3
-    assert cli_workers.count(Settings(workers="auto")) == len(os.sched_getaffinity(0))
