@@ -41,6 +41,7 @@ export class Player extends EventTarget {
     this.offeredAt = 0;
     this.answeredAt = null;
     this.connectedAt = null;
+    this.isPictured = false;
     this.#listen();
   }
 
@@ -152,6 +153,12 @@ export class Player extends EventTarget {
     else this.#early.push(candidate);
   }
 
+  /** Told that a picture is shown, which is at times sooner than the browser's own word that it is connected. */
+  pictured() {
+    this.isPictured = true;
+    this.#connected();
+  }
+
   /** End without an event. */
   close() {
     this.#isClosed = true;
@@ -181,12 +188,7 @@ export class Player extends EventTarget {
 
   #connectionChanged(state) {
     if (this.#isClosed) return;
-    if (state === "connected" && this.connectedAt === null) {
-      this.connectedAt = performance.now();
-      this.#lastBytesAt = this.connectedAt;
-      this.#emit("connected");
-      this.#watchMedia();
-    }
+    if (state === "connected") this.#connected();
     if (state === "failed") this.#end(this.connectedAt === null ? this.#iceFailure() : failures.mediaStopped(DISCONNECT_LIMIT_MS / 1000));
     if (state === "closed") this.#end(failures.peerClosed());
     if (state === "disconnected") {
@@ -194,6 +196,14 @@ export class Player extends EventTarget {
         if (this.#connection.connectionState === "disconnected") this.#end(failures.mediaStopped(DISCONNECT_LIMIT_MS / 1000));
       });
     }
+  }
+
+  #connected() {
+    if (this.connectedAt !== null) return;
+    this.connectedAt = performance.now();
+    this.#lastBytesAt = this.connectedAt;
+    this.#emit("connected");
+    this.#watchMedia();
   }
 
   #transportChanged(state) {

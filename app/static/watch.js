@@ -48,6 +48,10 @@ export class Watch extends EventTarget {
     return Boolean(this.#player && !this.#player.isClosed && this.#player.connectedAt !== null);
   }
 
+  get #playingState() {
+    return this.#player.isPictured ? "playing" : "negotiating";
+  }
+
   /** Connect and keep trying; ends only by `stop` or a final failure. */
   start() {
     this.#signaling.run();
@@ -63,6 +67,7 @@ export class Watch extends EventTarget {
   /** Told by the screen: the first frame of `player` is shown. */
   pictured(player) {
     if (player !== this.#player || player.isClosed) return;
+    player.pictured();
     this.#change("playing", this.signaling === "open" ? null : this.failure);
     this.#after(STABLE_MS, () => this.#backoff.reset());
   }
@@ -86,7 +91,7 @@ export class Watch extends EventTarget {
     signaling.addEventListener("open", () => {
       this.signaling = "open";
       this.#downs = 0;
-      if (this.isPlaying) this.#change("playing");
+      if (this.isPlaying) this.#change(this.#playingState);
       else this.#offer();
     });
     signaling.addEventListener("message", ({ detail }) => this.#receive(detail));
@@ -107,7 +112,7 @@ export class Watch extends EventTarget {
   #signalingFailed(failure, waitMs, state) {
     if (this.isPlaying) {
       const isTold = this.#downs > 1 || failure.isFinal;
-      return this.#change("playing", isTold ? besidePicture(failure) : null, isTold ? waitMs : null);
+      return this.#change(this.#playingState, isTold ? besidePicture(failure) : null, isTold ? waitMs : null);
     }
     this.#clearTimers();
     this.#player?.close();

@@ -18,12 +18,14 @@ import shutil
 import socket
 import statistics
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from playwright.sync_api import Browser, Route, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from app.bench import Ratio, Row
 from app.exits import CommandError, Exit
@@ -54,16 +56,26 @@ class Join(msgspec.Struct, frozen=True):
     open_to_frame: float
 
 
+class Joins(msgspec.Struct):
+    """Joins of one kind in one browser, one after another.
+
+    `fresh` is the first frame of the browser's first page, which starts what it needs for media: in no other figure.
+    `failures` says of each join without a picture what its page said.
+    """
+
+    done: list[Join] = []
+    fresh: float | None = None
+    failures: list[str] = []
+
+
 class Run(msgspec.Struct, frozen=True):
     """The joins of one repetition: Chromium's in full, of `heliograph viewer` the first frames."""
 
-    alone: tuple[Join, ...]
-    watched: tuple[Join, ...]
-    silent: tuple[Join, ...]
-    stock: tuple[Join, ...]
+    alone: Joins
+    watched: Joins
+    silent: Joins
+    stock: Joins
     viewer: tuple[float, ...]
-    fresh: float
-    """The first page of a browser that has just been started, with its decoder and sound: in no other figure."""
 
 
 async def run(runs: int, progress: Progress) -> tuple[Row, ...]:
@@ -74,12 +86,22 @@ async def run(runs: int, progress: Progress) -> tuple[Row, ...]:
     for number in range(runs):
         with tempfile.TemporaryDirectory(prefix="heliograph-bench-") as folder:
             measured.append(await _measure(Path(folder)))
-        frames = {name: [join.frame for join in getattr(measured[-1], name)] for name in _KINDS}
-        told = ", ".join(
-            f"{name} {quantile(values, 0.5):.0f}/{quantile(values, 0.95):.0f} ms" for name, values in frames.items()
-        )
+        told = ", ".join(f"{name} {_told(getattr(measured[-1], name))}" for name in _KINDS)
         progress(f"run {number + 1} of {runs}: chromium p50/p95 {told}")
     return rows(measured)
+
+
+def _told(joins: Joins) -> str:
+    frames = [join.frame for join in joins.done]
+    times = f"{quantile(frames, 0.5):.0f}/{quantile(frames, 0.95):.0f} ms" if frames else "none"
+    return times + _failed(joins.failures, len(frames))
+
+
+def _failed(failures: Sequence[str], done: int) -> str:
+    if not failures:
+        return ""
+    reasons = "; ".join(f"{count} x {reason}" for reason, count in Counter(failures).items())
+    return f" ({len(failures)} of {done + len(failures)} joins failed: {reasons})"
 
 
 async def _measure(home: Path) -> Run:
@@ -90,20 +112,23 @@ async def _measure(home: Path) -> Run:
     words = (*FREE_PORTS, "--turn-advertised-address", SILENT_HOST)
     with running("demo", *words, home=home / "silent-demo") as demo:
         silent = await asyncio.to_thread(_join_unheard, demo, home / "silent-chromium")
-    kinds = (tuple(joins[1:]) for joins in (alone, watched, silent, stock))
-    return Run(*kinds, tuple(viewer), alone[0].frame)
+    return Run(alone, watched, silent, stock, tuple(viewer))
 
 
-def _join_heard(demo: dict[str, Any], home: Path) -> tuple[list[Join], list[Join]]:
+def _join_heard(demo: dict[str, Any], home: Path) -> tuple[Joins, Joins]:
     with chromium(home) as browser:
         alone = _join(browser, demo, demo["viewer_url"])
         other = Visit(browser, demo["http"])
         other.page.goto(demo["viewer_url"])
-        other.wait("playing")
+        beside = _outcome(other)
+        if isinstance(beside, str):
+            raise CommandError(
+                f"first-frame: the viewer beside whom the others join got no picture: {beside}", Exit.FAILURE
+            )
         return alone, _join(browser, demo, demo["viewer_url"])
 
 
-def _join_stock(demo: dict[str, Any], home: Path) -> list[Join]:
+def _join_stock(demo: dict[str, Any], home: Path) -> Joins:
     channel = f"#channel=camera&token={demo['token']}"
     with sync_playwright() as playwright, launched(playwright, home / "stock-master") as there:
         camera = Visit(there, demo["http"])
@@ -114,7 +139,7 @@ def _join_stock(demo: dict[str, Any], home: Path) -> list[Join]:
             return _join(browser, demo, f"{demo['http']}/viewer{channel}")
 
 
-def _join_unheard(demo: dict[str, Any], home: Path) -> list[Join]:
+def _join_unheard(demo: dict[str, Any], home: Path) -> Joins:
     with chromium(home) as browser, silent_server(demo["turn"]) as stun:
 
         def with_stun(route: Route) -> None:
@@ -137,25 +162,39 @@ def silent_server(turn_uri: str) -> Iterator[str]:
 
 def _join(
     browser: Browser, demo: dict[str, Any], page: str, change_servers: Callable[[Route], None] | None = None
-) -> list[Join]:
-    joins = []
-    for _ in range(1 + JOINS):
+) -> Joins:
+    joins = Joins()
+    for number in range(1 + JOINS):
         visit = Visit(browser, demo["http"])
         if change_servers is not None:
             visit.page.route("**/v1/get-ice-server-config", change_servers)
         visit.page.goto(page)
-        said = visit.wait("playing")
-        joins.append(
-            Join(
-                answer=float(said["answerMs"]),
-                connected=float(said["connectedMs"]),
-                frame=float(said["firstFrameMs"]),
-                open_to_frame=float(said["openToFrameMs"]),
-            )
-        )
+        outcome = _outcome(visit)
+        if isinstance(outcome, str):
+            joins.failures.append(outcome)
+        elif number == 0:
+            joins.fresh = outcome.frame
+        else:
+            joins.done.append(outcome)
         visit.page.wait_for_timeout(PAUSE_S * 1000)
         visit.context.close()
     return joins
+
+
+def _outcome(visit: Visit) -> Join | str:
+    """What the page says once it plays; else, in words, what it says instead."""
+    with contextlib.suppress(PlaywrightTimeoutError):
+        visit.wait("playing")
+    said = visit.said()
+    try:
+        return Join(
+            answer=float(said["answerMs"]),
+            connected=float(said["connectedMs"]),
+            frame=float(said["firstFrameMs"]),
+            open_to_frame=float(said["openToFrameMs"]),
+        )
+    except KeyError:  # it never played, or it has stopped again
+        return " ".join(filter(None, (said.get("state", "no page"), said.get("failure"))))
 
 
 async def _join_by_viewer(demo: dict[str, Any]) -> list[float]:
@@ -176,32 +215,41 @@ async def _join_by_viewer(demo: dict[str, Any]) -> list[float]:
 
 def rows(measured: Sequence[Run]) -> tuple[Row, ...]:
     """Median and 95th percentile of each kind over all runs; ratios to the yardstick run by run."""
-    found: list[Row] = []
-    for suffix, name in (("", "alone"), ("_mid_gop", "watched"), ("_silent_stun", "silent"), ("_stock", "stock")):
-        joins = [join for run in measured for join in getattr(run, name)]
-        frames = [join.frame for join in joins]
-        for share, note in ((0.5, _steps(joins)), (0.95, _worst(frames))):
-            row = f"offer_to_first_frame_p{share * 100:.0f}{suffix}"
-            if name == "stock":
-                found.append(_row(row.replace(suffix, f"_{_YARDSTICK}"), frames, share, note, goal="-"))
-            elif name == "alone":
-                found.append(_beside_stock(_row(row, frames, share, note), measured, share))
-            else:
-                found.append(_row(row, frames, share, note))
-    fresh = [run.fresh for run in measured]
-    note = f"the first page of a browser, one a run, in no other row; slowest {max(fresh):.0f} ms"
-    found.append(_row("offer_to_first_frame_p50_fresh_browser", fresh, 0.5, note, goal="-"))
+    found = [
+        *(_beside_stock(row, measured, share) for row, share in zip(_kind(measured, "alone", ""), GOALS, strict=True)),
+        *_kind(measured, "watched", "_mid_gop"),
+        *_kind(measured, "silent", "_silent_stun"),
+        *(msgspec.structs.replace(row, goal="-", is_met=None) for row in _kind(measured, "stock", f"_{_YARDSTICK}")),
+    ]
+    fresh = [run.alone.fresh for run in measured if run.alone.fresh is not None]
+    if fresh:
+        note = f"the first page of a browser, one a run, in no other row; slowest {max(fresh):.0f} ms"
+        found.append(_row("offer_to_first_frame_p50_fresh_browser", fresh, 0.5, note, goal="-"))
     frames = [frame for run in measured for frame in run.viewer]
     found.append(_row("offer_to_first_frame_p50_viewer", frames, 0.5, "one Python process, joins and decodes"))
     found.append(_row("offer_to_first_frame_p95_viewer", frames, 0.95, _worst(frames)))
     return tuple(found)
 
 
+def _kind(measured: Sequence[Run], name: str, suffix: str) -> Iterator[Row]:
+    """Both quantiles of one kind; a join without a picture is told beside them, and misses the goal of both."""
+    kind: list[Joins] = [getattr(run, name) for run in measured]
+    joins = [join for each in kind for join in each.done]
+    failed = _failed([reason for each in kind for reason in each.failures], len(joins))
+    if not joins:
+        raise CommandError(f"first-frame: no viewer got a picture{failed}", Exit.FAILURE)
+    frames = [join.frame for join in joins]
+    for share, told in zip(GOALS, (_steps(joins), _worst(frames)), strict=True):
+        row = _row(f"offer_to_first_frame_p{share * 100:.0f}{suffix}", frames, share, told + failed)
+        yield msgspec.structs.replace(row, is_met=False) if failed else row
+
+
 def _beside_stock(row: Row, measured: Sequence[Run], share: float) -> Row:
-    ours = [quantile([join.frame for join in run.alone], share) for run in measured]
-    theirs = [quantile([join.frame for join in run.stock], share) for run in measured]
-    peer = quantile([join.frame for run in measured for join in run.stock], share)
-    return msgspec.structs.replace(row, peer=peer, peer_name=_YARDSTICK, ratio=Ratio.of(ours, theirs))
+    both = [run for run in measured if run.alone.done and run.stock.done]
+    ours = [quantile([join.frame for join in run.alone.done], share) for run in both]
+    theirs = [quantile([join.frame for join in run.stock.done], share) for run in both]
+    peer = quantile([join.frame for run in measured for join in run.stock.done], share)
+    return msgspec.structs.replace(row, peer=peer, peer_name=_YARDSTICK, ratio=Ratio.of(ours, theirs) if both else None)
 
 
 def _steps(joins: Sequence[Join]) -> str:
