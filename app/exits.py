@@ -93,7 +93,9 @@ _STEP_BY_WORDS = {
     "made from, was revoked": _REVOKED,
 }
 _ACTION = re.compile(r"\bkinesisvideo:(\w+)")
-_ROLE_OF = {"ConnectAsMaster": "master", "ConnectAsViewer": "viewer"}
+_CHANNEL = re.compile(r" on arn:[^ ]+:channel/([\w.-]+)/")
+_ROLE_OF = {"ConnectAsMaster": "master", "ConnectAsViewer": "viewer", "GetRecording": "recording"}
+_EVERY_ROLE = ("DescribeSignalingChannel", "GetSignalingChannelEndpoint", "GetIceServerConfig")
 
 
 class CommandError(Exception):
@@ -142,8 +144,11 @@ def _right_step(message: str) -> str:
     action = _ACTION.search(message)
     if action is None:
         return "`heliograph token --role admin|master|viewer` makes a token with other rights"
-    role = _ROLE_OF.get(action[1], "admin")
-    return f"to {action[1]} take a token of `heliograph token --role {role}`"
+    role, name = _ROLE_OF.get(action[1], "admin"), _CHANNEL.search(message)
+    if action[1] in _EVERY_ROLE and name is not None:  # a token that cannot even look at the channel is of another one
+        return f"take a token for this channel: `heliograph token --role master|viewer --channel {name[1]}`"
+    channel = f" --channel {name[1]}" if role != "admin" and name is not None else ""
+    return f"to {action[1]} take a token of `heliograph token --role {role}{channel}`"
 
 
 def unreachable(error: BaseException) -> CommandError:

@@ -3,7 +3,7 @@
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -112,12 +112,17 @@ def hint(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else "; `heliograph settings` lists them"
 
 
-def misspelled(variables: Iterable[str], known: Sequence[str]) -> Iterator[str]:
-    """Give a warning for each variable that is nearly one of the keys; orchestrators set HELIOGRAPH_* names, too."""
+def misspelled(variables: Iterable[str], known: Sequence[str], short: Mapping[str, str]) -> Iterator[str]:
+    """Give a warning for each variable that is nearly one of the keys, or has the name of a short flag.
+
+    `short` leads from those to their keys. All else passes: orchestrators set HELIOGRAPH_* names, too.
+    """
     for variable in variables:
         name = variable.removeprefix(PREFIX)
         if variable.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=_TYPO_LIKENESS)
+            near = (
+                [short[name]] if name in short else difflib.get_close_matches(name, known, n=1, cutoff=_TYPO_LIKENESS)
+            )
             yield from (f"{variable} is no setting; did you mean {PREFIX}{guess}?" for guess in near)
 
 

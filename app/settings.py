@@ -171,9 +171,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     account: Annotated[str, Meta(pattern=r"^[0-9]{12}\Z", description="account in ARNs, 12 digits")] = "000000000000"
     partition: Annotated[str, Meta(pattern=r"^[a-z0-9-]+\Z", description="AWS partition in ARNs")] = "aws"
     account_channel_limit: Annotated[int, Meta(ge=1, le=1_000_000, description="channels an account may hold")] = 10_000
-    data_dir: Annotated[str, Meta(description="folder of catalog, keys and TURN secret, made with mode 0700")] = (
-        "~/.local/state/heliograph"
-    )
+    data_dir: Annotated[
+        str, Meta(min_length=1, description="folder of catalog, keys and TURN secret, made with mode 0700")
+    ] = "~/.local/state/heliograph"
     redis_url: Annotated[
         str,
         Meta(
@@ -312,6 +312,7 @@ def _fields() -> tuple[Field, ...]:
 
 FIELDS = _fields()
 BY_NAME = {field.name: field for field in FIELDS}
+SHORT_KEYS = {flag[2:].replace("-", "_").upper(): field.key for field in FIELDS for flag in field.flags[1:]}
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -355,7 +356,7 @@ def load(flags: Mapping[str, object], environment: Mapping[str, str], config: st
     settings = msgspec.convert(values, Settings)
     conflicts.check(settings, lambda name: _source(BY_NAME[name], origins[name], path))
     known = [*(field.key for field in FIELDS), CONFIG_VARIABLE.removeprefix(PREFIX)]
-    return Loaded(settings, origins, tuple(misspelled(environment, known)), path)
+    return Loaded(settings, origins, tuple(misspelled(environment, known, SHORT_KEYS)), path)
 
 
 def _pick(

@@ -9,10 +9,11 @@ import msgspec
 
 from app.exits import CommandError, Exit
 from app.settings import Settings, SettingsError
-from channels.redis import persistence
+from channels.redis import mode, persistence
 from channels.redis.blocking import Blocking, RedisRefusedError
 from channels.redis.commands import Commands, RedisUnavailableError
-from channels.redis.settings import RedisSettings, RedisUrlError
+from channels.redis.dial import tls_context
+from channels.redis.settings import Kind, RedisSettings, RedisUrlError
 
 WAIT_S: Final = 10.0
 _RETRY_S: Final = 0.25
@@ -45,9 +46,11 @@ def _place(settings: Settings, name: str) -> RedisSettings | None:
     if not url:
         return None
     try:
-        return msgspec.structs.replace(RedisSettings.parse(url), prefix=settings.redis_prefix)
+        place = RedisSettings.parse(url)
+        tls_context(place)
     except RedisUrlError as error:
         raise SettingsError(f"{name.upper()}: {error}") from None
+    return msgspec.structs.replace(place, prefix=settings.redis_prefix)
 
 
 def wait_for(server: Blocking, notice: Notice, limit_s: float = WAIT_S) -> None:
@@ -77,6 +80,19 @@ async def _ping(commands: Commands) -> None:
     await commands.command("PING")
 
 
+def require_kind(server: Blocking, notice: Notice) -> None:
+    """Refuse a Sentinel where the URL names a server, and tell of a node of a Cluster. Raises: SettingsError."""
+    if server.settings.kind is not Kind.SERVER:
+        return
+    place, found = server.settings.place, ""
+    with contextlib.suppress(RedisUnavailableError):  # advice, for which no start fails
+        found = server.run(mode.of_server)
+    if found == "sentinel":
+        raise SettingsError(f"REDIS_URL: {place} is a Sentinel: write redis+sentinel://HOST:PORT/NAME_OF_THE_PRIMARY")
+    if found == "cluster":
+        notice(f"{place} is a node of a Cluster: write redis+cluster://, else what other nodes of it have is not found")
+
+
 def prepare(settings: Settings, notice: Notice) -> None:
     """Return when all Redis of the settings answer and that of the catalog keeps what it acknowledges.
 
@@ -87,10 +103,12 @@ def prepare(settings: Settings, notice: Notice) -> None:
         return
     with contextlib.closing(Blocking(found.catalog)) as server:
         wait_for(server, notice)
+        require_kind(server, notice)
         require_persistence(server, notice, allow_unsafe=settings.redis_allow_unsafe)
     if found.presence is not None and found.presence != found.catalog:
         with contextlib.closing(Blocking(found.presence)) as server:
             wait_for(server, notice)
+            require_kind(server, notice)
 
 
 def require_persistence(server: Blocking, notice: Notice, *, allow_unsafe: bool) -> None:

@@ -40,7 +40,7 @@ class Blocking:
         try:
             return self._await(work(self._commands))
         except RedisUnavailableError as error:
-            if isinstance(error.__cause__, redis.AuthenticationError):
+            if error.is_final:
                 raise RedisRefusedError(str(error)) from error
             raise
         except redis.RedisError as error:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar, cast
 
@@ -10,6 +11,7 @@ from redis import asyncio as redis_asyncio
 from redis import exceptions
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
 
 from channels.redis.pipe import Pipe
@@ -40,10 +42,16 @@ _UNAVAILABLE_WORDS: Final = (
     *("BUSY ", "MISCONF", "NOREPLICAS"),
     *("LOADING", "READONLY", "MASTERDOWN", "OOM"),  # for which redis-py has types
 )
+_NO_CLUSTER: Final = "Cluster mode is not enabled"  # how redis-py tells of it
 
 
 class RedisUnavailableError(Exception):
     """Redis did not answer, or cannot do it now: nobody knows whether it was done. Try again later."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether trying again helps nothing: it does not let us in, or is none of a Cluster where one is named."""
+        return isinstance(self.__cause__, exceptions.AuthenticationError) or _NO_CLUSTER in str(self.__cause__)
 
 
 class Commands:
@@ -135,8 +143,10 @@ class Commands:
             _log.info("a connection to redis did not close in time")
 
     def _words(self, error: Exception) -> str:
-        limit = f"no answer within {self._settings.limit_s:g} s"
-        return f"{self._settings.place}: {str(error) or limit}"
+        words = str(error) or f"no answer within {self._settings.limit_s:g} s"
+        if _NO_CLUSTER in words:
+            words = "this server is none of a Cluster: write redis:// in the place of redis+cluster://"
+        return f"{self._settings.place}: {words}"
 
     def _connected(self) -> Client:
         settings = self._settings
@@ -269,11 +279,28 @@ def _options(settings: RedisSettings) -> dict[str, Any]:
     return options
 
 
+class _Sentinel(redis_asyncio.Sentinel):
+    """Asks where the primary is; an error names what each Sentinel said, not how its client is made."""
+
+    async def discover_master(self, service_name: str) -> Any:
+        """Return host and port. Raises: MasterNotFoundError, redis.ResponseError."""
+        try:
+            return await super().discover_master(service_name)
+        except MasterNotFoundError as error:
+            reasons = ", ".join(dict.fromkeys(re.findall(r"> - \W?(?:\w+:)?(\w+Error)", str(error))))
+            words = f"no Sentinel there has a primary named {service_name} that is up"
+            raise MasterNotFoundError(f"{words}: {reasons}" if reasons else words) from None
+        except exceptions.ResponseError as error:
+            if "unknown command" in str(error):
+                raise exceptions.ResponseError(f"a server there is no Sentinel: {error}") from None
+            raise
+
+
 def _sentinel(settings: RedisSettings) -> redis_asyncio.Sentinel:
     patience_s = settings.limit_s / 4  # the first of them may be the one that is gone
     own = {"password": settings.sentinel_password or None, "username": None}
     times = {"socket_timeout": patience_s, "socket_connect_timeout": patience_s}
-    return redis_asyncio.Sentinel(  # type: ignore[no-untyped-call]
+    return _Sentinel(  # type: ignore[no-untyped-call]
         list(settings.addresses), sentinel_kwargs={**_options(settings), **own, **times}
     )
 

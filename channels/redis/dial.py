@@ -6,7 +6,7 @@ from typing import Final
 
 import hiredis
 
-from channels.redis.settings import Kind, RedisSettings
+from channels.redis.settings import Kind, RedisSettings, RedisUrlError
 from channels.redis.wire import Owner, RefusedError, Wire
 
 Address = tuple[str, int]
@@ -24,7 +24,7 @@ class Dialer:
 
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings
-        self._tls = _tls(settings)
+        self._tls = tls_context(settings)
 
     async def open(self, address: Address | None, name: str, owner: Owner) -> Wire:
         """Connect to `address`, or to the socket path of the settings; `name` is added to ours in CLIENT LIST.
@@ -60,10 +60,24 @@ class Dialer:
             raise RefusedError("this server is a replica now")
 
 
-def _tls(settings: RedisSettings) -> ssl.SSLContext | None:
+def tls_context(settings: RedisSettings) -> ssl.SSLContext | None:
+    """Return what TLS to Redis takes, None where the URL has none. Raises: RedisUrlError (a file cannot be used)."""
     if not settings.is_tls:
         return None
-    context = ssl.create_default_context(cafile=settings.ca_file or None)
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
+    except OSError as error:
+        raise RedisUrlError(f"ca_file {settings.ca_file}: {_words(error)}") from None
     if settings.certificate_file:
-        context.load_cert_chain(settings.certificate_file, settings.key_file or None)
+        try:
+            context.load_cert_chain(settings.certificate_file, settings.key_file or None)
+        except OSError as error:
+            files = " and ".join(filter(None, (settings.certificate_file, settings.key_file)))
+            raise RedisUrlError(f"certificate_file and key_file, {files}: {_words(error)}") from None
     return context
+
+
+def _words(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "holds no PEM certificate or key that fits"
+    return f"cannot be read: {error.strerror}"

@@ -75,6 +75,8 @@ class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
             return cls(socket_path=_socket_path(hosts + unquote(parts.path)), **options)
         is_tls, kind = scheme.startswith("rediss"), Kind(scheme.replace("rediss", "redis"))
         service, db = _place(kind, parts.path, options.pop("db", 0))
+        if not is_tls and (unused := next((name for name in _FILES if name in options), None)):
+            raise RedisUrlError(f"{unused} is for TLS: write {scheme.replace('redis', 'rediss', 1)}://")
         if kind is not Kind.SERVER:
             options["backoff_limit_s"] = _FAILOVER_BACKOFF_S
         return cls(kind=kind, addresses=_addresses(hosts, kind), service=service, db=db, is_tls=is_tls, **options)

@@ -47,6 +47,18 @@ def test_a_refusal_names_code_and_limit() -> None:
         (errors.AccessDeniedException("may not kinesisvideo:ConnectAsMaster on x"), "token --role master`"),
         (errors.NotAuthorizedException("may not kinesisvideo:ConnectAsViewer on x"), "token --role viewer`"),
         (errors.AccessDeniedException("may not kinesisvideo:ListSignalingChannels on *"), "token --role admin`"),
+        (
+            errors.AccessDeniedException(
+                "a may not kinesisvideo:ConnectAsMaster on arn:aws:x:y:0:channel/front-door/17"
+            ),
+            "take a token of `heliograph token --role master --channel front-door`",
+        ),
+        (
+            errors.AccessDeniedException(
+                "a may not kinesisvideo:DescribeSignalingChannel on arn:a:b:c:0:channel/door/*"
+            ),
+            "take a token for this channel: `heliograph token --role master|viewer --channel door`",
+        ),
         (errors.AccessDeniedException("only under the client id of its token (cid)"), "with --client-id"),
         (errors.UnknownOperationException("there is no /foo/x"), "a path too much"),
     ],

@@ -137,6 +137,17 @@ def test_a_misspelled_variable_is_a_warning_and_a_foreign_one_is_not() -> None:
     assert load({}, environment).warnings == ("HELIOGRAPH_HTTP_PROT is no setting; did you mean HELIOGRAPH_HTTP_PORT?",)
 
 
+def test_a_variable_named_like_a_short_flag_is_told() -> None:
+    """Else each node would be alone without a word."""
+    loaded = load({}, {"HELIOGRAPH_REDIS": "redis://h", "HELIOGRAPH_REDIS_PORT": "tcp://10.0.0.1:6379"})
+    assert loaded.warnings == ("HELIOGRAPH_REDIS is no setting; did you mean HELIOGRAPH_REDIS_URL?",)
+
+
+def test_no_folder_is_no_data_folder() -> None:
+    with pytest.raises(SettingsError, match=r"^DATA_DIR: '' is not allowed"):
+        load({"data_dir": ""}, {})
+
+
 def test_the_data_folder_follows_the_state_home_of_the_desktop() -> None:
     loaded = load({}, {"XDG_STATE_HOME": "/state"})
     assert loaded.settings.data_path == Path("/state/heliograph")

@@ -10,7 +10,7 @@ from app.settings import Settings, SettingsError
 from app.wiring.redis_start import places, prepare, wait_for
 from channels.redis.blocking import Blocking
 from channels.redis.settings import RedisSettings
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, Sentinel
 
 AWAY = "redis://user:secret@127.0.0.1:1"
 
@@ -80,6 +80,29 @@ def test_a_password_that_is_wrong_or_missing_is_told_at_once(tmp_path: Path, url
         with pytest.raises(SettingsError, match=f"^REDIS_URL: .*({words})") as caught:
             prepare(settings, lambda _: None)
     assert "wrong" not in str(caught.value)
+
+
+def test_another_kind_of_server_than_the_url_names_is_told_with_what_to_write(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    told: list[str] = []
+    cluster = Settings(redis_url=redis_server.url.replace("redis:", "redis+cluster:"))
+    with pytest.raises(SettingsError, match=r"^REDIS_URL: .* is none of a Cluster: write redis://"):
+        prepare(cluster, told.append)
+    with (
+        Sentinel(tmp_path / "sentinel", redis_server) as sentinel,
+        pytest.raises(SettingsError, match=r"^REDIS_URL: .* is a Sentinel: write redis\+sentinel://"),
+    ):
+        prepare(Settings(redis_url=sentinel.url), told.append)
+    assert told == []
+    with RedisServer(tmp_path / "node", appendonly=True, options=("--cluster-enabled", "yes")) as node:
+        prepare(Settings(redis_url=node.url), told.append)
+    assert "is a node of a Cluster: write redis+cluster://" in told[0]
+
+
+def test_a_file_for_tls_that_is_not_there_is_told_by_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^PRESENCE_URL: ca_file .*/none: cannot be read"):
+        places(Settings(redis_url="redis://h", presence_url=f"rediss://h?ca_file={tmp_path}/none"))
 
 
 def test_a_catalog_that_may_be_lost_is_refused_or_told(redis_server: RedisServer) -> None:

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from channels.redis.commands import Commands, RedisUnavailableError
 from tests.redis_link import quick_settings
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, Sentinel
 
 PAIR = "return {KEYS[1], ARGV[1]}"
 
@@ -140,3 +140,34 @@ async def test_the_server_for_messages_is_that_of_the_address() -> None:
     commands = Commands(quick_settings("redis://h:1"))
 
     assert await commands.primary() == ("h", 1)
+
+
+async def test_a_sentinel_that_helps_not_is_told_without_the_insides_of_the_client(redis_server: RedisServer) -> None:
+    commands = Commands(quick_settings("redis+sentinel://127.0.0.1:1,127.0.0.1:2/main", limit_s=30.0))
+    with pytest.raises(RedisUnavailableError, match=r"named main that is up: ConnectionError$") as told:
+        await commands.command("PING")
+    assert "<" not in str(told.value)
+    assert not told.value.is_final
+    await commands.aclose()
+
+    commands = Commands(quick_settings(redis_server.url.replace("redis:", "redis+sentinel:") + "/main", limit_s=30.0))
+    with pytest.raises(ResponseError, match=r"^a server there is no Sentinel: unknown command"):
+        await commands.command("PING")
+    await commands.aclose()
+
+
+async def test_a_sentinel_that_knows_no_such_name_is_told_so(tmp_path: Path, redis_server: RedisServer) -> None:
+    with Sentinel(tmp_path / "sentinel", redis_server) as sentinel:
+        commands = Commands(quick_settings(f"{sentinel.url.replace('redis:', 'redis+sentinel:')}/other", limit_s=30.0))
+        with pytest.raises(RedisUnavailableError, match=r"has a primary named other that is up$"):
+            await commands.command("PING")
+        await commands.aclose()
+
+
+async def test_a_server_of_no_cluster_stays_none_however_often_it_is_tried(redis_server: RedisServer) -> None:
+    commands = Commands(quick_settings(redis_server.url.replace("redis:", "redis+cluster:"), limit_s=30.0))
+
+    with pytest.raises(RedisUnavailableError, match="none of a Cluster: write redis:// in the place of redis") as told:
+        await commands.command("PING")
+    assert told.value.is_final
+    await commands.aclose()

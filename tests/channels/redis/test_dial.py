@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from channels.redis.dial import Dialer, encode
-from channels.redis.settings import RedisSettings
+from channels.redis.dial import Dialer, encode, tls_context
+from channels.redis.settings import RedisSettings, RedisUrlError
 from channels.redis.wire import Post, RefusedError, Wire, WireStats
 from tests import certificates
 from tests.redis_link import quick_settings
@@ -58,3 +58,25 @@ async def test_over_tls_to_a_server_that_is_known(tmp_path: Path) -> None:
 
         with pytest.raises(OSError, match="certificate verify failed"):
             await opened(RedisSettings.parse(server.url))
+
+
+def test_a_file_of_the_url_that_cannot_be_used_is_told_by_its_option(tmp_path: Path) -> None:
+    files, empty = certificates.made(tmp_path), tmp_path / "empty.pem"
+    empty.touch()
+    pair, wrong = files.pair, certificates.made(tmp_path / "other").pair
+
+    for options, words in (
+        (f"ca_file={tmp_path}/none", r"^ca_file .*/none: cannot be read: No such file"),
+        (f"ca_file={empty}", r"^ca_file .*/empty.pem: holds no PEM certificate"),
+        (
+            f"certificate_file={pair.certificate}",
+            r"^certificate_file and key_file, \S+: holds no PEM certificate or key",
+        ),
+        (
+            f"certificate_file={pair.certificate}&key_file={wrong.key}",
+            r" and \S+: holds no PEM certificate or key that",
+        ),
+    ):
+        with pytest.raises(RedisUrlError, match=words):
+            tls_context(RedisSettings.parse(f"rediss://h?{options}"))
+    assert tls_context(RedisSettings.parse("redis://h")) is None

@@ -93,6 +93,8 @@ def test_what_is_shown_holds_no_secret(url: str, place: str) -> None:
         ("unix://secret", "whole path"),
         ("redis+sentinel://h", "names the primary"),
         ("redis+cluster://h/1", "database 0 only"),
+        ("redis://:secret@h?ca_file=/ca.pem", "ca_file is for TLS: write rediss://"),
+        ("redis+sentinel://:secret@h/main?key_file=/k.pem", r"key_file is for TLS: write rediss\+sentinel://"),
     ],
 )
 def test_an_error_says_what_to_write_and_holds_no_secret(url: str, words: str) -> None:
