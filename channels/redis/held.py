@@ -65,8 +65,8 @@ local function keep()
 end
 """
 
-# ARGV: until when it may be done (ms), id, mail, ttl ms, bytes, action or -, sender, recipient, 0 if it is for a viewer
-# that nobody expects, grace ms, then the limits: messages and bytes of a pair, messages of a channel.
+# ARGV: until when it may be done (ms), id, mail, for how many ms, bytes, action or -, sender, recipient, 0 if it is for
+# a viewer that nobody expects, grace ms, then the limits: messages and bytes of a pair, messages of a channel.
 # Answer: late | absent | held | the name of a limit, and now.
 HOLD: Final = (
     _PRELUDE
@@ -91,6 +91,7 @@ if older then remove(older) end
 local number = string.format('%016.0f', redis.call('HINCRBY', box, 'last', 1))
 local until_ms = string.format('%.0f', now + ARGV[4])
 redis.call('HSET', box, 'mail ' .. id, ARGV[3])
+redis.call('HDEL', box, 'away ' .. id)  -- it is held again: who took it has nothing to settle any more
 redis.call('ZADD', ends, until_ms + ARGV[10], 'mail ' .. id)
 put(id, table.concat({number, until_ms, bytes, action, pair}, ' '))
 keep()
@@ -98,8 +99,8 @@ return {'held', now}
 """
 )
 
-# ARGV: until when it may be done (ms), recipient, token. Answer: late, now; taken, now, what is held for the recipient
-# and not over, oldest first.
+# ARGV: until when it may be done (ms), recipient, token. Answer: late, now; taken, now, and of all that is held for the
+# recipient and not over, oldest first: the mail, until when (ms).
 TAKE: Final = (
     _PRELUDE
     + """
@@ -114,7 +115,7 @@ for _, member in ipairs(redis.call('ZRANGEBYLEX', order, first, behind)) do
   if not until_ms then
     redis.call('ZREM', order, member)  -- the mail was evicted
   elseif tonumber(until_ms) > now then
-    answer[#answer + 1], ids[#ids + 1] = redis.call('HGET', box, 'mail ' .. id), id
+    answer[#answer + 1], answer[#answer + 2], ids[#ids + 1] = redis.call('HGET', box, 'mail ' .. id), until_ms, id
     pull(id, about)
     redis.call('HSET', box, 'away ' .. id, about)
   end

@@ -85,7 +85,7 @@ class RedisMailbox:
                     await self._pay()
 
     async def hold(self, mail: Mail, *, is_expected: bool) -> ServiceError | None:
-        """Keep the message for its time to live, or say why not."""
+        """Keep the message for what is left of its time, or say why not."""
         try:
             outcome, _ = await self._timely(self._hold, mail.channel, self._terms(mail, is_expected=is_expected))
         except MailboxUnavailableError:
@@ -107,16 +107,20 @@ class RedisMailbox:
         """Remove and return what waits for the recipient, oldest first. Raises: MailboxUnavailableError."""
         token = secrets.token_hex(8)
         slot = slot_of(recipient.role, recipient.client_id)
+        begun = self._clock.now()
         try:
-            _, _, *found = await self._timely(self._take, channel, (slot, token))
+            _, time_ms, *found = await self._timely(self._take, channel, (slot, token))
         except (MailboxUnavailableError, asyncio.CancelledError):
             self._owe(self._settle, channel, token, 0)
             raise
         if not found:
             return ()
-        self.stats.taken += len(found)
+        mails, ends_ms = found[::2], found[1::2]
+        self.stats.taken += len(mails)
         self._owe(self._settle, channel, token, 1)
-        return tuple(mail for mail in map(self._read, found) if mail is not None)
+        # Counted from before the question, so that no end is later here than it is at Redis.
+        ends = (begun + (int(until_ms) - time_ms) / 1000 for until_ms in ends_ms)
+        return tuple(mail for mail in map(self._read, mails, ends) if mail is not None)
 
     async def withdraw(self, mail: Mail) -> bool:
         """Remove one message; False when it is not there any more. Raises: MailboxUnavailableError."""
@@ -136,9 +140,9 @@ class RedisMailbox:
             await self._link.command("UNLINK", *self._keys(channel))
 
     def _terms(self, mail: Mail, *, is_expected: bool) -> tuple[str | bytes | int, ...]:
-        recipient, sender, limits = mail.recipient, mail.sender, self._limits
+        recipient, sender, limits, now = mail.recipient, mail.sender, self._limits, self._clock.now()
         return (
-            *(mail.id, _encoder.encode(mail), _ms(mail.ttl_s), len(mail.frame)),
+            *(mail.id, _encoder.encode(mail), _ms(mail.ends_at(now) - now), len(mail.frame)),
             mail.action.value if mail.is_replaceable else "-",
             *(slot_of(sender.role, sender.client_id), slot_of(recipient.role, recipient.client_id)),
             *(int(is_expected or recipient.role is Role.MASTER), _ms(GRACE_S)),
@@ -198,9 +202,9 @@ class RedisMailbox:
                 raise
         return True
 
-    def _read(self, held: bytes) -> Mail | None:
+    def _read(self, held: bytes, until: float) -> Mail | None:
         try:
-            return _decoder.decode(held)
+            return msgspec.structs.replace(_decoder.decode(held), until=until)
         except msgspec.DecodeError:
             self.stats.unreadable += 1
             log.warning("mail of another version was dropped")

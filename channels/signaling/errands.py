@@ -72,6 +72,9 @@ class Errands:
 
     async def hold(self, mail: Mail, until: float, *, is_known: bool) -> Holder | None:
         """Hold the mail, or tell its sender why not; the answer is who came in before it was held, and has to look."""
+        if mail.until <= self._now():
+            self._sender.answer(mail, failures.expired(mail), "expired")
+            return None
         until += HOLD_S
         try:
             refusal = await self._ask(self._mailbox.hold(mail, is_expected=is_known), until)
@@ -93,7 +96,8 @@ class Errands:
             is_held = await self._mailbox.withdraw(mail)
         except MailboxUnavailableError:
             if mail.hops < _RETRIES:
-                self._sender.keep_time(msgspec.structs.replace(mail, hops=mail.hops + 1, ttl_s=_RETRY_S))
+                again_at = self._now() + _RETRY_S
+                self._sender.keep_time(msgspec.structs.replace(mail, hops=mail.hops + 1, until=again_at))
             else:
                 self._sender.answer(mail, failures.forgotten(), "expired")
             return

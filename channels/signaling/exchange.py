@@ -252,8 +252,9 @@ class Exchange:
     # The hot path
 
     def _parcel(self, flow: Flow, mail: Mail) -> Parcel:
-        patience_s = PATIENCE_S if mail.correlation_id else min(mail.ttl_s, _QUIET_PATIENCE_S)
-        return Parcel(mail, flow, self._now() + patience_s)
+        now = self._now()
+        until = now + PATIENCE_S if mail.correlation_id else min(mail.ends_at(now), now + _QUIET_PATIENCE_S)
+        return Parcel(mail, flow, until)
 
     def _post(self, flow: Flow, route: Route, parcel: Parcel) -> None:
         parcel.connection_id = route.connection_id

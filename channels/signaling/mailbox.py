@@ -1,9 +1,11 @@
 """Messages held for absent peers: order, time to live, bounds. The interface, its rules, and the in-process one.
 
-A newer offer (or answer) of one sender takes the place of its undelivered older one; candidates are all kept.
+A newer offer (or answer) of one sender takes the place of its undelivered older one; candidates are all kept. The time
+to live begins when a message is held for the first time: held again, since who took it was gone, it ends as it would.
 Nothing is trimmed: what does not fit is refused. Source: `MessageTtlSeconds` of the KVS API.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -29,7 +31,8 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
     """One message on its way to a recipient that is not on the sender's node, or nowhere.
 
     `frame` is what the recipient gets. `node` and `connection_id` say who gets the error status, which is only sent
-    when `correlation_id` is not "". `hops` counts the nodes that passed it on.
+    when `correlation_id` is not "". `hops` counts the nodes that passed it on. `until` is when its time is over, in
+    monotonic seconds of the node that has it; it begins with the first `hold`.
     """
 
     id: str
@@ -43,6 +46,11 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
     node: str
     connection_id: str
     hops: int = 0
+    until: float = math.inf
+
+    def ends_at(self, now: float) -> float:
+        """When its time is over if it is held at `now`, for the first time or again."""
+        return min(self.until, now + self.ttl_s)
 
     @property
     def is_replaceable(self) -> bool:
@@ -72,14 +80,14 @@ class Mailbox(Protocol):
     """
 
     async def hold(self, mail: Mail, *, is_expected: bool) -> ServiceError | None:
-        """Keep the message for its time to live; the answer is why not, if it was not kept.
+        """Keep the message for what is left of its time; the answer is why not, if it was not kept.
 
         A viewer's mail is kept when `is_expected` or when that viewer left within the last time to live. When nobody
         knows whether it was kept it is refused, and withdrawn as soon as that is possible.
         """
 
     async def take(self, channel: str, recipient: Address) -> tuple[Mail, ...]:
-        """Remove and return what waits for the recipient, oldest first; nobody else gets it too."""
+        """Remove and return what waits for the recipient, oldest first, each with its end; nobody else gets it too."""
 
     async def withdraw(self, mail: Mail) -> bool:
         """Remove one message; False when it is not there any more, because it was taken or replaced."""
@@ -97,7 +105,7 @@ class _Box:
     __slots__ = ("count", "mails", "seen_until")
 
     def __init__(self) -> None:
-        self.mails: dict[Address, dict[str, tuple[float, Mail]]] = {}
+        self.mails: dict[Address, dict[str, Mail]] = {}
         self.count = 0
         self.seen_until: dict[str, float] = {}
 
@@ -132,10 +140,11 @@ class HeldMail:
         if refusal is None:
             for replaced in older:
                 self._remove(box, replaced)
-            box.mails.setdefault(mail.recipient, {})[mail.id] = (now + mail.ttl_s, mail)
+            until = mail.ends_at(now)
+            box.mails.setdefault(mail.recipient, {})[mail.id] = msgspec.structs.replace(mail, until=until)
             box.count += 1
             self._boxes[mail.channel] = box
-            self._ends.set(_key(mail), now + mail.ttl_s + GRACE_S)
+            self._ends.set(_key(mail), until + GRACE_S)
         return refusal
 
     def take(self, channel: str, recipient: Address, now: float) -> tuple[Mail, ...]:
@@ -144,7 +153,7 @@ class HeldMail:
         box = self._boxes.get(channel)
         if box is None:
             return ()
-        mails = tuple(mail for until, mail in box.mails.get(recipient, {}).values() if until > now)
+        mails = tuple(mail for mail in box.mails.get(recipient, {}).values() if mail.until > now)
         for mail in mails:
             self._remove(box, mail)
         self._tidy(channel, box)
@@ -173,7 +182,7 @@ class HeldMail:
         for client_id in box.seen_until:
             self._ends.cancel((channel, client_id, ""))
         for waiting in box.mails.values():
-            for _, mail in waiting.values():
+            for mail in waiting.values():
                 self._ends.cancel(_key(mail))
 
     def expire(self, now: float) -> None:
@@ -182,7 +191,7 @@ class HeldMail:
             box = self._boxes[channel]
             if mail_id:
                 recipient = Address(Role.VIEWER, client_id) if client_id else MASTER
-                self._remove(box, box.mails[recipient][mail_id][1])
+                self._remove(box, box.mails[recipient][mail_id])
             else:
                 del box.seen_until[client_id]
             self._tidy(channel, box)
@@ -191,7 +200,7 @@ class HeldMail:
         limits = self._limits
         waiting = box.mails.get(mail.recipient, {}).values()
         replaced = {m.id for m in older}
-        frames = [m.frame for _, m in waiting if m.sender == mail.sender and m.id not in replaced]
+        frames = [m.frame for m in waiting if m.sender == mail.sender and m.id not in replaced]
         if len(frames) >= limits.held_messages_per_pair:
             return full("held_messages_per_pair", limits.held_messages_per_pair)
         if sum(map(len, frames)) + len(mail.frame) > limits.held_bytes_per_pair:
@@ -222,7 +231,7 @@ def _superseded(box: _Box, mail: Mail) -> tuple[Mail, ...]:
     if not mail.is_replaceable:
         return ()
     waiting = box.mails.get(mail.recipient, {}).values()
-    return tuple(m for _, m in waiting if m.action is mail.action and m.sender == mail.sender)
+    return tuple(m for m in waiting if m.action is mail.action and m.sender == mail.sender)
 
 
 def absent(viewer: Address) -> ServiceError:
@@ -245,7 +254,7 @@ class InProcessMailbox:
         self._now = now
 
     async def hold(self, mail: Mail, *, is_expected: bool) -> ServiceError | None:
-        """Keep the message for its time to live, or say why not."""
+        """Keep the message for what is left of its time, or say why not."""
         return self.held.hold(mail, self._now(), is_expected=is_expected)
 
     async def take(self, channel: str, recipient: Address) -> tuple[Mail, ...]:

@@ -43,9 +43,9 @@ class Timetable:
         self._deadlines.cancel(member.id)
 
     def keep(self, mail: Mail) -> None:
-        """The mail is held for its time to live; a newer one in its place takes over."""
+        """The mail is held until its time is over; a newer one in its place takes over."""
         self._held[mail.place] = mail
-        self._set(mail.place, self._now() + mail.ttl_s)
+        self._set(mail.place, mail.ends_at(self._now()))
 
     def stop_keeping(self, mail: Mail) -> None:
         """The mail was delivered; a newer one in its place stays."""

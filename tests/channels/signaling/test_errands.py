@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from channels.embedded.presence import EmbeddedPresence
@@ -19,12 +20,13 @@ VIEWER = Address(Role.VIEWER, "v1")
 
 
 class Told:
-    def __init__(self) -> None:
+    def __init__(self, now: Clock) -> None:
+        self._now = now
         self.kept: list[tuple[str, float]] = []
         self.answers: list[tuple[str, str]] = []
 
     def keep_time(self, mail: Mail) -> None:
-        self.kept.append((mail.id, mail.ttl_s))
+        self.kept.append((mail.id, mail.ends_at(self._now())))
 
     def answer(self, mail: Mail, error: ServiceError, result: str) -> None:
         self.answers.append((mail.id, result))
@@ -71,7 +73,8 @@ class Mailbox(InProcessMailbox):
 
 class Rig:
     def __init__(self) -> None:
-        self.clock, self.told, self.presence = Clock(0.0), Told(), Presence("a")
+        self.clock, self.presence = Clock(0.0), Presence("a")
+        self.told = Told(self.clock)
         self.mailbox = Mailbox(Limits.aws(), self.clock)
         self.errands = Errands(self.presence, self.mailbox, self.told, self.clock, self.turn)
 
@@ -117,6 +120,19 @@ async def test_held_mail_is_kept_in_time_and_whoever_came_meanwhile_is_named(rig
 
     assert rig.told.kept == [("1", 60.0)] * 3
     assert rig.told.answers == [("1", "counted as held")] * 3
+
+
+async def test_mail_whose_time_is_over_is_not_held_again(rig: Rig) -> None:
+    held_before = msgspec.structs.replace(mail(), until=60.0)
+    rig.clock.now = 59.9
+    await rig.errands.hold(held_before, 60.0, is_known=True)
+    assert rig.told.kept == [("1", 60.0)]
+    await rig.mailbox.withdraw(held_before)
+    rig.clock.now = 60.0
+    await rig.errands.hold(held_before, 60.0, is_known=True)
+
+    assert rig.told.answers[1:] == [("1", "expired")]
+    assert len(rig.mailbox.held) == 0
 
 
 async def test_a_mailbox_that_does_not_answer_refuses(rig: Rig) -> None:

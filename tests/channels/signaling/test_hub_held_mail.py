@@ -5,7 +5,7 @@ import asyncio
 from channels.names import Role
 from channels.signaling.limits import Limits
 from channels.signaling.members import Connect
-from channels.signaling.protocol import TOO_SLOW
+from channels.signaling.protocol import MASTER, TOO_SLOW
 from tests.channels.signaling.rig import Node, Recorder, channel, cluster, running, turns
 
 
@@ -262,3 +262,34 @@ async def test_mail_fetched_for_a_master_that_was_replaced_meanwhile_goes_to_the
 
     assert at_older.frames == at_viewer.frames == []
     assert at_newer.payloads == ["AAA0", "AAA1"]
+
+
+async def test_mail_that_its_taker_could_not_deliver_is_held_for_the_rest_of_its_time(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        viewer, at_viewer = await b.viewer("v1")
+        b.say(viewer, "AAA0", "SDP_OFFER", correlationId="c0")
+        await b.settle()
+        b.clock.now += 40.0
+        a.mailbox.may_deliver.clear()
+        coming = asyncio.ensure_future(a.master())
+        await turns()
+        (master,) = (member for member in a.hub._members if member.address is MASTER)
+        a.hub.forget(master)  # it is gone before it got what was held for it
+        a.mailbox.may_deliver.set()
+        await a.hub.disconnect((await coming)[0])
+        await a.settle()
+        b.clock.now += 19.9
+        for node in (a, b):
+            node.hub.expire()
+        await turns()
+        assert at_viewer.frames == []
+        b.clock.now += 0.1
+        for node in (a, b):
+            node.hub.expire()
+        await at_viewer.wait_for(1)
+        _, at_master = await a.master()
+
+    assert at_master.frames == []
+    assert [(s["correlationId"], s["statusCode"]) for s in at_viewer.statuses] == [("c0", "503")]
+    assert "within the 60 s" in at_viewer.statuses[0]["description"]

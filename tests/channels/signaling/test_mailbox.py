@@ -1,7 +1,9 @@
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -71,6 +73,19 @@ def test_mail_is_given_out_until_its_time_is_over() -> None:
     box = held(mail("1", ttl_s=5), mail("2", ttl_s=60))
 
     assert ids(box.take("demo", MASTER, 5.0)) == ["2"]
+
+
+def test_mail_that_is_held_again_keeps_its_end() -> None:
+    box = held(mail("1", OFFER, ttl_s=60), mail("2", ttl_s=60))
+    for each in box.take("demo", MASTER, 20.0):
+        assert each.until == 60.0
+        assert box.hold(each, 40.0, is_expected=True) is None
+
+    box.expire(64.9)
+    assert len(box) == 2
+    assert box.take("demo", MASTER, 60.0) == ()
+    box.expire(65.0)
+    assert box.is_empty
 
 
 def test_expired_mail_is_still_there_for_its_sender_to_report() -> None:
@@ -198,7 +213,7 @@ async def test_what_one_node_holds_another_one_takes_once_and_in_order(ends: tup
     taken = await there.take("demo", MASTER)
 
     assert ids(taken) == ["1", "2", "3", "4"]
-    assert taken[0] == first
+    assert msgspec.structs.replace(taken[0], until=math.inf) == first
     assert await here.take("demo", MASTER) == ()
     assert await here.take("other", V1) == ()
     assert not await here.withdraw(first)
@@ -248,6 +263,21 @@ async def test_mail_over_its_time_is_for_its_sender_alone(ends: tuple[Mailbox, M
     assert ids(await there.take("demo", MASTER)) == ["2"]
     assert await there.withdraw(short)
     assert not await here.withdraw(short)
+
+
+async def test_mail_that_is_held_again_keeps_its_end_on_every_node(ends: tuple[Mailbox, Mailbox]) -> None:
+    begun = time.monotonic()
+    aged = msgspec.structs.replace(mail("1", ttl_s=9000.0), until=begun + 5000.0)
+    fresh = mail("2", ttl_s=3000.0)
+    passed_on = (aged, fresh)
+    for end in (*ends, *ends):
+        await hold(end, *passed_on)
+        passed_on = await end.take("demo", MASTER)
+
+        assert ids(passed_on) == ["1", "2"]
+        for each, until in zip(passed_on, (5000.0, 3000.0), strict=True):
+            assert begun + until - 100.0 < each.until < begun + until + 100.0
+            assert msgspec.structs.replace(each, until=math.inf) in (mail("1", ttl_s=9000.0), fresh)
 
 
 async def test_mail_for_a_viewer_is_held_while_it_is_remembered(ends: tuple[Mailbox, Mailbox]) -> None:

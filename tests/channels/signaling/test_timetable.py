@@ -1,5 +1,7 @@
 import asyncio
 
+import msgspec
+
 from channels.names import Role
 from channels.presence import Holder
 from channels.signaling.limits import Limits
@@ -31,6 +33,16 @@ def test_a_connection_and_a_mail_are_due_when_their_time_comes() -> None:
     assert timetable.due(60.0) == (mail("m"),)
     assert timetable.due(600.0) == ("a-1",)
     assert len(timetable) == 0
+
+
+def test_a_mail_that_is_held_again_is_due_at_its_first_end() -> None:
+    clock = Clock(50.0)
+    timetable = Timetable(clock)
+    again = msgspec.structs.replace(mail("m"), until=60.0)
+    timetable.keep(again)
+
+    assert timetable.due(59.9) == ()
+    assert timetable.due(60.0) == (again,)
 
 
 def test_who_has_left_and_what_was_delivered_is_not_due() -> None:
