@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 import httptools
 import uvicorn
-from uvicorn.protocols.utils import get_remote_addr, is_ssl
+from uvicorn.protocols.utils import is_ssl
 from uvicorn.server import ServerState
 
 from app.ws import handshake
@@ -122,7 +122,7 @@ class Door(asyncio.Protocol):
         scope: Any = {
             "scheme": "https" if is_ssl(transport) else "http",
             "server": None,  # costs a call of the system, and nothing asks for it
-            "client": get_remote_addr(transport),
+            "client": _address(transport),
             "headers": head.headers,
             "state": self._app_state.copy(),
         }
@@ -131,3 +131,11 @@ class Door(asyncio.Protocol):
         websocket.open(transport, scope, head.url, opening)
         transport.set_protocol(websocket)
         return True
+
+
+def _address(transport: asyncio.Transport) -> tuple[str, int] | None:
+    """Who asks, from what the transport noted when it began: asking its socket is a call of the system more, and leaves
+    an object of the socket with each connection.
+    """
+    name = transport.get_extra_info("peername")
+    return name[:2] if isinstance(name, tuple) else None

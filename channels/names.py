@@ -2,7 +2,8 @@
 
 import enum
 import re
-from typing import Self
+import sys
+from typing import Final, Self
 
 import msgspec
 
@@ -22,6 +23,14 @@ class Role(enum.StrEnum):
 
     MASTER = "MASTER"
     VIEWER = "VIEWER"
+
+    @property
+    def counted(self) -> str:
+        """As counters and limits name it."""
+        return _COUNTED[self]
+
+
+_COUNTED: Final = {role: role.value.lower() for role in Role}
 
 
 def parse_channel_name(text: str) -> str:
@@ -72,4 +81,7 @@ class ChannelArn(msgspec.Struct, frozen=True):
         return cls(match["partition"], match["region"], match["account"], match["name"], int(match["created_ms"]))
 
     def __str__(self) -> str:
-        return f"arn:{self.partition}:kinesisvideo:{self.region}:{self.account}:channel/{self.name}/{self.created_ms}"
+        """Its text, once for all who keep it: each connection is listed by it in several tables."""
+        return sys.intern(
+            f"arn:{self.partition}:kinesisvideo:{self.region}:{self.account}:channel/{self.name}/{self.created_ms}"
+        )

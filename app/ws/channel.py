@@ -10,7 +10,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable
-from functools import partial
+from types import MethodType
 from typing import Final, Protocol
 
 import msgspec
@@ -204,7 +204,7 @@ class _Heard:
         self._member = member
         self._event = event
         self._end: End | None = None
-        self.text = self.late = partial(hub.receive, member)
+        self.text = self.late = MethodType(hub.receive, member)  # as a partial, but a third of its memory
 
     def binary(self, data: bytes) -> None:
         self._hub.close(self._member, UNSUPPORTED_DATA, "signaling messages are text frames")

@@ -128,7 +128,7 @@ class Gates:
             return
         rate = self._limits.master_connects if role is Role.MASTER else self._limits.viewer_connects
         value = 0.0 if rate is None else rate.per_s
-        name = f"{role.value.lower()}_connects_per_second"
+        name = f"{role.counted}_connects_per_second"
         raise ClientLimitExceededException(
             f"{name} is {value:g} for one channel; try again in {wait_s:.2f} s", Limit(name, value, wait_s)
         )

@@ -165,7 +165,7 @@ class Hub:
 
     async def _admit(self, connect: Connect, connection_id: str) -> tuple[Admission, bool]:
         """The admission, and whether presence does not know of it."""
-        name = connect.role.value.lower()
+        name = connect.role.counted
         try:
             self._gates.take(connect, self._now())
         except ClientLimitExceededException:

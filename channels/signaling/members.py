@@ -75,7 +75,7 @@ class Member:
         self.id = holder.connection_id
         self.channel = str(connect.channel.arn)
         self.address = MASTER if connect.role is Role.MASTER else Address(Role.VIEWER, connect.client_id)
-        self.role = self.address.role.value.lower()  # as counters name it
+        self.role = connect.role.counted
         self.slots: dict[Address, Member] = {}  # of its channel, for as long as it has one itself
         self.is_in = False  # whether it is one of the node's members
         self.is_going = False  # whether it was closed because the node ends

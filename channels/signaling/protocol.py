@@ -117,7 +117,7 @@ class Rules:
             action: Meter(rate.per_s, rate.burst * crowd, now) for action, rate in _rates(limits) if rate is not None
         }
         self._pairs: dict[tuple[Action, str], Meter] = {}
-        self._malformed = Meter.of(_MALFORMED, now)
+        self._malformed: Meter | None = None  # nearly nobody's: made when it is needed
 
     def receive(self, frame: str, now: float) -> Effect | None:
         """The effect of one text frame; None for a keep-alive and for a malformed frame beyond the answers' rate."""
@@ -191,6 +191,7 @@ class Rules:
             del self._pairs[next(iter(self._pairs))]
 
     def _malformed_answer(self, error: FrameError, now: float) -> Refuse:
+        self._malformed = self._malformed or Meter.of(_MALFORMED, now)
         if self._malformed.take(now) > 0.0:
             return Refuse("malformed", "none", None)
         return Refuse("malformed", "none", status_of(InvalidArgumentException(error.message), error.correlation_id))

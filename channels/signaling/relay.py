@@ -246,8 +246,7 @@ class Relay:
 
     def count(self, mail: Mail, result: str) -> None:
         """Count the outcome of a mail."""
-        role = "master" if mail.sender.role is Role.MASTER else "viewer"
-        self.stats.count_message(role, mail.action, result)
+        self.stats.count_message(mail.sender.role.counted, mail.action, result)
 
     def _mail(self, member: Member, forward: Forward, frame: bytes) -> Mail:
         return Mail(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from channels.errors import InvalidArgumentException
-from channels.names import ChannelArn, parse_channel_name, parse_client_id
+from channels.names import ChannelArn, Role, parse_channel_name, parse_client_id
 
 NAME = st.text(string.ascii_letters + string.digits + "_.-", min_size=1, max_size=256)
 ARNS = st.builds(
@@ -23,6 +23,16 @@ ARNS = st.builds(
 @given(ARNS)
 def test_an_arn_survives_its_text(arn: ChannelArn) -> None:
     assert ChannelArn.parse(str(arn)) == arn
+
+
+def test_two_readings_of_an_arn_share_their_text() -> None:
+    text = "arn:aws:kinesisvideo:us-east-1:000000000000:channel/one/1600000000000"
+    assert str(ChannelArn.parse(text)) is str(ChannelArn.parse(text))
+
+
+@pytest.mark.parametrize(("role", "name"), [(Role.MASTER, "master"), (Role.VIEWER, "viewer")])
+def test_a_role_is_counted_under_its_name_in_lower_case(role: Role, name: str) -> None:
+    assert role.counted == name
 
 
 @given(st.text(max_size=200))
