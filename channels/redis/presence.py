@@ -39,19 +39,22 @@ from channels.redis.nodes import Nodes, NodeSettings
 
 _KEEP_MS: Final = 3_600_000  # how long an empty channel remembers its highest fence
 _RENEWED_AT_ONCE: Final = 50  # leases per script: 0.2 ms of Redis, so that an admission beside it waits no longer
-_ADMIT_S: Final = 1.4  # with 0.5 s of a catalog that is as silent, a connect is refused within 2 s
 _RETRY_S: Final = 0.2
 _REMEMBERED_S: Final = 5.0
-_STOP_LIMIT_S: Final = 1.0
 _encoder: Final = msgspec.msgpack.Encoder()
 log = logging.getLogger(__name__)
 
 
 class PresenceSettings(msgspec.Struct, frozen=True):
-    """How long leases last; those of connections are renewed by who holds them."""
+    """How long leases last; those of connections are renewed by who holds them.
+
+    `admit_s` is how long an admission may take, `stop_s` how long a node that stops tries to tell.
+    """
 
     lease_s: float = 15.0
     node: NodeSettings = NodeSettings()
+    admit_s: float = 1.4  # with 0.5 s of a catalog that is as silent, a connect is refused within 2 s
+    stop_s: float = 1.0
 
     @classmethod
     def of(cls, lease_s: float, node_lease_s: float) -> "PresenceSettings":
@@ -121,7 +124,7 @@ class RedisPresence:
                 self._woken.clear()
         finally:
             with contextlib.suppress(RedisUnavailableError, TimeoutError, redis.RedisError):
-                async with asyncio.timeout(_STOP_LIMIT_S):
+                async with asyncio.timeout(self._settings.stop_s):
                     await self.nodes.end()
                     while await self._take_back():
                         pass
@@ -133,7 +136,7 @@ class RedisPresence:
         slot = slot_of(role, client_id)
         try:
             with self._answered():
-                async with asyncio.timeout(_ADMIT_S):
+                async with asyncio.timeout(self._settings.admit_s):
                     reply = await self._take(channel, (slot, connection_id), viewer_limit)
         except BaseException:  # also when nobody waits for the answer any more
             self._undo(channel, slot, connection_id)

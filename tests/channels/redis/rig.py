@@ -8,11 +8,15 @@ from typing import Any
 
 from channels.redis.link import Link
 from channels.redis.mailbox import RedisMailbox
+from channels.redis.nodes import NodeSettings
 from channels.redis.presence import PresenceSettings, RedisPresence
 from channels.redis.settings import RedisSettings
 from channels.signaling.limits import Limits
-from tests.redis_link import quick_settings
+from tests.redis_link import PATIENT_S, patient_settings
 from tests.redis_server import RedisServer
+
+# However the machine stalls, no node lapses by itself, and there is no silence, hence no amnesty.
+CALM = PresenceSettings(node=NodeSettings(lease_s=30.0, renew_s=60.0), admit_s=PATIENT_S, stop_s=PATIENT_S)
 
 
 @contextlib.asynccontextmanager
@@ -35,24 +39,36 @@ def lapse(server: RedisServer, prefix: str, node: str, ago_s: float = 0.001) -> 
     server.command("ZADD", f"{prefix}:{{nodes}}:leases", "XX", end_ms, node)
 
 
+def age(server: RedisServer, prefix: str, channel: str, by_s: float) -> None:
+    """Let all leases of a channel end so much earlier, as if that time had passed: that of Redis cannot be moved."""
+    key = f"{prefix}:{{{channel}}}:slots"
+    found = server.command("HGETALL", key)
+    assert isinstance(found, list)
+    for slot, value in zip(found[::2], found[1::2], strict=True):
+        assert isinstance(slot, bytes)
+        assert isinstance(value, bytes)
+        if slot != b"fence":
+            end_ms, *rest = value.split(b" ")
+            server.command("HSET", key, slot, b" ".join((b"%d" % (int(end_ms) - int(by_s * 1000)), *rest)))
+
+
 @contextlib.asynccontextmanager
 async def redis_presence(
     url: str,
     prefix: str,
     *nodes: str,
-    settings: PresenceSettings | None = None,
-    limit_s: float = 5.0,
+    settings: PresenceSettings = CALM,
     now: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[list[RedisPresence]]:
     """Views of these nodes, each over a link of its own; none keeps its node lease by itself."""
-    async with links(quick_settings(url, prefix=prefix, limit_s=limit_s), len(nodes)) as made:
+    async with links(patient_settings(url, prefix=prefix), len(nodes)) as made:
         yield [RedisPresence(link, node, settings, now) for link, node in zip(made, nodes, strict=True)]
 
 
 @contextlib.asynccontextmanager
 async def redis_mailboxes(url: str, prefix: str, limits: Limits) -> AsyncIterator[list[RedisMailbox]]:
     """Two ends of one mailbox, each over a link of its own; both settle what they take."""
-    async with links(quick_settings(url, prefix=prefix, limit_s=5.0), 2) as made:
+    async with links(patient_settings(url, prefix=prefix), 2) as made:
         boxes = [RedisMailbox(link, limits) for link in made]
         async with running(*(box.run() for box in boxes)):
             yield boxes

@@ -8,7 +8,7 @@ import pytest
 from channels.bus import BusUnavailableError
 from channels.redis.bus import RedisBus
 from channels.redis.link import Link
-from tests.redis_link import quick_settings, running_link, until
+from tests.redis_link import PATIENT_S, hurried, patient_settings, quick_settings, running_link, until
 from tests.redis_server import RedisServer
 
 
@@ -29,9 +29,12 @@ async def test_without_a_link_nothing_is_published_and_posts_are_named(redis_pre
 
 async def test_what_is_published_to_a_frozen_redis_is_an_error_in_time(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server:
-        async with running_link(quick_settings(server.url, limit_s=0.1, watchdog_s=10.0)) as link:
+        async with running_link(patient_settings(server.url)) as link:
             server.stop()
-            with pytest.raises(BusUnavailableError, match=r"no answer within 0.1 s"):
+            with (
+                hurried(link, limit_s=0.1, watchdog_s=PATIENT_S),
+                pytest.raises(BusUnavailableError, match=r"no answer within 0.1 s"),
+            ):
                 await RedisBus(link).publish("t", b"x")
             server.cont()
 
@@ -39,7 +42,7 @@ async def test_what_is_published_to_a_frozen_redis_is_an_error_in_time(tmp_path:
 async def test_a_frozen_redis_is_an_error_in_time_and_posts_to_it_are_in_doubt(tmp_path: Path) -> None:
     unheard: list[tuple[str, bytes]] = []
     with RedisServer(tmp_path / "redis") as server:
-        async with running_link(quick_settings(server.url, waiting_limit=3)) as link:
+        async with running_link(patient_settings(server.url, waiting_limit=3)) as link:
             bus = RedisBus(link)
             bus.on_unheard(lambda topic, payload: unheard.append((topic, payload)))
             server.stop()
@@ -48,7 +51,8 @@ async def test_a_frozen_redis_is_an_error_in_time_and_posts_to_it_are_in_doubt(t
                 bus.post("t", b"%d" % number)
             with pytest.raises(BusUnavailableError, match="takes no more"):
                 await bus.publish("t", b"y")
-            await until(lambda: link.stats.posts_in_doubt > 0)
+            with hurried(link):
+                await until(lambda: link.stats.posts_in_doubt > 0)
 
             assert {payload for _, payload in unheard} == {b"3", b"4"} | {b"2"} & {payload for _, payload in unheard}
             assert link.stats.posts_in_doubt + len(unheard) == 5
@@ -56,7 +60,7 @@ async def test_a_frozen_redis_is_an_error_in_time_and_posts_to_it_are_in_doubt(t
 
 
 async def test_what_was_posted_last_leaves_before_the_end(redis_server: RedisServer, redis_prefix: str) -> None:
-    settings = quick_settings(redis_server.url, prefix=redis_prefix, watchdog_s=5.0, limit_s=5.0)
+    settings = patient_settings(redis_server.url, prefix=redis_prefix)
     received: list[bytes] = []
     async with running_link(settings) as there:
         await RedisBus(there).subscribe("t", received.append)
@@ -69,12 +73,15 @@ async def test_what_was_posted_last_leaves_before_the_end(redis_server: RedisSer
 async def test_what_a_frozen_redis_got_comes_late_but_once_and_in_order(tmp_path: Path) -> None:
     received: list[bytes] = []
     with RedisServer(tmp_path / "redis") as server:
-        patient = quick_settings(server.url, watchdog_s=10.0, limit_s=10.0)
-        async with running_link(patient) as there, running_link(quick_settings(server.url)) as here:
+        async with (
+            running_link(patient_settings(server.url)) as there,
+            running_link(patient_settings(server.url)) as here,
+        ):
             await RedisBus(there).subscribe("t", received.append)
             server.stop()
             RedisBus(here).post("t", b"in doubt")
-            await until(lambda: not here.is_up)
+            with hurried(here):
+                await until(lambda: not here.is_up)
             await until(lambda: here.stats.posts_in_doubt == 1)
 
             server.cont()
@@ -88,7 +95,7 @@ async def test_what_a_frozen_redis_got_comes_late_but_once_and_in_order(tmp_path
 async def test_what_redis_gave_to_a_node_that_unsubscribes_is_taken(
     redis_server: RedisServer, redis_prefix: str
 ) -> None:
-    settings = quick_settings(redis_server.url, prefix=redis_prefix, watchdog_s=5.0)
+    settings = patient_settings(redis_server.url, prefix=redis_prefix)
     async with running_link(settings) as here, running_link(settings) as there:
         sender, receiver = RedisBus(here), RedisBus(there)
         for _ in range(5):

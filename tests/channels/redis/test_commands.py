@@ -9,14 +9,14 @@ import pytest
 from redis.exceptions import ResponseError
 
 from channels.redis.commands import Commands, RedisUnavailableError
-from tests.redis_link import quick_settings
+from tests.redis_link import PATIENT_S, hurried, patient_settings, quick_settings
 from tests.redis_server import RedisServer, Sentinel
 
 PAIR = "return {KEYS[1], ARGV[1]}"
 
 
 async def test_answers_are_bytes(redis_server: RedisServer, redis_prefix: str) -> None:
-    commands = Commands(quick_settings(redis_server.url, limit_s=5.0))
+    commands = Commands(patient_settings(redis_server.url))
 
     assert await commands.command("SET", redis_prefix, "value")
     assert await commands.call(lambda client: client.get(redis_prefix)) == b"value"
@@ -26,7 +26,7 @@ async def test_answers_are_bytes(redis_server: RedisServer, redis_prefix: str) -
 
 
 async def test_a_hundred_at_once_share_the_connections(redis_server: RedisServer, redis_prefix: str) -> None:
-    commands = Commands(quick_settings(redis_server.url, client_name=redis_prefix, limit_s=5.0))
+    commands = Commands(patient_settings(redis_server.url, client_name=redis_prefix))
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(commands.command("ECHO", number)) for number in range(100)]
@@ -38,7 +38,7 @@ async def test_a_hundred_at_once_share_the_connections(redis_server: RedisServer
 
 
 async def test_scripts_are_known_again_after_the_server_forgot_them(redis_server: RedisServer) -> None:
-    commands = Commands(quick_settings(redis_server.url, limit_s=5.0))
+    commands = Commands(patient_settings(redis_server.url))
     script, broken = commands.script(PAIR), commands.script("return redis.call('GET')")
     calls = [([f"k{n}"], [n]) for n in range(3)]
     answers = [[b"k0", b"0"], [b"k1", b"1"], [b"k2", b"2"]]
@@ -55,7 +55,7 @@ async def test_scripts_are_known_again_after_the_server_forgot_them(redis_server
 
 
 async def test_where_pipelines_take_no_scripts_many_are_asked_at_once(redis_server: RedisServer) -> None:
-    commands = Commands(quick_settings(redis_server.url, limit_s=5.0))
+    commands = Commands(patient_settings(redis_server.url))
     commands.is_cluster = True
     script, broken = commands.script(PAIR), commands.script("return redis.call('GET')")
     assert await script.many([([f"k{n}"], [n]) for n in range(40)]) == [[b"k%d" % n, b"%d" % n] for n in range(40)]
@@ -69,15 +69,18 @@ async def test_a_frozen_server_is_waited_for_so_long_and_answers_get_not_mixed_u
     tmp_path: Path, is_connected: bool
 ) -> None:
     with RedisServer(tmp_path / "redis") as server:
-        commands = Commands(quick_settings(server.url))
+        commands = Commands(patient_settings(server.url))
         if is_connected:
             await commands.command("ECHO", "first")
         server.stop()
 
         started = time.monotonic()
-        with pytest.raises(RedisUnavailableError, match=r"^redis://127.0.0.1:\d+: no answer within 0.5 s$"):
+        with (
+            hurried(commands, limit_s=0.5),
+            pytest.raises(RedisUnavailableError, match=r"^redis://127.0.0.1:\d+: no answer within 0.5 s$"),
+        ):
             await commands.command("ECHO", "second")
-        assert 0.45 < time.monotonic() - started < 5.0
+        assert 0.45 < time.monotonic() - started < PATIENT_S
 
         server.cont()
         for word in (b"third", b"fourth"):
@@ -88,16 +91,20 @@ async def test_a_frozen_server_is_waited_for_so_long_and_answers_get_not_mixed_u
 async def test_commands_that_wait_for_a_connection_hold_up_no_script(
     redis_server: RedisServer, redis_prefix: str
 ) -> None:
-    commands = Commands(quick_settings(redis_server.url, client_name=redis_prefix, limit_s=0.4))
-    script, never = commands.script(PAIR), asyncio.Event()
+    commands = Commands(patient_settings(redis_server.url, client_name=redis_prefix))
+    script, ending = commands.script(PAIR), asyncio.Event()
     assert await script(["a"], ["b"]) == [b"a", b"b"]
     before = redis_server.clients()[f"{redis_prefix}-scripts"]
     async with asyncio.TaskGroup() as group:
-        waiting = [group.create_task(_fails(commands.call(lambda _: never.wait()))) for _ in range(40)]
+        waiting = [group.create_task(commands.call(lambda _: ending.wait())) for _ in range(40)]
         await asyncio.sleep(0)
         assert await script(["a"], ["b"]) == [b"a", b"b"]
         assert await script.many([(["a"], ["b"])] * 3) == [[b"a", b"b"]] * 3
         assert not any(task.done() for task in waiting)
+        ending.set()
+    ending.clear()
+    with hurried(commands):
+        await asyncio.gather(*(_fails(commands.call(lambda _: ending.wait())) for _ in range(40)))
 
     assert redis_server.clients()[f"{redis_prefix}-scripts"] == before, "nothing was wrong with it"
     await commands.aclose()
@@ -110,7 +117,7 @@ async def _fails(call: Awaitable[object]) -> None:
 
 async def test_a_server_that_cannot_is_unavailable(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server:
-        commands = Commands(quick_settings(server.url, limit_s=5.0))
+        commands = Commands(patient_settings(server.url))
         await commands.command("CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(RedisUnavailableError, match="maxmemory"):
             await commands.command("SET", "a", "b")
@@ -126,7 +133,7 @@ async def test_a_server_that_cannot_is_unavailable(tmp_path: Path) -> None:
 
 
 async def test_connections_at_rest_are_forgotten(redis_server: RedisServer, redis_prefix: str) -> None:
-    commands = Commands(quick_settings(redis_server.url, client_name=redis_prefix, limit_s=5.0))
+    commands = Commands(patient_settings(redis_server.url, client_name=redis_prefix))
     await commands.command("PING")
     assert redis_prefix in redis_server.clients()
 
@@ -137,7 +144,7 @@ async def test_connections_at_rest_are_forgotten(redis_server: RedisServer, redi
 
 
 async def test_the_server_for_messages_is_that_of_the_address() -> None:
-    commands = Commands(quick_settings("redis://h:1"))
+    commands = Commands(patient_settings("redis://h:1"))
 
     assert await commands.primary() == ("h", 1)
 

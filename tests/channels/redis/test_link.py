@@ -163,10 +163,9 @@ async def test_a_wrong_password_is_said(tmp_path: Path, redis_prefix: str, caplo
 
 
 async def test_a_process_that_was_stopped_itself_blames_nobody(redis_server: RedisServer, redis_prefix: str) -> None:
-    settings = quick_settings(redis_server.url, prefix=redis_prefix, heartbeat_s=0.1, watchdog_s=0.3)
-    async with running_link(settings) as link:
-        time.sleep(0.35)  # noqa: ASYNC251  # longer than the watchdog waits
-        heard_at = link._heard_at
+    async with running_link(quick_settings(redis_server.url, prefix=redis_prefix, **STEADY)) as link:
+        link._heard_at -= 2 * STEADY["watchdog_s"]  # as if it had been stopped for longer than the watchdog waits
+        heard_at = time.monotonic()
         await until(lambda: link._heard_at > heard_at)
 
         assert link.epoch == 1

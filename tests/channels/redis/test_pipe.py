@@ -9,14 +9,14 @@ from channels.redis.commands import Commands, RedisUnavailableError
 from channels.redis.dial import Address
 from channels.redis.pipe import Pipe
 from channels.redis.wire import Owner, RefusedError, Wire
-from tests.redis_link import quick_settings, until
+from tests.redis_link import PATIENT_S, hurried, patient_settings, until
 from tests.redis_server import RedisServer
 
 
 async def test_it_opens_when_it_is_needed_and_again_after_it_was_lost(
     redis_server: RedisServer, redis_prefix: str
 ) -> None:
-    settings = quick_settings(redis_server.url, client_name=redis_prefix, limit_s=5.0)
+    settings = patient_settings(redis_server.url, client_name=redis_prefix)
     pipe = Pipe(settings, Commands(settings).primary)
     with pytest.raises(ConnectionError):
         await pipe.ask("PING")
@@ -37,7 +37,7 @@ async def test_it_opens_when_it_is_needed_and_again_after_it_was_lost(
 async def test_a_connection_that_is_lost_while_it_opens_does_not_stay(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = quick_settings(redis_server.url, limit_s=5.0)
+    settings = patient_settings(redis_server.url)
     pipe = Pipe(settings, Commands(settings).primary)
     dial = pipe._dialer.open
 
@@ -58,14 +58,14 @@ async def test_a_connection_that_is_lost_while_it_opens_does_not_stay(
 
 
 async def ended(pipe: Pipe) -> None:
-    async with asyncio.timeout(5.0):
+    async with asyncio.timeout(PATIENT_S):
         with contextlib.suppress(ConnectionError):
             while True:
                 await pipe.ask("PING")
 
 
 async def test_many_are_under_way_at_once_and_a_refusal_concerns_one(redis_server: RedisServer) -> None:
-    settings = quick_settings(redis_server.url, limit_s=5.0)
+    settings = patient_settings(redis_server.url)
     pipe = Pipe(settings, Commands(settings).primary)
     ready = await asyncio.gather(*(pipe.is_ready() for _ in range(5)))
     assert sorted(ready) == [False, False, False, False, True]
@@ -80,7 +80,7 @@ async def test_many_are_under_way_at_once_and_a_refusal_concerns_one(redis_serve
 
 
 async def test_many_that_leave_together_have_an_answer_or_a_refusal_each(redis_server: RedisServer) -> None:
-    settings = quick_settings(redis_server.url, limit_s=5.0)
+    settings = patient_settings(redis_server.url)
     pipe = Pipe(settings, Commands(settings).primary)
     with pytest.raises(ConnectionError):
         await pipe.ask_many([("PING",)])
@@ -94,7 +94,7 @@ async def test_many_that_leave_together_have_an_answer_or_a_refusal_each(redis_s
 
 
 async def test_it_is_in_the_database_of_the_address(redis_server: RedisServer, redis_prefix: str) -> None:
-    settings = msgspec.structs.replace(quick_settings(redis_server.url, limit_s=5.0), db=3)
+    settings = msgspec.structs.replace(patient_settings(redis_server.url), db=3)
     commands = Commands(settings)
     await commands.script("return redis.call('SET', KEYS[1], 'x')")([redis_prefix])
 
@@ -105,7 +105,7 @@ async def test_it_is_in_the_database_of_the_address(redis_server: RedisServer, r
 
 async def test_a_caller_who_leaves_harms_nobody_and_one_who_waits_in_vain_ends_the_connection(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server:
-        commands = Commands(quick_settings(server.url, limit_s=0.4))
+        commands = Commands(patient_settings(server.url))
         script = commands.script("return KEYS[1]")
         assert await script(["warm"]) == b"warm"
         opened = server.clients()
@@ -117,7 +117,7 @@ async def test_a_caller_who_leaves_harms_nobody_and_one_who_waits_in_vain_ends_t
         assert server.clients() == opened
 
         server.stop()
-        with pytest.raises(RedisUnavailableError):
+        with hurried(commands), pytest.raises(RedisUnavailableError):
             await script(["c"])
         server.cont()
 
@@ -128,7 +128,7 @@ async def test_a_caller_who_leaves_harms_nobody_and_one_who_waits_in_vain_ends_t
 
 async def test_a_server_that_does_not_let_us_in_is_away_and_no_fault_of_what_is_asked(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis", password="old") as server:
-        commands = Commands(quick_settings(server.url, limit_s=5.0))
+        commands = Commands(patient_settings(server.url))
         script = commands.script("return KEYS[1]")
         server.command("CONFIG", "SET", "requirepass", "new")
         server.password = "new"

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from channels.channel import Channel
@@ -16,6 +15,7 @@ from channels.redis.settings import RedisSettings
 from channels.redis.store import RedisStore
 from channels.store import StoreUnavailableError
 from tests.fault_proxy import FaultProxy
+from tests.redis_link import PATIENT_S, hurried, patient_settings
 from tests.redis_server import RedisServer
 
 ACCOUNT, REGION = "0" * 12, "us-west-2"
@@ -63,17 +63,15 @@ async def test_of_two_writers_of_one_version_one_is_told(nodes: list[RedisStore]
 
 
 async def test_a_server_that_is_frozen_is_told_within_the_limit(redis_proxy: FaultProxy, redis_prefix: str) -> None:
-    settings = RedisSettings.parse(f"redis://127.0.0.1:{redis_proxy.port}")
-    commands = Commands(msgspec.structs.replace(settings, limit_s=0.2))  # two seconds, but for this test
+    commands = Commands(patient_settings(f"redis://127.0.0.1:{redis_proxy.port}"))
     store = RedisStore(commands, redis_prefix)
     await store.create(channel("c"), 10)
     redis_proxy.pause()
     started = time.monotonic()
-    async with asyncio.TaskGroup() as group:
+    with hurried(commands):  # two seconds, but for this test
         calls = (store.get(channel("c").arn), store.list(ACCOUNT, REGION, "", "", 1), store.check())
-        tasks = [group.create_task(refused(call)) for call in calls]
-    assert {task.result() for task in tasks} == {True}
-    assert time.monotonic() - started < 1.5
+        assert await asyncio.gather(*(refused(call) for call in calls)) == [True] * 3
+    assert time.monotonic() - started < PATIENT_S
     redis_proxy.pass_on()
     assert await store.get(channel("c").arn) == channel("c")
     await commands.aclose()
