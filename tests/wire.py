@@ -66,7 +66,7 @@ async def exchange(address: str, request: Wire) -> Answer:
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         writer.write(request.encoded)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {
                 name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)

@@ -61,7 +61,7 @@ async def say_hello(scope: Any, receive: Any, send: Any) -> None:
 
 
 def get(url: str) -> tuple[bytes, str | None]:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=15) as answer:
         return answer.read(), answer.headers["server"]
 
 

@@ -67,7 +67,7 @@ async def answer(state: ServerState, pieces: Sequence[bytes]) -> bytes:
     config.load()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Tried(config, state, {"one": 1}), "127.0.0.1")
-    async with server, asyncio.timeout(5):
+    async with server, asyncio.timeout(15):
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         for piece in pieces:
             writer.write(piece)
@@ -124,7 +124,7 @@ async def test_a_connection_that_says_nothing_is_closed_in_time(
 async def test_a_connection_that_says_nothing_ends_with_the_server(state: ServerState) -> None:
     state.connections = connections = Connections()
     answering = asyncio.create_task(answer(state, []))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await connections.came.wait()
     (door,) = connections
     door.shutdown()

@@ -49,7 +49,7 @@ def test_a_reader_that_has_gone_ends_nothing() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with LineWriter(writing, b"first") as writer:
-        writer._thread.join(1)
+        writer._thread.join(15)
         writer.put(b"second")
     os.close(writing)
     assert (writer.stats.written, writer.stats.lost) == (0, 2)

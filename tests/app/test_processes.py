@@ -102,7 +102,7 @@ async def test_a_second_signal_is_of_somebody_in_a_hurry(number: int, monkeypatc
     monkeypatch.setattr("app.processes._SAME_S", 0.0)
     ending, hurried = Ending(), asyncio.Event()
     ending.on_hurry.append(hurried.set)
-    async with asyncio.timeout(5), ending.by_signal():
+    async with asyncio.timeout(15), ending.by_signal():
         os.kill(os.getpid(), signal.SIGTERM)
         await ending.event.wait()
         assert not hurried.is_set()
@@ -115,7 +115,7 @@ async def test_one_wish_that_is_told_twice_is_no_hurry(is_child: bool, monkeypat
     monkeypatch.setattr("app.processes._SAME_S", 0.0 if is_child else 60.0)
     ending, hurried = Ending(), asyncio.Event()
     ending.on_hurry.append(hurried.set)
-    async with asyncio.timeout(5), ending.by_signal(is_child=is_child):
+    async with asyncio.timeout(15), ending.by_signal(is_child=is_child):
         for _ in range(2):
             ending.event.clear()
             os.kill(os.getpid(), signal.SIGTERM)
@@ -236,7 +236,7 @@ async def test_news_arrive_in_order_also_those_that_came_before_the_child_runs(t
 async def test_a_child_that_reads_no_news_is_ended(tmp_path: Path) -> None:
     child, ending = Child("relay", script(tmp_path, "say(ready={}); time.sleep(60)")), Ending()
     child.configure(Order("sleep"))
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         group.create_task(ending.follow(child))
         await child.ready()
         for _ in range(6):
@@ -253,7 +253,7 @@ async def test_a_child_that_does_not_read_misses_mentions_and_nothing_else(tmp_p
     child.on_notice = heard.put_nowait
     child.configure(Order("listen"))
     assert child.mention(Order("early"))
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         running = group.create_task(child.run())
         await child.ready()
         child.tell(Order("x" * 2_000_000))

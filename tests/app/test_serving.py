@@ -188,7 +188,7 @@ async def test_somebody_in_a_hurry_waits_for_no_drain(websocket: WebSockets) -> 
         await asyncio.Event().wait()
 
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(15),
         serving(echo, drain, websocket=websocket) as (place, server),
         connect(f"ws://{place}/viewer") as client,
     ):

@@ -197,7 +197,7 @@ async def test_cancelled_twice_it_still_waits_for_its_threads_without_holding_up
         def frames(self, pace: Pace) -> Generator[Item, None, None]:
             yield from super().frames(lambda time_s: time_s == 0)
             inside.set()
-            release.wait(5)
+            release.wait(15)
 
     faults: list[dict[str, object]] = []
     outside = asyncio.all_tasks()
@@ -205,7 +205,7 @@ async def test_cancelled_twice_it_still_waits_for_its_threads_without_holding_up
     feed = Feed(Slow(160, 90, 60), QUICK)
     task = asyncio.create_task(feed.run())
     feed.attach(Codec.H264, Watcher())
-    await asyncio.to_thread(inside.wait, 5)
+    await asyncio.to_thread(inside.wait, 15)
     for _ in range(3):
         for other in asyncio.all_tasks() - outside:  # as a loop that is shut down does
             other.cancel()

@@ -61,7 +61,7 @@ async def test_camera_that_comes_after_the_start_is_passed_on_to_who_comes_later
         with Camera(gop=10, port=port):
             await early.until(lambda _: feed.stats.source.pictures > 5)
             detach()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(15):
                 while source.passes != {Codec.H264}:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)  # the end of a thread rings no bell
             late = Watcher()

@@ -1,7 +1,5 @@
 """Lines of a feed: smaller layers, and what a source gives encoded."""
 
-import asyncio
-
 import av
 import pytest
 
@@ -51,8 +49,9 @@ async def test_time_stamps_of_the_layers_are_those_of_the_pictures() -> None:
         feed.attach(Codec.H264, small, 1)
         await full.has(4)
         await small.has(4)
-        await asyncio.sleep(0.03)
-        assert len({unit.timestamp for unit in full.units} & {unit.timestamp for unit in small.units}) >= 3
+        await until(
+            lambda: len({unit.timestamp for unit in full.units} & {unit.timestamp for unit in small.units}) >= 3
+        )
 
 
 @pytest.mark.parametrize(("codec", "layer"), [(Codec.H264, 2), (Codec.H264, -1), (Codec.OPUS, 1)])

@@ -75,7 +75,7 @@ class Disk:
 
     async def written(self, count: int) -> None:
         for _ in range(count):
-            assert await asyncio.to_thread(self._written.acquire, timeout=5)
+            assert await asyncio.to_thread(self._written.acquire, timeout=15)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from tests.media.stage import running_feed
 async def picture(feed: Feed) -> None:
     seen = asyncio.Event()
     detach = feed.attach(Codec.H264, lambda unit: seen.set())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await seen.wait()
     detach()
 

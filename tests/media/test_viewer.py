@@ -109,7 +109,7 @@ async def test_a_viewer_whose_signaling_ends_too_comes_back_when_the_service_doe
         assert master is not None
         line.master = None  # the first offer goes nowhere
         watching = group.create_task(watch(client, ViewerSettings(frames=3, timeout_s=10)))  # type: ignore[arg-type]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await line.viewer_opened.wait()
         line.viewers["v1"].end(1001)
         line.master = master

@@ -31,7 +31,7 @@ class Watcher:
         self._more.set()
 
     async def until(self, condition: Callable[["Watcher"], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while not condition(self):
                 self._more.clear()
                 await self._more.wait()
@@ -63,6 +63,6 @@ def media_threads() -> set[str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)  # the end of a thread rings no bell

@@ -44,13 +44,13 @@ async def refused(service: Service, channel: Channel, token: str | None = None, 
 
 
 async def come(service: Service) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while not service.hub.stats.viewers:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
 
 async def gone(service: Service) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while service.hub.stats.viewers:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 

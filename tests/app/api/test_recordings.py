@@ -217,7 +217,7 @@ class Slow(Library):
             self.spans.append(span)
             self.now += 1
             self.most = max(self.most, self.now)
-        assert self.may_read.wait(5)
+        assert self.may_read.wait(15)
         with self._lock:
             self.now -= 1
         return super().read(account, channel, hour, file, span)

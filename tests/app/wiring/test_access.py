@@ -64,7 +64,7 @@ def test_files_that_cannot_be_used_are_told_by_their_setting(tmp_path: Path) -> 
 async def test_a_revocation_is_told_and_logged_once(access: AccessKeys, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     told: asyncio.Queue[frozenset[str]] = asyncio.Queue()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         watching = group.create_task(access.watch(told.put_nowait, every_s=0.001))
         access.ring.revoke("a", 1.0)
         assert await told.get() == {"a"}
@@ -77,7 +77,7 @@ async def test_a_revocation_is_told_and_logged_once(access: AccessKeys, caplog: 
 
 async def test_a_store_that_cannot_be_read_is_logged_once(access: AccessKeys, caplog: pytest.LogCaptureFixture) -> None:
     access.close()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         watching = group.create_task(access.watch(lambda ids: None, every_s=0.0))
         while access.ring.stats.unavailable < 3:  # noqa: ASYNC110  # three turns of the watch
             await asyncio.sleep(0)

@@ -38,7 +38,7 @@ async def test_two_nodes_share_channels_and_connections(redis_server: RedisServe
     assert one.node != other.node
     for node in (one, other):  # so that they look when they are told to
         node.slots._settings = msgspec.structs.replace(node.slots._settings, sync_s=60.0)
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         working = [group.create_task(node.work()) for node in (one, other)]
         for node in (one, other):
             await node.link.up.wait()
@@ -65,7 +65,7 @@ async def test_a_slot_that_came_before_the_link_is_told_with_it(redis_server: Re
     assert isinstance(one, AllInRedis)
     assert isinstance(other, AllInRedis)
     other.slots._settings = msgspec.structs.replace(other.slots._settings, sync_s=60.0)  # it looks when it is told to
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         working = [group.create_task(other.work())]
         await other.link.up.wait()
         await until(lambda: len(other.slots.live) == 1)

@@ -18,7 +18,7 @@ Ends = tuple[RelayOfParent, socket.socket]
 def ends() -> Iterator[Ends]:
     parent, ours = socket.socketpair()
     link = ParentLink(ours.detach())
-    parent.settimeout(5)
+    parent.settimeout(15)
     with parent:
         yield RelayOfParent(link, ("turn:h:1",)), parent
     link.close()
@@ -47,7 +47,7 @@ async def test_what_must_not_be_lost_comes_once_the_parent_reads_again(ends: End
     assert not relay.mention(Minted("lost", 1.0))
     parent.setblocking(False)
     reader, writer = await asyncio.open_unix_connection(sock=parent.dup(), limit=1 << 20)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while b"revoked" not in (line := await reader.readline()):
             assert "minted" in json.loads(line)["news"]
     assert json.loads(json.loads(line)["news"])["channels"] == ["00"]
@@ -67,11 +67,11 @@ async def test_a_worker_knows_of_the_relay_what_the_parent_tells(ends: Ends) -> 
     relay, _ = ends
     assert await relay.ready() == {"uris": ("turn:h:1",)}
     assert relay.is_alive
-    assert relay.silent_s < 5.0
+    assert relay.silent_s < 30.0
     relay.take(told(stats={"a": 1.0}, usage={"00": (1, 2, 3)}, silent_s=60.0))
     relay.take(told(stats={"a": 2.0}, usage={"01": (4, 5, 6)}, silent_s=61.0))
     assert (relay.stats, relay.usage) == ({"a": 2.0}, {"00": (1, 2, 3), "01": (4, 5, 6)})
-    assert 61.0 <= relay.silent_s < 66.0
+    assert 61.0 <= relay.silent_s < 91.0
     relay.hurry()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):

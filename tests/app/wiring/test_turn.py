@@ -74,7 +74,7 @@ async def test_the_relay_knows_the_credentials_that_the_api_mints() -> None:
     keys = TurnServer(TurnOrder(Settings(turn_port=0), ("older" * 8, secret)))._key_for(username)
     assert keys is not None
     assert password in keys.passwords
-    assert keys.expires_at == pytest.approx(time.monotonic() + ice.DEFAULT_TTL_S, abs=2)
+    assert keys.expires_at == pytest.approx(time.monotonic() + ice.DEFAULT_TTL_S, abs=60)
     assert TurnServer(TurnOrder(Settings(), (secret,)))._key_for("somebody") is None
 
 
@@ -89,7 +89,7 @@ async def test_a_revocation_that_comes_before_the_relay_is_kept() -> None:
     server, stopping = TurnServer(TurnOrder(Settings(turn_port=0), (secret,))), asyncio.Event()
     server.take(msgspec.json.encode(Revoked(channels=(ice.channel_digest(ARN).hex(),))))
     uris: asyncio.Queue[tuple[str, ...]] = asyncio.Queue(1)
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         group.create_task(server.run(uris.put_nowait, stopping))
         port = int((await uris.get())[0].split(":")[2].partition("?")[0])
         for arn, code in ((ARN, 401), (msgspec.structs.replace(ARN, created_ms=2), 0)):

@@ -66,7 +66,7 @@ class Served:
         raise AssertionError("all clients came to one worker")
 
     async def is_draining(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(15):
             while code_of(await (client := self.client()).allocate()) != 508:
                 await end(client)
 
@@ -88,7 +88,7 @@ async def test_clients_come_to_both_and_reach_each_other(served: Served) -> None
     (one, there), (two, here) = await served.on_both()
     assert await one.bind(0x4001, here) == 0
     assert await two.bind(0x4002, there) == 0
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         one.send_channel(0x4001, b"over the kernel")
         assert (await two.receive())[4:] == b"over the kernel"
         two.send_channel(0x4002, b"and back")

@@ -27,14 +27,14 @@ class Opened:
         await self.websocket.send(json.dumps({"action": action, "messagePayload": payload, **more}))
 
     async def hear(self) -> dict[str, Any]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             heard = await self.websocket.recv()
         assert isinstance(heard, str), "the server sends text frames"
         found: dict[str, Any] = json.loads(heard)
         return found
 
     async def end(self) -> tuple[int | None, str | None]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await self.websocket.wait_closed()
         return self.websocket.close_code, self.websocket.close_reason
 
@@ -67,7 +67,7 @@ async def refusal(url: str, token: str | None) -> tuple[int, str, dict[str, Any]
 
 async def gone(service: Service) -> None:
     """Wait until the service has forgotten every connection."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while service.hub.stats.masters or service.hub.stats.viewers or len(service.presence):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 

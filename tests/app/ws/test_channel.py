@@ -95,7 +95,7 @@ async def test_a_ping_between_two_fragments_is_answered_before_the_message_is_wh
 
     async def halves() -> AsyncIterator[str]:
         yield '{"action":"SDP_OFFER",'
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await (await at_viewer.websocket.ping(b"between"))
         yield '"messagePayload":"YQ=="}'
 
@@ -129,7 +129,7 @@ async def test_a_bad_frame_ends_its_connection_with_the_code_of_the_rfc(
 async def test_a_client_ping_gets_a_pong(service: Service, channel: Channel) -> None:
     at_master = await master(service, channel)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await (await at_master.websocket.ping(b"c-sdk"))
 
 

@@ -105,7 +105,7 @@ async def test_a_peer_that_does_not_read_delays_nobody_and_is_closed(websocket: 
         await at_master.say("ICE_CANDIDATE", "YQ==", recipientClientId="quick")
         assert (await at_quick.hear())["messagePayload"] == "YQ=="
         assert service.hub.stats.slow_closed == 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while await service.presence.count(str(made.arn)) > 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         stuck.close()
@@ -116,7 +116,7 @@ async def test_a_peer_that_answers_no_ping_is_closed(websocket: WebSockets) -> N
         made = await service.control.create("000000000000", "demo")
         at_master = await master(service, made)
         mute = await raw_viewer(service, made, "mute")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while service.hub.stats.viewers:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         assert at_master.websocket.close_code is None

@@ -40,7 +40,7 @@ async def test_a_close_comes_after_what_was_sent_and_is_waited_for() -> None:
 async def test_a_peer_that_answers_no_close_is_cut_off() -> None:
     async with opened(close_s=0.01) as both:
         both.connection.close(1000, "")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await both.wire.is_closed.wait()
         assert both.wire.was_aborted
 
@@ -112,7 +112,7 @@ async def test_who_sends_more_frames_than_it_may_is_read_more_slowly() -> None:
         assert both.wire.is_paused
         both.wire.has_resumed.clear()
         both.sees(masked(1, b"b"))  # what was read already is heard
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await both.wire.has_resumed.wait()
         assert both.heard.messages == ["a"] * 20 + ["b"]
 

@@ -42,7 +42,7 @@ async def test_everybody_is_looked_at_and_nobody_who_has_left() -> None:
     here, gone = Member(), Member()
     some.add(here)
     some.add(gone).discard(gone)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await here.seen.wait()
     assert gone.looks == 0
     assert len(some) == 1

@@ -16,7 +16,7 @@ async def test_a_socket_that_the_server_closed_by_itself_ends_its_writer() -> No
     connection = SocketConnection(ClosedByServer(), 100)  # type: ignore[arg-type]
     connection.send(b"{}")
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await connection.write()
 
 
@@ -37,7 +37,7 @@ async def test_a_paused_reader_waits_for_the_close() -> None:
     assert not connection.is_paused
     connection.pause()
     assert connection.is_paused
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         waiting = group.create_task(connection.until_closed())
         await asyncio.sleep(0)
         assert not waiting.done()

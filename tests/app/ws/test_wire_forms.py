@@ -39,7 +39,7 @@ def move(service: Service, clock: Clock, by_s: float) -> None:
 
 async def settled(service: Service) -> None:
     """Wait until what was sent has been worked off: a frame comes back after the ones before it."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while service.hub.is_busy:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -221,7 +221,7 @@ async def test_a_silent_client_is_pinged() -> None:
             "Sec-WebSocket-Version: 13",
         )
         writer.write("\r\n".join([*lines, "", ""]).encode())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
             assert (await reader.readexactly(1)) == b"\x89", "FIN and the opcode of a ping (RFC 6455, 5.5.2)"
         writer.close()
@@ -315,7 +315,7 @@ async def test_of_twenty_parallel_viewers_ten_come_in_and_the_next_when_one_leav
     assert [outcome for outcome in outcomes if not isinstance(outcome, Opened)] == [400] * 10
     assert len(inside) == 10
     await inside[0].websocket.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while service.hub.stats.viewers > 9:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
     await viewer(service, channel, "late")

@@ -137,6 +137,6 @@ async def opened(
         yield both
     finally:
         both.lose()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while both.state.tasks:
                 await asyncio.wait(set(both.state.tasks))

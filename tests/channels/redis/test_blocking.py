@@ -62,8 +62,8 @@ def test_whoever_waits_while_it_is_closed_waits_no_longer() -> None:
 
     waiting = threading.Thread(target=ask, daemon=True)
     waiting.start()
-    assert asked.wait(5)
+    assert asked.wait(15)
     server.close()
-    waiting.join(5)
+    waiting.join(15)
 
     assert errors == ["the connection to redis://127.0.0.1:1 is closed"]

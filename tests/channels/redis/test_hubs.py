@@ -54,7 +54,7 @@ class RedisNode:
         self._tasks = [
             group.create_task(run()) for run in (self.link.run, self.presence.run, self.mailbox.run, self.hub.run)
         ]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(15):
             await self.link.up.wait()
         await asyncio.sleep(0.02)  # the hub subscribes to its inbox
 

@@ -30,7 +30,7 @@ async def assert_messages_go(link: Link, topic: str = "node:a") -> None:
     """What the link publishes to a topic that it subscribed before, it receives."""
     bus, came = RedisBus(link), asyncio.Event()
     link._topics[f"{link.topic_prefix}{topic}".encode()] = lambda _: came.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(15):
         while not came.is_set():
             await link.up.wait()
             with contextlib.suppress(BusUnavailableError, TimeoutError):

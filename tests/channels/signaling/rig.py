@@ -70,7 +70,7 @@ class Recorder:
 
     async def wait_for(self, count: int) -> list[dict[str, Any]]:
         """The frames, once there are `count` of them."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while len(self.frames) < count:
                 self.heard.clear()
                 await self.heard.wait()
@@ -104,7 +104,7 @@ class Node:
 
     async def settle(self) -> None:
         """Wait until nothing of this node is on its way to another one or to the mailbox."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while self.hub.is_busy:  # noqa: ASYNC110  # a few turns of the loop
                 await asyncio.sleep(0)
 

@@ -40,7 +40,7 @@ class Asked:
         await self.left.wait()
 
     async def outcome(self) -> Any:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             return await self.task
 
 

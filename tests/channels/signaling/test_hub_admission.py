@@ -281,7 +281,7 @@ async def test_a_node_may_admit_alone_and_gives_way_to_higher_fences_when_presen
         presence.is_away = False
         node.clock.now += 1.0
         node.hub.reassert()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await at_loser.heard.wait()
 
     assert at_loser.closed == (1001, "another connection has taken the slot: connect again")

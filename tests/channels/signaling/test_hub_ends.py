@@ -144,7 +144,7 @@ class Slow(EmbeddedPresence):
 async def test_who_comes_in_while_its_channel_is_deleted_is_refused() -> None:
     presence = Slow("a")
     hub = Hub(EmbeddedBus(), presence, Limits.aws(), "a", lambda: 0.0)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         running = group.create_task(hub.run())
         coming = group.create_task(refused(hub))
         while not await presence.count(str(channel().arn)):  # noqa: ASYNC110  # a turn of the loop
@@ -233,7 +233,7 @@ async def test_the_timer_closes_an_idle_connection_by_itself() -> None:
     (node,) = cluster(Limits(idle_s=0.01), now=asyncio.get_running_loop().time)
     async with running(node):
         _, recorder = await node.viewer("v1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await recorder.heard.wait()
 
     assert recorder.closed == (1001, "idle for 0.01 s")

@@ -44,7 +44,7 @@ class Decoded:
                 before.wait(0.001)
         stop.set()
         self.worker.close()
-        thread.join(5)
+        thread.join(15)
         return self.captures
 
 

@@ -26,7 +26,7 @@ def test_waiting_thread_gets_what_is_put() -> None:
     thread = threading.Thread(target=lambda: got.append(inbox.take(10)))
     thread.start()
     inbox.put(7)
-    thread.join(5)
+    thread.join(15)
     assert got == [7]
 
 
@@ -35,7 +35,7 @@ def test_close_wakes_who_waits_and_refuses_what_comes() -> None:
     thread = threading.Thread(target=lambda: inbox.take(10))
     thread.start()
     inbox.close()
-    thread.join(5)
+    thread.join(15)
     assert not thread.is_alive()
     assert inbox.put(1) == 1
     assert inbox.take(10) is None

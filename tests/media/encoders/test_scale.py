@@ -31,7 +31,7 @@ def test_threads_that_take_the_same_picture_wait_for_one_another() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(5)
+        thread.join(15)
     assert len(got) == 4
     assert all(small is got[0] for small in got)
     assert scaler.scaled == 1

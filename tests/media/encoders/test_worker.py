@@ -74,7 +74,7 @@ class Bench:
     def step(self, encoder: Recorder) -> None:
         self.worker.offer(Capture(FRAME, self.number * 3000, self.now))
         self.number += 1
-        assert encoder.encoded.acquire(timeout=5)
+        assert encoder.encoded.acquire(timeout=15)
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def running(bench: Bench) -> Iterator[None]:
     finally:
         stop.set()
         bench.worker.close()
-        thread.join(5)
+        thread.join(15)
         assert not thread.is_alive()
 
 
@@ -161,7 +161,7 @@ def test_broken_encoder_is_replaced(monkeypatch: pytest.MonkeyPatch, caplog: pyt
         bench.step(first)
         first.fails_next = True
         bench.worker.offer(Capture(FRAME, 3000, 0.0))
-        assert first.closed.wait(5)
+        assert first.closed.wait(15)
         bench.number = 2
         bench.step(second)
     units = bench.outlet.drain()
@@ -180,7 +180,7 @@ def test_the_next_encoder_is_opened_without_a_wait(monkeypatch: pytest.MonkeyPat
         bench.step(first)
         first.fails_next = True
         bench.worker.offer(Capture(FRAME, 3000, 0.0))
-        assert first.closed.wait(5)
+        assert first.closed.wait(15)
         bench.number = 2
         bench.step(second)
 

@@ -54,7 +54,7 @@ class Pair:
 async def connected() -> AsyncIterator[Pair]:
     pair = Pair()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(15):
             await pair.connect()
             yield pair
     finally:

@@ -140,7 +140,7 @@ async def test_a_replaced_receiver_starts_once_with_what_was_negotiated() -> Non
     await theirs.setRemoteDescription(ours.localDescription)
     await theirs.setLocalDescription(await theirs.createAnswer())
     await ours.setRemoteDescription(theirs.localDescription)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         incoming = await started
     assert incoming.kind == "video"
     assert {codec.name for codec in incoming.codecs.values()} == {"VP8", "H264"}

@@ -1,5 +1,4 @@
 import asyncio
-import time
 from collections.abc import Callable
 
 import aioice
@@ -29,7 +28,7 @@ async def test_a_pair_that_is_selected_is_taken_at_once(monkeypatch: pytest.Monk
     ours, theirs = await pair()
     for connection in (ours, theirs):
         checks.connect_at_once(connection)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         group.create_task(ours.connect())
         group.create_task(theirs.connect())
     await theirs.sendto(b"picture", 1)
@@ -44,7 +43,7 @@ async def test_checks_that_lead_nowhere_are_told() -> None:
     connecting = asyncio.get_running_loop().create_task(ours.connect())
     await ours.close()
     with pytest.raises(ConnectionError, match="failed"):
-        await asyncio.wait_for(connecting, 5)
+        await asyncio.wait_for(connecting, 15)
     fresh = aioice.Connection(False, use_ipv6=False)
     checks.connect_at_once(fresh)
     with pytest.raises(ConnectionError, match="unknown"):
@@ -52,7 +51,8 @@ async def test_checks_that_lead_nowhere_are_told() -> None:
     await theirs.close()
 
 
-async def test_a_check_that_was_lost_is_repeated_when_the_other_side_checks() -> None:
+async def test_a_check_that_was_lost_is_repeated_when_the_other_side_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stun, "RETRY_RTO", 60.0)  # so late comes the retransmission
     ours, theirs = await pair()
     checks.recheck_when_asked(ours)
     lost = []
@@ -65,13 +65,11 @@ async def test_a_check_that_was_lost_is_repeated_when_the_other_side_checks() ->
                 plain(message, addr)
 
         protocol.send_stun = lose_the_first
-    started = time.monotonic()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         group.create_task(ours.connect())
-        await asyncio.sleep(0.05)  # our check is out, and lost
+        while not lost:  # noqa: ASYNC110  # a few turns of the loop
+            await asyncio.sleep(0.001)
         group.create_task(theirs.connect())
-    assert lost
-    assert time.monotonic() - started < 0.3  # the retransmission comes after half a second
     await ours.close()
     await theirs.close()
 
@@ -81,7 +79,7 @@ async def test_the_other_side_is_asked_while_we_must_and_its_answers_are_heard(m
     ours, theirs = await pair()
     heard, must_ask = asyncio.Event(), False
     checks.ask_when_silent(ours, lambda: must_ask, heard.set)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         group.create_task(ours.connect())
         group.create_task(theirs.connect())
     asked = 0
@@ -96,7 +94,7 @@ async def test_the_other_side_is_asked_while_we_must_and_its_answers_are_heard(m
     await asyncio.sleep(0.06)
     assert (asked, heard.is_set()) == (0, False)
     must_ask = True
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(15):
         await heard.wait()
     assert asked
     await ours.close()

@@ -61,7 +61,7 @@ def test_each_picture_is_out_before_the_next_is_in(codec: str, name: str) -> Non
     with rig.running():
         for number, unit in enumerate(units(name, 4)):
             rig.decoder.put(codec, unit)
-            seen = rig.seen.get(timeout=5)
+            seen = rig.seen.get(timeout=15)
             assert (seen.width, seen.height, seen.size) == (320, 180, len(unit.data))
             assert seen.counter == Counter(number, 5)
     assert rig.failed.empty()
@@ -72,14 +72,14 @@ def test_a_codec_may_change_with_a_key_frame() -> None:
     with rig.running():
         for codec, name in (("H264", "libx264"), ("VP8", "libvpx")):
             rig.decoder.put(codec, units(name, 1)[0])
-            assert rig.seen.get(timeout=5).counter == Counter(0, 5)
+            assert rig.seen.get(timeout=15).counter == Counter(0, 5)
 
 
 def test_what_cannot_be_decoded_asks_for_a_key_frame() -> None:
     rig = Rig()
     with rig.running():
         rig.decoder.put("VP8", AccessUnit(b"\x00\x00", 0, True, 0.0))
-        rig.failed.get(timeout=5)
+        rig.failed.get(timeout=15)
 
 
 def test_a_decoder_that_is_behind_drops_up_to_the_next_key_frame() -> None:

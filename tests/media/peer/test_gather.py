@@ -75,7 +75,7 @@ async def test_who_has_a_path_asks_for_no_relay() -> None:
         here.remote_username, here.remote_password = there.local_username, there.local_password
         for candidate in there.local_candidates:
             await here.add_remote_candidate(candidate)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         group.create_task(ours.connect())
         group.create_task(theirs.connect())
     with socket.socket() as closed:

@@ -30,7 +30,7 @@ class Wire:
         return 0
 
     async def heard(self) -> list[object]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             return list(parse(await self.sent.get()))
 
 

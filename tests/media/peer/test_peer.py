@@ -22,6 +22,7 @@ from media.encoders.encoder import Codec
 from media.fanout import FanOut
 from media.peer import description
 from media.peer.description import Description
+from media.peer.gather import GATHERING_LIMIT_S
 from media.peer.peer import End, Outside, Peer, PeerSettings
 from media.rtp.header import PLAYOUT_DELAY
 from tests.media.stage import running_feed
@@ -110,7 +111,7 @@ async def visit(
 
 
 async def connected(guest: Visit) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await guest.answered.wait()
         await guest.browser.answered(guest.sent[0][1])
         assert await guest.peer.connected()
@@ -127,7 +128,7 @@ async def test_the_answer_carries_sha256_only_and_host_candidates_at_once() -> N
 
         async with visit(servers=servers, browser=Browser("audio", "video"), change=with_playout_delay) as guest:
             await guest.answered.wait()
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < GATHERING_LIMIT_S
             lines = guest.answer.splitlines()
     prints = {line.split()[0] for line in lines if line.startswith("a=fingerprint:")}
     assert prints == {"a=fingerprint:sha-256"}
@@ -152,7 +153,7 @@ async def test_a_viewer_that_closes_ends_its_peer() -> None:
     async with visit() as guest:
         await connected(guest)
         await guest.browser.connection.close()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(15):
             await guest.ended.wait()
     assert guest.end is End.LEFT
 
@@ -160,7 +161,7 @@ async def test_a_viewer_that_closes_ends_its_peer() -> None:
 async def test_a_viewer_that_never_connects_is_given_up_at_the_deadline() -> None:
     async with visit(PeerSettings(deadline_s=0.2)) as guest:
         await guest.answered.wait()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(15):
             await guest.ended.wait()
     assert guest.end is End.DEADLINE
 
@@ -178,7 +179,7 @@ async def test_a_viewer_that_falls_silent_is_evicted() -> None:
             return
 
         transport._send_rtp = nothing  # type: ignore[method-assign]
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(15):
             await guest.ended.wait()
     assert guest.end is End.SILENCE
 
@@ -192,7 +193,7 @@ async def test_picture_loss_makes_a_key_frame() -> None:
         before = stream.sender.stats.keyframes
         transport = guest.browser.connection.getTransceivers()[0].receiver.transport
         await transport._send_rtp(bytes(RtcpPsfbPacket(fmt=1, ssrc=1, media_ssrc=stream.sender.stream.ssrc)))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(15):
             while stream.sender.stats.keyframes == before:
                 await guest.browser.tracks["video"].recv()
         assert stream.sender.stats.plis >= 1
@@ -245,7 +246,7 @@ async def test_a_viewer_with_an_rsa_certificate_gets_in_in_every_dtls_role(role:
 async def test_an_offer_that_cannot_be_used_ends_quietly(
     change: Callable[[str], str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with visit(PeerSettings(deadline_s=0.3), change=change) as guest, asyncio.timeout(2):
+    async with visit(PeerSettings(deadline_s=0.3), change=change) as guest, asyncio.timeout(15):
         await guest.ended.wait()
     assert guest.end in (End.REFUSED, End.DEADLINE)
     assert all(len(record.__dict__.get("reason", "")) < 160 for record in caplog.records)
@@ -272,7 +273,7 @@ async def test_names_that_nobody_resolves_do_not_hold_the_answer_back() -> None:
     started = time.monotonic()
     async with visit(change=with_names) as guest:
         await guest.answered.wait()
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < GATHERING_LIMIT_S
         await connected(guest)
 
 
@@ -321,7 +322,7 @@ async def test_commands_come_through_a_real_data_channel() -> None:
     channel.on("message", heard.put_nowait)
     async with visit(browser=browser) as guest:
         await connected(guest)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while channel.readyState != "open":
                 await guest.browser.tracks["video"].recv()
             channel.send('{"type": "stats", "id": 1}')

@@ -24,7 +24,7 @@ class Path:
         self._more = asyncio.Event()
 
     async def wrote(self, count: int) -> None:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(15):
             while len(self.written) < count:
                 self._more.clear()
                 await self._more.wait()
@@ -180,7 +180,7 @@ async def test_a_path_that_dies_in_mid_replay_ends_only_its_peer(stage: Stage) -
         stage.feed.give(is_key=number == 0, captured_at=now - 0.1)
     stage.start()
     stage.path.send = None  # type: ignore[assignment, method-assign]
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(15):
         await stage.failed.wait()
 
 

@@ -71,7 +71,7 @@ async def calling(viewer: RTCPeerConnection, talkback: Talkback | None) -> Async
         sdp = description.read_description(await answered, "answer").sdp
         await viewer.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(15):
                 assert await peer.connected()
                 yield peer, sdp
         finally:

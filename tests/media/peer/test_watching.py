@@ -13,7 +13,7 @@ async def test_the_end_is_told_when_no_picture_comes_any_more() -> None:
     connection = RTCPeerConnection(attach.configuration((), is_relay_only=False))
     tally = Tally(100)
     watched = Watching(connection, tally, stall_s=0.05)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
         task = group.create_task(watched.run())
         watched._seen(SEEN)
         await watched.ended.wait()

@@ -94,7 +94,7 @@ async def entrance(
         entered = Entrance(listener, StreamBounds(**bounds), tls)  # type: ignore[arg-type]
         entered.acceptor.start()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(15):
                 yield entered
         finally:
             entered.acceptor.stop()

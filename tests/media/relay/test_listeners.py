@@ -64,19 +64,20 @@ def test_transport_that_is_none_is_refused() -> None:
 
 @pytest.mark.parametrize(("kind", "transport"), [(socket.SOCK_DGRAM, "udp"), (socket.SOCK_STREAM, "tcp")])
 def test_taken_port_is_named_and_nothing_stays_open(kind: socket.SocketKind, transport: str) -> None:
+    host = "127.83.71.9"  # nobody else on this machine takes a port of it meanwhile
     with socket.socket(socket.AF_INET, kind) as other:
-        other.bind(("127.0.0.1", 0))
+        other.bind((host, 0))
         if kind == socket.SOCK_STREAM:
             other.listen()
         taken = other.getsockname()[1]
         with pytest.raises(ListenError) as error:
-            open_listeners(Ports(("127.0.0.1",), taken), Interfaces())
+            open_listeners(Ports((host,), taken), Interfaces())
     assert (error.value.port, error.value.transport, error.value.strerror) == (
         taken,
         transport,
         "Address already in use",
     )
-    with listening(Ports(("127.0.0.1",), taken)):
+    with listening(Ports((host,), taken)):
         pass
 
 

@@ -80,7 +80,7 @@ class Camera:
         if self._client is not None:
             with contextlib.suppress(OSError):
                 self._client.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        self._thread.join(15)
 
     def _serve(self) -> None:
         while not self._stop.is_set():
@@ -111,7 +111,7 @@ class _Session:
         finally:
             self._over.set()
             if playing.is_alive():
-                playing.join(5)
+                playing.join(15)
             for own, _ in self._udp.values():
                 own.close()
 

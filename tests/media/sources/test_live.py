@@ -31,7 +31,7 @@ class Device:
         self.closes = threading.Semaphore(0)
 
     def open(self) -> "OpenDevice":
-        self.is_there.wait(5)
+        self.is_there.wait(15)
         self.opened += 1
         if isinstance(self.facts_now, Exception):
             raise self.facts_now
@@ -50,7 +50,7 @@ class OpenDevice:
             yield EncodedPicture(Codec.H264, b"", True, elapsed())
         else:
             yield Picture(av.VideoFrame(wanted.width, wanted.height, "yuv420p"), elapsed())
-        self._device.gone.wait(5)
+        self._device.gone.wait(15)
         raise SourceError("the camera is gone")
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ def test_device_that_hangs_holds_up_neither_the_start_nor_more_than_one_thread(m
         with pytest.raises(SourceError, match="hangs"):
             next(hanging.frames(at_once))
     device.is_there.set()
-    device.closes.acquire(timeout=5)
+    device.closes.acquire(timeout=15)
     assert device.opened == 1
 
 
@@ -140,11 +140,11 @@ def test_it_ends_when_the_pace_says_so() -> None:
 def test_device_that_answers_after_the_end_of_the_play_is_closed_at_once() -> None:
     device = Device()
     late = source(device)
-    device.closes.acquire(timeout=5)
+    device.closes.acquire(timeout=15)
     device.is_there.clear()
     assert list(late.frames(lambda _time_s: False)) == []
     device.is_there.set()
-    assert device.closes.acquire(timeout=5)
+    assert device.closes.acquire(timeout=15)
     assert (device.opened, device.read) == (2, 0)
 
 

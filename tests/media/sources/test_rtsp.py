@@ -121,7 +121,7 @@ def pushed(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield url, {"rtsp_flags": "listen", "listen_timeout": "10"}
     finally:
         over.set()
-        pushing.join(5)
+        pushing.join(15)
 
 
 def test_aac_is_decoded_beside_pictures_that_are_passed_on(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_camera_that_is_off_at_the_start_is_assumed_to_be_720p_with_sound() -> N
         playing = source.frames(at_once)
         item = next(playing)
         playing.close()
-        assert camera.goodbye.wait(5)
+        assert camera.goodbye.wait(15)
     assert isinstance(item, Picture)
     assert item.frame.width == 1280
     assert source.passes == {Codec.H264}
