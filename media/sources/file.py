@@ -76,7 +76,8 @@ class FileSource:
 
     def _play_once(self, offset: float) -> Generator[Item, None, None]:
         with file_probe.open_file(self._path) as container:
-            yield from _held(interleave.by_time(self._items(container, offset)))
+            items = interleave.by_time(self._items(container, offset))
+            yield from interleave.ahead(items) if Codec.H264 in self.passes else _held(items)
 
     def _items(self, container: InputContainer, offset: float) -> Iterator[Item]:
         """Pictures and sounds as they come; each kind in the order of time."""

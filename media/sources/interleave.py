@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Any
 
 import av
@@ -14,6 +15,8 @@ HELD_BYTES = 16 * 1024 * 1024
 """How far one stream of a file may run ahead of the other, encoded: fragmented files and transport streams do."""
 HELD_PICTURES = 16
 HELD_SOUNDS = 100
+AHEAD = 16
+"""Encoded items that are read at a time; half a second of pictures."""
 
 
 def by_decoding_time(packets: "Iterator[av.Packet[Any]]", streams: int) -> "Iterator[av.Packet[Any]]":
@@ -65,3 +68,18 @@ def _earlier(pictures: deque[Item], sounds: deque[Item]) -> Item:
     if not sounds or (pictures and pictures[0].time_s <= sounds[0].time_s):
         return pictures.popleft()
     return sounds.popleft()
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Take some items at a time: each that is read by itself, after a pause, costs several times as much."""
+    batch: list[Item] = []
+    while True:
+        try:
+            batch.extend(islice(items, AHEAD))
+        except Exception:
+            yield from batch
+            raise
+        if not batch:
+            return
+        yield from batch
+        batch.clear()

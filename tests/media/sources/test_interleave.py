@@ -1,6 +1,9 @@
 """Pictures and sound in the order of time."""
 
+from collections.abc import Iterator
+
 import av
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,3 +35,29 @@ def test_stream_that_runs_ahead_is_held_within_bounds() -> None:
     frame = av.VideoFrame(16, 16, "yuv420p")
     endless = interleave.by_time(Picture(frame, float(number)) for number in range(10_000))
     assert next(endless).time_s == 0, "a file whose sound ends before its pictures plays on"
+
+
+def test_items_are_taken_some_at_a_time_and_given_one_by_one() -> None:
+    taken = []
+    items = [item(True, number / 25) for number in range(interleave.AHEAD + 2)]
+
+    def source() -> Iterator[Item]:
+        for each in items:
+            taken.append(each)
+            yield each
+
+    given = interleave.ahead(source())
+    assert next(given) is items[0]
+    assert taken == items[: interleave.AHEAD]
+    assert list(given) == items[1:]
+
+
+def test_what_was_read_before_an_error_is_given_before_it() -> None:
+    def source() -> Iterator[Item]:
+        yield item(True, 0.0)
+        raise ValueError("damaged")
+
+    given = interleave.ahead(source())
+    assert next(given).time_s == 0.0
+    with pytest.raises(ValueError, match="damaged"):
+        next(given)
