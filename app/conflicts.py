@@ -93,13 +93,16 @@ def _turn_ports(settings: "Settings") -> Iterator[tuple[str, int, str]]:
 
 
 def _tcp_ports(settings: "Settings") -> Iterator[tuple[int, str]]:
-    """TCP ports of the service on the address of TURN."""
+    """TCP ports of the service, of each of its processes, on the address of TURN; and by which setting."""
     places = [(settings.host, "http_port"), (settings.ops_host, "ops_port")]
     if settings.tls:
         places.append((settings.host, "https_port"))
+    count = turn_places.workers(settings.workers)
     for host, name in places:
-        if host == settings.turn_place and getattr(settings, name):
-            yield getattr(settings, name), name.upper()
+        first = getattr(settings, name)
+        if host == settings.turn_place and first:
+            of_which = f" ({first}-{first + count - 1} for {count} processes)" if count > 1 else ""
+            yield from ((port, name.upper() + of_which) for port in range(first, first + count))
 
 
 def _check_tls(settings: "Settings") -> None:

@@ -54,6 +54,14 @@ from app.settings import SettingsError, load
             "OPS_PORT: 4 processes need 8083-8086, but HTTP_PORT takes 8083; choose others",
         ),
         (
+            {"redis_url": "redis://a", "workers": "4", "turn_port": "9093"},
+            "TURN_PORT: 9093 is OPS_PORT (9090-9093 for 4 processes) too; choose another, take UDP alone, or give TURN",
+        ),
+        (
+            {"redis_url": "redis://a", "workers": "3", "tls": "1", "turn_more_ports": "8445/tcp"},
+            "TURN_MORE_PORTS: 8445 is HTTPS_PORT (8443-8445 for 3 processes) too",
+        ),
+        (
             {"redis_url": "redis://a", "workers": "2", "http_port": "65535"},
             "HTTP_PORT: 2 processes need 65535-65536, but there is none over 65535; choose others",
         ),
@@ -84,6 +92,7 @@ def test_settings_of_turn_that_do_not_fit_are_told(given: dict[str, str], senten
         {"turn_port": "8080", "turn_host": "127.0.0.2"},
         {"turn_more_ports": "8080/udp,443/udp,443/tcp"},
         {"turn_port": "0", "turn_more_ports": "5349"},
+        {"redis_url": "redis://a", "workers": "4", "turn_port": "9094", "turn_more_ports": "8083/udp"},
         {"turn_advertised_address": "203.0.113.7,2001:db8::7"},
         {"turn_host_name": "turn.test", "turn_tls_certificate": "c.pem", "turn_tls_key": "k.pem"},
         {"turn_alternate_server": "192.0.2.1:3478", "turn_drain_s": "60"},
