@@ -7,10 +7,11 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import redis
 from redis import asyncio as redis_asyncio
+from redis.asyncio.client import PubSub
 
 from channels.redis.commands import Commands, RedisUnavailableError
 from channels.redis.settings import RedisSettings
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 Hear = Callable[[str, str], None]
 """Takes a topic and the text that was published there."""
 _RETRY_S: Final = 1.0
+_QUIET_S: Final = 5.0  # after so long without a message Redis is asked whether it is still there
+_KINDS: Final = ("status", "traffic/peer")
 # KEYS: the set. ARGV: its members.
 _REPLACE: Final = """
 redis.call('DEL', KEYS[1])
@@ -50,26 +53,50 @@ class CoturnRedis:
             await commands.aclose()
 
     async def listen(self, hear: Hear) -> None:
-        """Tell `hear` what coturn publishes, until cancelled; what it publishes while Redis is away is lost."""
+        """Tell `hear` what coturn publishes, until cancelled; what it publishes while Redis is away is lost.
+
+        A Redis that is silent and does not answer is given up after 5 s and the time limit, and connected to anew.
+        """
         while True:
             try:
                 await self._listen(hear)
             except (redis.RedisError, OSError) as error:
-                log.warning("coturn is not heard", extra={"redis": self._settings.place, "reason": str(error)})
+                log.warning(
+                    "coturn is not heard", extra={"redis": self._settings.place, "reason": str(error) or "no answer"}
+                )
             await asyncio.sleep(_RETRY_S)
 
     async def _listen(self, hear: Hear) -> None:
         settings = self._settings
         host, port = settings.addresses[0]
         client = redis_asyncio.Redis(
-            host=host, port=port, db=settings.db, password=settings.password or None, client_name="heliograph-coturn"
+            host=host,
+            port=port,
+            db=settings.db,
+            password=settings.password or None,
+            client_name="heliograph-coturn",
+            socket_connect_timeout=settings.limit_s,
         )
+        topics = (f"turn/realm/{_escaped(self._realm)}/user/*/allocation/*/{kind}" for kind in _KINDS)
         async with client, client.pubsub() as pubsub:
-            for kind in ("status", "traffic/peer"):
-                await pubsub.psubscribe(f"turn/realm/{_escaped(self._realm)}/user/*/allocation/*/{kind}")
-            async for message in pubsub.listen():
+            async with asyncio.timeout(settings.limit_s):
+                await pubsub.psubscribe(*topics)
+            while True:
+                async with asyncio.timeout(_QUIET_S + 2 * settings.limit_s):
+                    message = await self._next(pubsub)
                 if message["type"] == "pmessage":
                     hear(message["channel"].decode(errors="replace"), message["data"].decode(errors="replace"))
+
+    async def _next(self, pubsub: PubSub) -> dict[str, Any]:
+        """What Redis says next, if only that it is there. Raises: TimeoutError."""
+        limit_s = self._settings.limit_s
+        message: dict[str, Any] | None = await pubsub.get_message(timeout=_QUIET_S)
+        if message is None:
+            await pubsub.ping()
+            message = await pubsub.get_message(timeout=limit_s)
+        if message is None:
+            raise TimeoutError(f"no answer in {limit_s:g} s")
+        return message
 
 
 def _escaped(text: str) -> str:
