@@ -289,8 +289,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def data_path(self) -> Path:
-        """The data folder with `~` replaced."""
-        return Path(self.data_dir).expanduser()
+        """The data folder, absolute, with `~` replaced."""
+        return Path(self.data_dir).expanduser().absolute()
 
 
 def cache_folder() -> Path | None:

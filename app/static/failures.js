@@ -57,9 +57,9 @@ export const failures = {
       command: `heliograph channel create ${channel} --endpoint ${origin}`,
       isFinal: true,
     }),
-  noRecording: (channel) =>
+  noRecording: (channel, origin) =>
     new Failure("no-recording", `There is no recording of channel “${channel}” yet.`, "This page shows it as soon as there is one. To record it, with a token of the role master in `HELIOGRAPH_TOKEN`:", {
-      command: `heliograph master --channel ${channel} --record DIR`,
+      command: `heliograph master --channel ${channel} --endpoint ${origin} --record DIR`,
     }),
   recordingsOff: () =>
     new Failure("recordings-off", "This service shows no recordings.", "Start it with the folder that masters of its machine record into:", {
@@ -143,7 +143,7 @@ export function failureOf(error, { origin = "", channel = "", role = "VIEWER", e
     case "UnknownOperationException":
       return role === "RECORDING" ? failures.recordingsOff() : failures.serviceFailed(error.code, error.message);
     case "ResourceNotFoundException":
-      if (role === "RECORDING" && /recording/.test(error.message)) return failures.noRecording(channel);
+      if (role === "RECORDING" && /recording/.test(error.message)) return failures.noRecording(channel, origin);
       return failures.noChannel(channel, origin);
     case "ClientLimitExceededException":
       return failures.limitReached(channel, error.limit, error.message);

@@ -65,7 +65,7 @@ async function refresh(run) {
     const answer = await service.get(`/v1/recordings/${encodeURIComponent(channel)}`);
     const { stretches: found } = await answer.json();
     if (run !== refreshing) return;
-    if (!found.length) throw failures.noRecording(channel);
+    if (!found.length) throw failures.noRecording(channel, location.origin);
     stretches = found;
     showNotice(null);
     if (player) player.stretches = found;
@@ -73,8 +73,10 @@ async function refresh(run) {
     showStretches();
   } catch (error) {
     if (run !== refreshing) return;
-    const failure = failureOf(error, { channel, role: "RECORDING", expiresAt: readClaims(options.token)?.expiresAt ?? null });
-    if (!player) showState("failed", "Stopped");
+    const expiresAt = readClaims(options.token)?.expiresAt ?? null;
+    const failure = failureOf(error, { origin: location.origin, channel, role: "RECORDING", expiresAt });
+    if (!player && failure.kind === "no-recording") showState("waiting", "Waiting for a recording");
+    else if (!player) showState("failed", "Stopped");
     showNotice(failure);
     if (failure.isFinal) return;
   }
@@ -93,7 +95,7 @@ function open() {
     file: async (uri, signal) => (await current.get(uri, signal)).arrayBuffer(),
   };
   player = new RecordingPlayer(video, source, stretches);
-  player.addEventListener("failed", ({ detail }) => showNotice(failureOf(detail, { channel, role: "RECORDING" })));
+  player.addEventListener("failed", ({ detail }) => showNotice(failureOf(detail, { origin: location.origin, channel, role: "RECORDING" })));
   player.addEventListener("appended", () => showNotice(null));
   goLive();
   video.play().catch(() => {}); // a browser that wants a click first shows it paused

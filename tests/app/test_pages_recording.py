@@ -113,8 +113,13 @@ def test_the_keyboard_is_enough(visit: Open, demo: dict[str, Any]) -> None:
 
 def test_it_says_what_is_missing(visit: Open, demo: dict[str, Any]) -> None:
     address = recording(demo)
-    assert visit(address.replace("channel=demo", "channel=camera")).wait("failed")["failure"] == "no-recording"
-    assert visit(address.replace("channel=demo", "channel=nowhere")).wait("failed")["failure"] == "no-channel"
+    for channel, state, failure, command in (
+        ("camera", "waiting", "no-recording", f"master --channel camera --endpoint {demo['http']} --record DIR"),
+        ("nowhere", "failed", "no-channel", f"channel create nowhere --endpoint {demo['http']}"),
+    ):
+        made = visit(address.replace("channel=demo", f"channel={channel}"))
+        assert made.wait(state)["failure"] == failure
+        assert command in made.page.inner_text("#notice")
     assert visit("/recording#channel=demo").wait("failed")["failure"] == "no-token"
     assert visit("/recording#channel=demo&token=a.b.c").wait("failed")["failure"] == "token-refused"
 

@@ -154,6 +154,11 @@ def test_the_data_folder_follows_the_state_home_of_the_desktop() -> None:
     assert load({}, {}).settings.data_path == Path.home() / ".local/state/heliograph"
 
 
+def test_a_data_folder_is_told_in_whole() -> None:
+    """What is printed of it, such as where the CA is, is good in any folder."""
+    assert load({"data_dir": "here"}, {}).settings.data_path == Path.cwd() / "here"
+
+
 def test_lists_come_from_texts_and_files(tmp_path: Path) -> None:
     assert load({"allow_peer_cidrs": "10.0.0.0/8, fd00::/8"}, {}).settings.allow_peer_cidrs == (
         "10.0.0.0/8",

@@ -24,6 +24,14 @@ test("each refusal of the service has its kind", () => {
   for (const [code, kind] of Object.entries(kinds)) assert.equal(refused(code).kind, kind, code);
 });
 
+test("a recording that is not there is waited for, with the command that makes it", () => {
+  const error = new ServiceError("ResourceNotFoundException", "there is no recording of demo", 404, null);
+  const failure = failureOf(error, { ...CONTEXT, role: "RECORDING" });
+  assert.equal(failure.kind, "no-recording");
+  assert.equal(failure.isFinal, false);
+  assert.equal(failure.command, "heliograph master --channel demo --endpoint http://host:1 --record DIR");
+});
+
 test("a full channel names the limit and when to come back", () => {
   const failure = refused("ClientLimitExceededException", 400, { name: "viewers_per_channel", value: 10, retryAfterSeconds: 5 });
   assert.equal(failure.kind, "full");
