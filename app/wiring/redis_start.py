@@ -10,9 +10,10 @@ import msgspec
 from app.exits import CommandError, Exit
 from app.settings import Settings, SettingsError
 from channels.redis import mode, persistence
-from channels.redis.blocking import Blocking, RedisRefusedError
+from channels.redis.blocking import Blocking
 from channels.redis.commands import Commands, RedisUnavailableError
 from channels.redis.dial import tls_context
+from channels.redis.failures import RedisRefusedError
 from channels.redis.settings import Kind, RedisSettings, RedisUrlError
 
 WAIT_S: Final = 10.0

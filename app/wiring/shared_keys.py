@@ -21,8 +21,9 @@ from app.wiring.redis_start import WAIT_S, Notice, places, wait_for
 from channels.auth import keys
 from channels.auth.seal import Seal, SealError
 from channels.auth.token import TokenKeyError
-from channels.redis.blocking import Blocking, RedisRefusedError
+from channels.redis.blocking import Blocking
 from channels.redis.commands import RedisUnavailableError
+from channels.redis.failures import RedisRefusedError
 
 FOLDER: Final = "shared"
 _NAME: Final = "shared-keys"

@@ -10,13 +10,10 @@ from typing import Any, Final, TypeVar
 import redis
 
 from channels.redis.commands import Commands, RedisUnavailableError
+from channels.redis.failures import RedisRefusedError
 from channels.redis.settings import RedisSettings
 
 Answer = TypeVar("Answer")
-
-
-class RedisRefusedError(Exception):
-    """Redis is there, and lets us not in or does not do what we ask: waiting does not help."""
 
 
 _CLOSE_S: Final = 1.0

@@ -4,16 +4,15 @@ It blocks, though not for long. A number is never given twice, not even after th
 writes: it is the server's time in microseconds, or one more than the last where that is higher.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from channels.auth.grant import Statement
 from channels.key_store import Changes, Cursor, KeyExistsError, SealedKey
-from channels.redis.blocking import Blocking, RedisRefusedError
-from channels.redis.commands import RedisUnavailableError
+from channels.redis.blocking import Blocking
+from channels.redis.failures import answered, is_refused
 from channels.store import StoreUnavailableError
 
 _NEXT: Final = """
@@ -116,7 +115,7 @@ class RedisKeyStore:
 
     def mark(self) -> object:
         """A value that is another one after every write, by whomever; cheap."""
-        with _available():
+        with answered(_failure):
             return self._server.run(lambda commands: commands.command("GET", f"{self._place}last"))
 
     def read(self, cursor: Cursor) -> Changes:
@@ -138,18 +137,13 @@ class RedisKeyStore:
 
     def _run(self, script: str, names: Sequence[str], arguments: Sequence[str | bytes | int]) -> Any:
         keys = [self._place + name for name in names]
-        with _available():
+        with answered(_failure):
             return self._server.run(lambda commands: commands.script(script)(keys, arguments))
 
 
-@contextmanager
-def _available() -> Iterator[None]:
-    try:
-        yield
-    except RedisUnavailableError as error:
-        raise StoreUnavailableError(f"the key store in Redis does not answer: {error}") from error
-    except RedisRefusedError as error:
-        raise StoreUnavailableError(f"the key store in Redis cannot be used: {error}") from error
+def _failure(error: Exception) -> StoreUnavailableError:
+    verb = "cannot be used" if is_refused(error) else "does not answer"
+    return StoreUnavailableError(f"the key store in Redis {verb}: {error}")
 
 
 def _key(row: Row) -> SealedKey:

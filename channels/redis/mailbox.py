@@ -6,18 +6,18 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
-import redis
 
 from channels.errors import ServiceError, ServiceUnavailableException
 from channels.names import Role
 from channels.redis import held
 from channels.redis.claims import slot_of
 from channels.redis.clock import RedisClock
-from channels.redis.commands import Call, RedisUnavailableError, Script
+from channels.redis.commands import Call, Script
+from channels.redis.failures import Refusals, answered, is_refused
 from channels.redis.link import Link
 from channels.signaling.limits import Limits
 from channels.signaling.mailbox import GRACE_S, Mail, MailboxUnavailableError, Seen, absent, full
@@ -64,7 +64,7 @@ class RedisMailbox:
         self._remember = link.script(held.REMEMBER)
         self._owed: deque[Owed] = deque()
         self._is_owed = asyncio.Event()
-        self._refused = ""
+        self._refusals = Refusals("what the mailbox needs")
 
     def __len__(self) -> int:
         """How many calls are still to be settled or undone."""
@@ -131,12 +131,12 @@ class RedisMailbox:
         calls: list[Call] = [
             (self._keys(each.channel), (slot_of(Role.VIEWER, each.client_id), _ms(each.ttl_s))) for each in seen
         ]
-        with self._answered():
+        with answered(self._failure):
             await self._remember.many(calls)
 
     async def drop(self, channel: str) -> None:
         """Forget the channel. Raises: MailboxUnavailableError."""
-        with self._answered():
+        with answered(self._failure):
             await self._link.command("UNLINK", *self._keys(channel))
 
     def _terms(self, mail: Mail, *, is_expected: bool) -> tuple[str | bytes | int, ...]:
@@ -161,25 +161,14 @@ class RedisMailbox:
         raise MailboxUnavailableError("Redis did what was asked too late")
 
     async def _call(self, script: Script, channel: str, words: tuple[str | bytes | int, ...]) -> Any:
-        with self._answered():
+        with answered(self._failure):
             return await script(self._keys(channel), words)
-
-    @contextlib.contextmanager
-    def _answered(self) -> Iterator[None]:
-        try:
-            yield
-        except (RedisUnavailableError, redis.RedisError) as error:
-            raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> MailboxUnavailableError:
         self.stats.unavailable += 1
-        if not isinstance(error, redis.RedisError):
-            return MailboxUnavailableError("Redis does not answer")
-        kind, _, _ = str(error).partition(" ")
-        if kind != self._refused:  # its rights were changed, a key was spoiled: told once
-            self._refused = kind
-            log.error("redis refuses what the mailbox needs", extra={"reason": str(error)})
-        return MailboxUnavailableError("Redis does not do what the mailbox needs")
+        self._refusals.note(error)
+        verb = "do what the mailbox needs" if is_refused(error) else "answer"
+        return MailboxUnavailableError(f"Redis does not {verb}")
 
     def _owe(self, script: Script, channel: str, *words: str | int) -> None:
         if len(self._owed) >= _OWED_LIMIT:
@@ -194,7 +183,7 @@ class RedisMailbox:
             try:
                 await self._call(*call)
             except BaseException as error:
-                if isinstance(error.__cause__, redis.RedisError):
+                if is_refused(error.__cause__):
                     continue  # it would be refused for ever
                 self._owed.appendleft(call)
                 if isinstance(error, MailboxUnavailableError):

@@ -20,9 +20,8 @@ they are wanted, and admissions and leaves without an answer are taken back once
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -34,6 +33,7 @@ from channels.redis import slots
 from channels.redis.claims import Claims, parse_holder, slot_of
 from channels.redis.clock import RedisClock
 from channels.redis.commands import Call, RedisUnavailableError, Script, Word
+from channels.redis.failures import Refusals, answered
 from channels.redis.link import Link
 from channels.redis.nodes import Nodes, NodeSettings
 
@@ -42,7 +42,6 @@ _RENEWED_AT_ONCE: Final = 50  # leases per script: 0.2 ms of Redis, so that an a
 _RETRY_S: Final = 0.2
 _REMEMBERED_S: Final = 5.0
 _encoder: Final = msgspec.msgpack.Encoder()
-log = logging.getLogger(__name__)
 
 
 class PresenceSettings(msgspec.Struct, frozen=True):
@@ -101,7 +100,7 @@ class RedisPresence:
         self.nodes = Nodes(link, node, self._settings.node, self._clock)
         self.nodes.on_lapse.append(self._note_lapse)
         self._woken = asyncio.Event()
-        self._refused = ""
+        self._refusals = Refusals("what presence needs")
         link.on_epoch.append(self._note_epoch)
 
     @property
@@ -135,7 +134,7 @@ class RedisPresence:
         """Take the slot, newest wins; None when `viewer_limit` other viewers are in."""
         slot = slot_of(role, client_id)
         try:
-            with self._answered():
+            with answered(self._failure):
                 async with asyncio.timeout(self._settings.admit_s):
                     reply = await self._take(channel, (slot, connection_id), viewer_limit)
         except BaseException:  # also when nobody waits for the answer any more
@@ -156,7 +155,7 @@ class RedisPresence:
             slot = slot_of(holder.role, holder.client_id)
             calls.append(([self._key(channel)], [slot, holder.connection_id, holder.fence]))
         try:
-            with self._answered():
+            with answered(self._failure):
                 await self._leave.many(calls)
         except BaseException:
             for channel, holder in ((lease.channel, lease.holder) for lease in leases):
@@ -166,13 +165,13 @@ class RedisPresence:
     async def locate(self, channel: str, role: Role, client_id: str) -> Holder | None:
         """The live connection in this slot. For the master `client_id` is ignored."""
         slot = slot_of(role, client_id)
-        with self._answered():
+        with answered(self._failure):
             value = await self._locate([self._key(channel)], [slot, self.nodes.dead])
         return parse_holder(slot, value) if value else None
 
     async def count(self, channel: str) -> int:
         """How many viewers are in."""
-        with self._answered():
+        with answered(self._failure):
             viewers: int = await self._count([self._key(channel)], [self.nodes.dead])
         return viewers
 
@@ -188,7 +187,7 @@ class RedisPresence:
 
     async def _prolong(self, leases: list[Lease], viewer_limit: int) -> list[Lease]:
         doubts = self._claims.doubts
-        with self._answered():
+        with answered(self._failure):
             keys = [self._key(lease.channel) for lease in leases]
             packed = _packed(lease.holder for lease in leases)
             _, _, put_back, *numbers = await self._timely(self._renew, keys, viewer_limit, [packed])
@@ -244,10 +243,8 @@ class RedisPresence:
         try:
             delay_s = await self.nodes.renew()
             await self._take_back()
-        except RedisUnavailableError:
-            return _RETRY_S
-        except redis.RedisError as error:
-            self._note_refusal(error)
+        except (RedisUnavailableError, redis.RedisError) as error:
+            self._refusals.note(error)
             return _RETRY_S
         return delay_s
 
@@ -271,22 +268,10 @@ class RedisPresence:
         self._claims.doubt()
         self._woken.set()
 
-    @contextlib.contextmanager
-    def _answered(self) -> Iterator[None]:
-        try:
-            yield
-        except (RedisUnavailableError, TimeoutError, redis.RedisError) as error:
-            self.stats.unavailable += 1
-            if isinstance(error, redis.RedisError):
-                self._note_refusal(error)
-            raise PresenceUnavailableError("Redis does not say who is connected") from error
-
-    def _note_refusal(self, error: redis.RedisError) -> None:
-        """Redis is there and does not do what we ask (its rights were changed, a key was spoiled): told once."""
-        kind, _, _ = str(error).partition(" ")
-        if kind != self._refused:
-            self._refused = kind
-            log.error("redis refuses what presence needs", extra={"reason": str(error)})
+    def _failure(self, error: Exception) -> PresenceUnavailableError:
+        self.stats.unavailable += 1
+        self._refusals.note(error)
+        return PresenceUnavailableError("Redis does not say who is connected")
 
     def _key(self, channel: str) -> str:
         return f"{self._link.prefix}:{{{channel}}}:slots"

@@ -24,6 +24,7 @@ import redis
 
 from channels.owners import Place, Slot, Wish
 from channels.redis.commands import RedisUnavailableError
+from channels.redis.failures import Refusals
 from channels.redis.link import Link
 
 _NONE: Final = -1
@@ -112,7 +113,7 @@ class ProcessSlots:
         self._live: tuple[Slot, ...] = ()
         self._sync = link.script(_SYNC)
         self._keys = tuple(f"{link.prefix}:{{nodes}}:{name}" for name in ("slots", "leases", "amnesty"))
-        self._refused = ""
+        self._refusals = Refusals("what slots need")
         self._has_answer = asyncio.Event()
         self._woken = asyncio.Event()
 
@@ -158,10 +159,8 @@ class ProcessSlots:
         while True:
             try:
                 delay_s = await self.sync()
-            except RedisUnavailableError:
-                delay_s = _RETRY_S
-            except redis.RedisError as error:
-                self._note_refusal(error)
+            except (RedisUnavailableError, redis.RedisError) as error:
+                self._refusals.note(error)
                 delay_s = _RETRY_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay_s):
@@ -205,13 +204,6 @@ class ProcessSlots:
     def _put_together(self) -> tuple[Slot, ...]:
         own = () if self._number is None else (Slot(self._number, self._node, self.place, self._is_draining),)
         return tuple(sorted((*own, *self._others), key=lambda slot: slot.number))
-
-    def _note_refusal(self, error: redis.RedisError) -> None:
-        """Redis is there and does not do what we ask: told once."""
-        kind, _, _ = str(error).partition(" ")
-        if kind != self._refused:
-            self._refused = kind
-            log.error("redis refuses what slots need", extra={"reason": str(error)})
 
     def _tell_change(self) -> None:
         for told in self.on_change:

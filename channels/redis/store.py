@@ -4,12 +4,9 @@ A record is found by name and the names of an account are counted, so the keys o
 (`{catalog:ACCOUNT:REGION}`), not with each channel's connections. Every write is one script: it happens whole or not.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import msgspec
-import redis
 
 from channels.channel import Channel, ChannelStatus, ChannelType
 from channels.errors import (
@@ -21,7 +18,8 @@ from channels.errors import (
     VersionMismatchException,
 )
 from channels.names import ChannelArn
-from channels.redis.commands import Commands, RedisUnavailableError, Script
+from channels.redis.commands import Commands, Script
+from channels.redis.failures import answered, is_refused
 from channels.store import Page, StoreUnavailableError
 
 # KEYS: records, names. ARGV: name, record, limit.
@@ -97,7 +95,7 @@ class RedisStore:
     async def create(self, channel: Channel, account_limit: int) -> None:
         """Add a channel. Raises: ResourceInUseException (name taken), AccountChannelLimitExceededException."""
         arn = channel.arn
-        with _available():
+        with answered(_failure):
             answer = await self._create(
                 self._keys(arn.account, arn.region), (arn.name, _record(channel), account_limit)
             )
@@ -117,17 +115,17 @@ class RedisStore:
     async def get_by_name(self, account: str, region: str, name: str) -> Channel | None:
         """The living channel of this name."""
         records, _ = self._keys(account, region)
-        with _available():
+        with answered(_failure):
             found = await self._commands.command("HGET", records, name)
-            return None if found is None else _channel(found)
+        return None if found is None else _channel(found)
 
     async def list(self, account: str, region: str, prefix: str, after: str, limit: int) -> Page:
         """Up to `limit` channels in name order whose name begins with `prefix` and sorts after `after`."""
         first = f"({after}" if after and after >= prefix else f"[{prefix}" if prefix else "-"
         last = f"({prefix}{_AFTER_EVERY_NAME}"
-        with _available():
+        with answered(_failure):
             records = await self._list(self._keys(account, region), (first, last, limit + 1))
-            found = tuple(_channel(record) for record in records)
+        found = tuple(_channel(record) for record in records)
         return Page(found[:limit], found[limit - 1].arn.name if len(found) > limit else None)
 
     async def replace(self, channel: Channel, expected_version: str) -> None:
@@ -143,11 +141,11 @@ class RedisStore:
 
     async def check(self) -> None:
         """Prove that the catalog can be written: no replica, memory and disk in order."""
-        with _available():
+        with answered(_failure):
             await self._commands.command("SET", f"{self._prefix}:catalog-check", 1, "EX", _CHECK_S)
 
     async def _change(self, script: Script, arn: ChannelArn, expected_version: str, *more: bytes) -> None:
-        with _available():
+        with answered(_failure):
             answer = await script(self._keys(arn.account, arn.region), (arn.name, str(arn), expected_version, *more))
         if answer == b"missing":
             raise ResourceNotFoundException(f"there is no channel {arn}")
@@ -159,15 +157,9 @@ class RedisStore:
         return f"{place}:channels", f"{place}:names"
 
 
-@contextmanager
-def _available() -> Iterator[None]:
-    """Whatever Redis says that is no answer, the catalog is not there now. Raises: StoreUnavailableError."""
-    try:
-        yield
-    except RedisUnavailableError as error:
-        raise StoreUnavailableError(f"the catalog in Redis does not answer: {error}") from error
-    except (redis.RedisError, msgspec.DecodeError, InvalidArgumentException) as error:
-        raise StoreUnavailableError(f"the catalog in Redis cannot be used: {error}") from error
+def _failure(error: Exception) -> StoreUnavailableError:
+    verb = "cannot be used" if is_refused(error) else "does not answer"
+    return StoreUnavailableError(f"the catalog in Redis {verb}: {error}")
 
 
 def _record(channel: Channel) -> bytes:
@@ -177,7 +169,9 @@ def _record(channel: Channel) -> bytes:
 
 
 def _channel(record: bytes) -> Channel:
-    found = _decode(record)
-    return Channel(
-        ChannelArn.parse(found.arn), found.version, found.message_ttl_s, found.type, found.status, found.tags
-    )
+    try:
+        found = _decode(record)
+        arn = ChannelArn.parse(found.arn)
+    except (msgspec.DecodeError, InvalidArgumentException) as error:  # somebody spoiled it
+        raise StoreUnavailableError(f"the catalog in Redis cannot be used: {error}") from error
+    return Channel(arn, found.version, found.message_ttl_s, found.type, found.status, found.tags)

@@ -6,11 +6,9 @@ Only the digest of its text is in Redis. Of one subject as many may be out as in
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
-import redis
 
 from channels.auth.ticket import (
     LIFETIME_S,
@@ -25,7 +23,8 @@ from channels.auth.ticket import (
     unknown,
 )
 from channels.errors import ServiceUnavailableException
-from channels.redis.commands import Commands, RedisUnavailableError
+from channels.redis.commands import Commands
+from channels.redis.failures import answered
 
 # KEYS: those of one subject, by end. ARGV: digest, how long, how many. Answers 0, or the milliseconds to wait.
 _COUNT: Final = """
@@ -67,7 +66,7 @@ class RedisTickets:
         """
         text = secrets.token_urlsafe(RANDOM_BYTES)
         digest, life_ms = digest_of(text).hex(), round(self.lifetime_s * 1000)
-        with _available():
+        with answered(_failure):
             wait_ms = await self._count((self._of(ticket),), (digest, life_ms, self._subject_limit))
             if wait_ms:
                 self.stats.refused += 1
@@ -82,7 +81,7 @@ class RedisTickets:
         Raises: UnrecognizedClientException (there is none), ServiceUnavailableException.
         """
         digest = digest_of(text[: TEXT_LIMIT + 1]).hex()
-        with _available():
+        with answered(_failure):
             found = await self._commands.command("GETDEL", self._key(digest))
         try:
             ticket = None if found is None else _decode(found)
@@ -91,7 +90,7 @@ class RedisTickets:
         if ticket is None:
             self.stats.unknown += 1
             raise unknown()
-        with contextlib.suppress(ServiceUnavailableException), _available():
+        with contextlib.suppress(ServiceUnavailableException), answered(_failure):
             await self._commands.command("ZREM", self._of(ticket), digest)
         self.stats.redeemed += 1
         return ticket
@@ -104,9 +103,5 @@ class RedisTickets:
         return f"{self._prefix}:tickets-of:{subject}"
 
 
-@contextlib.contextmanager
-def _available() -> Iterator[None]:
-    try:
-        yield
-    except (RedisUnavailableError, redis.RedisError) as error:
-        raise ServiceUnavailableException("the place where tickets are kept does not answer: try again") from error
+def _failure(_: Exception) -> ServiceUnavailableException:
+    return ServiceUnavailableException("the place where tickets are kept does not answer: try again")

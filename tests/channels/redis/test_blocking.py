@@ -5,8 +5,9 @@ import threading
 
 import pytest
 
-from channels.redis.blocking import Blocking, RedisRefusedError
+from channels.redis.blocking import Blocking
 from channels.redis.commands import Commands, RedisUnavailableError
+from channels.redis.failures import RedisRefusedError
 from channels.redis.settings import RedisSettings
 from tests.redis_server import RedisServer
 
