@@ -6,11 +6,11 @@ import sys
 
 import msgspec
 
-from app import descriptors, logs
+from app import descriptors, logs, report
 from app.exits import CommandError, Exit
 from app.line_writer import LineWriter
 from app.parent import ParentLink, report_stats, run_for_parent
-from app.processes import Ending, Report
+from app.processes import Ending
 from app.settings import Loaded
 from app.wiring.master import MasterPart
 from app.wiring.orders import MasterOrder, RecordOrder
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
 
 async def _for_parent(order: MasterOrder, link: ParentLink, stopping: asyncio.Event) -> None:
     def ready() -> None:
-        link.report(Report(ready={}))
+        link.report(report.Report(ready=report.Ready()))
 
     master = MasterPart(order)
     async with asyncio.TaskGroup() as group:

@@ -13,7 +13,8 @@ from app import descriptors, logs
 from app.data_folder import keys_folder, load_or_create_turn_secrets
 from app.exits import Exit
 from app.parent import ParentLink, refuse, report_stats, run_for_parent
-from app.processes import Ending, Report
+from app.processes import Ending
+from app.report import Ready, Report
 from app.settings import Loaded, Settings, SettingsError
 from app.wiring.orders import TurnOrder, own_certificate
 from app.wiring.turn_engine import TurnEngine, engine
@@ -65,7 +66,7 @@ async def _for_parent(server: TurnEngine, link: ParentLink, stopping: asyncio.Ev
     def ready(uris: tuple[str, ...]) -> None:
         if server.moved:
             notice(server.moved)
-        link.report(Report(ready={"uris": uris}))
+        link.report(Report(ready=Ready(uris)))
         beside.append(group.create_task(_check_self(server, notice)))
 
     async with asyncio.TaskGroup() as group:

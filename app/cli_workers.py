@@ -13,6 +13,7 @@ from app import turn_places
 from app.data_folder import keys_folder, load_or_create_turn_secrets, open_data_folder
 from app.listen import listen
 from app.processes import Child
+from app.report import Ready
 from app.settings import Settings
 from app.wiring.listeners import url_of
 from app.wiring.orders import TurnOrder, WorkerOrder, own_certificate
@@ -106,14 +107,17 @@ def _sockets(seats: Sequence[Seat]) -> list[socket.socket]:
     return [each for one in seats for each in (one.http, one.ops, one.https) if each is not None]
 
 
-def _where(seats: Sequence[Seat], uris: tuple[str, ...], said: list[dict[str, object]]) -> dict[str, object]:
+def _where(seats: Sequence[Seat], uris: tuple[str, ...], said: Sequence[Ready]) -> dict[str, object]:
     first = seats[0]
+    workers = [
+        {"slot": each.slot, "http": each.http, "https": each.https, "ops": each.ops, "pid": each.pid} for each in said
+    ]
     return {
         "http": url_of("http", first.http),
         "https": url_of("https", first.https) if first.https else None,
         "turn": uris[0],
         "ops": url_of("http", first.ops),
-        "workers": said,
+        "workers": workers,
     }
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Coroutine
 import msgspec
 
 from app.exits import CommandError, Exit, cause
-from app.processes import LINE_BYTES, Ending, Refusal, Report
+from app.processes import LINE_BYTES, Ending
+from app.report import Refusal, Report
 
 _ORPHAN_GRACE_S = 1.0
 _RETRY_S = 0.05

@@ -23,6 +23,7 @@ from typing import Protocol
 import msgspec
 
 from app.exits import CommandError, Exit
+from app.report import Ready, Report
 from app.setting import PREFIX
 
 log = logging.getLogger(__name__)
@@ -47,27 +48,6 @@ class PartEndedError(CommandError):
         super().__init__(what + remedy, Exit.PART_ENDED)
         self.what = what
         self.is_in_order = is_in_order
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """Why a child cannot work, in one sentence, and the exit code for the command."""
-
-    message: str
-    exit_code: Exit
-
-
-class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a child: exactly one of these is set; a notice is a sentence for the person who started it all.
-
-    `usage` is what has changed of the numbers that it keeps by name, `news` JSON that the two alone know.
-    """
-
-    ready: dict[str, object] | None = None
-    stats: dict[str, float] | None = None
-    usage: dict[str, tuple[int, int, int]] | None = None
-    notice: str | None = None
-    news: str | None = None
-    refused: Refusal | None = None
 
 
 _REPORTS = msgspec.json.Decoder(Report)
@@ -105,7 +85,7 @@ class Child:
             except OSError:
                 self._socket.close()
                 raise
-        self._ready: asyncio.Future[dict[str, object]] | None = None
+        self._ready: asyncio.Future[Ready] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._untold = bytearray()
         self.ready_s = READY_S
@@ -172,7 +152,7 @@ class Child:
     def _unread(self) -> int:
         return len(self._untold) if self._writer is None else self._writer.transport.get_write_buffer_size()
 
-    async def ready(self) -> dict[str, object]:
+    async def ready(self) -> Ready:
         """Wait, while it is followed, until the child works and return what it said of itself.
 
         Raises: what `run` raises when it ends before.

@@ -30,11 +30,6 @@ class Listeners(msgspec.Struct, frozen=True):
         return url_of("http", self.ops)
 
     @property
-    def urls(self) -> dict[str, object]:
-        """The URLs of all ports by name."""
-        return {"http": self.http_url, "https": self.https_url, "ops": self.ops_url}
-
-    @property
     def ports(self) -> tuple[int, ...]:
         """The TCP ports at which pages are served."""
         http = int(self.http.getsockname()[1])

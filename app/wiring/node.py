@@ -388,7 +388,7 @@ async def serving(
         answering = group.create_task(http.run_until_exit())
         await http.is_up.wait()
         is_ready = await ending.comes_after(turn.ready())
-        yield msgspec.convert((await turn.ready())["uris"], tuple[str, ...]) if is_ready else ()
+        yield (await turn.ready()).uris if is_ready else ()
         http.end()
         await answering
         await http.unless_hurried(settle())

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from app.parent import ParentLink
-from app.processes import Report
+from app.report import Ready, Report
 from app.wiring.turn_usage import remember
 
 _ENCODER = msgspec.json.Encoder()
@@ -34,7 +34,7 @@ class RelayProcess(Protocol):
     def mention(self, news: msgspec.Struct) -> bool:
         """Send news that it may miss; whether it was sent."""
 
-    async def ready(self) -> dict[str, object]:
+    async def ready(self) -> Ready:
         """Wait until it works and return what it said of itself."""
 
     async def run(self) -> None:
@@ -90,9 +90,9 @@ class RelayOfParent:
         """Send news that it may miss; whether it was sent."""
         return self._link.report(Report(news=_ENCODER.encode(news).decode()))
 
-    async def ready(self) -> dict[str, object]:
+    async def ready(self) -> Ready:
         """Return what it said of itself: the parent waits for it before workers start."""
-        return {"uris": self._uris}
+        return Ready(self._uris)
 
     async def run(self) -> None:
         """Wait: the parent follows it."""

@@ -108,7 +108,7 @@ class Workers:
 
     async def _announce(self, on_ready: OnReady) -> None:
         answers = [await child.ready() for child in self._children]
-        on_ready(msgspec.convert(answers[0]["uris"], tuple[str, ...]))
+        on_ready(answers[0].uris)
 
     def _settled(self) -> Settings:
         """The settings with the ports that all workers are to share: a port that several open is not noticed as taken

@@ -1,13 +1,15 @@
 """One of several processes that serve: a node on sockets of its parent, with the relay of its parent."""
 
 import contextlib
+import os
 import socket
 from pathlib import Path
 
 from app import slot_memory
 from app.certificates import CertificateError, Pair
 from app.parent import ParentLink
-from app.processes import Ending, Report
+from app.processes import Ending
+from app.report import Ready, Report
 from app.settings import SettingsError
 from app.tls import TlsContext, TlsListener
 from app.wiring import loop, serve
@@ -39,8 +41,18 @@ async def _run(order: NodeOrder, listeners: Listeners, link: ParentLink, relay: 
         async with node.running(listeners, ending):
             await node.ownership.settle()
             if node.turn_uri:
-                link.report(Report(ready={"slot": node.ownership.number, **listeners.urls}))
+                link.report(Report(ready=_ready(node, listeners)))
             await ending.event.wait()
+
+
+def _ready(node: Node, listeners: Listeners) -> Ready:
+    return Ready(
+        pid=os.getpid(),
+        slot=node.ownership.number,
+        http=listeners.http_url,
+        https=listeners.https_url,
+        ops=listeners.ops_url,
+    )
 
 
 def _tls(order: WorkerOrder, stack: contextlib.ExitStack) -> TlsListener | None:

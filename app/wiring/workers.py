@@ -16,6 +16,7 @@ import msgspec
 from app import logs
 from app.exits import CommandError
 from app.processes import STOP_S, Child, Ending, PartEndedError
+from app.report import Ready
 from app.wiring.orders import Minted, News, TurnOrder, WorkerOrder
 from app.wiring.relay_process import RelayTold
 from app.wiring.turn_usage import UsageReports
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 Notice = Callable[[str], None]
 """Takes a sentence for the person who started it all."""
-Announce = Callable[[tuple[str, ...], list[dict[str, object]]], None]
+Announce = Callable[[tuple[str, ...], list[Ready]], None]
 """Takes the URIs of the relay, and what each worker said of itself."""
 
 
@@ -53,10 +54,9 @@ class Worker:
         self._order = msgspec.structs.replace(self._order, turn_uris=turn_uris)
         self._child.configure(self._order)
 
-    async def ready(self) -> dict[str, object]:
+    async def ready(self) -> Ready:
         """Wait until it serves and return what it said of itself. Raises: as `Child.ready`."""
-        child = self._child
-        return {**await child.ready(), "pid": child.pid}
+        return await self._child.ready()
 
     async def run(self) -> None:
         """Keep one process going until cancelled, then end it.
@@ -165,7 +165,7 @@ async def _run(order: WorkersOrder, turn: Child, workers: Sequence[Worker], on_r
         async with asyncio.TaskGroup() as group:
             relay = group.create_task(ending.follow(turn))
             if await ending.comes_after(turn.ready()):
-                uris = msgspec.convert((await turn.ready())["uris"], tuple[str, ...])
+                uris = (await turn.ready()).uris
                 await _serve(order, workers, ending, lambda said: on_ready(uris, said), uris)
             relay.cancel()  # the last of all
 
@@ -174,7 +174,7 @@ async def _serve(
     order: WorkersOrder,
     workers: Sequence[Worker],
     ending: Ending,
-    on_ready: Callable[[list[dict[str, object]]], None],
+    on_ready: Callable[[list[Ready]], None],
     uris: tuple[str, ...],
 ) -> None:
     for worker in workers:
@@ -182,7 +182,7 @@ async def _serve(
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(ending.follow(worker)) for worker in workers]
         tasks.append(group.create_task(_tell_of_relay(workers)))
-        said: list[dict[str, object]] = []
+        said: list[Ready] = []
         if await ending.comes_after(_all_ready(workers, said)):
             on_ready(said)
         await ending.event.wait()
@@ -192,7 +192,7 @@ async def _serve(
             task.cancel()
 
 
-async def _all_ready(workers: Sequence[Worker], said: list[dict[str, object]]) -> None:
+async def _all_ready(workers: Sequence[Worker], said: list[Ready]) -> None:
     said += [await worker.ready() for worker in workers]
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from app.parent import ParentLink
-from app.processes import Report
+from app.report import Report
 from tests.app.children import ROOT, script
 
 _WORKING = """
         from app.parent import ParentLink, run_for_parent
-        from app.processes import Report
+        from app.report import Ready, Report
         lines.close()
         parent = ParentLink(link.detach())
         async def work(stopping):
-            parent.report(Report(ready={}))
+            parent.report(Report(ready=Ready()))
             await stopping.wait()
         sys.exit(run_for_parent(parent, work))
     """

@@ -9,6 +9,7 @@ import pytest
 
 from app.exits import CommandError, Exit
 from app.processes import READY_S, Child, Ending, PartEndedError, flatten, since_start_ms
+from app.report import Ready
 from tests.app.children import script
 
 
@@ -19,11 +20,11 @@ class Order(msgspec.Struct):
 
 
 async def test_a_child_gets_its_order_and_says_that_it_is_ready(tmp_path: Path) -> None:
-    child = Child("part", script(tmp_path, "say(ready={'got': order['do']}); time.sleep(30)"))
+    child = Child("part", script(tmp_path, "say(ready={'uris': [order['do']]}); time.sleep(30)"))
     async with asyncio.TaskGroup() as group:
         running = group.create_task(child.run())
         child.configure(Order("shine"))
-        assert await child.ready() == {"got": "shine"}
+        assert await child.ready() == Ready(("shine",))
         assert child.is_alive
         running.cancel()
     assert not child.is_alive
@@ -219,7 +220,7 @@ async def test_a_parent_that_fails_before_its_loop_leaves_no_child(tmp_path: Pat
 
 
 async def test_news_arrive_in_order_also_those_that_came_before_the_child_runs(tmp_path: Path) -> None:
-    body = "say(ready={'got': [json.loads(lines.readline())['do'] for _ in range(3)]}); time.sleep(30)"
+    body = "say(ready={'uris': [json.loads(lines.readline())['do'] for _ in range(3)]}); time.sleep(30)"
     child = Child("part", script(tmp_path, body))
     child.tell(Order("first"))
     async with asyncio.TaskGroup() as group:
@@ -228,7 +229,7 @@ async def test_news_arrive_in_order_also_those_that_came_before_the_child_runs(t
         running = group.create_task(child.run())
         await asyncio.sleep(0)
         child.tell(Order("third"))
-        assert await child.ready() == {"got": ["first", "second", "third"]}
+        assert await child.ready() == Ready(("first", "second", "third"))
         running.cancel()
 
 

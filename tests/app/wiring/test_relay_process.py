@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from app.parent import ParentLink
-from app.processes import Report
+from app.report import Ready, Report
 from app.wiring.orders import Minted, Revoked
 from app.wiring.relay_process import RelayOfParent, RelayTold
 
@@ -60,12 +60,12 @@ async def test_a_parent_that_is_gone_hears_nothing_more(ends: Ends) -> None:
     parent.close()
     relay.tell(Revoked())
     assert not relay.mention(Minted("name", 1.0))
-    assert not relay._link.report(Report(ready={}))
+    assert not relay._link.report(Report(ready=Ready()))
 
 
 async def test_a_worker_knows_of_the_relay_what_the_parent_tells(ends: Ends) -> None:
     relay, _ = ends
-    assert await relay.ready() == {"uris": ("turn:h:1",)}
+    assert await relay.ready() == Ready(("turn:h:1",))
     assert relay.is_alive
     assert relay.silent_s < 30.0
     relay.take(told(stats={"a": 1.0}, usage={"00": (1, 2, 3)}, silent_s=60.0))
