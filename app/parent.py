@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 import msgspec
 
 from app.exits import CommandError, Exit, cause
-from app.processes import LINE_BYTES, Ending
+from app.processes import LINE_BYTES, UNREAD_BYTES, Ending
 from app.report import Refusal, Report
 
 _ORPHAN_GRACE_S = 1.0
@@ -40,6 +40,8 @@ class ParentLink:
 
     def close(self) -> None:
         """Close this end."""
+        if self._retry is not None:
+            self._retry.cancel()
         self._lines.close()
         self._socket.close()
 
@@ -54,11 +56,17 @@ class ParentLink:
             self._untold.clear()
         return is_sent
 
-    def tell(self, news: msgspec.Struct) -> None:
-        """Send news that must not be lost, from the running loop: what the parent does not take now it gets later."""
+    def tell(self, news: msgspec.Struct) -> bool:
+        """Send news that must not be lost, from the running loop: what the parent does not take now it gets later.
+
+        A parent that leaves more than 4 MiB unread hangs, and misses it: then the answer is False.
+        """
+        if len(self._untold) > UNREAD_BYTES:
+            return False
         self._untold += _ENCODER.encode(Report(news=_ENCODER.encode(news).decode())) + b"\n"
         if self._retry is None:
             self._flush_on(asyncio.get_running_loop())
+        return True
 
     def _flush_on(self, loop: asyncio.AbstractEventLoop) -> None:
         self._retry = None if self._flush() else loop.call_later(_RETRY_S, self._flush_on, loop)

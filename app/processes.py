@@ -32,7 +32,7 @@ READY_S = 30.0
 STOP_S = 1.0
 LINE_BYTES = 1 << 20
 USAGES = 16_384  # names under which a child's numbers are kept
-UNREAD_BYTES = 1 << 22  # what a child may leave unread of what it is told
+UNREAD_BYTES = 1 << 22  # what a child, or its parent, may leave unread of what it is told
 MENTIONED_BYTES = 1 << 20  # from which on it is told only what it must know
 _GONE_S = 2.0
 _SAME_S = 0.3  # `timeout` and process managers tell a process twice: by its own id, and with its group
@@ -125,15 +125,17 @@ class Child:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # run() tells that the child is gone
             self._socket.sendall(_ENCODER.encode(order) + b"\n")
 
-    def tell(self, news: msgspec.Struct) -> None:
+    def tell(self, news: msgspec.Struct) -> bool:
         """Send one more line, which a child that is still starting takes once it works. Never blocks.
 
-        A child that leaves more than 4 MiB unread is ended: it would never hear what it has to heed.
+        A child that leaves more than 4 MiB unread is ended (False): it would never hear what it has to heed.
         """
         self._say(news)
         if self._unread() > UNREAD_BYTES and self.is_alive:
             log.error("a part does not read what it is told", extra={"part": self.name})
             self._process.kill()
+            return False
+        return True
 
     def mention(self, news: msgspec.Struct) -> bool:
         """Send a line as `tell` does, but only while the child reads: one that has 1 MiB to read misses it (False)."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,12 +32,12 @@ from app.wiring.backing import Backing, Check, Embedded
 from app.wiring.draining import drain
 from app.wiring.listeners import Listeners
 from app.wiring.missed_news import MissedNews
-from app.wiring.orders import Revoked, TurnOrder
+from app.wiring.orders import TurnOrder
 from app.wiring.ownership import Ownership, endpoint_settings
 from app.wiring.relay_process import RelayProcess
+from app.wiring.revocations import TAGS_A_LINE, Revocations
 from app.wiring.turn_names import TurnNames
 from app.ws.channel import ChannelSockets, SocketSettings
-from channels import ice
 from channels.auth.signature import SignatureVerifier
 from channels.auth.token import TokenKey, TokenVerifier
 from channels.catalog_news import CatalogNews
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from app.wiring.redis_start import RedisPlaces
 
 TURN_SILENCE_S = 5.0
-_TAGS_A_LINE = 10_000
 STATIC = Path(__file__).parent.parent / "static"
 
 
@@ -106,6 +105,7 @@ class Node:
         is_relaxed = settings.limits_profile == "relaxed"
         self._settings = settings
         self._turn = turn
+        self._revocations = Revocations(turn)
         turn.stop_s = 2 * STOP_S + settings.turn_drain_s  # it may have children of its own to wait for
         self._twists = twists or Twists()
         self.turn_uris: tuple[str, ...] = ()
@@ -159,9 +159,9 @@ class Node:
         self._news = CatalogNews(backing.bus, backing.node)
         for tell in (self.hub.reassert, self._missed.look, self._news.tell_again):
             backing.tell_of_returns(tell)
-        self.control.on_deleted += (self.hub.close_channel, self._revoke_channel, self._news.tell_deleted)
+        self.control.on_deleted += (self.hub.close_channel, self._revocations.of_channel, self._news.tell_deleted)
         self.control.on_updated += (self.hub.update_channel, self._news.tell_updated)
-        self._news.on_deleted += (backing.forget, self._revoke_channel, self.hub.end_channel)
+        self._news.on_deleted += (backing.forget, self._revocations.of_channel, self.hub.end_channel)
         self._news.on_updated += (lambda channel: backing.forget(channel.arn), self.hub.update_channel)
 
     def _choose_backing(self, order: NodeOrder) -> Backing:
@@ -188,7 +188,7 @@ class Node:
         tickets = self._backing.tickets
         authenticator = self._authenticator(order, tickets)
         names = TurnNames(self._turn)
-        self._counters["turn_names"] = names.stats
+        self._counters |= {"turn_names": names.stats, "turn_revocations": self._revocations.stats}
         endpoints = endpoint_settings(self._settings)
         relays = IceSettings(
             uris=lambda: self.turn_uris,
@@ -260,7 +260,9 @@ class Node:
 
     async def work(self) -> None:
         """Do what a node does by itself, beside answering; until cancelled."""
-        self._revoke_relays_of(self.key_ring.revoked(_TAGS_A_LINE))  # its credentials may be younger than a restart
+        self._revocations.of_credentials(
+            self.key_ring.revoked(TAGS_A_LINE)
+        )  # its credentials may be younger than a restart
         async with asyncio.TaskGroup() as standing:
             backing = standing.create_task(self._backing.work())
             try:
@@ -278,27 +280,19 @@ class Node:
         while True:
             page = await self.control.list(self._settings.account, token=token)
             for channel in page.channels:
-                self._revoke_channel(channel.arn)
+                self._revocations.of_channel(channel.arn)
             token = page.next_token
             if token is None:
                 return
 
     def _end_deleted(self, arn: ChannelArn) -> None:
         self.hub.end_channel(arn)
-        self._revoke_channel(arn)
+        self._revocations.of_channel(arn)
         self._news.tell_deleted(arn)  # another node may have as little news of it
-
-    def _revoke_channel(self, arn: ChannelArn) -> None:
-        self._turn.tell(Revoked(channels=(ice.channel_digest(arn).hex(),)))
 
     def _revoke_credentials(self, ids: frozenset[str]) -> None:
         self.hub.close_credentials(ids)
-        self._revoke_relays_of(sorted(ids))
-
-    def _revoke_relays_of(self, ids: Sequence[str]) -> None:
-        tags = [ice.holder_tag(each).hex() for each in ids]
-        for start in range(0, len(tags), _TAGS_A_LINE):
-            self._turn.tell(Revoked(holders=tuple(tags[start : start + _TAGS_A_LINE])))
+        self._revocations.of_credentials(sorted(ids))
 
     @contextlib.asynccontextmanager
     async def running(self, listeners: Listeners, ending: Ending, master: Child | None = None) -> AsyncIterator[None]:

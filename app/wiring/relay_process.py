@@ -28,8 +28,8 @@ class RelayProcess(Protocol):
     def silent_s(self) -> float:
         """Seconds since its last report."""
 
-    def tell(self, news: msgspec.Struct) -> None:
-        """Send news that it must heed."""
+    def tell(self, news: msgspec.Struct) -> bool:
+        """Send news that it must heed; whether it was sent."""
 
     def mention(self, news: msgspec.Struct) -> bool:
         """Send news that it may miss; whether it was sent."""
@@ -82,9 +82,9 @@ class RelayOfParent:
         for channel, totals in told.usage.items():
             remember(self.usage, channel, totals)
 
-    def tell(self, news: msgspec.Struct) -> None:
-        """Send news that it must heed."""
-        self._link.tell(news)
+    def tell(self, news: msgspec.Struct) -> bool:
+        """Send news that it must heed; whether it was sent."""
+        return self._link.tell(news)
 
     def mention(self, news: msgspec.Struct) -> bool:
         """Send news that it may miss; whether it was sent."""

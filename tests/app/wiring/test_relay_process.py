@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from app.parent import ParentLink
+from app.processes import UNREAD_BYTES
 from app.report import Ready, Report
 from app.wiring.orders import Minted, Revoked
 from app.wiring.relay_process import RelayOfParent, RelayTold
@@ -53,6 +54,15 @@ async def test_what_must_not_be_lost_comes_once_the_parent_reads_again(ends: End
     assert json.loads(json.loads(line)["news"])["channels"] == ["00"]
     assert relay.mention(Minted("heard", 1.0))
     writer.close()
+
+
+async def test_a_parent_that_reads_nothing_misses_what_is_over_the_bound(ends: Ends) -> None:
+    relay, _ = ends
+    news = Revoked(channels=("00" * 32,) * 1_000)
+    line_bytes = len(msgspec.json.encode(news)) * 2
+    while relay.tell(news):
+        assert len(relay._link._untold) < UNREAD_BYTES + line_bytes
+    assert not relay.tell(Revoked())
 
 
 async def test_a_parent_that_is_gone_hears_nothing_more(ends: Ends) -> None:
