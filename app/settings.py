@@ -18,6 +18,7 @@ from app import conflicts
 from app import setting_patterns as patterns
 from app.setting import PREFIX, Field, hint, misspelled
 from app.setting import SettingsError as SettingsError
+from channels.presence import CONNECTION_LEASE_S, NODE_LEASE_S
 
 CONFIG_VARIABLE = PREFIX + "CONFIG"
 
@@ -223,10 +224,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     node_lease_s: Annotated[
         float, Meta(ge=1, le=60, description="seconds of silence after which a node is dead, the same on all nodes")
-    ] = 2.5
+    ] = NODE_LEASE_S
     connection_lease_s: Annotated[
         float, Meta(ge=3, le=600, description="seconds until the slot of a connection that nobody renews is free")
-    ] = 15.0
+    ] = CONNECTION_LEASE_S
     workers: Annotated[
         str,
         Meta(pattern=patterns.WORKERS, description="processes that serve, each at its own ports; auto: one per core"),

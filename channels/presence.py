@@ -1,11 +1,14 @@
 """Who is connected where: the interface of leases. One slot for the master, one per viewer client id."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from channels.names import Role
+
+NODE_LEASE_S: Final = 2.5  # how long a node may be silent before it counts as dead, unless the operator says otherwise
+CONNECTION_LEASE_S: Final = 15.0  # how long that of a connection lasts which nobody renews, likewise
 
 
 class Holder(msgspec.Struct, frozen=True):

@@ -28,9 +28,9 @@ class RedisPlaces(msgspec.Struct, frozen=True):
     """
 
     catalog: RedisSettings
-    presence: RedisSettings | None = None
-    node_lease_s: float = 2.5
-    connection_lease_s: float = 15.0
+    presence: RedisSettings | None
+    node_lease_s: float
+    connection_lease_s: float
 
 
 def places(settings: Settings) -> RedisPlaces | None:

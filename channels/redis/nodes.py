@@ -20,9 +20,11 @@ from typing import Final
 
 import msgspec
 
+from channels.presence import CONNECTION_LEASE_S, NODE_LEASE_S
 from channels.redis.clock import RedisClock
 from channels.redis.link import Link
 
+REMEMBERED_S: Final = 5.0  # longer than the leases of what a dead node held
 _JUST_AFTER_S: Final = 0.01
 log = logging.getLogger(__name__)
 
@@ -59,10 +61,10 @@ class NodeSettings(msgspec.Struct, frozen=True):
     `amnesty_s` is how long nodes may take to notice that Redis is back.
     """
 
-    lease_s: float = 2.5
+    lease_s: float = NODE_LEASE_S
     renew_s: float = 0.8
     amnesty_s: float = 6.0
-    remember_s: float = 20.0
+    remember_s: float = CONNECTION_LEASE_S + REMEMBERED_S
 
 
 class Nodes:

@@ -28,19 +28,18 @@ import msgspec
 import redis
 
 from channels.names import Role
-from channels.presence import Admission, Holder, Lease, PresenceUnavailableError
+from channels.presence import CONNECTION_LEASE_S, Admission, Holder, Lease, PresenceUnavailableError
 from channels.redis import slots
 from channels.redis.claims import Claims, parse_holder, slot_of
 from channels.redis.clock import RedisClock
 from channels.redis.commands import Call, RedisUnavailableError, Script, Word
 from channels.redis.failures import Refusals, answered
 from channels.redis.link import Link
-from channels.redis.nodes import Nodes, NodeSettings
+from channels.redis.nodes import REMEMBERED_S, Nodes, NodeSettings
 
 _KEEP_MS: Final = 3_600_000  # how long an empty channel remembers its highest fence
 _RENEWED_AT_ONCE: Final = 50  # leases per script: 0.2 ms of Redis, so that an admission beside it waits no longer
 _RETRY_S: Final = 0.2
-_REMEMBERED_S: Final = 5.0
 _encoder: Final = msgspec.msgpack.Encoder()
 
 
@@ -50,7 +49,7 @@ class PresenceSettings(msgspec.Struct, frozen=True):
     `admit_s` is how long an admission may take, `stop_s` how long a node that stops tries to tell.
     """
 
-    lease_s: float = 15.0
+    lease_s: float = CONNECTION_LEASE_S
     node: NodeSettings = NodeSettings()
     admit_s: float = 1.4  # with 0.5 s of a catalog that is as silent, a connect is refused within 2 s
     stop_s: float = 1.0
@@ -60,7 +59,7 @@ class PresenceSettings(msgspec.Struct, frozen=True):
         """Leases of connections and of nodes that last so long; a dead node is remembered while its leases may last."""
         standard = NodeSettings()
         renew_s = node_lease_s * standard.renew_s / standard.lease_s
-        return cls(lease_s, NodeSettings(node_lease_s, renew_s, remember_s=lease_s + _REMEMBERED_S))
+        return cls(lease_s, NodeSettings(node_lease_s, renew_s, remember_s=lease_s + REMEMBERED_S))
 
 
 class PresenceStats(msgspec.Struct):

@@ -23,6 +23,7 @@ import msgspec
 import redis
 
 from channels.owners import Place, Slot, Wish
+from channels.presence import NODE_LEASE_S
 from channels.redis.commands import RedisUnavailableError
 from channels.redis.failures import Refusals
 from channels.redis.link import Link
@@ -90,7 +91,7 @@ class SlotSettings(msgspec.Struct, frozen=True):
     """How often the table is read, how long a lease of a node lasts, how long the number of a dead process is kept."""
 
     sync_s: float = 0.8
-    lease_s: float = 2.5
+    lease_s: float = NODE_LEASE_S
     keep_s: float = 600.0
 
 

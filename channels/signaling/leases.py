@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from channels.names import Role
-from channels.presence import Admission, Holder, Lease, Presence, PresenceUnavailableError
+from channels.presence import CONNECTION_LEASE_S, Admission, Holder, Lease, Presence, PresenceUnavailableError
 from channels.signaling.mailbox import Mailbox, MailboxUnavailableError, Seen
 from channels.signaling.members import Connect, Member, Members
 from channels.signaling.stats import HubStats
@@ -25,15 +25,13 @@ _TURNS: Final = 10  # looks at what is due per renewal interval
 _AWAY_S: Final = 1.0
 _SOON: Final = 0.3  # of the interval: after all leases were put back they are renewed once more so soon
 _LEAVING_LIMIT: Final = 20_000
-
-
 RENEWALS: Final = 3  # of a lease while it lasts, so that two may fail
 
 
 class LeaseSettings(msgspec.Struct, frozen=True):
     """How often each lease is renewed, and whether newcomers are let in while presence is away."""
 
-    renew_s: float = 5.0
+    renew_s: float = CONNECTION_LEASE_S / RENEWALS
     degraded_local: bool = False
 
 
