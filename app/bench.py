@@ -1,11 +1,10 @@
 """The one door to all benchmarks: rows, ratios, the machine they ran on, and how they are shown.
 
 A benchmark is `tests/benchmarks/<name>.py` of a checkout with
-`async def run(runs: int, progress: Callable[[str], None]) -> tuple[Row, ...]`. One that measures what an operator
-chooses names its rows in `ROWS` and takes a `Choice` as its third argument; other keywords are its options.
+`async def run(runs: int, progress: Callable[[str], None]) -> tuple[Row, ...]`. What else an operator may choose are its
+keywords, the flags of `app.bench_flags`; one with the keyword `rows` has the names to choose from in `ROWS`.
 """
 
-import functools
 import importlib.util
 import inspect
 import os
@@ -57,6 +56,9 @@ class Row(msgspec.Struct, frozen=True):
     is_met: bool | None = None
 
 
+Rows = tuple[Row, ...]
+
+
 class Machine(msgspec.Struct, frozen=True):
     """Where a benchmark ran; memory in MiB."""
 
@@ -73,43 +75,29 @@ class Outcome(msgspec.Struct, frozen=True):
     bench: str
     machine: Machine
     runs: int
-    rows: tuple[Row, ...]
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """What an operator wants of a benchmark: these rows alone (none: its usual ones), so many seconds a run."""
-
-    rows: tuple[str, ...] = ()
-    seconds: float | None = None
+    rows: Rows
 
 
 class Benchmark:
     """One benchmark. `rows` are those to choose from, none where it always measures all."""
 
-    def __init__(self, name: str, run: Callable[..., Awaitable[tuple[Row, ...]]], rows: tuple[str, ...] = ()) -> None:
+    def __init__(self, name: str, run: Callable[..., Awaitable[Rows]], rows: tuple[str, ...] = ()) -> None:
         self.name = name
         self.rows = rows
         self._run = run
 
-    async def __call__(self, runs: int, progress: Progress, choice: Choice | None = None) -> tuple[Row, ...]:
-        """Measure `runs` times. Raises: CommandError (exit code 2) for a choice that it does not have."""
-        if choice is None or choice == Choice():
-            return await self._run(runs, progress)
-        if not self.rows:
-            raise CommandError(f"bench {self.name} takes neither --rows nor --seconds", Exit.USAGE)
-        for row in choice.rows:
-            if row not in self.rows:
-                raise CommandError(f"bench {self.name} has no row {row}; it has: {', '.join(self.rows)}", Exit.USAGE)
-        return await self._run(runs, progress, choice)
-
-    def with_options(self, given: Mapping[str, object]) -> "Benchmark":
-        """Return it with these keywords. Raises: CommandError (exit code 2) for one that it does not have."""
+    async def __call__(self, runs: int, progress: Progress, options: Mapping[str, object] | None = None) -> Rows:
+        """Measure `runs` times. Raises: CommandError (exit code 2) for an option, or a row, that it does not have."""
+        options = options or {}
         parameters = inspect.signature(self._run).parameters.values()
         known = {each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
-        for name in given:
+        for name in options:
             if name not in known:
                 raise CommandError(f"bench {self.name} has no option --{name.replace('_', '-')}", Exit.USAGE)
-        return Benchmark(self.name, functools.partial(self._run, **given), self.rows)
+        for row in msgspec.convert(options.get("rows", ()), tuple[str, ...]):
+            if row not in self.rows:
+                raise CommandError(f"bench {self.name} has no row {row}; it has: {', '.join(self.rows)}", Exit.USAGE)
+        return await self._run(runs, progress, **options)
 
 
 def find(name: str, folder: Path = FOLDER) -> Benchmark:

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.cli_parser import json_flag, names, positive, seconds
 
-OPTIONS: Final = ("scenario", "cameras", "nodes", "duty_s", "pace")
+OPTIONS: Final = ("rows", "seconds", "scenario", "cameras", "nodes", "duty_s", "pace")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +13,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     json_flag(parser)
     parser.add_argument("bench", metavar="NAME", help="first-frame, media, auth ...: a file of tests/benchmarks")
     parser.add_argument("--runs", type=positive, default=5, help="repetitions (default: 5)")
-    parser.add_argument("--rows", type=names, default=(), metavar="ROW[,ROW]", help="measure these alone (signaling)")
+    parser.add_argument("--rows", type=names, metavar="ROW[,ROW]", help="measure these alone (signaling)")
     parser.add_argument("--seconds", type=seconds, help="how long one run takes (signaling; default: 2)")
     fleet = parser.add_argument_group("bench fleet")
     fleet.add_argument(

@@ -1,10 +1,11 @@
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from app import bench
-from app.bench import Choice, Machine, Outcome, Ratio, Row
+from app.bench import Machine, Outcome, Ratio, Row
 from app.exits import CommandError
 
 BENCHMARK = """
@@ -15,11 +16,10 @@ async def run(runs, progress):
 """
 
 CHOOSING = """
-from app.bench import Choice, Row
+from app.bench import Row
 ROWS = ("speed", "size")
-async def run(runs, progress, choice=None):
-    choice = choice or Choice(ROWS, 2.0)
-    return tuple(Row(name, choice.seconds, None, None, "ms", None, "low") for name in choice.rows)
+async def run(runs, progress, *, rows=ROWS, seconds=2.0):
+    return tuple(Row(name, seconds, None, None, "ms", None, "low") for name in rows)
 """
 
 
@@ -40,28 +40,30 @@ def test_a_benchmark_with_rows_measures_those_that_are_chosen(tmp_path: Path) ->
     benchmark = bench.find("speed", tmp_path)
     assert benchmark.rows == ("speed", "size")
     assert [row.name for row in asyncio.run(_run(benchmark, []))] == ["speed", "size"]
-    chosen = asyncio.run(_run(benchmark, [], Choice(("size",), 0.5)))
+    chosen = asyncio.run(_run(benchmark, [], {"rows": ("size",), "seconds": 0.5}))
     assert [(row.name, row.ours) for row in chosen] == [("size", 0.5)]
 
 
-@pytest.mark.parametrize("choice", [Choice(("speed", "seize"), 1.0), Choice(("seize",))])
-def test_a_row_that_a_benchmark_does_not_have_lists_those_it_has(tmp_path: Path, choice: Choice) -> None:
+@pytest.mark.parametrize("options", [{"rows": ("speed", "seize"), "seconds": 1.0}, {"rows": ("seize",)}])
+def test_a_row_that_a_benchmark_does_not_have_lists_those_it_has(tmp_path: Path, options: Mapping[str, object]) -> None:
     (tmp_path / "speed.py").write_text(CHOOSING)
     with pytest.raises(CommandError, match="bench speed has no row seize; it has: speed, size") as caught:
-        asyncio.run(_run(bench.find("speed", tmp_path), [], choice))
+        asyncio.run(_run(bench.find("speed", tmp_path), [], options))
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("choice", [Choice(("speed",)), Choice((), 1.0)])
-def test_a_benchmark_without_rows_takes_no_choice(tmp_path: Path, choice: Choice) -> None:
+@pytest.mark.parametrize(("name", "value"), [("rows", ("speed",)), ("duty_s", 1.0)])
+def test_an_option_that_a_benchmark_does_not_have_is_refused(tmp_path: Path, name: str, value: object) -> None:
     (tmp_path / "first_frame.py").write_text(BENCHMARK)
-    with pytest.raises(CommandError, match="first-frame takes neither --rows nor --seconds") as caught:
-        asyncio.run(_run(bench.find("first-frame", tmp_path), [], choice))
+    with pytest.raises(CommandError, match=f"^bench first-frame has no option --{name.replace('_', '-')}$") as caught:
+        asyncio.run(_run(bench.find("first-frame", tmp_path), [], {name: value}))
     assert caught.value.code == 2
 
 
-async def _run(benchmark: bench.Benchmark, said: list[str], choice: Choice | None = None) -> tuple[Row, ...]:
-    return await benchmark(3, said.append, choice)
+async def _run(
+    benchmark: bench.Benchmark, said: list[str], options: Mapping[str, object] | None = None
+) -> tuple[Row, ...]:
+    return await benchmark(3, said.append, options)
 
 
 @pytest.mark.parametrize("name", ["nothing", "../test_tree", "first_frame/x", ""])
@@ -76,18 +78,6 @@ def test_an_installed_wheel_says_where_benchmarks_run(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="benchmarks run from a checkout") as caught:
         bench.find("media", tmp_path / "tests" / "benchmarks")
     assert caught.value.code == 2
-
-
-def test_keywords_of_a_benchmark_are_its_options() -> None:
-    rows = asyncio.run(_run(bench.Benchmark("size", _with_cameras).with_options({"cameras": 7}), []))
-    assert rows == (Row("cameras", 7.0, None, None, "-", None, "-"),)
-    with pytest.raises(CommandError, match="bench size has no option --duty-s") as caught:
-        bench.Benchmark("size", _with_cameras).with_options({"duty_s": 3})
-    assert caught.value.code == 2
-
-
-async def _with_cameras(runs: int, progress: bench.Progress, *, cameras: int = 1) -> tuple[Row, ...]:
-    return (Row("cameras", float(cameras), None, None, "-", None, "-"),)
 
 
 def test_the_table_shows_figures_and_their_absence() -> None:

@@ -9,6 +9,8 @@ def test_what_is_not_given_is_left_to_the_benchmark() -> None:
     bench_flags.add(parser)
     found = parser.parse_args(["fleet", "--cameras", "300", "--nodes", "2"])
     assert {name: getattr(found, name) for name in bench_flags.OPTIONS} == {
+        "rows": None,
+        "seconds": None,
         "scenario": None,
         "cameras": 300,
         "nodes": 2,

@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("folder")
 def test_json_has_the_documented_form_and_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = argparse.Namespace(bench="first-frame", runs=2, json=True, rows=(), seconds=None)
+    arguments = argparse.Namespace(bench="first-frame", runs=2, json=True)
     assert cli_bench.run(arguments, load({}, {})) == 0
     told = capsys.readouterr()
     answer = json.loads(told.out)
@@ -43,7 +43,7 @@ def test_json_has_the_documented_form_and_progress_goes_to_stderr(capsys: pytest
 
 @pytest.mark.usefixtures("folder")
 def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = argparse.Namespace(bench="first-frame", runs=1, json=False, rows=(), seconds=None)
+    arguments = argparse.Namespace(bench="first-frame", runs=1, json=False)
     cli_bench.run(arguments, load({}, {}))
     assert capsys.readouterr().out.splitlines()[2].split()[:4] == ["speed", "2", "4", "(other)"]
 
@@ -55,8 +55,8 @@ def test_the_command_line_chooses_rows_and_seconds(
         """
 from app.bench import Row
 ROWS = ("speed", "size", "weight")
-async def run(runs, progress, choice):
-    return tuple(Row(name, choice.seconds, None, None, "ms", None, "low") for name in choice.rows)
+async def run(runs, progress, *, rows, seconds):
+    return tuple(Row(name, seconds, None, None, "ms", None, "low") for name in rows)
 """
     )
     find = bench.find
@@ -69,6 +69,4 @@ async def run(runs, progress, choice):
 @pytest.mark.usefixtures("folder")
 def test_an_option_that_the_benchmark_has_not_is_refused() -> None:
     with pytest.raises(CommandError, match="bench first-frame has no option --cameras"):
-        cli_bench.run(
-            argparse.Namespace(bench="first-frame", runs=1, json=False, cameras=5, rows=(), seconds=None), load({}, {})
-        )
+        cli_bench.run(argparse.Namespace(bench="first-frame", runs=1, json=False, cameras=5), load({}, {}))

@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.bench import Choice, Progress, Row
+from app.bench import Progress, Row
 from tests.benchmarks import _signaling_crowd, _signaling_nodes, _signaling_relayed, auth
-from tests.benchmarks import _signaling_rows as rows
 from tests.benchmarks._signaling_bench import Bench, Group
+from tests.benchmarks._signaling_rows import shown
 
 SECONDS = 2.0
 _CONNECTS = ("connects_hs256", "connects_es256")
@@ -45,11 +45,9 @@ def chosen(names: Sequence[str]) -> list[Group]:
     return [group for group in GROUPS if (set(names) & set(group.rows) if names else group.is_default)]
 
 
-async def run(runs: int, progress: Progress, choice: Choice | None = None) -> tuple[Row, ...]:
-    """Measure the chosen rows `runs` times; `choice.seconds` is how long one run takes."""
-    choice = choice or Choice()
-    seconds = choice.seconds or SECONDS
-    groups = chosen(choice.rows)
+async def run(runs: int, progress: Progress, *, rows: Sequence[str] = (), seconds: float = SECONDS) -> tuple[Row, ...]:
+    """Measure the chosen rows `runs` times, none being the usual ones; `seconds` is how long one run takes."""
+    groups = chosen(rows)
     expected_s = sum(group.seconds(runs, seconds) for group in groups)
     progress(f"signaling: about {expected_s / 60:.1f} minutes")
     found: list[Row] = []
@@ -57,7 +55,7 @@ async def run(runs: int, progress: Progress, choice: Choice | None = None) -> tu
         bench = Bench(Path(folder), stack, runs, seconds, progress)
         for group in groups:
             for row in await group.measure(bench):
-                if not choice.rows or row.name in choice.rows:
+                if not rows or row.name in rows:
                     progress(told(row))
                     found.append(row)
     return tuple(found)
@@ -65,13 +63,11 @@ async def run(runs: int, progress: Progress, choice: Choice | None = None) -> tu
 
 def told(row: Row) -> str:
     """One row in a line, while the others are measured."""
-    beside = (
-        f" against {rows.shown(row.peer)}, ratio {row.ratio.median:.2f}" if row.ratio and row.peer is not None else ""
-    )
+    beside = f" against {shown(row.peer)}, ratio {row.ratio.median:.2f}" if row.ratio and row.peer is not None else ""
     missed = f": the goal {row.goal} is missed" if row.is_met is False else ""
-    return f"{row.name}: {rows.shown(row.ours)} {row.unit}{beside}{missed}"
+    return f"{row.name}: {shown(row.ours)} {row.unit}{beside}{missed}"
 
 
 if __name__ == "__main__":
-    for shown in asyncio.run(run(1, print)):
-        print(shown)
+    for each in asyncio.run(run(1, print)):
+        print(each)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.bench import Choice, Ratio, Row
+from app.bench import Ratio, Row
 from tests.benchmarks import _signaling_rows as rows
 from tests.benchmarks import signaling
 from tests.benchmarks._signaling_crowd import fitting
@@ -143,7 +143,7 @@ def test_the_smallest_row_is_measured_with_real_processes() -> None:
     for program in ("cc", "node", "npm"):
         require(program)
     said: list[str] = []
-    found = asyncio.run(signaling.run(1, said.append, Choice(("relay_k3_vs_raw_tcp",), 0.2)))
+    found = asyncio.run(signaling.run(1, said.append, rows=("relay_k3_vs_raw_tcp",), seconds=0.2))
     assert [row.name for row in found] == ["relay_k3_vs_raw_tcp"]
     assert found[0].ratio is not None
     assert 0 < found[0].ratio.median < 1
