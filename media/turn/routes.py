@@ -8,6 +8,7 @@ import heapq
 import itertools
 import math
 import sys
+from typing import Generic, Self, TypeVar
 
 from media.turn.address import SocketAddress
 from media.turn.allocation import Allocation, Client
@@ -24,22 +25,23 @@ CLOSED.left = -1
 _LEAST_ENDS = 1024
 
 
-class UpRoute:
-    """From a client to a peer by a relay socket. `packets` belongs to the shell: what it has taken in this drain.
+Key = TypeVar("Key")
 
-    Routes of one client to one peer have the same `packets`.
+
+class _Route(Generic[Key]):
+    """What routes of both directions have: the budget, the time until which they hold, and the dict that they are in.
+
+    `packets` belongs to the shell: what it has taken in this drain.
     """
 
-    __slots__ = ("_home", "_key", "packets", "peer_address", "rate", "relay", "until")
+    __slots__ = ("_home", "_key", "packets", "rate", "until")
 
-    def __init__(self, relay: int, peer_address: SocketAddress, rate: Rate, until: float) -> None:
-        self.relay = relay
-        self.peer_address = peer_address
+    def __init__(self, rate: Rate, until: float) -> None:
         self.rate = rate
         self.until = until
         self.packets: list[memoryview] = []
 
-    def put_in(self, home: "Ups", key: int) -> None:
+    def put_in(self, home: dict[Key, Self], key: Key) -> None:
         """Stand in this dict from now on."""
         self._home, self._key = home, key
         home[key] = self
@@ -55,43 +57,34 @@ class UpRoute:
             del self._home[self._key]
 
 
-class DownRoute:
+class UpRoute(_Route[int]):
+    """From a client to a peer by a relay socket. Routes of one client to one peer have the same `packets`."""
+
+    __slots__ = ("peer_address", "relay")
+
+    def __init__(self, relay: int, peer_address: SocketAddress, rate: Rate, until: float) -> None:
+        super().__init__(rate, until)
+        self.relay = relay
+        self.peer_address = peer_address
+
+
+class DownRoute(_Route[SocketAddress]):
     """From a peer to a client by a listener, as ChannelData of `number` or, where that is 0, as Data indications.
 
     `number` is as it stands in memory, so that it can be written at once. `indication` are the bytes of a Data
-    indication from its XOR-PEER-ADDRESS to the type of its DATA. `packets` as in `UpRoute`; the shell's as well are
+    indication from its XOR-PEER-ADDRESS to the type of its DATA. The shell's, as `packets` are, are
     `head`, the begin of an indication with `head_size` bytes of data, and `name`, the address as the kernel takes it.
     """
 
-    __slots__ = (
-        *("_home", "_key", "client_address", "head", "head_size", "indication"),
-        *("listener", "name", "number", "packets", "rate", "until"),
-    )
+    __slots__ = ("client_address", "head", "head_size", "indication", "listener", "name", "number")
 
     def __init__(self, client: Client, number: int, indication: bytes, rate: Rate, until: float) -> None:
+        super().__init__(rate, until)
         self.listener, self.client_address = client
         self.number = in_memory(number)
         self.indication = indication
         self.head, self.head_size = b"", -1
         self.name = b""
-        self.rate = rate
-        self.until = until
-        self.packets: list[memoryview] = []
-
-    def put_in(self, home: "Downs", key: SocketAddress) -> None:
-        """Stand in this dict from now on."""
-        self._home, self._key = home, key
-        home[key] = self
-
-    def is_in(self) -> bool:
-        """Tell whether the route may be used."""
-        return self._home.get(self._key) is self
-
-    def take_out(self) -> None:
-        """Let nothing pass any more, whoever still holds the route."""
-        self.rate = CLOSED
-        if self.is_in():
-            del self._home[self._key]
 
 
 Ups = dict[int, UpRoute]
