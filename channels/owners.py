@@ -1,6 +1,7 @@
 """Which process a channel belongs to: the first in the channel's own order of slots. No I/O.
 
-A process has a slot: a number that stays its own over restarts. Each channel has all numbers in an order of its own
+A process has a slot, which is not that of a master or viewer in its channel (`channels.presence`) but a number that
+stays its own over restarts. Each channel has all numbers in an order of its own
 (rendezvous hashing), so that a slot that comes or goes moves only the channels that are, or become, its own. Ownership
 makes relays short and is never a condition: every process serves every channel.
 """

@@ -1,4 +1,4 @@
-"""Presence of many nodes in Redis: leases with fences. Redis keeps them by `slots`; which nodes live, `nodes` knows.
+"""Presence of many nodes in Redis: leases with fences, kept by `presence_scripts`; `nodes` knows which nodes live.
 
 A claim of this node, as Redis sees it:
 
@@ -29,7 +29,7 @@ import redis
 
 from channels.names import Role
 from channels.presence import CONNECTION_LEASE_S, Admission, Holder, Lease, PresenceUnavailableError
-from channels.redis import slots
+from channels.redis import presence_scripts as scripts
 from channels.redis.claims import Claims, parse_holder, slot_of
 from channels.redis.clock import RedisClock
 from channels.redis.commands import Call, RedisUnavailableError, Script, Word
@@ -91,11 +91,11 @@ class RedisPresence:
         self._settings = settings or PresenceSettings()
         self._clock = RedisClock(now)
         self._claims = Claims()
-        self._admit = link.script(slots.ADMIT)
-        self._renew = link.script(slots.RENEW)
-        self._leave = link.script(slots.LEAVE)
-        self._locate = link.script(slots.LOCATE)
-        self._count = link.script(slots.COUNT)
+        self._admit = link.script(scripts.ADMIT)
+        self._renew = link.script(scripts.RENEW)
+        self._leave = link.script(scripts.LEAVE)
+        self._locate = link.script(scripts.LOCATE)
+        self._count = link.script(scripts.COUNT)
         self.nodes = Nodes(link, node, self._settings.node, self._clock)
         self.nodes.on_lapse.append(self._note_lapse)
         self._woken = asyncio.Event()
