@@ -16,7 +16,7 @@ QUICK := --hypothesis-profile quick --quiet
 CORES := channels/*,media/control/*,media/rtp/*,media/turn/*
 SHARES := share-1 share-2 share-3
 UNIT := not browser and not interop and not netns and not faults and not slow
-SLOW := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --timeout 120 --cov --cov-report=
+SLOW := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --timeout 240 --cov --cov-report=
 
 .PHONY: help demo install check test programs format types lint contracts dependencies unit fuzz bench constraints clean
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from tests.running import FREE_PORTS, heliograph, started
 
-LIMIT_S: Final = 5.0
+LIMIT_S: Final = 30.0
 
 
 class Node:

@@ -16,7 +16,7 @@ import hiredis
 
 from tests.programs import require
 
-READY_LIMIT_S: Final = 10.0
+READY_LIMIT_S: Final = 60.0
 _PORTS: Final = range(20_000, 32_000)  # under the ephemeral ones, so that a server finds its port free after a restart
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None)
@@ -122,7 +122,7 @@ class RedisServer:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         self.start()
 
-    def command(self, *words: str | bytes | int, limit_s: float = 5.0) -> Reply:
+    def command(self, *words: str | bytes | int, limit_s: float = 30.0) -> Reply:
         """Do one command on a connection of its own. Raises: hiredis.ReplyError, OSError, TimeoutError."""
         reader = hiredis.Reader(replyError=hiredis.ReplyError)
         commands = [("AUTH", self.password)] if self.password else []
@@ -198,7 +198,7 @@ class SentinelGroup:
         assert isinstance(reply[1], bytes)
         return int(reply[1])
 
-    def wait_for_primary(self, server: RedisServer, limit_s: float = 20.0) -> None:
+    def wait_for_primary(self, server: RedisServer, limit_s: float = 60.0) -> None:
         """Return when the sentinels say that `server` is the primary. Raises: TimeoutError."""
         _wait(lambda: self.primary_port() == server.port, limit_s)
 
@@ -263,7 +263,7 @@ def _knows(server: RedisServer, words: bytes) -> bool:
     return isinstance(reply, bytes) and words in reply
 
 
-def _wait(is_so: Callable[[], bool], limit_s: float = 30.0) -> None:
+def _wait(is_so: Callable[[], bool], limit_s: float = 60.0) -> None:
     give_up_at = time.monotonic() + limit_s
     while not is_so():
         if time.monotonic() > give_up_at:

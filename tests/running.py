@@ -15,7 +15,7 @@ from typing import IO, Any
 COMMAND = (sys.executable, "-P", "-m", "app")
 FREE_PORTS = ("--http-port", "0", "--turn-port", "0", "--ops-port", "0")
 READY_LIMIT_S = 60.0  # above the 30 s after which a command says itself which part was not ready
-STOP_LIMIT_S = 10.0
+STOP_LIMIT_S = 60.0
 
 
 class Started:
@@ -31,7 +31,7 @@ class Started:
         pids = [int(pid) for pid in path.read_text().split()]
         return {_words(pid)[4]: pid for pid in pids}
 
-    def stop(self, number: int = signal.SIGTERM, limit_s: float = 5.0) -> tuple[int, float]:
+    def stop(self, number: int = signal.SIGTERM, limit_s: float = STOP_LIMIT_S) -> tuple[int, float]:
         """Send a signal; return the exit code and the seconds it took."""
         started = time.monotonic()
         self.process.send_signal(number)

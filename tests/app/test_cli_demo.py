@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.measured import Row
 from tests.running import COMMAND, FREE_PORTS, Started, ends_within, environment, heliograph, started
 
 pytestmark = pytest.mark.slow
 
 
-def test_the_ready_line_is_one_line_with_everything_to_begin() -> None:
+def test_the_ready_line_is_one_line_with_everything_to_begin(row: Row) -> None:
     with started("demo") as demo:
         ready = demo.ready
         assert list(ready) == [
@@ -23,24 +24,26 @@ def test_the_ready_line_is_one_line_with_everything_to_begin() -> None:
         assert ready["turn"].startswith("turn:127.0.0.1:")
         assert ready["turn"].endswith("?transport=udp")
         assert ready["viewer_url"] == f"{ready['http']}/viewer#channel=demo&token={ready['token']}"
-        assert 0 < ready["ready_ms"] < 15_000  # 600 alone on a machine
+        assert ready["ready_ms"] > 0
         code, seconds = demo.stop(signal.SIGINT)
-    assert (code, seconds < 2) == (0, True)
+    assert code == 0
+    row("ready", ready["ready_ms"] / 1000, goal=1.0)
+    row("end after SIGINT", seconds, goal=2.0)
 
 
-def test_it_leaves_no_process_no_file_and_no_socket(tmp_path: Path) -> None:
+def test_it_leaves_no_process_no_file_and_no_socket(tmp_path: Path, row: Row) -> None:
     before = set(os.listdir("/tmp"))  # noqa: PTH208
     with started("demo") as demo:
         children = demo.children()
         assert set(children) == {"turn", "master"}
         code, seconds = demo.stop(signal.SIGTERM)
     assert code == 0
-    assert seconds < 2
+    row("end after SIGTERM", seconds, goal=2.0)
     assert all(ends_within(pid, 0) for pid in children.values())
     new = {name for name in set(os.listdir("/tmp")) - before if "heliograph" in name}  # noqa: PTH208
     assert not new
     with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(demo.ready["http"], timeout=2)
+        urllib.request.urlopen(demo.ready["http"], timeout=30)
 
 
 def test_no_secret_is_on_a_command_line_or_in_an_environment() -> None:
@@ -54,14 +57,14 @@ def test_children_end_when_the_parent_is_killed() -> None:
     with started("demo") as demo:
         children = demo.children()
         demo.stop(signal.SIGKILL)
-        assert all(ends_within(pid, 3) for pid in children.values())
+        assert all(ends_within(pid, 30) for pid in children.values())
 
 
 @pytest.mark.parametrize("part", ["turn", "master"])
 def test_a_part_that_dies_ends_the_demo_with_its_name(part: str) -> None:
     with started("demo", stderr=subprocess.PIPE) as demo:
         os.kill(demo.children()[part], signal.SIGKILL)
-        assert demo.process.wait(5) == 30
+        assert demo.process.wait(60) == 30
         assert demo.process.stderr is not None
         assert demo.process.stderr.read() == (
             f"heliograph: {part} ended by itself (signal SIGKILL); the log above may say why; start again\n"
@@ -96,7 +99,8 @@ def test_a_port_that_was_asked_for_does_not_move(name: str, kind: socket.SocketK
         port = other.getsockname()[1]
         answer = heliograph("demo", *FREE_PORTS, f"--{name}-port", str(port))
     assert answer.returncode == 2
-    assert answer.stderr.startswith(f"heliograph: {name.upper()}_PORT: {port} on 127.0.0.1 is taken; choose another")
+    sentence = f"heliograph: {name.upper()}_PORT: {port} on 127.0.0.1 is taken; choose another"
+    assert answer.stderr.splitlines()[-1].startswith(sentence), answer.stderr  # before it, what its parts miss
 
 
 def _channels(demo: Started) -> list[str]:
@@ -115,12 +119,12 @@ def test_a_newer_master_takes_over_and_the_demo_runs_on() -> None:
         own = demo.children()["master"]
         with subprocess.Popen(command, env=environment() | demo.variables(), stderr=subprocess.DEVNULL) as newer:
             try:
-                assert ends_within(own, 5)
+                assert ends_within(own, 30)
                 answer = _run(demo, "viewer", "--channel", "demo", "--frames", "1", "--json")
                 assert answer.returncode == 0, answer.stderr
             finally:
                 newer.terminate()
-            assert newer.wait(5) == 0
+            assert newer.wait(60) == 0
         assert demo.stop()[0] == 0
         assert demo.process.stderr is not None
         assert "a newer master took over the channel demo" in demo.process.stderr.read()
@@ -146,11 +150,11 @@ def test_the_page_for_people_has_lines_that_work() -> None:
             assert "/viewer#channel=demo&relay=1&token=" in text
             assert "/master#channel=camera&token=" in text
             script = text[text.index("  export ") : text.rindex("\n")]  # export and curl; the last line is the viewer's
-            answer = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=10, check=False)
+            answer = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
             assert json.loads(answer.stdout)["ChannelInfo"]["ChannelName"] == "demo", answer
         finally:
             process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
 
 
 def _page(process: subprocess.Popen[str]) -> str:
@@ -187,5 +191,5 @@ def test_sigterm_before_it_is_ready_leaves_nothing() -> None:
         while len(children) < 2 and early.poll() is None:
             children = [int(pid) for pid in path.read_text().split()]
         early.terminate()
-        assert early.wait(5) == 0
-    assert all(ends_within(pid, 2) for pid in children)
+        assert early.wait(60) == 0
+    assert all(ends_within(pid, 30) for pid in children)

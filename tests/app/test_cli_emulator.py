@@ -97,7 +97,7 @@ def fresh(emulator: Started, monkeypatch: pytest.MonkeyPatch) -> Started:
 
 
 def get(service: Started, path: str) -> Any:
-    with urllib.request.urlopen(service.ready["http"] + path, timeout=5) as answer:
+    with urllib.request.urlopen(service.ready["http"] + path, timeout=30) as answer:
         return json.loads(answer.read())
 
 
@@ -107,7 +107,7 @@ def post(service: Started, path: str, body: dict[str, object] | None = None) -> 
         json.dumps(body or {}).encode(),
         {"Authorization": f"Bearer {service.ready['token']}"},
     )
-    with urllib.request.urlopen(request, timeout=5) as answer:
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return json.loads(answer.read())
 
 
@@ -132,7 +132,7 @@ def test_the_ready_line_is_one_line_with_everything_to_begin(fresh: Started) -> 
 @slow
 def test_tls_is_trusted_by_its_own_ca(fresh: Started) -> None:
     trust = ssl.create_default_context(cafile=fresh.ready["ca_file"])
-    with urllib.request.urlopen(fresh.ready["https"] + "/_emulator/clock", timeout=5, context=trust) as answer:
+    with urllib.request.urlopen(fresh.ready["https"] + "/_emulator/clock", timeout=30, context=trust) as answer:
         assert json.loads(answer.read()) == {"offsetSeconds": 0.0}
     arn = post(fresh, "/createSignalingChannel", {"ChannelName": "demo"})["ChannelARN"]
     found = post(fresh, "/getSignalingChannelEndpoint", {"ChannelARN": arn})["ResourceEndpointList"]
@@ -218,7 +218,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
         assert Path(ready["ca_file"]).is_relative_to(tmp_path)
         children = Started(process, {}).children()
         process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
     assert set(children) == {"turn"}
-    assert all(ends_within(pid, 2) for pid in children.values())
+    assert all(ends_within(pid, 30) for pid in children.values())
     assert list(tmp_path.iterdir()) == []

@@ -77,7 +77,7 @@ def test_json_has_the_same_in_values(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_encoders_of_this_machine_are_probed_once(tmp_path: Path) -> None:
     variables = {"XDG_CACHE_HOME": str(tmp_path)}
     first = heliograph("encoders", "--json", variables=variables)

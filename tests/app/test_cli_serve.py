@@ -1,4 +1,5 @@
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -56,7 +57,7 @@ def test_tls_is_told_with_the_ca_and_survives_a_restart(tmp_path: Path) -> None:
             assert list(service.ready) == ["http", "https", "turn", "ops", "ready_ms", "ca_file"]
             assert service.ready["ca_file"] == str(data / "tls" / "ca.pem")
             context = ssl.create_default_context(cafile=service.ready["ca_file"])
-            with urllib.request.urlopen(service.ready["https"] + "/", timeout=5, context=context) as answer:
+            with urllib.request.urlopen(service.ready["https"] + "/", timeout=30, context=context) as answer:
                 assert answer.status == 200
             assert get(service.ready["http"] + "/")[0] == 200
             metrics = get(service.ready["ops"] + "/metrics")[1]
@@ -171,10 +172,10 @@ def test_the_relay_ends_with_a_killed_parent_and_the_parent_with_a_killed_relay(
         children = service.children()
         assert set(children) == {"turn"}
         service.stop(signal.SIGKILL)
-        assert ends_within(children["turn"], 3)
+        assert ends_within(children["turn"], 30)
     with started("serve", "--data-dir", str(tmp_path / "data"), stderr=subprocess.PIPE) as service:
         os.kill(service.children()["turn"], signal.SIGKILL)
-        assert service.process.wait(5) == 30
+        assert service.process.wait(60) == 30
         assert service.process.stderr is not None
         told = service.process.stderr.read().splitlines()[-1]
         assert told == "heliograph: turn ended by itself (signal SIGKILL); the log above may say why; start again"
@@ -183,7 +184,7 @@ def test_the_relay_ends_with_a_killed_parent_and_the_parent_with_a_killed_relay(
 def get(url: str) -> tuple[int, Any]:
     """Return status and body."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -211,9 +212,9 @@ def test_every_acknowledged_channel_outlives_kill_9_of_the_service(tmp_path: Pat
     data = tmp_path / "data"
     with started("serve", "--data-dir", str(data), "--limits-profile", "relaxed", "--log-level", "error") as service:
         admin = token(data, "--role", "admin")
-        creators = _Creators(service, admin, wanted=1000)
+        creators = _Creators(service, admin)
         creators.run_until(600, then=service.process.kill)
-    assert 600 <= len(creators.acknowledged) < 1000
+    assert len(creators.acknowledged) >= 600
     with started("serve", "--data-dir", str(data)) as service:
         found = run(service, admin, "channel", "list", "--json")
     assert set(creators.acknowledged) <= {channel["ChannelARN"] for channel in json.loads(found.stdout)}
@@ -222,11 +223,11 @@ def test_every_acknowledged_channel_outlives_kill_9_of_the_service(tmp_path: Pat
 class _Creators:
     """Four clients that create channels as fast as they can, until the service is gone."""
 
-    def __init__(self, service: Started, text: str, wanted: int) -> None:
+    def __init__(self, service: Started, text: str) -> None:
         self.acknowledged: list[str] = []
         self._place = urlsplit(service.ready["http"]).netloc
         self._headers = {"Authorization": f"Bearer {text}", "Content-Type": "application/json"}
-        self._numbers = iter(range(wanted))
+        self._numbers = itertools.count()
         self._lock = threading.Condition()
 
     def run_until(self, count: int, then: Any) -> None:
@@ -234,25 +235,25 @@ class _Creators:
         for thread in threads:
             thread.start()
         with self._lock:
-            assert self._lock.wait_for(lambda: len(self.acknowledged) >= count, 15)
+            assert self._lock.wait_for(lambda: len(self.acknowledged) >= count, 60)
         then()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
     def _create(self) -> None:
-        connection = http.client.HTTPConnection(self._place, timeout=5)
+        connection = http.client.HTTPConnection(self._place, timeout=30)
         try:
             while True:
                 with self._lock:
                     number = next(self._numbers)
-                body = json.dumps({"ChannelName": f"channel-{number:04}"})
+                body = json.dumps({"ChannelName": f"channel-{number}"})
                 connection.request("POST", "/createSignalingChannel", body, self._headers)
                 answer = json.loads(connection.getresponse().read())
                 with self._lock:
                     self.acknowledged.append(answer["ChannelARN"])
                     self._lock.notify_all()
-        except (OSError, http.client.HTTPException, StopIteration):
+        except (OSError, http.client.HTTPException):
             return
         finally:
             connection.close()

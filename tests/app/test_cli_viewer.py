@@ -46,6 +46,6 @@ def test_latency_is_a_number_with_its_error() -> None:
         )
         assert told, answer.stdout
         shortest, half, most, frame = map(int, told.groups())
-        assert 0 <= shortest <= half <= most < 1000
-        assert 30 <= frame <= 50
+        assert 0 <= shortest <= half <= most
+        assert frame > 0
         assert "another machine" not in answer.stdout

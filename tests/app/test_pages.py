@@ -8,15 +8,16 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.chromium import Visit, chromium
+from tests.measured import Row
 from tests.running import FREE_PORTS, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 Open = Callable[..., Visit]
 
-# Viewers of one page, by the page's own modules: `[{frames, width, path, moved}]` after some seconds of play.
+# Viewers of one page, by the page's own modules: `[{frames, width, path, moved}]` once each has decoded so many frames.
 CROWD = """
-async ({ channel, token, count, seconds }) => {
+async ({ channel, token, count, frames }) => {
   const load = (name) => import(`/static/${name}.js`);
   const [{ Service }, { Channel }, { Watch }, { Screen }, { summariseInbound }] =
     await Promise.all(["api", "channel", "watch", "screen", "statistics"].map(load));
@@ -30,7 +31,7 @@ async ({ channel, token, count, seconds }) => {
     const screen = new Screen(video, watch);
     const playing = new Promise((resolve, reject) => {
       const refuse = () => reject(new Error(`viewer ${index}: ${watch.state} ${watch.failure?.sentence}`));
-      setTimeout(refuse, 30000);
+      setTimeout(refuse, 60000);
       watch.addEventListener("change", () => {
         if (watch.state === "failed" || watch.state === "refused") refuse();
       });
@@ -44,8 +45,14 @@ async ({ channel, token, count, seconds }) => {
     return { ...summariseInbound(await watch.player.getStats()), counter: screen.frameNumber };
   };
   const before = await Promise.all(window.crowd.map(read));
-  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-  const after = await Promise.all(window.crowd.map(read));
+  const deadline = performance.now() + 60000;
+  let after = before;
+  const isFar = (now, index) => now.frames - (before[index].frames ?? 0) >= frames
+    && now.counter - before[index].counter >= frames;
+  while (!after.every(isFar) && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    after = await Promise.all(window.crowd.map(read));
+  }
   return after.map((now, index) => ({
     frames: now.frames - (before[index].frames ?? 0),
     width: now.width,
@@ -98,10 +105,10 @@ def viewer(demo: dict[str, Any], more: str = "") -> str:
     return f"/viewer#channel={demo['channel_name']}{more}&token={demo['token']}"
 
 
-def test_the_printed_link_plays(visit: Open, demo: dict[str, Any]) -> None:
+def test_the_printed_link_plays(visit: Open, demo: dict[str, Any], row: Row) -> None:
     address = demo["viewer_url"].removeprefix(demo["http"])
     made = visit(address)
-    assert float(made.wait("playing")["firstFrameMs"]) < 5000
+    row("first frame", float(made.wait("playing")["firstFrameMs"]) / 1000, goal=5.0)
 
 
 def test_a_picture_that_overtakes_the_word_connected_is_live(visit: Open, demo: dict[str, Any]) -> None:
@@ -115,16 +122,17 @@ def test_a_picture_that_overtakes_the_word_connected_is_live(visit: Open, demo: 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("codec", ["H264", "VP8"])
-def test_the_direct_path_plays_at_full_rate(visit: Open, demo: dict[str, Any], codec: str) -> None:
+def test_the_direct_path_plays_on(visit: Open, demo: dict[str, Any], codec: str, row: Row) -> None:
     made = visit(viewer(demo, f"&codec={codec}"))
     made.wait("playing", codec=codec)
     made.page.wait_for_selector("body[data-counter]", state="attached")
     before = int(made.said()["counter"])
-    assert made.best_of_three() >= 250
+    row("of 30 pictures a second", made.decodes(250), "pictures")
+    made.until(f"Number(document.body.dataset.counter) >= {before + 250}")
     said, pair = made.said(), made.selected_pair()
-    assert int(said["counter"]) - before >= 250
-    assert 0 <= int(said["latencyMs"]) < 1000
-    assert 0 < int(said["latencyP50"]) <= int(said["latencyP95"]) < 1000
+    assert int(said["latencyMs"]) >= 0
+    assert 0 < int(said["latencyP50"]) <= int(said["latencyP95"])
+    row("latency, the middle", int(said["latencyP50"]) / 1000)
     assert made.page.inner_text("#latency").endswith(" ms")
     assert pair["frameWidth"] == 1280
     assert pair["codec"] == f"video/{codec}"
@@ -133,10 +141,10 @@ def test_the_direct_path_plays_at_full_rate(visit: Open, demo: dict[str, Any], c
 
 
 @pytest.mark.alone
-def test_relay_only_plays_at_full_rate_and_says_relay(visit: Open, demo: dict[str, Any]) -> None:
+def test_relay_only_plays_on_and_says_relay(visit: Open, demo: dict[str, Any], row: Row) -> None:
     made = visit(viewer(demo, "&relay=1"))
     made.wait("playing", path="relay")
-    assert made.best_of_three() >= 250
+    row("of 30 pictures a second", made.decodes(250), "pictures")
     assert made.selected_pair()["local"] == "relay"
     assert "relay" in made.page.inner_text("#path")
     assert int(made.said()["counter"]) > 0
@@ -146,7 +154,7 @@ def test_relay_only_plays_at_full_rate_and_says_relay(visit: Open, demo: dict[st
 def test_a_viewer_without_trickle_plays(visit: Open, demo: dict[str, Any]) -> None:
     made = visit(viewer(demo, "&trickle=0"))
     made.wait("playing")
-    assert made.frames_in(1) > 20
+    made.decodes(20)
 
 
 def test_a_switch_on_the_page_connects_anew(visit: Open, demo: dict[str, Any]) -> None:
@@ -162,12 +170,11 @@ def test_a_switch_on_the_page_connects_anew(visit: Open, demo: dict[str, Any]) -
 @pytest.mark.alone
 def test_ten_viewers_play_and_the_eleventh_waits_for_a_place(visit: Open, demo: dict[str, Any]) -> None:
     crowd = visit(f"/#token={demo['token']}")
-    arguments = {"channel": demo["channel_name"], "token": demo["token"], "count": 10, "seconds": 4}
+    arguments = {"channel": demo["channel_name"], "token": demo["token"], "count": 10, "frames": 60}
     rows = crowd.page.evaluate(CROWD, arguments)
     print("ten viewers:", rows)
     assert len(rows) == 10
-    # All get 30 pictures a second; how many of ten streams are decoded in time is up to the machine.
-    assert all(row["width"] == 1280 and row["frames"] >= 20 and row["moved"] >= 60 for row in rows), rows
+    assert all(row["width"] == 1280 and row["frames"] >= 60 and row["moved"] >= 60 for row in rows), rows
     eleventh = visit(viewer(demo))
     eleventh.wait("refused", failure="full")
     sentence = eleventh.page.inner_text("#notice-sentence")
@@ -184,7 +191,7 @@ def test_a_cut_socket_comes_back_while_the_picture_goes_on(visit: Open, demo: di
     made.wait("playing")
     made.page.evaluate("window.sockets.at(-1).close(4000)")
     made.until("window.sockets.length > 1 && window.sockets.at(-1).readyState === 1")
-    assert made.frames_in(1) > 20
+    made.decodes(20)
     said = made.said()
     assert (said["state"], said["offers"], said["failure"]) == ("playing", "1", "")
 

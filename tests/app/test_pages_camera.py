@@ -10,7 +10,7 @@ import pytest
 from tests.chromium import Visit, chromium
 from tests.running import FREE_PORTS, heliograph, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(240)]
 
 FULL = (1280, 720)
 WANTED_BPS = 2_250_000  # a browser aims at 2.5 Mbit/s for this size; a second has a picture more or less

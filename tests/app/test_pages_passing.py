@@ -11,8 +11,9 @@ from av.video.frame import PictureType
 from tests.chromium import LIVE_PEER, Visit, chromium
 from tests.running import FREE_PORTS, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(240)]
 
+JOINS = 10
 GROUP = 50  # pictures from one key frame to the next: 1.7 s at 30 a second
 FREEZES = f"""async () => {{
   const stats = [...(await {LIVE_PEER}.getStats()).values()];
@@ -58,17 +59,16 @@ def test_who_joins_between_key_frames_sees_a_picture_at_once(tmp_path: Path) -> 
         first.page.goto(demo["viewer_url"])
         first.wait("playing")
         waits = []
-        for _ in range(4):
+        for _ in range(JOINS):
             visit = Visit(browser, demo["http"])
             visit.page.goto(demo["viewer_url"])
             visit.wait("playing")
             visit.until("document.body.dataset.firstFrameMs")
             said = visit.said()
             waits.append(float(said["firstFrameMs"]) - float(said["connectedMs"]))
-            frames = visit.frames_in(3)
-            print(
-                f"{waits[-1]:.0f} ms from connected to the first frame, {frames} in 3 s", visit.page.evaluate(FREEZES)
-            )
+            visit.decodes(10)
+            print(f"{waits[-1]:.0f} ms from connected to the first frame", visit.page.evaluate(FREEZES))
             visit.page.wait_for_timeout(370)  # the next one joins at another place between the key frames
             visit.context.close()
-        assert max(waits) < 1000 * GROUP / 30 / 2
+        at_once = sum(wait < 1000 * GROUP / 30 / 2 for wait in waits)
+        assert at_once >= JOINS - 2, "half of those who wait for the next key frame are as quick by chance"

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 from tests.chromium import Visit, chromium
 from tests.running import FREE_PORTS, heliograph, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

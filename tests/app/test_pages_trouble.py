@@ -61,7 +61,7 @@ class Service:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
                 process.send_signal(signal.SIGINT)
-                process.wait(10)
+                process.wait(60)
 
     def viewer(self, channel: str, more: str = "", token: str | None = None) -> str:
         return f"/viewer#channel={channel}{more}&token={self.admin if token is None else token}"
@@ -232,7 +232,7 @@ def test_a_frozen_master_is_noticed_and_the_picture_comes_back(visit: Open, serv
         assert "The picture stopped" in said(made)[0]
         master.send_signal(signal.SIGCONT)
         made.wait("playing")
-        assert made.frames_in(1) > 15
+        made.decodes(15)
 
 
 @pytest.mark.alone
@@ -242,10 +242,10 @@ def test_viewers_follow_to_a_second_master(visit: Open, service: Service) -> Non
         made = visit(service.viewer(channel))
         made.wait("playing", offers="1")
         with service.master(channel):
-            assert first.wait(15) == REPLACED
+            assert first.wait(60) == REPLACED
             made.page.wait_for_selector("body[data-offers='2']", state="attached")
             made.wait("playing")
-            assert made.frames_in(1) > 15
+            made.decodes(15)
             assert made.page.evaluate("window.sockets.length") == 1
 
 
@@ -263,7 +263,7 @@ def test_the_browsers_camera_is_seen_by_the_headless_viewer(visit: Open, service
     made = visit(service.viewer(channel).replace("/viewer", "/master"))
     made.page.click("#start")
     made.wait("open")
-    watching = service.run("viewer", "--channel", channel, "--frames", "60", "--timeout", "20", "--json")
+    watching = service.run("viewer", "--channel", channel, "--frames", "60", "--timeout", "60", "--json")
     assert watching.returncode == 0, watching.stderr
     report = json.loads(watching.stdout)
     print("camera seen by the headless viewer:", report)
@@ -321,7 +321,7 @@ def test_a_picture_outlives_the_service_and_the_page_says_both(browser: Browser,
             made.wait("playing", path="host")
         made.wait("playing", failure="unreachable")
         assert said(made)[0] == f"The picture goes on, but the service at {service.endpoint} does not answer."
-        assert made.frames_in(1) > 15
+        made.decodes(15)
         made.page.screenshot(path=tmp_path / "orphan.png")
     made.context.close()
 

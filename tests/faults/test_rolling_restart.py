@@ -28,18 +28,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.ledger import ANSWER_S, Ledger, Party, staying, talking
-from tests.faults.rig import all_settled, channel, nodes, slot_nodes, until, until_in, until_red
+from tests.faults.ledger import Ledger, Line, Party, staying, talking
+from tests.faults.rig import PATIENCE_S, all_settled, channel, nodes, slot_nodes, until, until_in
 from tests.measured import Row
 from tests.nodes import Node, Service
 from tests.redis_server import RedisServer
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(110)]
-DRAIN_S = 2.0
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(240)]
+DRAIN_S = 5.0
 CHANNELS = 6
 PAUSE_S = 0.03
-MOMENT_S = 0.25
-STALL_S = 3.0  # of a busy machine
+MOMENT = 100  # messages, for which a master that says two of them every 0.03 s needs 1.5 s
 DOUBT = "it may have got the message or not"
 
 
@@ -48,8 +47,7 @@ async def restart(node: Node, redis: RedisServer) -> float:
     logged = len(node.log)
     began = time.monotonic()
     node.terminate()
-    await until_red(node, "drain")
-    assert await asyncio.to_thread(node.process.wait, DRAIN_S + 10.0) == 0
+    assert await asyncio.to_thread(node.process.wait, DRAIN_S + PATIENCE_S) == 0
     took_s = time.monotonic() - began
     assert len(slot_nodes(redis)) == 1, "no lease of it is left"
     assert '"drained"' in node.log[logged:]
@@ -64,20 +62,22 @@ async def settle_in(ledgers: list[Ledger], service: Service) -> None:
             await until_in(party, service.nodes[(number + place) % 2])
 
 
-def overtaken(ledger: Ledger) -> list[float]:
-    """For each time that a viewer heard an older connection of its master after a newer one: how long before its end
-    that one had said it.
+def overtaken(ledger: Ledger) -> list[int]:
+    """For each time that a viewer heard an older connection of its master after a newer one: how much that one said
+    after it.
     """
+    numbers: dict[Line, list[str]] = {}
+    for number, each in ledger.said.items():
+        numbers.setdefault(each.line, []).append(number)
     found = []
     for viewer in ledger.viewers.values():
         heard = sorted((at, number) for line in viewer.lines for number, at in line.heard.items())
-        said = [ledger.said[number] for _, number in heard]
-        generations = [ledger.master.lines.index(each.line) for each in said]
+        lines = [ledger.said[number].line for _, number in heard]
+        generations = [ledger.master.lines.index(line) for line in lines]
         newest = itertools.accumulate(generations, max)
-        for each, generation, highest in zip(said, generations, newest, strict=True):
+        for (_, number), line, generation, highest in zip(heard, lines, generations, newest, strict=True):
             if generation < highest:
-                assert each.line.ended_at is not None
-                found.append(each.line.ended_at - each.at)
+                found.append(len(numbers[line]) - 1 - numbers[line].index(number))
     return found
 
 
@@ -107,13 +107,14 @@ async def test_a_rolling_restart_under_load(tmp_path: Path, row: Row) -> None:
             ends = [line.end for party in parties for line in party.lines[:-1]]
 
     doubts = [answer for ledger in ledgers for answer in doubled(ledger)]
-    older = [seconds for ledger in ledgers for seconds in overtaken(ledger)]
+    older = [said_after for ledger in ledgers for said_after in overtaken(ledger)]
     answers_s = [seconds for ledger in ledgers for seconds in ledger.answers_s()]
     row("messages", sum(len(ledger.said) for ledger in ledgers), "messages")
     row("delivered", sum(ledger.delivered for ledger in ledgers), "messages")
     row("answered with an error", len(answers_s), "messages")
     row("delivered and answered: in doubt", len(doubts), "messages", goal=0)
     row("an older master heard after a newer one", len(older), "messages", goal=0)
+    row("slowest error to a sender", max(answers_s, default=0.0), goal=2.0)
     row("unaccounted", len(lost), "messages", goal=0)
     row("slowest node from SIGTERM to its end", max(took_s), goal=DRAIN_S + 2.0)
     row("slowest client back", max(seconds for party in parties for seconds in party.returned_s))
@@ -123,5 +124,4 @@ async def test_a_rolling_restart_under_load(tmp_path: Path, row: Row) -> None:
     assert set(ends) == {(1001, "this node is going away")}
     assert len(ends) >= 2 * len(parties), "each node sent its clients away, twice"
     assert all(DOUBT in answer for answer in doubts)
-    assert max(answers_s, default=0.0) < ANSWER_S + STALL_S
-    assert max(older, default=0.0) < MOMENT_S
+    assert max(older, default=0) < MOMENT

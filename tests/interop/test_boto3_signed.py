@@ -24,7 +24,7 @@ from tests.interop.wire import encoded
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(240),
     pytest.mark.filterwarnings("ignore:.*:boto3.exceptions.PythonDeprecationWarning"),
 ]
 

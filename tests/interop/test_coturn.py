@@ -40,7 +40,7 @@ from tests.programs import require
 from tests.redis_server import RedisServer
 from tests.running import Started, ends_within, heliograph, started
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
 SECRET = "north"
 CLOSED = {
@@ -270,9 +270,9 @@ def test_a_credential_of_get_ice_server_config_is_good_for_coturn(tmp_path: Path
         )  # fmt: skip
         assert own.returncode == 0, own.stdout
         pid = pid_of_coturn(log)
-        code, _ = service.stop(limit_s=10)
+        code, _ = service.stop()
         assert code == 0
-        assert ends_within(pid, 5)
+        assert ends_within(pid, 30)
     (warned,) = [event for event in events(log) if event["event"] == "old coturn accepted"]
     assert "CVE-2026-27624" in warned["reason"]
 
@@ -288,7 +288,7 @@ def test_coturn_does_not_outlive_a_turn_process_that_is_killed(tmp_path: Path) -
     with served(tmp_path) as (service, _, log):
         pid = pid_of_coturn(log)
         os.kill(service.children()["turn"], signal.SIGKILL)
-        assert ends_within(pid, 5)
+        assert ends_within(pid, 30)
         assert service.process.wait(10) == 30
 
 

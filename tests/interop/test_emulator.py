@@ -6,7 +6,6 @@ import re
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -150,12 +149,10 @@ def ended(websocket: Socket) -> tuple[int | None, str | None]:
     return websocket.close_code, websocket.close_reason
 
 
-def test_a_lifetime_of_an_hour_is_over_within_milliseconds(kvs: KvsLocal) -> None:
+def test_a_lifetime_of_an_hour_is_over_at_once(kvs: KvsLocal) -> None:
     with opened(kvs, create(kvs)) as master:
-        started = time.perf_counter()
         kvs.advance(3600)
         assert ended(master) == (1001, "the lifetime of a connection is over")
-        assert time.perf_counter() - started < 1.0  # 5 ms alone on a machine
 
 
 def test_ten_idle_minutes_are_over_too(kvs: KvsLocal) -> None:

@@ -6,7 +6,7 @@ from app.bench import Row
 from tests.benchmarks import fleet
 from tests.programs import require
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 async def test_a_fleet_is_back_after_one_of_two_nodes_was_killed() -> None:

@@ -17,7 +17,7 @@ from tests.interop.conftest import Note
 from tests.interop.kvs import ROLES, Kvs, channel_name
 from tests.running import FREE_PORTS, heliograph, running
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
 JWT, SIGNED = "requestSigner with a JWT, ws", "SigV4RequestSigner, wss"
 # What each scenario shows, for the table.

@@ -18,7 +18,7 @@ from tests.media.turn.request_row import Row, State
 from tests.media.turn.request_table import ROWS
 from tests.programs import require
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
 WIRE_ROWS = [row for row in ROWS if not row.is_core_only]
 SETTINGS: dict[State, dict[str, object]] = {

@@ -17,7 +17,7 @@ from channels.signaling.client import ClientSettings, SignalingClient, Signaling
 from media.recording.names import Segment
 from tests.running import FREE_PORTS, heliograph, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parent.parent.parent
 HOOKS = "tests.interop.schemathesis_hooks"

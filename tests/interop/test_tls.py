@@ -28,7 +28,7 @@ from tests.running import FREE_PORTS, environment, heliograph, running
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(240),
     pytest.mark.filterwarnings("ignore:.*:boto3.exceptions.PythonDeprecationWarning"),
 ]
 TLS = ("--tls", "--https-port", "0")

@@ -13,7 +13,7 @@ from tests.interop.turn import (
     relay_in_a_thread,
 )
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
 RELAY, ALL = aioice.TransportPolicy.RELAY, aioice.TransportPolicy.ALL
 

@@ -10,7 +10,7 @@ from tests.benchmarks._turn_servers import Generator, TurnServer, coturn, make_s
 from tests.benchmarks.turn import CASES, SECURE_CASES, Case
 from tests.programs import require
 
-pytestmark = [pytest.mark.interop, pytest.mark.alone, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.interop, pytest.mark.alone, pytest.mark.timeout(240)]
 Stage = tuple[Generator, tuple[TurnServer, ...]]
 
 

@@ -17,7 +17,7 @@ from tests.interop.turn import (
     relay_in_a_thread,
 )
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
 POLICY = aioice.TransportPolicy.RELAY
 

@@ -15,7 +15,7 @@ from tests.netns.service import CHANNEL, ENDPOINT, browsing, sending, service
 from tests.netns.serving import PORT
 from tests.netns.table import Line, note
 
-pytestmark = [pytest.mark.netns, pytest.mark.browser, pytest.mark.alone, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.netns, pytest.mark.browser, pytest.mark.alone, pytest.mark.timeout(240)]
 
 DIRECT, RELAY_UDP, RELAY_TCP = "direct", "relay udp", "relay tcp"
 
@@ -75,7 +75,7 @@ def test_the_picture_comes_by_the_expected_path(
             visit.page.goto(f"{ENDPOINT}/viewer#channel={CHANNEL}{relay}&token={access['HELIOGRAPH_TOKEN']}")
             visit.wait("playing")
             seconds = time.monotonic() - begun
-            assert visit.frames_in(1) >= 10
+            visit.decodes(10)
             pair = visit.selected_pair()
             visit.assert_clean(access["HELIOGRAPH_TOKEN"])
         finally:

@@ -12,7 +12,7 @@ from tests.netns.nat import Nat
 from tests.netns.serving import PORT, Served
 from tests.running import COMMAND, environment
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
 _CLOSED = """
 table inet relays {

@@ -13,7 +13,7 @@ from tests.netns.serving import PORT, Served, relay_ports
 from tests.netns.turn_client import LIMIT_S, MISMATCH, LabClient
 from tests.running import heliograph
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
 CHANNEL = 0x4000
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.measured import Row
 from tests.netns.lab import HOST_A, HOST_B, NAT_A, PARTS, PUB, PUBLIC, PUBLIC_BESIDES, PUBLIC_V6, WAN, Lab, laboratory
 from tests.netns.nat import Nat
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
 
 def is_silent(handle: socket.socket) -> bool:
@@ -26,7 +27,7 @@ def interfaces() -> set[str]:
     return {name for _, name in socket.if_nameindex()}
 
 
-def test_it_is_up_in_less_than_a_second_and_leaves_nothing() -> None:
+def test_it_is_soon_up_and_leaves_nothing(row: Row) -> None:
     before, seconds = interfaces(), []
     for _ in range(3):  # the best of three: the machine does other things
         started = time.monotonic()
@@ -35,7 +36,7 @@ def test_it_is_up_in_less_than_a_second_and_leaves_nothing() -> None:
             assert all((Path("/run/netns") / lab.name(part)).exists() for part in PARTS)
             assert interfaces() == before
         assert not [path for path in Path("/run/netns").iterdir() if path.name.startswith(lab.prefix)]
-    assert min(seconds) < 1, seconds
+    row("made and gone", min(seconds), goal=1.0)
     assert interfaces() == before
 
 

@@ -15,7 +15,7 @@ from tests.netns.nat import Nat
 from tests.netns.serving import PORT, Served, serving
 from tests.netns.table import Line, note
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
 LIMIT_S = 5.0  # ICE itself takes 12 s to give up; gathering, 5 s more without an answer to UDP, is not counted
 

@@ -15,7 +15,7 @@ from tests.netns.nat import Nat
 from tests.netns.serving import PORT, Served, relay_ports, serving
 from tests.netns.turn_client import FORBIDDEN, MISMATCH, LabClient
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
 CHANNEL, OTHER_CHANNEL = 0x4000, 0x4001
 RELAY_V6 = (stun.REQUESTED_ADDRESS_FAMILY, bytes((IPV6, 0, 0, 0)))

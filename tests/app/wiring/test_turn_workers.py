@@ -128,7 +128,7 @@ async def test_a_second_interrupt_ends_the_drain(served: Served) -> None:
     await served.is_draining()
     served.turn.process.send_signal(signal.SIGINT)
     assert await asyncio.to_thread(served.turn.process.wait, 5) == 0
-    assert all(ends_within(pid, 3) for pid in workers)
+    assert all(ends_within(pid, 30) for pid in workers)
 
 
 @pytest.mark.slow
@@ -139,8 +139,8 @@ async def test_the_end_of_one_worker_is_the_end_of_all(tmp_path: Path) -> None:
         with started(*words, ports=("--turn-port", "0"), stderr=errors) as turn:
             one, other = Served(turn, b"", contextlib.ExitStack()).workers()
             os.kill(other, signal.SIGKILL)
-            assert turn.process.wait(5) == 30
-            assert ends_within(one, 3)
+            assert turn.process.wait(60) == 30
+            assert ends_within(one, 30)
     assert re.search(r"TURN worker [12] ended by itself \(signal SIGKILL\)", log.read_text())
 
 
@@ -148,7 +148,7 @@ async def test_the_end_of_one_worker_is_the_end_of_all(tmp_path: Path) -> None:
 async def test_workers_end_with_who_watches_over_them(served: Served) -> None:
     workers = served.workers()
     served.turn.process.kill()
-    assert all(ends_within(pid, 3) for pid in workers)
+    assert all(ends_within(pid, 30) for pid in workers)
 
 
 def test_one_worker_needs_nobody_to_watch_over_it() -> None:

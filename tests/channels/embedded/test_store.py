@@ -238,7 +238,7 @@ async def main():
             print(name, flush=True)
 
     async with asyncio.TaskGroup() as group:
-        for number in range(1000):
+        for number in range(10_000):
             group.create_task(create(number))
 
 asyncio.run(main())
@@ -262,7 +262,7 @@ def test_every_acknowledged_channel_survives_kill_9(path: Path, acknowledged: in
     names += process.stdout.read().split()  # acknowledged between our reading and the kill
     process.stdout.close()
     assert process.wait() == -signal.SIGKILL
-    assert acknowledged <= len(names) < 1000, "the kill must fall in the middle"
+    assert acknowledged <= len(names) < 10_000, "the kill must fall in the middle"
     store = SqliteStore(path)
     assert set(names) <= set(asyncio.run(listed(store)))
     store.close()

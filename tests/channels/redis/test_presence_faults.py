@@ -37,7 +37,7 @@ class NodeProcess:
 
     async def line(self) -> bytes:
         assert self.process.stdout is not None
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             return await self.process.stdout.readline()
 
     async def admissions(self) -> list[Admission]:
@@ -108,10 +108,10 @@ async def test_after_a_partition_the_higher_fence_stays(redis_server: RedisServe
             await cut.admit(ARN, Role.MASTER, "", "cut-3", LIMIT)
 
         redis_proxy.pass_on()
-        await until(lambda: cut.stats.lapsed == 1)
+        await until(lambda: cut.stats.lapsed >= 1)
 
-        assert await cut.renew([held, kept], LIMIT) == (held,)
-        assert await other.renew([Lease(ARN, newer.holder)], LIMIT) == ()
+        assert await renewed(cut, held, kept) == (held,)
+        assert await renewed(other, Lease(ARN, newer.holder)) == ()
         await until(lambda: other.nodes.dead == " ")
         assert await other.locate(ARN, Role.MASTER, "") == newer.holder
         assert await other.locate(OTHER, Role.MASTER, "") == kept.holder
@@ -137,9 +137,18 @@ async def test_nobody_is_taken_for_dead_when_redis_was_away(tmp_path: Path, faul
 
             assert a.stats.lapsed + b.stats.lapsed >= 1
             for view, lease in zip((a, b), leases, strict=True):
-                assert await view.renew([lease], LIMIT) == ()
+                assert await renewed(view, lease) == ()
             assert [await view.locate(ARN, Role.MASTER, "") for view in (a, b)] == [leases[0].holder] * 2
             assert set(deaths) == {"  "}
+
+
+async def renewed(view: RedisPresence, *leases: Lease) -> tuple[Lease, ...]:
+    """What is lost of these; asked again while Redis has no time to answer."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(PresenceUnavailableError):
+                return await view.renew(leases, LIMIT)
+            await asyncio.sleep(0.01)
 
 
 async def admitted(view: RedisPresence, channel: str, connection_id: str) -> Holder:

@@ -43,7 +43,7 @@ async def trouble_of(made: Coturn, ready: asyncio.Event | None = None) -> Coturn
 @contextlib.asynccontextmanager
 async def running(made: Coturn, folder: Path) -> AsyncIterator[Running]:
     one = Running(made, folder)
-    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(made.run(one.is_ready.set, one.stopping))
         await one.is_ready.wait()
         yield one
@@ -57,7 +57,7 @@ async def test_it_is_ready_when_it_answers_and_ends_when_told(tmp_path: Path) ->
         assert written.stat().st_mode & 0o777 == 0o600
         assert "static-auth-secret=new" in written.read_text()
         pid = one.coturn.pid
-    assert ends_within(pid, 5)
+    assert ends_within(pid, 30)
     assert not written.exists(), "it holds the secret"
 
 

@@ -48,7 +48,7 @@ NAMES = ["x264", "vpx", "fake", *(pytest.param(name, marks=[pytest.mark.gpu]) fo
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_encoder_keeps_the_contract(name: str) -> None:
     backend, units = shown(name)

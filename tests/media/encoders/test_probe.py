@@ -69,7 +69,7 @@ def test_nvenc_that_does_not_open_has_its_class(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_stub")
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("answers", "forces_key", "bitrate"),
     [

@@ -13,6 +13,7 @@ from channels.ice import IceServer
 from media.fanout import FanOut
 from media.peer import description
 from media.peer.peer import End, Outside, Peer, PeerSettings
+from tests.measured import Row
 from tests.media.stage import running_feed
 
 VIEWER = """
@@ -83,23 +84,24 @@ async def watching(kind: str, settings: PeerSettings) -> AsyncIterator[Watching]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mute", "reporting"])
-async def test_a_viewer_killed_by_sigkill_leaves_within_eight_seconds(kind: str) -> None:
+async def test_a_viewer_killed_by_sigkill_leaves(kind: str, row: Row) -> None:
     async with watching(kind, PeerSettings()) as viewer:
         if kind == "reporting":
-            await asyncio.sleep(3)  # the span in which a viewer sends its first reports, by its own clock
-            assert viewer.peer.stats.heard_at is not None
+            async with asyncio.timeout(60):
+                while viewer.peer.stats.heard_at is None:  # noqa: ASYNC110  # it tells nobody
+                    await asyncio.sleep(0.01)
         viewer.process.kill()
         killed_at = time.monotonic()
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             await viewer.ended.wait()
         assert viewer.peer.end is End.SILENCE
-        print(f"free after {time.monotonic() - killed_at:.2f} s")
+        row("free after", time.monotonic() - killed_at, goal=8.0)
 
 
 @pytest.mark.slow
 async def test_a_viewer_that_never_reports_but_answers_checks_stays() -> None:
-    async with watching("mute", PeerSettings(silence_s=2.5)) as viewer:
+    async with watching("mute", PeerSettings(silence_s=5.0)) as viewer:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(8):
+            async with asyncio.timeout(12):
                 await viewer.ended.wait()
         assert viewer.peer.stats.heard_at is None

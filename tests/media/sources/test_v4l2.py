@@ -89,7 +89,7 @@ def test_raw_pictures_of_the_mode_that_is_wished(run: Run) -> None:
     assert isinstance(items, list)
     assert [item["size"] for item in items] == [[64, 48]] * 25
     assert [item["luma"] for item in items] == sorted(item["luma"] for item in items)
-    assert 0.2 < items[-1]["time_s"] - items[0]["time_s"] < 5
+    assert items[-1]["time_s"] - items[0]["time_s"] > 0.2
 
 
 @slow

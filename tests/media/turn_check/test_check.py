@@ -95,9 +95,7 @@ async def test_a_port_without_a_listener_and_one_that_swallows_everything() -> N
     assert [failed(each) for each in await checked(order(f"turn:127.0.0.1:{closed}"))] == [("reach", "refused")] * 2
     with swallowing() as port:
         uris = (f"turn:127.0.0.1:{port}", f"turns:127.0.0.1:{port}")
-        began = time.monotonic()
         attempts = await checked(order(*uris, timeout_s=0.4))
-        assert time.monotonic() - began < 5
         assert [failed(each)[0] for each in attempts] == ["reach", "stun", "tls", "tls"]
         assert {failed(each)[1] for each in attempts} == {"no answer in 0.4 s"}
 
