@@ -24,4 +24,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     fleet.add_argument("--cameras", type=positive, metavar="N", help="how many cameras connect (default: 1000)")
     fleet.add_argument("--nodes", type=int, choices=(1, 2), help="services; two share a redis-server (default: 1)")
     fleet.add_argument("--duty-s", type=positive, metavar="S", help="seconds of duty before the kill (default: 20)")
-    fleet.add_argument("--pace", type=seconds, metavar="X", help="times as busy as the default duty (default: 1)")
+    fleet.add_argument(
+        "--pace",
+        type=seconds,
+        metavar="X",
+        help="how busy the cameras are: 2 calls, fails and reconnects twice as often (default: 1), as in --pace 0.5",
+    )

@@ -219,8 +219,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="keep the catalog in a Redis that may lose it: without append-only file, or evicting keys"),
     ] = False
     degraded_local: Annotated[
-        bool,
-        Meta(description="while Redis is away, let new connections meet those on the same node; else they get 503"),
+        bool, Meta(description="while Redis is away, new connections meet those on the same node; else they get 503")
     ] = False
     node_lease_s: Annotated[
         float, Meta(ge=1, le=60, description="seconds of silence after which a node is dead, the same on all nodes")
@@ -230,10 +229,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = CONNECTION_LEASE_S
     workers: Annotated[
         str,
-        Meta(pattern=patterns.WORKERS, description="processes that serve, each at its own ports; auto: one per core"),
+        Meta(pattern=patterns.WORKERS, description="how many processes serve, each at own ports: 4; auto: one a core"),
     ] = "1"
     slot: Annotated[
-        str, Meta(pattern=patterns.SLOT, description="number of this process, of several the first; empty: as before")
+        str,
+        Meta(pattern=patterns.SLOT, description="number of this process, or the first of several: 4; empty: its last"),
     ] = ""
     slot_host: Annotated[
         str, Meta(pattern=patterns.SLOT_HOST, description="`public_host` of each process, {slot} being its number")
