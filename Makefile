@@ -71,8 +71,12 @@ dependencies: .venv/test
 unit: .venv/test
 	@$(MAKE) $(TOGETHER) $(SHARES) SHARED="$(QUICK)"
 # A third of the unit tests each. They wait now and then, so three processes keep two cores busy.
-$(SHARES): share-%: .venv/test
+$(SHARES): share-%: .venv/test .hypothesis/unicode_data
 	@COVERAGE_FILE=.coverage.$@ $(BIN)/pytest -m "$(UNIT)" --share $*/3 -p no:cacheprovider $(SHARED)
+
+# Seconds of computing, once for all shares.
+.hypothesis/unicode_data: | .venv/test
+	@$(BIN)/python -c 'from hypothesis import strategies; strategies.text().validate()'
 
 constraints: ## write infra/constraints.txt from a fresh environment with today's newest versions
 	@rm -rf .venv-pins && $(PYTHON) -m venv .venv-pins && touch $(CONSTRAINTS)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import settings, strategies
 
 from tests import measured
 from tests.fault_proxy import FaultProxy, fault_proxy
@@ -49,7 +49,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Thousands of tests are collected and live to the end, so no collection of garbage need look at them."""
+    """Thousands of tests are collected and live to the end, so no collection of garbage need look at them.
+
+    Where Hypothesis has no table of all characters yet, it makes one for seconds, which are no test's own.
+    """
+    strategies.text().validate()
     gc.disable()
     yield
     gc.freeze()

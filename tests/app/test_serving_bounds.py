@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from app.serving import FRAME_BYTES, WebSockets
+from app.serving import FRAME_BYTES, HEAD_S, WebSockets
 from app.ws.connection import Connection
 from tests.app.served import Echo, get, nothing, say_hello, serving
 
@@ -164,14 +164,15 @@ async def test_a_head_that_does_not_come_is_not_waited_for(first: bytes, monkeyp
 
 
 async def test_an_open_websocket_and_a_slow_answer_outlive_the_wait_for_a_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.serving.HEAD_S", 0.1)
-    echo = Echo()
+    echo, loop = Echo(), asyncio.get_running_loop()
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
             await echo(scope, receive, send)
             return
-        await asyncio.sleep(0.2)
+        now = loop.time
+        monkeypatch.setattr(loop, "time", lambda: now() + HEAD_S + 1)
+        await asyncio.sleep(0.01)  # what is due by that time is done
         await say_hello(scope, receive, send)
 
     async with serving(answer, echo.drain) as (place, _), connect(f"ws://{place}/viewer") as client:

@@ -254,9 +254,9 @@ def test_a_denial_by_the_boundary_names_the_key_and_the_statement() -> None:
 @pytest.mark.parametrize("pattern", ["*a" * 20 + "b", "*" * 500 + "b", "*?" * 100 + "b", "*a*" * 60])
 def test_a_pattern_of_many_stars_costs_no_time(pattern: str) -> None:
     grant = Grant("alice", "0" * 12, (Statement(("kinesisvideo:*",), (pattern,)),), 0.0)
-    started = time.perf_counter()
+    started = time.thread_time()
     decide(grant, "ConnectAsMaster", "a" * 1000)
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
 
 
 @given(st.text("ab*?", max_size=8), st.text("ab", max_size=8))

@@ -14,7 +14,7 @@ from channels.signaling.links import Links, Peer
 from channels.signaling.mailbox import Mail
 from channels.signaling.members import Settle
 from channels.signaling.messages import Action
-from channels.signaling.node_link import ACKNOWLEDGE_S, WINDOW, Arrived, Outcome
+from channels.signaling.node_link import WINDOW, Arrived, Outcome
 from channels.signaling.protocol import MASTER, Address
 from channels.signaling.stats import HubStats
 from tests.channels.signaling.rig import Clock, turns
@@ -87,6 +87,19 @@ async def test_one_turn_of_the_loop_is_one_frame_and_the_first_is_acknowledged_a
     assert len(a.links) == 0
 
 
+@pytest.fixture
+def _no_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the machine stalls, acknowledgements wait until a test lets their time come."""
+    monkeypatch.setattr("channels.signaling.node_link.ACKNOWLEDGE_S", 60.0)
+
+
+def acknowledge(end: End) -> None:
+    """The time of the acknowledgements that wait has come."""
+    assert end.links._owing_timer is not None
+    end.links._owing_timer._run()
+
+
+@pytest.mark.usefixtures("_no_haste")
 async def test_later_acknowledgements_come_together_or_with_what_is_said_anyway(ends: tuple[End, End]) -> None:
     a, b = ends
     frames: list[bytes] = []
@@ -101,10 +114,12 @@ async def test_later_acknowledgements_come_together_or_with_what_is_said_anyway(
     a.say(b, "4")
     await turns()
     assert len(a.outcomes) == 3
-    await asyncio.sleep(ACKNOWLEDGE_S * 1.5)
+    acknowledge(b)
+    await turns()
     assert a.outcomes == [Outcome.DELIVERED] * 4
 
 
+@pytest.mark.usefixtures("_no_haste")
 async def test_what_is_kept_for_an_acknowledgement_is_bounded(ends: tuple[End, End]) -> None:
     a, b = ends
     a.say(b, "first")
@@ -119,6 +134,7 @@ async def test_what_is_kept_for_an_acknowledgement_is_bounded(ends: tuple[End, E
     assert len(a.links) == 0
 
 
+@pytest.mark.usefixtures("_no_haste")
 async def test_a_verdict_is_told_now_or_later(ends: tuple[End, End]) -> None:
     a, b = ends
     b.answer = Outcome.SLOW
@@ -130,7 +146,8 @@ async def test_a_verdict_is_told_now_or_later(ends: tuple[End, End]) -> None:
     assert a.outcomes == [Outcome.SLOW]
     for settle, outcome in zip(b.settle, (Outcome.DELIVERED, Outcome.ABSENT), strict=True):
         settle(outcome)
-    await asyncio.sleep(ACKNOWLEDGE_S * 1.5)
+    acknowledge(b)
+    await turns()
 
     assert a.outcomes == [Outcome.SLOW, Outcome.DELIVERED, Outcome.ABSENT]
 

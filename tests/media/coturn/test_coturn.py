@@ -14,7 +14,7 @@ from tests.media.coturn.test_coturn_config import RULES
 from tests.media.turn_check.scripted import closed_port
 from tests.running import ends_within
 
-QUICK = CoturnSettings(look_s=0.05, answer_s=0.2, silent_times=2, stop_s=0.2, ready_s=10.0)
+QUICK = CoturnSettings(look_s=0.05, answer_s=10.0, silent_times=2, stop_s=0.2, ready_s=15.0)
 
 
 class Running:
@@ -90,7 +90,7 @@ async def test_its_end_is_ours(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_one_that_answers_no_more_is_ended(tmp_path: Path) -> None:
-    error = await trouble_of(coturn(tmp_path, program(tmp_path, answers=2, ignores_term=True)))
+    error = await trouble_of(coturn(tmp_path, program(tmp_path, answers=2, ignores_term=True), answer_s=0.2))
     assert str(error) == "coturn does not answer any more, 2 times in a row"
     assert error.has_worked
 
@@ -100,7 +100,7 @@ async def test_one_that_does_not_start_is_told(tmp_path: Path) -> None:
     error = await trouble_of(coturn(tmp_path, program(tmp_path, fails=True)))
     assert str(error).startswith("coturn did not start (exit code 3)")
     assert not error.has_worked
-    silent = await trouble_of(coturn(tmp_path, program(tmp_path, answers=0), ready_s=0.3))
+    silent = await trouble_of(coturn(tmp_path, program(tmp_path, answers=0), answer_s=0.2, ready_s=0.3))
     assert str(silent).startswith("coturn did not answer within 0.3 s")
 
 

@@ -27,7 +27,7 @@ from media.peer.peer import End, Outside, Peer, PeerSettings
 from media.rtp.header import PLAYOUT_DELAY
 from tests.media.stage import running_feed
 
-QUICK = PeerSettings(deadline_s=5.0, report_s=0.1)
+QUICK = PeerSettings(deadline_s=30.0, report_s=0.1)
 
 
 class Browser:

@@ -2,6 +2,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import pytest
 from aiortc.rtp import RtcpPacket, RtpPacket
@@ -127,16 +128,18 @@ def test_a_waiting_viewer_asks_again_with_each_unit(stage: Stage) -> None:
 
 
 async def test_a_key_frame_that_has_just_been_made_is_replayed_with_all_since_and_the_stream_goes_on(
-    stage: Stage,
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = time.monotonic()
+    now = time.monotonic()  # in which the timers of the loop are
+    monkeypatch.setattr("media.peer.stream.time", SimpleNamespace(monotonic=lambda: now))
     for age_s in (0.2, 0.1, 0.01):
         stage.feed.give(is_key=age_s == 0.2, captured_at=now - age_s)
     stage.start()
     assert len(stage.path.written) == 1  # the key frame goes out at once
-    stage.feed.give(captured_at=time.monotonic())
+    stage.feed.give(captured_at=now)
+    now += 0.05
     await stage.path.wrote(4)
-    stage.feed.give(captured_at=time.monotonic())
+    stage.feed.give(captured_at=now)
     packets = [RtpPacket.parse(packet) for packet in stage.path.written]
     assert [packet.sequence_number - packets[0].sequence_number for packet in packets] == [0, 1, 2, 3, 4]
     steps = [(later.timestamp - earlier.timestamp) % 2**32 for earlier, later in itertools.pairwise(packets)]
@@ -174,12 +177,14 @@ async def test_a_viewer_that_closes_in_mid_replay_leaves_no_timer_behind(stage: 
     stage.stream._go_on_guarded()
 
 
-async def test_a_path_that_dies_in_mid_replay_ends_only_its_peer(stage: Stage) -> None:
+async def test_a_path_that_dies_in_mid_replay_ends_only_its_peer(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.monotonic()
+    monkeypatch.setattr("media.peer.stream.time", SimpleNamespace(monotonic=lambda: now))
     for number in range(3):
         stage.feed.give(is_key=number == 0, captured_at=now - 0.1)
     stage.start()
     stage.path.send = None  # type: ignore[assignment, method-assign]
+    now += 1.0
     async with asyncio.timeout(15):
         await stage.failed.wait()
 
