@@ -16,6 +16,8 @@ SOUND_S = OPUS_FRAME_SAMPLES / AUDIO_CLOCK_HZ
 SOUND_BYTES = OPUS_FRAME_SAMPLES * 4
 LARGEST_SIDE = 4096
 FASTEST_FPS = 120
+LEAD = 0.3
+"""Of the time of a picture: so long before it is due it is painted, all but what tells the time."""
 
 
 def wall_clock_ms() -> int:
@@ -56,17 +58,17 @@ class PatternSource(RawSource):
                 yield Sound(self._sound(sounds), sound_at)
                 sounds += 1
             else:
+                if not pace(picture_at - LEAD / self.fps):
+                    return
+                frame = self._frames.vpull()
+                frame.pict_type = PictureType.NONE
+                canvas = self._scene.paint(frame, self._number)
                 if not pace(picture_at):
                     return
-                yield Picture(self._picture(picture_at), picture_at)
+                self._scene.stamp(canvas, Moment(self._number, picture_at, self._wall_ms()))
+                self._number += 1
+                yield Picture(frame, picture_at)
                 pictures += 1
-
-    def _picture(self, time_s: float) -> av.VideoFrame:
-        frame = self._frames.vpull()
-        frame.pict_type = PictureType.NONE
-        self._scene.draw(frame, Moment(self._number, time_s, self._wall_ms()))
-        self._number += 1
-        return frame
 
     def _sound(self, index: int) -> av.AudioFrame:
         frame = av.AudioFrame("s16", "stereo", OPUS_FRAME_SAMPLES)

@@ -126,14 +126,18 @@ class Scene:
         )
         self._font = Font(max(1, plan.cell // 4), 235, PANEL_LUMA)
 
-    def draw(self, frame: av.VideoFrame, moment: Moment) -> None:
-        """Paint the whole of `frame`, whatever was in it."""
+    def paint(self, frame: av.VideoFrame, number: int) -> Canvas:
+        """Paint the whole of `frame`, whatever was in it, but for what tells the time; `stamp` does the rest."""
         canvas = Canvas(frame)
         for plane, bands in zip(canvas.planes, self._base, strict=True):
             for start, pixels in bands:
                 plane[start : start + len(pixels)] = pixels
         for strip in self._strips:
-            strip.draw(canvas, moment.number)
+            strip.draw(canvas, number)
+        return canvas
+
+    def stamp(self, canvas: Canvas, moment: Moment) -> None:
+        """Draw sun, mark, counter and text, which say when the picture was taken."""
         self._draw_sun(canvas, moment.time_s)
         self._draw_mark(canvas, moment.time_s)
         luma, line_size = canvas.planes[0], canvas.line_sizes[0]

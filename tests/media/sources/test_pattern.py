@@ -51,6 +51,27 @@ def test_clock_is_read_when_the_picture_is_made() -> None:
     assert value.wall_ms == 5_001
 
 
+def test_picture_is_painted_before_it_is_due_and_tells_the_time_at_which_it_is() -> None:
+    now = 0
+
+    def pace(time_s: float) -> bool:
+        nonlocal now
+        now = round(1000 * time_s)
+        waits.append(now)
+        return True
+
+    waits: list[int] = []
+    source = PatternSource(160, 90, 10, wall_ms=lambda: now)
+    source.is_muted = True
+    playing = source.frames(pace)
+    pictures = [next(playing) for _ in range(3)]
+    assert waits == [-30, 0, 70, 100, 170, 200]
+    plane = pictures[2].frame.planes[0]
+    value = counter.read(memoryview(plane), plane.line_size, 160, 90)
+    assert value is not None
+    assert value.wall_ms == 200
+
+
 def test_picture_that_is_kept_is_not_painted_over() -> None:
     pictures = [item for item in items(PatternSource(160, 90, 50), 40) if isinstance(item, Picture)]
     assert numbers(list(pictures)) == list(range(20))

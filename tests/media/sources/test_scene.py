@@ -15,7 +15,8 @@ def drawn(size: tuple[int, int], moment: Moment, dirt: int = 0) -> av.VideoFrame
     frame = av.VideoFrame(*size, "yuv420p")
     for plane in frame.planes:
         plane.update(bytes([dirt]) * plane.buffer_size)
-    Scene(frame).draw(frame, moment)
+    scene = Scene(frame)
+    scene.stamp(scene.paint(frame, moment.number), moment)
     return frame
 
 
