@@ -76,7 +76,6 @@ class Command(msgspec.Struct, frozen=True):
     settings: tuple[str, ...]
     runner: str
     arguments: Callable[[argparse.ArgumentParser], None]
-    is_hidden: bool = False
 
 
 def _inherited(parser: argparse.ArgumentParser) -> None:
