@@ -151,14 +151,12 @@ class RedisMailbox:
 
     async def _timely(self, script: Script, channel: str, words: tuple[str | bytes | int, ...]) -> list[Any]:
         """Run a script unless it is too late when its turn comes: then somebody was told that it was not done."""
-        until = self._clock.now() + self._link.limit_s
-        for _ in range(2):
-            reply: list[Any] = await self._call(script, channel, (self._clock.at(until), *words))
-            self._clock.learn(reply[1])
-            if reply[0] != b"late":
-                return reply
-            # Redis has another time than we thought, since we are not late
-        raise MailboxUnavailableError("Redis did what was asked too late")
+        reply = await self._clock.in_time(
+            self._link.limit_s, lambda until_ms: self._call(script, channel, (until_ms, *words))
+        )
+        if reply is None:
+            raise MailboxUnavailableError("Redis would have done what was asked too late")
+        return reply
 
     async def _call(self, script: Script, channel: str, words: tuple[str | bytes | int, ...]) -> Any:
         with answered(self._failure):

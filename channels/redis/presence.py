@@ -21,7 +21,7 @@ they are wanted, and admissions and leaves without an answer are taken back once
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -220,16 +220,15 @@ class RedisPresence:
         self, script: Script, keys: Sequence[Word], viewer_limit: int, words: Sequence[Word]
     ) -> list[Any]:
         """Run a script that claims something, unless it is too late when its turn comes: nobody waits for it then."""
-        until = self._clock.now() + self._link.limit_s
         lease_ms, node = int(self._settings.lease_s * 1000), self._node
-        for _ in range(2):
-            terms: list[Word] = [self._clock.at(until), lease_ms, _KEEP_MS, viewer_limit, self.nodes.dead, node]
-            reply: list[Any] = await script(keys, [*terms, *words])
-            self._clock.learn(reply[1])
-            if reply[0] != b"late":
-                return reply
-            # Redis has another time than we thought, since we are not late
-        raise PresenceUnavailableError("Redis did what was asked too late")
+
+        def ask(until_ms: int) -> Awaitable[list[Any]]:
+            return script(keys, [until_ms, lease_ms, _KEEP_MS, viewer_limit, self.nodes.dead, node, *words])
+
+        reply = await self._clock.in_time(self._link.limit_s, ask)
+        if reply is None:
+            raise PresenceUnavailableError("Redis would have done what was asked too late")
+        return reply
 
     def _settle(self, channel: str, holders: tuple[Holder, ...], doubts: int) -> None:
         """Redis has these claims now: they are in doubt no more, and those that left meanwhile are taken back."""
