@@ -23,6 +23,7 @@ from app.settings import Loaded, Settings
 if TYPE_CHECKING:
     from app.tls import Tls, TlsListener
 
+_FLEET_DRAIN_S = 20.0
 _TRUST = """\
 
 Its certificate is signed by a CA of its own, which clients must be told to trust:
@@ -45,6 +46,8 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         code: Exit = importlib.import_module("app.cli_worker").run(ParentLink(arguments.inherited_fd))
         return code
     values = loaded.settings
+    if _has_others(values):  # to which clients go, not all of them at once
+        values = loaded.preferring(drain_s=_FLEET_DRAIN_S)
     descriptors.allow_many(_notice)
     folder = open_data_folder(values)
     _wait_for_redis(values)

@@ -90,6 +90,7 @@ class Child:
         self._untold = bytearray()
         self.ready_s = READY_S
         self.stop_s = STOP_S
+        self.stop_signal = signal.SIGTERM
         self._is_stopping = False
         self._is_hurried = False
         self._heard_at = time.monotonic()
@@ -236,7 +237,7 @@ class Child:
         """End the child and wait for it; safe to call twice."""
         if self.is_alive and not self._is_stopping:
             self._is_stopping = True
-            self._process.terminate()
+            self._process.send_signal(self.stop_signal)
         if not await self._is_gone(self.stop_s):
             self._process.kill()
             await self._is_gone(_GONE_S)
@@ -298,6 +299,7 @@ class Ending:
     def __init__(self) -> None:
         self.event = asyncio.Event()
         self.reason: CommandError | None = None
+        self.is_by_hand = False  # by Ctrl-C, that is SIGINT: somebody waits
         self.on_hurry: list[Callable[[], object]] = []
         self._told_at = math.inf  # to end, by SIGTERM
 
@@ -355,6 +357,8 @@ class Ending:
         if self.event.is_set():
             for hurry in self.on_hurry:
                 hurry()
+        else:
+            self.is_by_hand = True
         self.event.set()
 
 

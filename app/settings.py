@@ -251,7 +251,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["auto", "own", "stock"],
         Meta(description="whose code serves websockets; auto: our own wherever the installed uvicorn takes it"),
     ] = "auto"
-    drain_s: Annotated[float, Meta(ge=0, le=600, description="seconds a stop may take to tell the clients to go")] = 1.0
+    drain_s: Annotated[float, Meta(ge=0, le=600, description="seconds a stop spreads closes over; 20 with Redis")] = 1.0
     endpoint: Annotated[
         str, Meta(pattern="^https?://[^/]", description="service that channel, master, viewer and turn check call")
     ] = "http://127.0.0.1:8080"

@@ -118,7 +118,7 @@ class Service:
         self.nodes = [
             Node(
                 folder / f"node-{number}",
-                *("--redis", url, *words, *(own[number] if own else ())),
+                *("--redis", url, "--drain-s", "1", *words, *(own[number] if own else ())),
                 within=within[number] if within else (),
             )
             for number in range(count)

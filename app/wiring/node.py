@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -323,7 +324,7 @@ class Node:
             )
         )
         ops = operations.Operations(version(), self._checks(), metrics.text, pulse)
-        http = self._server(listeners)
+        http = self._server(listeners, ending)
         try:
             parts = (self._turn, ending, self.work(), self.hub.settle)
             async with operations.serve(ops, listeners.ops), serving(http, *parts) as uris:
@@ -334,12 +335,10 @@ class Node:
         finally:
             self.close()
 
-    def _server(self, listeners: Listeners) -> HttpServer:
+    def _server(self, listeners: Listeners, ending: Ending) -> HttpServer:
+        away = partial(drain, self.hub, self._settings.drain_s, ending)
         proxies, websocket = self._settings.trusted_proxies, self._settings.websocket
-        return HttpServer(self.application, listeners.http, self._drain, listeners.tls, proxies, websocket)
-
-    async def _drain(self) -> None:
-        await drain(self.hub, self._settings.drain_s)
+        return HttpServer(self.application, listeners.http, away, listeners.tls, proxies, websocket)
 
     def _checks(self) -> dict[str, Check]:
         own: dict[str, Check] = {

@@ -167,6 +167,18 @@ def test_a_redis_that_may_lose_the_catalog_is_refused_in_one_sentence(
     assert answer.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(("number", "over_s"), [(signal.SIGTERM, 20.0), (signal.SIGINT, 1.0)])
+def test_a_node_of_several_spreads_its_end_unless_it_is_told_by_hand(
+    tmp_path: Path, redis_server: RedisServer, redis_prefix: str, number: int, over_s: float
+) -> None:
+    where = ("--redis", redis_server.url, "--redis-allow-unsafe", "--redis-prefix", redis_prefix)
+    words, log = ("serve", "--data-dir", str(tmp_path / "data"), *where), tmp_path / "log"
+    with log.open("wb") as errors, started(*words, stderr=errors) as service:
+        code, _ = service.stop(number, limit_s=60.0)  # nobody is connected: it ends at once
+    assert code == 0
+    assert f'"over_s":{over_s}' in log.read_text().replace(" ", "")
+
+
 def test_the_relay_ends_with_a_killed_parent_and_the_parent_with_a_killed_relay(tmp_path: Path) -> None:
     with started("serve", "--data-dir", str(tmp_path / "data")) as service:
         children = service.children()

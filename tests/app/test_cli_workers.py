@@ -123,7 +123,8 @@ def group(redis: RedisServer, home: Path, *words: str, prefix: str = "heliograph
     home.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack, (home / "log").open("ab") as log:
         where = ("--redis", redis.url, "--redis-prefix", prefix)
-        service = stack.enter_context(started("serve", *where, "--workers", "2", *words, home=home, stderr=log))
+        several = ("--workers", "2", "--drain-s", "1")
+        service = stack.enter_context(started("serve", *where, *several, *words, home=home, stderr=log))
         done = heliograph("token", "--role", "admin", *where, home=home)
         yield Group(service, done.stdout.strip(), home / "log", stack)
 

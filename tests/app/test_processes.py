@@ -89,11 +89,14 @@ async def test_a_part_that_is_told_to_end_as_we_are_is_no_reason(tmp_path: Path,
     assert (ending.reason is not None) is is_reason
 
 
-async def test_a_signal_ends_without_a_reason() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("is_child", [True, False])
+async def test_a_signal_ends_without_a_reason(number: int, is_child: bool) -> None:
     ending = Ending()
-    async with ending.by_signal():
-        os.kill(os.getpid(), signal.SIGTERM)
+    async with ending.by_signal(is_child=is_child):
+        os.kill(os.getpid(), number)
         await ending.event.wait()
+        assert ending.is_by_hand == (number == signal.SIGINT)
         assert not await ending.comes_after(asyncio.Event().wait())
     assert ending.reason is None
 

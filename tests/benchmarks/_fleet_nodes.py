@@ -43,7 +43,7 @@ class Node:
         self.port = _free_port()
         self._home = home / f"node-{number}"
         self._log = self._home / "serve.log"
-        self._redis = ("--redis", redis_url) if redis_url else ()
+        self._redis = ("--redis", redis_url, "--drain-s", "1") if redis_url else ()
         self._stack = contextlib.ExitStack()
         self._started: Started | None = None
         self._spent_s = 0.0

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from app.processes import Ending
 from app.wiring.draining import drain
 from tests.channels.signaling.rig import channel, cluster, running
 
@@ -14,7 +15,7 @@ async def test_the_log_tells_how_many_went_and_how_long_it_took(caplog: pytest.L
         await node.master()
         await node.viewer("v1")
         with caplog.at_level(logging.INFO, "app.wiring.draining"):
-            await drain(node.hub, 0.0)
+            await drain(node.hub, 0.0, Ending())
 
     first, last = caplog.records
     assert (first.message, vars(first)["masters"], vars(first)["viewers"]) == ("draining", 1, 1)
@@ -33,8 +34,22 @@ async def test_the_log_warns_of_what_was_not_settled_in_time(
         master, _ = await node.master(to=channel("slow"))
         node.say(master, "AAAA", recipientClientId="away", correlationId="1")
         with caplog.at_level(logging.INFO, "app.wiring.draining"):
-            await drain(node.hub, 0.0)
+            await drain(node.hub, 0.0, Ending())
 
     last = caplog.records[-1]
     assert last.levelname == "WARNING"
     assert (vars(last)["has_unsettled_messages"], vars(last)["leases_left"]) == (True, 0)
+
+
+@pytest.mark.parametrize(("is_by_hand", "over_s"), [(True, 1.0), (False, 600.0)])
+async def test_whoever_ends_it_by_hand_does_not_wait_for_a_long_drain(
+    is_by_hand: bool, over_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    (node,) = cluster()
+    ending = Ending()
+    ending.is_by_hand = is_by_hand
+    async with running(node):
+        with caplog.at_level(logging.INFO, "app.wiring.draining"):
+            await drain(node.hub, 600.0, ending)  # nobody is there: it ends at once
+
+    assert vars(caplog.records[0])["over_s"] == over_s

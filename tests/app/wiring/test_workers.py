@@ -198,3 +198,24 @@ async def test_in_a_hurry_none_is_started_again(tmp_path: Path, relay: Child) ->
         group.create_task(quick.run())
         await quick.ready()
         quick.hurry()
+
+
+async def test_what_ends_by_hand_tells_its_workers_so(tmp_path: Path, relay: Child) -> None:
+    told = tmp_path / "told"
+    by_hand = worker(tmp_path, relay, f"""
+        def note(number, _):
+            with open({str(told)!r}, "w") as file: file.write(signal.Signals(number).name)
+            sys.exit()
+        for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, note)
+        say(ready={{}})
+        while True: time.sleep(600)
+    """, [])  # fmt: skip
+    by_hand.configure(())
+    by_hand.quicken()  # too early: a child that loads its code knows of no signal
+    assert by_hand._child.stop_signal is signal.SIGTERM
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(by_hand.run())
+        await by_hand.ready()
+        by_hand.quicken()
+        running.cancel()
+    assert told.read_text() == "SIGINT"
