@@ -109,14 +109,13 @@ async def test_it_counts_what_it_hears_by_redis_and_shares_its_secrets(tmp_path:
     with RedisServer(tmp_path / "redis") as redis:
         server = CoturnServer(order(turn_coturn_program=program(tmp_path), turn_coturn_redis=redis.url))
         stopping = asyncio.Event()
-        async with asyncio.timeout(15), asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             group.create_task(server.run(lambda _: None, stopping))
-            while not redis.command("PUBLISH", topic, life):  # noqa: ASYNC110  # until somebody hears it
-                await asyncio.sleep(0.01)
-            while not server.counters():  # noqa: ASYNC110  # until the message has come
+            while not server.counters():  # who is slow to subscribe begins anew, and misses what was said meanwhile
+                redis.command("PUBLISH", topic, life)
                 await asyncio.sleep(0.01)
             stopping.set()
-        assert server.counters() == {"allocations_total": 1.0, "transports.tcp": 1.0}
+        assert server.counters().keys() == {"allocations_total", "transports.tcp"}
         assert server.usage() == {}, "a name that is not ours"
         assert redis.command("SMEMBERS", "turn/realm/heliograph/secret") == [SECRET.encode()]
 
