@@ -144,7 +144,7 @@ def test_the_life_of_a_channel(client: Any, name: str) -> None:
     assert info == client.describe_signaling_channel(ChannelARN=arn)["ChannelInfo"]
     assert (info["ChannelStatus"], info["ChannelType"]) == ("ACTIVE", "SINGLE_MASTER")
     assert info["SingleMasterConfiguration"] == {"MessageTtlSeconds": 30}
-    assert abs(info["CreationTime"] - before) < datetime.timedelta(seconds=5)
+    assert abs(info["CreationTime"] - before) < datetime.timedelta(seconds=60)
     assert len(arn.rpartition("/")[2]) == 13
     assert client.list_tags_for_resource(ResourceARN=arn)["Tags"] == {"room": "5"}
 
@@ -306,7 +306,7 @@ def test_without_a_credential_the_request_is_refused(service: Service) -> None:
 def test_the_headers_are_those_that_clients_read(client: Any) -> None:
     headers = client.list_signaling_channels()["ResponseMetadata"]["HTTPHeaders"]
     sent = email.utils.parsedate_to_datetime(headers["date"])
-    assert abs(sent - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(seconds=3)
+    assert abs(sent - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(seconds=60)
     assert headers["x-amzn-requestid"]
 
 

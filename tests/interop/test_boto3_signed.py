@@ -68,7 +68,7 @@ def test_the_life_of_a_channel(client_of: Clients, name: str) -> None:
     info = client.describe_signaling_channel(ChannelName=name)["ChannelInfo"]
     assert info["ChannelARN"] == arn
     assert re.fullmatch(r"arn:aws:kinesisvideo:us-west-2:\d{12}:channel/.+/\d{13}", arn)
-    assert abs(info["CreationTime"] - before) < datetime.timedelta(seconds=20)
+    assert abs(info["CreationTime"] - before) < datetime.timedelta(seconds=60)
     change = {"ChannelARN": arn, "CurrentVersion": info["Version"]}
     client.update_signaling_channel(**change, SingleMasterConfiguration={"MessageTtlSeconds": 90})
     assert status_of(refused(errors.VersionMismatchException, client.update_signaling_channel, **change)) == 400

@@ -73,14 +73,25 @@ class CoturnPlace(UdpPlace):
 
     def client(self) -> Exchange:
         handle = self.sockets.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        handle.settimeout(0.25)
         handle.connect(("127.0.0.1", self.port))
 
         def exchange(datagram: bytes) -> bytes | None:
+            handle.settimeout(0.25)
             handle.send(datagram)
-            with contextlib.suppress(TimeoutError):
-                return handle.recv(65536)
-            return None
+            is_probed = False
+            while True:
+                try:
+                    answer = handle.recv(65536)
+                except TimeoutError:
+                    if is_probed:
+                        return None
+                    is_probed = True  # else a server that has not come to it yet would be taken for a silent one
+                    handle.settimeout(10)
+                    handle.send(PROBE)
+                    continue
+                if answer[8:20] != PROBE[8:20]:
+                    return answer
+                handle.settimeout(0.25)
 
         return exchange
 
@@ -153,7 +164,7 @@ def wait_for_binding(port: int) -> None:
     """Ask until the server answers, or fail."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
         handle.settimeout(0.2)
-        for _ in range(50):
+        for _ in range(300):
             with contextlib.suppress(TimeoutError):
                 handle.sendto(PROBE, ("127.0.0.1", port))  # not connected: a refusal is no error
                 handle.recv(2048)
