@@ -222,7 +222,8 @@ def test_a_reloaded_page_has_forgotten_the_token(visit: Open, demo: dict[str, An
     made.page.reload()
     made.wait("failed", failure="no-token")
     assert "in memory only, so a reload forgets it" in made.page.inner_text("#notice-sentence")
-    made.page.keyboard.insert_text(demo["viewer_url"])  # the field has the focus
+    made.until("document.activeElement.matches('input, textarea')")
+    made.page.keyboard.insert_text(demo["viewer_url"])
     made.page.keyboard.press("Enter")
     made.wait("playing")
 
