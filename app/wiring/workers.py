@@ -104,6 +104,8 @@ class Worker:
         order = self._order
         self._usage = UsageReports()
         child = Child(f"worker {order.index + 1}", self._command, order.descriptors)
+        if order.settings.slot:  # which it must have: it may wait until the lease of who had it before is over
+            child.ready_s += order.settings.node_lease_s
         child.stop_s = order.settings.drain_s + END_S
         child.on_notice = self._notice
         child.on_news = self._pass_on

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.exits import CommandError, Exit
@@ -127,6 +128,16 @@ async def test_one_that_hangs_when_it_is_started_again_is_killed_and_tried_again
         "worker 2 was not ready in 0.05 s; it is started again in 0.02 s",
         "serves again",
     ]
+
+
+@pytest.mark.parametrize(("slot", "more_s"), [("", 0.0), ("4", 60.0)])
+def test_one_that_must_have_a_slot_may_wait_for_its_last_lease(
+    tmp_path: Path, relay: Child, slot: str, more_s: float
+) -> None:
+    order = msgspec.structs.replace(ORDER, settings=Settings(slot=slot, node_lease_s=60.0))
+    waiting = Worker(order, relay, lambda _: None, script(tmp_path, "time.sleep(600)"))
+    assert waiting._child.ready_s == READY_S + more_s
+    waiting.abandon()
 
 
 async def test_one_for_which_there_is_no_process_is_tried_again(
