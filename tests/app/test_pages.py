@@ -116,7 +116,7 @@ def test_a_picture_that_overtakes_the_word_connected_is_live(visit: Open, demo: 
     made.context.add_init_script(WORDLESS)
     made.page.goto(demo["http"] + viewer(demo))
     said = made.wait("playing")
-    assert 0 < float(said["answerMs"]) <= float(said["connectedMs"]) < 5000
+    assert 0 < float(said["answerMs"]) <= float(said["connectedMs"])
     made.wait("playing", codec="H264", control="ready")
 
 

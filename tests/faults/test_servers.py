@@ -74,6 +74,7 @@ async def test_the_catalog_is_away(tmp_path: Path, row: Row) -> None:
             async with talking(door, every_s=0.1):
                 await asyncio.sleep(0.5)
                 catalog.stop()
+                stopped_at = time.monotonic()
                 reddening = door.group.create_task(until_red(b, "catalog"))
                 known = await until_in(door.viewers["new"], b)
                 refused = await refusal(unknown.viewers["v1"], b, 503)
@@ -92,6 +93,8 @@ async def test_the_catalog_is_away(tmp_path: Path, row: Row) -> None:
             await all_settled(door)
             assert len(door.master.lines) == len(door.open_masters()) == 1
             assert not door.failed_within(1.0), "what nobody needs the catalog for goes on"
+            meanwhile = [number for number, each in door.said.items() if stopped_at < each.at < cont_at]
+            assert sum(bool(door.arrivals(number)) for number in meanwhile) > len(meanwhile) / 2
 
     door.check()
     row("client of a known channel in", known.took_s, goal=2.0)
