@@ -11,11 +11,11 @@ from media.turn_check.verdict import LinkError, Trouble
 from tests.media.turn_check.scripted import PASSWORD, REALM, USERNAME, Script, error, over_udp
 
 
-def dialog(port: int, timeout_s: float = 2.0) -> Dialog:
+def dialog(port: int, timeout_s: float = 15.0, repeat_s: float = 15.0) -> Dialog:
     count = itertools.count(1)
     client = TurnClient(Credential(USERNAME, PASSWORD), lambda: next(count).to_bytes(12))
     link = UdpLink("127.0.0.1", port)
-    link.repeat_s = 0.01
+    link.repeat_s = repeat_s
     return Dialog(link, client, timeout_s)
 
 
@@ -27,11 +27,11 @@ def losing(reply: Callable[[bytes], bytes | None], lost: int) -> Callable[[bytes
 async def test_a_request_is_repeated_until_it_is_answered() -> None:
     script = Script()
     async with over_udp(losing(script, 2)) as port:
-        one = dialog(port)
+        one = dialog(port, repeat_s=0.01)
         answer = await one.ask(stun.BINDING)
         assert answer.code == 0
         one.leave()
-    assert script.methods == [stun.BINDING]
+    assert set(script.methods) == {stun.BINDING}, "it may be repeated once more before the answer is heard"
 
 
 async def test_silence_has_a_limit() -> None:
