@@ -1,5 +1,6 @@
 """Log lines: JSON or text on stderr, one per event, in UTC, and no secret in any of them."""
 
+import contextlib
 import logging
 import logging.handlers
 import os
@@ -21,6 +22,7 @@ SHOWN_PARAMETERS: Final = frozenset(
     ("x-amz-channelarn", "x-amz-clientid", "x-amz-date", "x-amz-expires", "x-amz-signedheaders")
 )
 AUDIT: Final = "heliograph.audit"
+_log: Final = logging.getLogger(__name__)
 HIDDEN: Final = "***"
 _SERVER_LOGGERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 # Whatever the level: below these the libraries write whole headers, frames (SDP) and candidates' addresses.
@@ -261,7 +263,40 @@ def guard_libraries() -> None:
 
 
 class _AuditFile(logging.handlers.WatchedFileHandler):
-    """Appends to a file; one that is not there, or not any more, is made for its owner alone."""
+    """Appends to a file; one that is not there, or not any more, is made for its owner alone.
+
+    Where that fails the log says why, once, and again when it goes on; whoever notes something never hears of it.
+    """
+
+    _failed = 0  # lines since the last one that was written
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, also after somebody moved the file away."""
+        failed = self._failed
+        try:
+            super().emit(record)
+        except OSError:  # of opening it anew, which the library does not expect to fail
+            self.handleError(record)
+        if failed and self._failed == failed:
+            self._failed = 0
+            _log.warning("the audit file is written again", extra={"failed_lines": failed})
+
+    def close(self) -> None:
+        """Let go of the file, whether or not it takes the last lines: that was told."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's name
+        """Tell of a disk that is full or a folder that is gone."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self._failed += 1
+        if self._failed == 1:
+            _log.warning(
+                "the audit file cannot be written", extra={"file": self.baseFilename, "reason": error.strerror}
+            )
 
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding="utf-8", opener=_private)

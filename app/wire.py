@@ -30,6 +30,7 @@ from channels.errors import (
     Limit,
     RequestEntityTooLargeException,
     ServiceError,
+    ServiceUnavailableException,
     UnknownOperationException,
 )
 
@@ -180,10 +181,14 @@ class _Endpoint:
 
 
 def failure(error: ServiceError, *, with_reason: bool = True) -> dict[str, str]:
-    """What the audit log gets of a refusal; of a wrong signature also the hashes of what it was verified against."""
+    """What the audit log gets of a refusal; of a wrong signature also the hashes of what it was verified against, and
+    of a part that does not answer what it said itself.
+    """
     event = {"code": error.code}
     if with_reason:
         event["reason"] = error.message
+    if isinstance(error, ServiceUnavailableException) and error.__cause__ is not None:
+        event["cause"] = str(error.__cause__)
     if error.limit is not None:
         event |= {"limit": error.limit.name, "limit_value": f"{error.limit.value:g}"}
         if error.limit.retry_after_s is not None:

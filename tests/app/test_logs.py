@@ -220,6 +220,39 @@ def test_audit_file_that_was_moved_away_is_made_anew_and_one_that_is_there_is_ke
     assert len(audit.handlers) == 1
 
 
+def test_an_audit_file_that_cannot_be_written_is_told_once_and_hinders_nobody(
+    stream: io.StringIO, tmp_path: Path
+) -> None:
+    folder = tmp_path / "logs"
+    path, audit = folder / "audit.jsonl", logging.getLogger(logs.AUDIT)
+    folder.mkdir()
+    logs.configure("warning", "json", stream)
+    logs.audit_to(path)
+    folder.rename(tmp_path / "moved")
+    for _ in range(3):
+        audit.info("lost")
+    folder.mkdir()
+    for _ in range(2):
+        audit.info("kept")
+
+    gone, back = lines(stream)
+    assert (gone["event"], gone["file"]) == ("the audit file cannot be written", str(path))
+    assert gone["reason"] == "No such file or directory"
+    assert (back["event"], back["failed_lines"]) == ("the audit file is written again", 3)
+    assert audited(path) == ["kept", "kept"]
+
+
+def test_an_audit_file_on_a_full_disk_is_told_once(stream: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("warning", "json", stream)
+    logs.audit_to(Path("/dev/full"))
+    for _ in range(2):
+        logging.getLogger(logs.AUDIT).info("called")
+
+    (told,) = lines(stream)
+    assert (told["event"], told["reason"]) == ("the audit file cannot be written", "No space left on device")
+    assert capsys.readouterr().err == ""
+
+
 def test_debug_lines_of_libraries_stay_out(stream: io.StringIO) -> None:
     logs.configure("debug", "json", stream)
     for name in ("uvicorn.error", "uvicorn.asgi", "websockets.client", "websockets.server", "aioice.ice", "aiortc.x"):

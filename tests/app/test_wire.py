@@ -30,6 +30,7 @@ from channels.errors import (
     ServiceUnavailableException,
     UnrecognizedClientException,
 )
+from channels.store import StoreUnavailableError
 
 GRANT = Grant("alice", "000000000000", (), 2_000_000_000.0)
 
@@ -288,6 +289,18 @@ async def test_each_call_is_one_line_of_the_audit_log_without_its_content(caplog
     assert said["request_id"] == answer.headers["x-amzn-requestid"]
     assert "424242" not in str(said)
     assert "Bearer" not in str(said)
+
+
+def test_the_audit_log_has_what_a_part_said_that_does_not_answer() -> None:
+    error = ServiceUnavailableException("the catalog of channels does not answer: try again")
+    error.__cause__ = StoreUnavailableError("the catalog /d/c.sqlite cannot be used: database or disk is full")
+    assert wire.failure(error, with_reason=False) == {
+        "code": "ServiceUnavailableException",
+        "cause": "the catalog /d/c.sqlite cannot be used: database or disk is full",
+    }
+    assert wire.failure(ServiceUnavailableException("later"), with_reason=False) == {
+        "code": "ServiceUnavailableException"
+    }
 
 
 @pytest.mark.parametrize(
