@@ -4,6 +4,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -104,6 +105,15 @@ def text_of(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def whole_path(key: str, text: str) -> Path:
+    """Return the path that a setting names, absolute, with `~` replaced. Raises: SettingsError (who has no home)."""
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        words = f"there is no home for {text}; choose another place with --{key.lower().replace('_', '-')}"
+        raise SettingsError(f"{key}: {words} or {PREFIX}{key}") from None
 
 
 def hint(name: str, known: Iterable[str]) -> str:

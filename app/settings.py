@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from app import conflicts
 from app import setting_patterns as patterns
-from app.setting import PREFIX, Field, hint, misspelled
+from app.setting import PREFIX, Field, hint, misspelled, whole_path
 from app.setting import SettingsError as SettingsError
 from channels.presence import CONNECTION_LEASE_S, NODE_LEASE_S
 
@@ -290,8 +290,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def data_path(self) -> Path:
-        """The data folder, absolute, with `~` replaced."""
-        return Path(self.data_dir).expanduser().absolute()
+        """The data folder, absolute, with `~` replaced. Raises: SettingsError (this user has no home)."""
+        return whole_path("DATA_DIR", self.data_dir)
 
 
 def cache_folder() -> Path | None:

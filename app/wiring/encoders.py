@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from app import settings as settings_module
 from app.exits import CommandError, Exit
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from media.encoders import backends, choose
 from media.encoders.backends import Backend
 from media.encoders.cache import Cache
@@ -26,7 +26,7 @@ def machine_probe(settings: Settings) -> Probe:
     """The probe with its memory in the user's cache folder, else in the data folder where there is one."""
     own = settings_module.cache_folder()
     folders = [own] if own is not None else []
-    with contextlib.suppress(RuntimeError):  # a data folder of `~` for a user without a home
+    with contextlib.suppress(SettingsError):  # a data folder of `~` for a user without a home
         if settings.data_path.is_dir():
             folders.append(settings.data_path)
     return Probe(Cache(folders))

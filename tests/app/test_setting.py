@@ -1,9 +1,11 @@
 """How one setting is named and parsed, whatever it is."""
 
+from pathlib import Path
+
 import pytest
 from msgspec import Meta
 
-from app.setting import HIDDEN, Field, SettingsError
+from app.setting import HIDDEN, Field, SettingsError, whole_path
 
 
 def test_a_setting_has_one_name_in_each_spelling() -> None:
@@ -52,3 +54,12 @@ def test_a_switch_is_true_or_false(given: object, value: bool) -> None:
 def test_what_is_neither_true_nor_false_is_told(given: object) -> None:
     with pytest.raises(SettingsError, match=f"^TLS: {given} is neither true nor false"):
         Field("tls", bool, False, ()).parse(given)
+
+
+def test_a_path_without_a_home_is_told_with_what_to_give() -> None:
+    """As in a container whose user is a number that no file knows."""
+    with pytest.raises(
+        SettingsError, match=r"^DATA_DIR: there is no home for ~nobody-here/d; .* --data-dir or HELIOGRAPH_D"
+    ):
+        whole_path("DATA_DIR", "~nobody-here/d")
+    assert whole_path("DATA_DIR", "d") == Path.cwd() / "d"
