@@ -18,11 +18,11 @@ def test_a_replaced_master_ends_with_its_own_exit_code() -> None:
             assert first.stderr is not None
             _await_sending(first)
             with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables) as second:
-                assert first.wait(10) == 20
+                assert first.wait(60) == 20
                 assert "replaced by a newer master" in first.stderr.read()
                 _await_sending(second)
                 second.terminate()
-                assert second.wait(5) == 0
+                assert second.wait(60) == 0
 
 
 def test_reports_tell_how_each_viewer_came_and_is_served() -> None:

@@ -105,7 +105,7 @@ class Kvs:
                 assert process.poll() is None, log.read_text()
             finally:
                 process.terminate()
-                process.wait(10)
+                process.wait(60)
 
     def watch(self, channel: str, frames: int) -> dict[str, Any]:
         """What our viewer reports after so many frames."""

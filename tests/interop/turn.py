@@ -85,7 +85,7 @@ def relay_in_a_thread(files: certificates.DevelopmentFiles | None = None, **chan
     thread = threading.Thread(target=loop.run_until_complete, args=(served.relay.run(ready, stopping),))
     thread.start()
     try:
-        assert is_ready.wait(10)
+        assert is_ready.wait(60)
         yield served
     finally:
         loop.call_soon_threadsafe(stopping.set)

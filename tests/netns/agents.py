@@ -95,7 +95,7 @@ def agent(lab: Lab, part: str, servers: Servers, limit_s: float, *, is_controlli
             assert process.stdin is not None
             process.stdin.close()
             try:
-                process.wait(5)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
 
