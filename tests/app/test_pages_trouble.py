@@ -60,7 +60,7 @@ class Service:
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
-                process.send_signal(signal.SIGINT)
+                process.terminate()  # a shell that starts tests behind itself has them ignore SIGINT
                 process.wait(60)
 
     def viewer(self, channel: str, more: str = "", token: str | None = None) -> str:

@@ -154,11 +154,11 @@ async def test_while_redis_is_away_connects_are_refused_in_time_or_admitted_by_t
             nodes(quick_settings(server.url), "a", "b") as (a, b),
             nodes(quick_settings(server.url), "c", degraded_local=True) as (c,),
         ):
-            first, second = Ledger("v1"), Ledger("v1")
+            first, second = Ledger("refused"), Ledger("v1")
             await first.master.connect(a.hub)
             server.stop()
             with pytest.raises(ServiceUnavailableException):
-                await first.viewers["v1"].connect(b.hub)
+                await first.viewers["refused"].connect(b.hub)
             await second.master.connect(c.hub)
             await second.viewers["v1"].connect(c.hub)
             second.talk()
