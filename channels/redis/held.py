@@ -66,7 +66,8 @@ end
 """
 
 # ARGV: until when it may be done (ms), id, mail, for how many ms, bytes, action or -, sender, recipient, 0 if it is for
-# a viewer that nobody expects, grace ms, then the limits: messages and bytes of a pair, messages of a channel.
+# a viewer that nobody expects, 1 if it was held before, grace ms, then the limits: messages and bytes of a pair,
+# messages of a channel.
 # Answer: late | absent | held | the name of a limit, and now.
 HOLD: Final = (
     _PRELUDE
@@ -80,19 +81,20 @@ local function number_of(field) return tonumber(redis.call('HGET', box, field) o
 local pair_count, pair_bytes = number_of('count ' .. pair), number_of('bytes ' .. pair)
 local count = redis.call('ZCARD', order)
 local older = action ~= '-' and redis.call('HGET', box, 'place ' .. action .. ' ' .. pair)
+if older and ARGV[10] == '1' then return {'held', now} end  -- it is replaced already
 if older then
   local _, _, size = string.match(redis.call('HGET', box, 'about ' .. older), ABOUT)
   pair_count, pair_bytes, count = pair_count - 1, pair_bytes - size, count - 1
 end
-if pair_count >= tonumber(ARGV[11]) then return {'held_messages_per_pair', now} end
-if pair_bytes + bytes > tonumber(ARGV[12]) then return {'held_bytes_per_pair', now} end
-if count >= tonumber(ARGV[13]) then return {'held_messages_per_channel', now} end
+if pair_count >= tonumber(ARGV[12]) then return {'held_messages_per_pair', now} end
+if pair_bytes + bytes > tonumber(ARGV[13]) then return {'held_bytes_per_pair', now} end
+if count >= tonumber(ARGV[14]) then return {'held_messages_per_channel', now} end
 if older then remove(older) end
 local number = string.format('%016.0f', redis.call('HINCRBY', box, 'last', 1))
 local until_ms = string.format('%.0f', now + ARGV[4])
 redis.call('HSET', box, 'mail ' .. id, ARGV[3])
 redis.call('HDEL', box, 'away ' .. id)  -- it is held again: who took it has nothing to settle any more
-redis.call('ZADD', ends, until_ms + ARGV[10], 'mail ' .. id)
+redis.call('ZADD', ends, until_ms + ARGV[11], 'mail ' .. id)
 put(id, table.concat({number, until_ms, bytes, action, pair}, ' '))
 keep()
 return {'held', now}

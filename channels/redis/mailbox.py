@@ -145,7 +145,7 @@ class RedisMailbox:
             *(mail.id, _encoder.encode(mail), _ms(mail.ends_at(now) - now), len(mail.frame)),
             mail.action.value if mail.is_replaceable else "-",
             *(slot_of(sender.role, sender.client_id), slot_of(recipient.role, recipient.client_id)),
-            *(int(is_expected or recipient.role is Role.MASTER), _ms(GRACE_S)),
+            *(int(is_expected or recipient.role is Role.MASTER), int(mail.was_held), _ms(GRACE_S)),
             *(limits.held_messages_per_pair, limits.held_bytes_per_pair, limits.held_messages_per_channel),
         )
 

@@ -1,7 +1,8 @@
 """Messages held for absent peers: order, time to live, bounds. The interface, its rules, and the in-process one.
 
 A newer offer (or answer) of one sender takes the place of its undelivered older one; candidates are all kept. The time
-to live begins when a message is held for the first time: held again, since who took it was gone, it ends as it would.
+to live begins when a message is held for the first time: held again, since who took it was gone, it ends as it would,
+and is dropped when a newer one has come meanwhile.
 Nothing is trimmed: what does not fit is refused. Source: `MessageTtlSeconds` of the KVS API.
 """
 
@@ -51,6 +52,11 @@ class Mail(msgspec.Struct, frozen=True, gc=False):
     def ends_at(self, now: float) -> float:
         """When its time is over if it is held at `now`, for the first time or again."""
         return min(self.until, now + self.ttl_s)
+
+    @property
+    def was_held(self) -> bool:
+        """Whether a mailbox has given it out before, so that what is held now is newer."""
+        return self.until < math.inf
 
     @property
     def is_replaceable(self) -> bool:
@@ -135,10 +141,12 @@ class HeldMail:
         viewer = mail.recipient.client_id
         if mail.recipient.role is Role.VIEWER and not is_expected and box.seen_until.get(viewer, 0.0) <= now:
             return absent(mail.recipient)
-        older = _superseded(box, mail)
-        refusal = self._refusal(box, mail, older)
+        same = _of_same_place(box, mail)
+        if same and mail.was_held:
+            return None  # it is replaced already
+        refusal = self._refusal(box, mail, same)
         if refusal is None:
-            for replaced in older:
+            for replaced in same:
                 self._remove(box, replaced)
             until = mail.ends_at(now)
             box.mails.setdefault(mail.recipient, {})[mail.id] = msgspec.structs.replace(mail, until=until)
@@ -226,8 +234,8 @@ def _key(mail: Mail) -> tuple[str, str, str]:
     return mail.channel, mail.recipient.client_id, mail.id
 
 
-def _superseded(box: _Box, mail: Mail) -> tuple[Mail, ...]:
-    """The undelivered older offer (or answer) of the same sender that this one replaces."""
+def _of_same_place(box: _Box, mail: Mail) -> tuple[Mail, ...]:
+    """The undelivered offer (or answer) of the same sender, of which one alone is kept."""
     if not mail.is_replaceable:
         return ()
     waiting = box.mails.get(mail.recipient, {}).values()

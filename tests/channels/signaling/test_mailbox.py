@@ -280,6 +280,16 @@ async def test_mail_that_is_held_again_keeps_its_end_on_every_node(ends: tuple[M
             assert msgspec.structs.replace(each, until=math.inf) in (mail("1", ttl_s=9000.0), fresh)
 
 
+async def test_an_offer_that_is_held_again_leaves_the_newer_one(ends: tuple[Mailbox, Mailbox]) -> None:
+    here, there = ends
+    await hold(here, mail("1", OFFER), mail("2"))
+    passed_on = await there.take("demo", MASTER)
+    await hold(here, mail("3", OFFER))
+    await hold(there, *passed_on)
+
+    assert ids(await here.take("demo", MASTER)) == ["3", "2"]
+
+
 async def test_mail_for_a_viewer_is_held_while_it_is_remembered(ends: tuple[Mailbox, Mailbox]) -> None:
     here, there = ends
     away = [mail(str(n), ANSWER, MASTER, V1) for n in range(3)]
