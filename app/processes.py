@@ -303,6 +303,11 @@ class Ending:
         self.on_hurry: list[Callable[[], object]] = []
         self._told_at = math.inf  # to end, by SIGTERM
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody waits, or a part is missing, without which nothing is whole until the next start."""
+        return self.is_by_hand or self.reason is not None
+
     async def follow(self, child: Part) -> None:
         """Run a part; its end is the end of everything. Service managers tell each process to end: no reason then."""
         self.on_hurry.append(child.hurry)

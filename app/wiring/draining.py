@@ -7,13 +7,13 @@ from typing import Final
 from app.processes import Ending
 from channels.signaling.hub import Hub
 
-BY_HAND_S: Final = 1.0  # whoever pressed Ctrl-C waits for no longer
+URGENT_S: Final = 1.0  # whoever pressed Ctrl-C waits for no longer, nor do clients of a node without its relay
 log = logging.getLogger(__name__)
 
 
 async def drain(hub: Hub, over_s: float, ending: Ending) -> None:
-    """Send the hub's connections away over so many seconds, over one at most when the end was told by hand."""
-    over_s = min(over_s, BY_HAND_S) if ending.is_by_hand else over_s
+    """Send the hub's connections away over so many seconds, over one at most when the end is urgent."""
+    over_s = min(over_s, URGENT_S) if ending.is_urgent else over_s
     began, stats = time.monotonic(), hub.stats
     log.info("draining", extra={"masters": stats.masters, "viewers": stats.viewers, "over_s": over_s})
     await hub.drain(over_s)

@@ -194,7 +194,7 @@ async def _serve(
         if await ending.comes_after(_all_ready(workers, said)):
             on_ready(said)
         await ending.event.wait()
-        for worker in workers if ending.is_by_hand else ():
+        for worker in workers if ending.is_urgent else ():
             worker.quicken()
         for each in order.sockets:
             each.close()  # a worker that stops to listen would leave us to do so

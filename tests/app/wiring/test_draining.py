@@ -1,10 +1,11 @@
 """What the log says of the end of a node's websockets."""
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
-from app.processes import Ending
+from app.processes import Ending, PartEndedError
 from app.wiring.draining import drain
 from tests.channels.signaling.rig import channel, cluster, running
 
@@ -41,13 +42,25 @@ async def test_the_log_warns_of_what_was_not_settled_in_time(
     assert (vars(last)["has_unsettled_messages"], vars(last)["leases_left"]) == (True, 0)
 
 
-@pytest.mark.parametrize(("is_by_hand", "over_s"), [(True, 1.0), (False, 600.0)])
-async def test_whoever_ends_it_by_hand_does_not_wait_for_a_long_drain(
-    is_by_hand: bool, over_s: float, caplog: pytest.LogCaptureFixture
+def _by_signal(ending: Ending) -> None:
+    ending.event.set()
+
+
+def _by_hand(ending: Ending) -> None:
+    ending.is_by_hand = True
+
+
+def _by_a_part_that_ended(ending: Ending) -> None:
+    ending.fail(PartEndedError("the TURN process ended by itself"))
+
+
+@pytest.mark.parametrize(("end", "over_s"), [(_by_hand, 1.0), (_by_a_part_that_ended, 1.0), (_by_signal, 600.0)])
+async def test_an_urgent_end_does_not_wait_for_a_long_drain(
+    end: Callable[[Ending], None], over_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     (node,) = cluster()
     ending = Ending()
-    ending.is_by_hand = is_by_hand
+    end(ending)
     async with running(node):
         with caplog.at_level(logging.INFO, "app.wiring.draining"):
             await drain(node.hub, 600.0, ending)  # nobody is there: it ends at once
