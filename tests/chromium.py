@@ -143,7 +143,7 @@ class Visit:
             f"""async ([count, limit]) => {{
               const peer = {LIVE_PEER};
               const frames = async () => [...(await peer.getStats()).values()]
-                .find((entry) => entry.type === "inbound-rtp" && entry.kind === "video").framesDecoded;
+                .find((entry) => entry.type === "inbound-rtp" && entry.kind === "video")?.framesDecoded ?? 0;
               const [before, began] = [await frames(), performance.now()];
               for (;;) {{
                 const [decoded, passed] = [(await frames()) - before, performance.now() - began];
