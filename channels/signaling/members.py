@@ -8,6 +8,7 @@ import msgspec
 from channels.channel import Channel
 from channels.names import Role
 from channels.presence import Holder
+from channels.signaling.bearers import Bearers
 from channels.signaling.limits import Limits
 from channels.signaling.node_link import Outcome
 from channels.signaling.protocol import MASTER, Address, Rules
@@ -85,21 +86,22 @@ class Member:
         self.rules = rules
         self.ttl_s = float(connect.channel.message_ttl_s)
         self.waits = 0
-        self._waiting: list[tuple[bytes, Settle | None]] = []
+        self._waiting: list[tuple[bytes, Settle | None]] | None = None  # hardly any ever has one
         self._waiting_bytes = 0
 
     def wait(self, frame: bytes, bytes_limit: int, settle: Settle | None = None) -> bool:
         """Keep a relayed frame until what is held has gone out; False when too much waits."""
         if self._waiting_bytes + len(frame) > bytes_limit:
             return False
+        self._waiting = self._waiting or []
         self._waiting.append((frame, settle))
         self._waiting_bytes += len(frame)
         return True
 
     def release(self) -> list[tuple[bytes, Settle | None]]:
         """The frames that waited, in order, each with who wants to hear what becomes of it."""
-        frames, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        return frames
+        frames, self._waiting, self._waiting_bytes = self._waiting, None, 0
+        return frames or []
 
 
 class Members:
@@ -108,7 +110,7 @@ class Members:
     def __init__(self) -> None:
         self._by_id: dict[str, Member] = {}
         self._by_channel: dict[str, dict[Address, Member]] = {}
-        self._by_credential: dict[str, dict[str, Member]] = {}
+        self._bearers: Bearers[Member] = Bearers()
         self.masters = 0
 
     def __len__(self) -> int:
@@ -141,17 +143,14 @@ class Members:
 
     def bearing(self, credential_ids: frozenset[str]) -> tuple[Member, ...]:
         """The members that hang on one of these credentials."""
-        found: dict[str, Member] = {}
-        for credential_id in credential_ids:
-            found.update(self._by_credential.get(credential_id, {}))
-        return tuple(found.values())
+        return self._bearers.of(credential_ids)
 
     def add(self, member: Member) -> None:
         """Take a member in; it gets its slot, unless one with a higher fence is there."""
         self._by_id[member.id] = member
         member.is_in = True
         for credential_id in member.credential_ids:
-            self._by_credential.setdefault(credential_id, {})[member.id] = member
+            self._bearers.add(credential_id, member)
         slots = member.slots = self._by_channel.setdefault(member.channel, {})
         current = slots.get(member.address)
         if current is None or current.holder.fence < member.holder.fence:
@@ -170,8 +169,5 @@ class Members:
         if not members:
             self._by_channel.pop(member.channel, None)
         for credential_id in member.credential_ids:
-            bearers = self._by_credential.get(credential_id, {})
-            bearers.pop(member.id, None)  # a credential may be named twice
-            if not bearers:
-                self._by_credential.pop(credential_id, None)
+            self._bearers.remove(credential_id, member)
         return True
