@@ -185,13 +185,17 @@ async def test_secrets_denied_peers_and_statistics_go_by_redis(
             with TurnUser(port) as client:
                 assert code_of(await client.allocate()) == 401
             await link.put_secrets([SECRET])
+            while redis.command("PUBSUB", "NUMPAT") == 0:  # noqa: ASYNC110  # before that, what is published is lost
+                await asyncio.sleep(0.01)
             with TurnUser(port) as client:
                 assert code_of(await client.allocate()) == 0
                 assert await client.permit("1.1.1.1") == 0
                 redis.command("SADD", "turn/realm/heliograph/denied-peer-ip", "1.1.1.0-1.1.1.255")
                 while await client.permit("1.1.1.1") != 403:  # noqa: ASYNC110  # it looks every few seconds
                     await asyncio.sleep(0.1)
-                assert statistics.counters(time.monotonic()) == {"allocations_total": 1.0, "transports.udp": 1.0}
+                while not (counters := statistics.counters(time.monotonic())):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                assert counters == {"allocations_total": 1.0, "transports.udp": 1.0}
             hearing.cancel()
     assert [usage.allocations for usage in statistics.usage().values()] == [1]
     log = capfd.readouterr().err
