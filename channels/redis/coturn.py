@@ -76,6 +76,7 @@ class CoturnRedis:
             password=settings.password or None,
             client_name="heliograph-coturn",
             socket_connect_timeout=settings.limit_s,
+            socket_timeout=None,  # each write with a limit of the library's own may lose a cancellation
         )
         topics = (f"turn/realm/{_escaped(self._realm)}/user/*/allocation/*/{kind}" for kind in _KINDS)
         async with client, client.pubsub() as pubsub:

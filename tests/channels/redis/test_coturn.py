@@ -102,6 +102,21 @@ async def test_a_redis_that_has_nothing_to_say_is_not_given_up(
     assert "coturn is not heard" not in caplog.messages
 
 
+async def test_it_ends_when_it_is_told_to_whatever_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coturn, "_QUIET_S", 0.0)  # it asks all the time
+    with RedisServer(tmp_path) as server:
+        link = CoturnRedis(quick_settings(server.url, limit_s=30.0), "r")
+        for turns in range(30):
+            asked = pings(server)
+            hearing = asyncio.create_task(link.listen(lambda *_: None))
+            await until(lambda asked=asked: pings(server) > asked)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            hearing.cancel()
+            await asyncio.wait([hearing], timeout=30)
+            assert hearing.cancelled()
+
+
 def pings(server: RedisServer) -> int:
     found = re.search(r"cmdstat_ping:calls=(\d+)", str(server.command("INFO", "commandstats")))
     return int(found[1]) if found else 0
