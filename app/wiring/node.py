@@ -261,9 +261,8 @@ class Node:
 
     async def work(self) -> None:
         """Do what a node does by itself, beside answering; until cancelled."""
-        self._revocations.of_credentials(
-            self.key_ring.revoked(TAGS_A_LINE)
-        )  # its credentials may be younger than a restart
+        revoked = self.key_ring.revoked(TAGS_A_LINE)
+        self._revocations.of_credentials(revoked)  # credentials of the relay may be older than this start
         async with asyncio.TaskGroup() as standing:
             backing = standing.create_task(self._backing.work())
             try:

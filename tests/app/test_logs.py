@@ -2,10 +2,8 @@
 
 import contextlib
 import io
-import json
 import logging
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -17,41 +15,11 @@ from hypothesis import strategies as st
 
 from app import logs
 from app.logs import HIDDEN, JsonFormatter, RedactingFilter, TextFormatter, redact
+from tests.app.log_lines import lines
 from tests.live import live
 from tests.signaling_service import ACCOUNT, Service, signaling_service
 
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
-LIBRARIES = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "websockets", "aioice", "aiortc")
-
-
-@pytest.fixture
-def untouched() -> Iterator[None]:
-    """Put the logging of this process back as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    states = [(logging.getLogger(name), logging.getLogger(name).level) for name in LIBRARIES]
-    filters = [(logger, logger.filters[:], logger.handlers[:], logger.propagate) for logger, _ in states]
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for logger, before in states:
-        logger.setLevel(before)
-    for logger, before_filters, before_handlers, propagate in filters:
-        logger.filters[:], logger.handlers[:], logger.propagate = before_filters, before_handlers, propagate
-    audit = logging.getLogger(logs.AUDIT)
-    audit.setLevel(logging.NOTSET)
-    for handler in audit.handlers[:]:
-        audit.removeHandler(handler)
-        handler.close()
-
-
-@pytest.fixture
-def stream(untouched: None) -> io.StringIO:
-    return io.StringIO()
-
-
-def lines(stream: io.StringIO) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 # Redaction
@@ -186,71 +154,6 @@ def test_configuring_again_replaces_and_the_level_counts(stream: io.StringIO) ->
     assert [line["event"] for line in lines(stream)] == ["yes"]
     assert len(logging.getLogger().handlers) == 1
     assert len(logging.getLogger("uvicorn.error").filters) == 1
-
-
-def audited(path: Path) -> list[str]:
-    return [json.loads(line)["event"] for line in path.read_text().splitlines()]
-
-
-def test_audit_file_is_private_and_gets_what_the_log_leaves_out(stream: io.StringIO, tmp_path: Path) -> None:
-    path = tmp_path / "audit.jsonl"
-    logs.configure("warning", "text", stream)
-    logs.audit_to(path)
-    logging.getLogger(logs.AUDIT).info("called", extra={"reason": f"wrong: {JWT}"})
-    logging.getLogger("x").info("no audit")
-    assert audited(path) == ["called"]
-    assert JWT not in path.read_text()
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert stream.getvalue() == ""
-
-
-def test_audit_file_that_was_moved_away_is_made_anew_and_one_that_is_there_is_kept(
-    untouched: None, tmp_path: Path
-) -> None:
-    path, rotated = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
-    audit = logging.getLogger(logs.AUDIT)
-    logs.audit_to(path)
-    audit.info("first")
-    path.rename(rotated)
-    audit.info("second")
-    logs.audit_to(path)
-    audit.info("third")
-    assert (audited(rotated), audited(path)) == (["first"], ["second", "third"])
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert len(audit.handlers) == 1
-
-
-def test_an_audit_file_that_cannot_be_written_is_told_once_and_hinders_nobody(
-    stream: io.StringIO, tmp_path: Path
-) -> None:
-    folder = tmp_path / "logs"
-    path, audit = folder / "audit.jsonl", logging.getLogger(logs.AUDIT)
-    folder.mkdir()
-    logs.configure("warning", "json", stream)
-    logs.audit_to(path)
-    folder.rename(tmp_path / "moved")
-    for _ in range(3):
-        audit.info("lost")
-    folder.mkdir()
-    for _ in range(2):
-        audit.info("kept")
-
-    gone, back = lines(stream)
-    assert (gone["event"], gone["file"]) == ("the audit file cannot be written", str(path))
-    assert gone["reason"] == "No such file or directory"
-    assert (back["event"], back["failed_lines"]) == ("the audit file is written again", 3)
-    assert audited(path) == ["kept", "kept"]
-
-
-def test_an_audit_file_on_a_full_disk_is_told_once(stream: io.StringIO, capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure("warning", "json", stream)
-    logs.audit_to(Path("/dev/full"))
-    for _ in range(2):
-        logging.getLogger(logs.AUDIT).info("called")
-
-    (told,) = lines(stream)
-    assert (told["event"], told["reason"]) == ("the audit file cannot be written", "No space left on device")
-    assert capsys.readouterr().err == ""
 
 
 def test_debug_lines_of_libraries_stay_out(stream: io.StringIO) -> None:
