@@ -1,9 +1,11 @@
 """Services of several real nodes over Redis: each node a process with its own folder and ports, under real signals."""
 
+import bisect
 import contextlib
 import json
 import signal
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -26,6 +28,7 @@ class Node:
         self._within = within
         self._stack = contextlib.ExitStack()
         self._process: subprocess.Popen[str] | None = None
+        self._turns: list[float] = []  # when it was stopped, and when it went on
 
     def start(self) -> Self:
         """Run it until it is ready, on new ports; its log goes on."""
@@ -62,11 +65,17 @@ class Node:
 
     def stop(self) -> None:
         """SIGSTOP: connections stay open and nothing is read, until `cont`."""
+        self._turns.append(time.monotonic())
         self.process.send_signal(signal.SIGSTOP)
 
     def cont(self) -> None:
         """SIGCONT: go on, with all that was sent meanwhile."""
+        self._turns.append(time.monotonic())
         self.process.send_signal(signal.SIGCONT)
+
+    def stood_still(self, at: float) -> bool:
+        """Whether it was stopped at this moment of the monotonic clock."""
+        return bisect.bisect(self._turns, at) % 2 == 1
 
     def terminate(self) -> None:
         """SIGTERM: drain; `process.wait` tells the end."""

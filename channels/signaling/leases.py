@@ -110,11 +110,12 @@ class Leases:
     def reassert(self) -> None:
         """Renew every lease now: presence may have forgotten them, or this node was away.
 
+        The newest come first, so that who has no room any more is told so at once, and not put back to be pushed out.
         Then once more, soon: what another node puts back a moment later may push out what was let in meanwhile.
         """
         now = self._now()
         self._doubted_until = now + 0.5 * _SOON * self.settings.renew_s
-        self._due = deque((now, member) for member in self._held.values())
+        self._due = deque((now, member) for member in reversed(self._held.values()))
         self._away_until = float("-inf")
         self._wake.set()
 

@@ -212,9 +212,12 @@ class Ledger:
         return self.answer(number) is not None or bool(self.arrivals(number))
 
     def is_owed(self, number: str) -> bool:
-        """Whether something must become of it: else its sender's connection ended before it could be told."""
+        """Whether something must become of it: else its sender's connection ended before it was read or answered."""
         said = self.said[number]
-        return said.line.ended_at is None or said.line.ended_at > said.at + ANSWER_S
+        line = said.line
+        if line.ended_at is None:
+            return True
+        return line.ended_at > said.at + ANSWER_S and not line.node.stood_still(said.at)
 
     def unaccounted(self) -> list[str]:
         return [number for number in self.said if not self.is_settled(number) and self.is_owed(number)]

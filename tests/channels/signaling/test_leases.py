@@ -158,6 +158,17 @@ async def test_who_was_pushed_out_when_others_were_put_back_is_told_soon(rig: Ri
     assert rig.lost == [member.id]
 
 
+async def test_those_who_have_no_room_any_more_are_told_at_once_when_the_others_are_put_back(rig: Rig) -> None:
+    """The node was away, and somebody took the room of one of its viewers."""
+    members = [await rig.come(f"v{number}") for number in range(3)]
+    rig.presence._slots.channels.clear()
+    other = Holder(Role.VIEWER, "late", "b", "b-1", members[-1].holder.fence + 1)
+    assert await rig.presence.join("b").renew([Lease(ARN, other)], 3) == ()
+    rig.leases.reassert()
+    await rig.leases.renew_due()
+    assert rig.lost == [members[0].id]
+
+
 async def test_after_leases_were_put_back_they_are_renewed_once_more_and_then_as_ever(rig: Rig) -> None:
     await rig.come()
     rig.leases.reassert()
