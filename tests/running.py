@@ -52,6 +52,15 @@ def environment(home: Path | None = None) -> dict[str, str]:
     return kept if home is None else {**kept, "HOME": str(home), "XDG_STATE_HOME": str(home / "state")}
 
 
+def _why_not_ready(process: subprocess.Popen[str], stderr: int | IO[bytes] | None) -> str:
+    """What is known of a command without a ready line: how it ended, and its last words where they went to a file."""
+    if process.stdout is None or not select.select([process.stdout], [], [], 0)[0]:
+        return "was not ready in time"
+    code = process.wait(STOP_LIMIT_S)  # its output is at an end
+    said = "" if stderr is None or isinstance(stderr, int) else Path(stderr.name).read_text(errors="replace")
+    return f"ended with {code} before it was ready: {said[-1000:]}"
+
+
 @contextlib.contextmanager
 def started(
     *words: str,
@@ -72,7 +81,7 @@ def started(
             assert process.stdout is not None
             readable, _, _ = select.select([process.stdout], [], [], READY_LIMIT_S)
             line = process.stdout.readline() if readable else ""
-            assert line, f"{' '.join(command)} was not ready in time"
+            assert line, f"{' '.join(command)} {_why_not_ready(process, stderr)}"
             yield Started(process, json.loads(line))
         finally:
             _end(process)
