@@ -35,6 +35,7 @@ USAGES = 16_384  # names under which a child's numbers are kept
 UNREAD_BYTES = 1 << 22  # what a child, or its parent, may leave unread of what it is told
 MENTIONED_BYTES = 1 << 20  # from which on it is told only what it must know
 _GONE_S = 2.0
+_STEP_S = 1.0  # of the time that a child has to start
 _SAME_S = 0.3  # `timeout` and process managers tell a process twice: by its own id, and with its group
 
 
@@ -129,10 +130,12 @@ class Child:
     def tell(self, news: msgspec.Struct) -> bool:
         """Send one more line, which a child that is still starting takes once it works. Never blocks.
 
-        A child that leaves more than 4 MiB unread is ended (False): it would never hear what it has to heed.
+        False: it is gone, or left more than 4 MiB unread and is ended, as it would never hear what it has to heed.
         """
+        if not self.is_alive:
+            return False
         self._say(news)
-        if self._unread() > UNREAD_BYTES and self.is_alive:
+        if self._unread() > UNREAD_BYTES:
             log.error("a part does not read what it is told", extra={"part": self.name})
             self._process.kill()
             return False
@@ -140,7 +143,7 @@ class Child:
 
     def mention(self, news: msgspec.Struct) -> bool:
         """Send a line as `tell` does, but only while the child reads: one that has 1 MiB to read misses it (False)."""
-        if self._unread() > MENTIONED_BYTES:
+        if not self.is_alive or self._unread() > MENTIONED_BYTES:
             return False
         self._say(news)
         return True
@@ -199,17 +202,28 @@ class Child:
         raise PartEndedError(what, remedy, is_in_order=self.has_left)
 
     async def _follow(self, reader: asyncio.StreamReader) -> None:
-        try:
-            async with asyncio.timeout(self.ready_s) as until_ready:
-                while line := await reader.readline():
-                    self._take(line)
-                    if self.is_ready:
-                        until_ready.reschedule(None)
-        except (ConnectionResetError, BrokenPipeError):  # the second, when we were telling it news
-            return
-        except TimeoutError:
-            self._process.kill()  # who hangs at its start would not end in order
-            raise PartEndedError(f"{self.name} was not ready in {self.ready_s:g} s") from None
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # the second, when we were telling it news
+            await self._until_ready(reader)
+            while line := await reader.readline():
+                self._take(line)
+
+    async def _until_ready(self, reader: asyncio.StreamReader) -> None:
+        """Heed what it says until it works, or is gone.
+
+        A time in which we were stopped ourselves counts as one step: what it said meanwhile is still to be read.
+        """
+        left_s, now, line = self.ready_s, asyncio.get_running_loop().time, None
+        while not self.is_ready and line != b"":
+            if left_s <= 0:
+                self._process.kill()  # who hangs at its start would not end in order
+                raise PartEndedError(f"{self.name} was not ready in {self.ready_s:g} s")
+            began, line = now(), None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, _STEP_S)):
+                    line = await reader.readline()
+            if line:
+                self._take(line)
+            left_s -= min(now() - began, _STEP_S)
 
     def _take(self, line: bytes) -> None:
         try:

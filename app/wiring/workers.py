@@ -79,8 +79,6 @@ class Worker:
 
     def tell_of_relay(self, *, with_numbers: bool) -> None:
         """Tell it how the relay does; its numbers are told to one worker, since who adds up counts them once."""
-        if not self._child.is_alive:
-            return
         relay, usage = self._relay, self._usage.changes(self._relay.usage)
         told = RelayTold(relay.stats if with_numbers else {}, usage, relay.silent_s)
         if self._child.mention(told):

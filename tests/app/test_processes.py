@@ -186,6 +186,34 @@ async def test_a_child_that_never_says_that_it_works_is_killed(tmp_path: Path) -
     assert not child.is_alive
 
 
+async def test_a_time_in_which_we_were_stopped_is_no_time_to_start_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = Child("relay", script(tmp_path, "say(notice='begun'); lines.readline(); say(ready={}); time.sleep(600)"))
+    begun, loop = asyncio.Event(), asyncio.get_running_loop()
+    child.on_notice = lambda _: begun.set()
+    child.configure(Order("work"))
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(child.run())
+        await begun.wait()
+        now = loop.time
+        monkeypatch.setattr(loop, "time", lambda: now() + 2 * READY_S)
+        child.tell(Order("go on"))
+        assert await child.ready() == Ready()
+        running.cancel()
+
+
+async def test_a_child_that_is_gone_is_told_nothing(tmp_path: Path) -> None:
+    child = Child("relay", script(tmp_path, "sys.exit(7)"))
+    assert child.tell(Order("early"))
+    assert child.mention(Order("early"))
+    child.configure(Order("end"))
+    with pytest.raises(PartEndedError):
+        await child.run()
+    assert not child.tell(Order("late"))
+    assert not child.mention(Order("late"))
+
+
 async def test_a_child_that_said_that_it_works_may_be_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     child = Child("relay", script(tmp_path, "say(ready={}); lines.readline(); say(notice='heard'); time.sleep(600)"))
     heard = asyncio.Queue[str]()
