@@ -269,6 +269,7 @@ class Node:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._news.run())
                     group.create_task(self._missed.run())
+                    group.create_task(self._revocations.run())
                     group.create_task(self.hub.run())
                     group.create_task(self.access.watch(self._revoke_credentials))
             finally:

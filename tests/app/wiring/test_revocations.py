@@ -1,3 +1,5 @@
+import asyncio
+
 import msgspec
 import pytest
 
@@ -16,9 +18,11 @@ class Relay(RelayOfParent):
     def __init__(self) -> None:
         self.told: list[msgspec.Struct] = []
         self.hears = True
+        self.tried = asyncio.Queue[msgspec.Struct]()
 
     def tell(self, news: msgspec.Struct) -> bool:
         self.told.append(news)
+        self.tried.put_nowait(news)
         return self.hears
 
 
@@ -39,10 +43,43 @@ def test_many_credentials_come_in_lines_of_some_length() -> None:
     assert [len(msgspec.structs.asdict(news)["holders"]) for news in relay.told] == [TAGS_A_LINE, 1]
 
 
-def test_what_the_relay_does_not_hear_is_told_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_the_relay_does_not_read_is_told_again(caplog: pytest.LogCaptureFixture) -> None:
     relay = Relay()
     relay.hears = False
-    revocations = Revocations(relay)
+    revocations = Revocations(relay, retry_s=0.0)
     revocations.of_channel(ARN)
-    assert revocations.stats == RevocationStats(lost=1)
-    assert [record.message for record in caplog.records] == ["the TURN process was not told what is no longer good"]
+    revocations.of_credentials(["one", "two"])
+    revocations.of_credentials(["one"])
+    relay.tried = asyncio.Queue()
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
+        running = group.create_task(revocations.run())
+        await relay.tried.get()
+        relay.hears = True
+        while revocations.stats.told < 2:
+            await relay.tried.get()
+        running.cancel()
+    holders = (ice.holder_tag("two").hex(), ice.holder_tag("one").hex())
+    assert relay.told[-2:] == [Revoked(channels=(ice.channel_digest(ARN).hex(),)), Revoked(holders=holders)]
+    assert revocations.stats == RevocationStats(told=2, unread=3)
+    assert [record.message for record in caplog.records] == [
+        "the TURN process does not read what is no longer good: it will be told again",
+        "the TURN process reads again, and was told late what is no longer good",
+    ]
+
+
+async def test_of_what_is_not_read_the_newest_are_kept() -> None:
+    relay = Relay()
+    relay.hears = False
+    revocations = Revocations(relay, retry_s=0.0)
+    revocations.of_credentials([str(number) for number in range(TAGS_A_LINE + 2)])
+    assert revocations.stats == RevocationStats(unread=2, lost=2)
+    relay.hears = True
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
+        running = group.create_task(revocations.run())
+        while not revocations.stats.told:
+            await relay.tried.get()
+        running.cancel()
+    told = relay.told[-1]
+    assert isinstance(told, Revoked)
+    assert len(told.holders) == TAGS_A_LINE
+    assert told.holders[-1] == ice.holder_tag(str(TAGS_A_LINE + 1)).hex()
