@@ -59,6 +59,7 @@ SELECT * FROM channel WHERE account = ? AND region = ? AND name >= ? AND name > 
 _INSERT = "INSERT INTO channel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _REPLACE = "REPLACE INTO channel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM channel WHERE account = ? AND region = ? AND name = ?"
+_SAME_AGAIN = f"PRAGMA user_version = {SCHEMA_VERSION}"  # writes a page
 _AFTER_EVERY_NAME = "\U0010ffff"
 _KNOWN_LIMIT = 100_000
 _READ_TIMEOUT_S = 0.05  # on the loop; a reader waits only while another process repairs or locks the whole file
@@ -89,6 +90,7 @@ class SqliteStore:
         self._pending_limit = pending_limit
         self._pending = 0
         self._is_closed = False
+        self._has_failed = False  # the last write
         self._known: dict[_Key, Channel] = {}
         self._writes_ended = 0
         with translated(_WHAT, self._path):
@@ -181,8 +183,16 @@ class SqliteStore:
         await self._write(work, arn)
 
     async def check(self) -> None:
-        """Prove that the catalog can be written, by a transaction without a change."""
-        await self._write(lambda connection: None)
+        """Prove that nobody keeps the catalog from being written and, once a write failed, that one works again.
+
+        In a full disk all that was read before can be read; while all is well a check costs the disk nothing.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            if self._has_failed:
+                connection.execute(_SAME_AGAIN)
+
+        await self._write(work)
 
     def close(self) -> None:
         """Let the writes that wait end, then close the file. Blocks; may be called again."""
@@ -205,6 +215,10 @@ class SqliteStore:
                 raise StoreUnavailableError(f"the catalog {self._path} is too busy: a write waited {self._timeout_s} s")
             try:
                 transact(self._writes, work)
+                self._has_failed = False
+            except (sqlite3.Error, OSError):
+                self._has_failed = True
+                raise
             finally:
                 self._forget(arn)
 

@@ -1,7 +1,9 @@
 """What SQLite adds to the contract: a file that survives, a lock that is named, a queue with a bound."""
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -119,6 +121,39 @@ async def test_a_lock_of_another_process_is_named_and_ends(store: SqliteStore, p
     other.close()
     await store.create(channel("late"), 10)
     await store.check()
+
+
+def log_bytes(path: Path) -> int:
+    return Path(f"{path}-wal").stat().st_size
+
+
+@contextlib.contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """No file of this process grows beyond the log of this one while the block runs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log_bytes(path), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def test_a_full_disk_is_told_from_the_first_write_that_failed_until_one_works(
+    store: SqliteStore, path: Path
+) -> None:
+    await store.create(channel("demo"), 10)
+    with full_disk(path):
+        await store.check()
+        with pytest.raises(StoreUnavailableError):
+            await store.create(channel("other"), 10)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError, match="cannot be used"):
+                await store.check()
+        assert await store.get(channel("demo").arn) == channel("demo")
+    await store.check()
+    size = log_bytes(path)
+    await store.check()
+    assert log_bytes(path) == size, "a check costs the disk something while all is well"
 
 
 async def test_the_loop_goes_on_while_a_write_waits_for_a_lock(store: SqliteStore, path: Path) -> None:
