@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import msgspec
 
-from app import bench_flags, settings
+from app import bench_flags, cli_parser, settings
 from app.cli_parser import Parser, add_settings, bitrate, json_flag, positive, program, seconds, size, texts
 from app.exits import MEANING, CommandError, Exit, cause, refusal
 from channels.errors import ServiceError
@@ -318,6 +318,9 @@ COMMANDS = (
             "app.cli_token:run", _token),
     Command("key", "make, show and revoke access keys of --data-dir, and make sessions of them",
             "heliograph key create --description back-end", (), "app.cli_key:run", _key),
+    Command("move", "bring channels, access keys and revocations of --data-dir into Redis, for several nodes",
+            "heliograph move --redis redis://:PASSWORD@redis.internal:6379 --dry-run",
+            ("data_dir", *_REDIS, "redis_allow_unsafe"), "app.cli_move:run", cli_parser.trial_flags),
     Command("explain-access", "say which statement allows or denies something",
             "heliograph explain-access --policy p.json --action ListSignalingChannels --arn '*'", _KEEPING,
             "app.cli_explain:run", _explain),

@@ -63,6 +63,12 @@ def json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print data as JSON, one line")
 
 
+def trial_flags(parser: argparse.ArgumentParser) -> None:
+    """Add `--json` and `--dry-run`."""
+    json_flag(parser)
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be done")
+
+
 def positive(text: str) -> int:
     """Read a positive whole number."""
     if not text.isascii() or not text.isdigit() or int(text) == 0:

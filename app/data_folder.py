@@ -149,13 +149,20 @@ def load_or_create_seal_keys(folder: Path) -> tuple[bytes, ...]:
     try:
         if not path.exists():
             _create(path)
-        keys = tuple(bytes.fromhex(line) for line in path.read_text().split())
+        text = path.read_text(errors="replace")
     except OSError as error:
         raise SettingsError(f"DATA_DIR: {path} cannot be used: {error.strerror}") from None
+    return parse_seal_keys(text, f"DATA_DIR: {path}")
+
+
+def parse_seal_keys(text: str, where: str) -> tuple[bytes, ...]:
+    """Return the keys that `text` has, one a line; an error begins with `where`. Raises: SettingsError."""
+    try:
+        keys = tuple(bytes.fromhex(line) for line in text.split())
     except ValueError:
         keys = ()
     if not keys or any(len(key) != _SEAL_BYTES for key in keys):
-        raise SettingsError(f"DATA_DIR: {path} must have lines of {2 * _SEAL_BYTES} hexadecimal digits")
+        raise SettingsError(f"{where} must have lines of {2 * _SEAL_BYTES} hexadecimal digits")
     return keys
 
 

@@ -43,6 +43,14 @@ class Changes(msgspec.Struct, frozen=True):
     cursor: Cursor
 
 
+class Revocation(msgspec.Struct, frozen=True):
+    """That a credential, by the id of a key, a session or a token, is no longer good; `forget_s` as in `revoke`."""
+
+    credential_id: str
+    revoked_s: float
+    forget_s: float | None = None
+
+
 class KeyExistsError(Exception):
     """The access key id is taken, perhaps by a key that was revoked: an id is never used again."""
 
@@ -64,6 +72,9 @@ class KeyStore(Protocol):
 
         Past `forget_s` (epoch seconds) it may be forgotten; None keeps it for ever.
         """
+
+    def revocations(self) -> tuple[Revocation, ...]:
+        """All that was revoked and is not forgotten, in that order."""
 
     def mark(self) -> object:
         """A value that is another one after every write, by whomever; cheap."""

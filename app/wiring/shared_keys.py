@@ -32,7 +32,7 @@ _NAMES: Final = re.compile(r"(keys|session-keys)/[A-Za-z0-9_-][^/\0]{0,200}|turn
 _COMMAND_WAIT_S: Final = 2.0
 _CLEAR: Final = b"{"
 _CONTEXT: Final = b"heliograph shared keys"
-_IN_CLEAR: Final = (
+IN_CLEAR: Final = (
     "the keys that nodes share lie in Redis in clear; to seal them, give all nodes the same HELIOGRAPH_REDIS_SECRET "
     "of 32 characters or more"
 )
@@ -98,7 +98,7 @@ def brought(settings: Settings, folder: Path, notice: Notice | None) -> Path:
     """
     copy = folder / FOLDER
     if notice is not None and not settings.redis_secret:
-        notice(_IN_CLEAR)
+        notice(IN_CLEAR)
     with contextlib.closing(_opened(settings)) as server:
         wait_for(server, notice or (lambda _: None), _COMMAND_WAIT_S if notice is None else WAIT_S)
         shared = SharedKeys(server, settings.redis_secret)
@@ -165,4 +165,9 @@ def own_files(folder: Path) -> Files:
             raise SettingsError(f"DATA_DIR: the {kind.folder} cannot be used: {error}") from None
     load_or_create_turn_secrets(folder)
     load_or_create_seal_keys(folder)
+    return files_of(folder)
+
+
+def files_of(folder: Path) -> Files:
+    """Return the keys and secrets that are in a data folder."""
     return {str(path.relative_to(folder)): path.read_text() for path in _paths(folder)}

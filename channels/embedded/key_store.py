@@ -9,7 +9,7 @@ import msgspec
 
 from channels.auth.grant import Statement
 from channels.embedded.database import Schema, make_private, prepare, transact, translated
-from channels.key_store import Changes, Cursor, KeyExistsError, SealedKey
+from channels.key_store import Changes, Cursor, KeyExistsError, Revocation, SealedKey
 from channels.store import StoreUnavailableError
 
 SCHEMA_VERSION = 1
@@ -42,6 +42,7 @@ _NEW_KEYS = f"{_JOINED} WHERE k.sequence > ? AND r.credential_id IS NULL ORDER B
 _REVOKE = "INSERT OR IGNORE INTO revocation (credential_id, revoked_s, forget_s) VALUES (?, ?, ?)"
 _ERASE = "UPDATE access_key SET sealed = '' WHERE id = ?"
 _FORGET = "DELETE FROM revocation WHERE forget_s < ?"
+_REVOCATIONS = "SELECT credential_id, revoked_s, forget_s FROM revocation ORDER BY sequence"
 _NEW_REVOCATIONS = "SELECT credential_id FROM revocation WHERE sequence > ? ORDER BY sequence"
 _LAST = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?), 0)"
 
@@ -103,6 +104,11 @@ class SqliteKeyStore:
 
         self._write(work)
         return revoked > 0
+
+    def revocations(self) -> tuple[Revocation, ...]:
+        """All that was revoked and is not forgotten, in that order."""
+        with self._available():
+            return tuple(Revocation(*row) for row in self._connection.execute(_REVOCATIONS))
 
     def mark(self) -> object:
         """A value that is another one after every write, by whomever; cheap."""

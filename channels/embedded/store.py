@@ -56,6 +56,7 @@ _SELECT = "SELECT * FROM channel WHERE account = ? AND region = ? AND name = ?"
 _LIST = """
 SELECT * FROM channel WHERE account = ? AND region = ? AND name >= ? AND name > ? AND name < ? ORDER BY name LIMIT ?
 """
+_EVERY = "SELECT * FROM channel ORDER BY account, region, name"
 _INSERT = "INSERT INTO channel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _REPLACE = "REPLACE INTO channel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM channel WHERE account = ? AND region = ? AND name = ?"
@@ -160,6 +161,11 @@ class SqliteStore:
             else:
                 found = await asyncio.get_running_loop().run_in_executor(self._lister, work)
         return Page(found[:limit], found[limit - 1].arn.name if len(found) > limit else None)
+
+    def every(self) -> Iterator[Channel]:
+        """Yield the channels of all accounts and regions. Blocks: not for a service that runs."""
+        with self._available():
+            yield from map(_channel, self._listings.execute(_EVERY))
 
     async def replace(self, channel: Channel, expected_version: str) -> None:
         """Put a new state in the place of the version expected.

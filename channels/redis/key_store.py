@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from channels.auth.grant import Statement
-from channels.key_store import Changes, Cursor, KeyExistsError, SealedKey
+from channels.key_store import Changes, Cursor, KeyExistsError, Revocation, SealedKey
 from channels.redis.blocking import Blocking
 from channels.redis.failures import answered, is_refused
 from channels.store import StoreUnavailableError
@@ -67,6 +67,14 @@ for i = 1, #gone, 2 do
 end
 return {rows, revoked, last[1], last[2]}
 """
+# KEYS: revocations, those by number, those by end.
+_REVOCATIONS: Final = """
+local found = {}
+for i, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  found[i] = {id, redis.call('HGET', KEYS[1], id), redis.call('ZSCORE', KEYS[3], id)}
+end
+return found
+"""
 Row = tuple[bytes, bytes, bytes | None, bytes | None]
 
 
@@ -112,6 +120,15 @@ class RedisKeyStore:
         names = ("last", "secrets", "revocations", "revocations-by-number", "forget")
         arguments = (credential_id, repr(now_wall), "" if forget_s is None else repr(forget_s))
         return bool(self._run(_REVOKE, names, arguments))
+
+    def revocations(self) -> tuple[Revocation, ...]:
+        """All that was revoked and is not forgotten, in that order."""
+        names = ("revocations", "revocations-by-number", "forget")
+        found = ((identity.decode(), *times) for identity, *times in self._run(_REVOCATIONS, names, ()))
+        return tuple(
+            Revocation(identity, float(revoked_s), None if forget_s is None else float(forget_s))
+            for identity, revoked_s, forget_s in found
+        )
 
     def mark(self) -> object:
         """A value that is another one after every write, by whomever; cheap."""

@@ -2,8 +2,11 @@
 
 A record is found by name and the names of an account are counted, so the keys of a region's account lie together
 (`{catalog:ACCOUNT:REGION}`), not with each channel's connections. Every write is one script: it happens whole or not.
+Which channels were brought from the catalog of a service that was alone is remembered with the version that they had:
+one that is deleted here later does not come back when somebody brings the same again.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -18,9 +21,9 @@ from channels.errors import (
     VersionMismatchException,
 )
 from channels.names import ChannelArn
-from channels.redis.commands import Commands, Script
+from channels.redis.commands import Call, Commands, Script
 from channels.redis.failures import answered, is_refused
-from channels.store import Page, StoreUnavailableError
+from channels.store import Found, Page, StoreUnavailableError
 
 # KEYS: records, names. ARGV: name, record, limit.
 _CREATE: Final = """
@@ -58,8 +61,19 @@ for i, name in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], ARGV[1], ARGV[2], 'LIMI
 end
 return found
 """
+# KEYS: records, names, those that were brought. ARGV: name, record, `name/creation time`, version, '1' to bring it.
+_BRING: Final = """
+local record, version = redis.call('HGET', KEYS[1], ARGV[1]), redis.call('HGET', KEYS[3], ARGV[3])
+if ARGV[5] == '1' and not record and not version then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+  redis.call('ZADD', KEYS[2], 0, ARGV[1])
+  redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
+end
+return {record, version}
+"""
 _AFTER_EVERY_NAME: Final = "\x7f"  # names are ASCII
 _CHECK_S: Final = 60
+_RECORDS: Final = "channels"
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -91,6 +105,7 @@ class RedisStore:
         self._replace = commands.script(_REPLACE)
         self._delete = commands.script(_DELETE)
         self._list = commands.script(_LIST)
+        self._bring = commands.script(_BRING)
 
     async def create(self, channel: Channel, account_limit: int) -> None:
         """Add a channel. Raises: ResourceInUseException (name taken), AccountChannelLimitExceededException."""
@@ -139,6 +154,18 @@ class RedisStore:
         """Remove the channel. Raises: ResourceNotFoundException, VersionMismatchException."""
         await self._change(self._delete, arn, expected_version or "")
 
+    async def bring(self, channels: Sequence[Channel], *, is_trial: bool) -> tuple[Found, ...]:
+        """Put in each channel as it is, unless it was brought before or its name is taken; return what was found.
+
+        There is no limit for an account. A trial only looks.
+        """
+        with answered(_failure):
+            answers = await self._bring.many([self._brought(channel, is_trial) for channel in channels])
+        return tuple(
+            Found(None if record is None else _channel(record), None if version is None else version.decode())
+            for record, version in answers
+        )
+
     async def check(self) -> None:
         """Prove that the catalog can be written: no replica, memory and disk in order."""
         with answered(_failure):
@@ -152,9 +179,18 @@ class RedisStore:
         if answer == b"changed":
             raise VersionMismatchException("the channel has changed since: describe it again")
 
+    def _brought(self, channel: Channel, is_trial: bool) -> Call:
+        arn = channel.arn
+        records, names = self._keys(arn.account, arn.region)
+        incarnation = f"{arn.name}/{arn.created_ms}"
+        return (
+            (records, names, records.removesuffix(_RECORDS) + "brought"),
+            (arn.name, _record(channel), incarnation, channel.version, int(not is_trial)),
+        )
+
     def _keys(self, account: str, region: str) -> tuple[str, str]:
         place = f"{self._prefix}:{{catalog:{account}:{region}}}"
-        return f"{place}:channels", f"{place}:names"
+        return f"{place}:{_RECORDS}", f"{place}:names"
 
 
 def _failure(error: Exception) -> StoreUnavailableError:

@@ -2,7 +2,19 @@ import argparse
 
 import pytest
 
-from app.cli_parser import Parser, add_settings, bitrate, json_flag, names, positive, program, seconds, size, texts
+from app.cli_parser import (
+    Parser,
+    add_settings,
+    bitrate,
+    json_flag,
+    names,
+    positive,
+    program,
+    seconds,
+    size,
+    texts,
+    trial_flags,
+)
 
 
 def a_parser() -> Parser:
@@ -22,6 +34,13 @@ def test_settings_are_flags_and_say_their_default(capsys: pytest.CaptureFixture[
     assert "Make light." in text
     assert "(default: 3478)" in " ".join(text.split())
     assert "example: shine --json" in text
+
+
+def test_a_trial_is_asked_for() -> None:
+    parser = Parser(prog="shine")
+    trial_flags(parser)
+    assert vars(parser.parse_args([])) == {"json": False, "dry_run": False}
+    assert vars(parser.parse_args(["--dry-run", "--json"])) == {"json": True, "dry_run": True}
 
 
 def test_a_short_flag_sets_the_same_setting() -> None:

@@ -9,7 +9,7 @@ import pytest
 from channels.auth.grant import Statement
 from channels.embedded.database import MEMORY
 from channels.embedded.key_store import SqliteKeyStore
-from channels.key_store import Changes, Cursor, KeyExistsError, KeyStore, SealedKey
+from channels.key_store import Changes, Cursor, KeyExistsError, KeyStore, Revocation, SealedKey
 from channels.redis.blocking import Blocking
 from channels.redis.key_store import RedisKeyStore
 from channels.redis.settings import RedisSettings
@@ -110,3 +110,17 @@ def test_a_revocation_past_its_time_is_forgotten_and_missed_by_no_reader(store: 
     store.revoke("last", 21.0)
     assert store.read(Cursor()).revoked == ("ever", "next", "last")
     assert store.read(seen.cursor).revoked == ("next", "last")
+
+
+def test_revocations_are_told_with_their_times_in_their_order(store: KeyStore) -> None:
+    store.add(key("AKIA1"))
+    store.revoke("a token's jti", 1700000000.123456)
+    store.revoke("AKIA1", 1700000001.5)
+    store.revoke("ASIA1", 1700000002.0, forget_s=1700086402.654321)
+    assert store.revocations() == (
+        Revocation("a token's jti", 1700000000.123456),
+        Revocation("AKIA1", 1700000001.5),
+        Revocation("ASIA1", 1700000002.0, 1700086402.654321),
+    )
+    store.revoke("later", 1700086403.0)
+    assert [each.credential_id for each in store.revocations()] == ["a token's jti", "AKIA1", "later"]

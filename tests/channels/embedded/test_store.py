@@ -301,3 +301,16 @@ def test_every_acknowledged_channel_survives_kill_9(path: Path, acknowledged: in
     store = SqliteStore(path)
     assert set(names) <= set(asyncio.run(listed(store)))
     store.close()
+
+
+async def test_every_channel_is_of_all_accounts_and_regions(store: SqliteStore) -> None:
+    made = [
+        Channel(ChannelArn("aws", region, account, name, 1700000000000), "v1", tags={"Größe": name})
+        for account, region, name in (("0" * 12, "eu-west-1", "b"), (ACCOUNT, REGION, "a"), ("1" * 12, REGION, "a"))
+    ]
+    for each in reversed(made):
+        await store.create(each, 10)
+    assert list(store.every()) == made
+    store.close()
+    with pytest.raises(StoreUnavailableError, match="is closed"):
+        next(store.every())

@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 
 from channels.channel import Channel
-from channels.errors import ResourceInUseException, VersionMismatchException
+from channels.errors import (
+    AccountChannelLimitExceededException,
+    ResourceInUseException,
+    VersionMismatchException,
+)
 from channels.names import ChannelArn
 from channels.redis.commands import Commands
 from channels.redis.settings import RedisSettings
 from channels.redis.store import RedisStore
-from channels.store import StoreUnavailableError
+from channels.store import Found, StoreUnavailableError
 from tests.fault_proxy import FaultProxy
 from tests.redis_link import PATIENT_S, hurried, patient_settings
 from tests.redis_server import RedisServer
@@ -144,3 +148,32 @@ async def test_every_acknowledged_channel_survives_kill_9_of_the_server(tmp_path
         page = await store.list(ACCOUNT, REGION, "", "", 10_000)
         assert set(acknowledged) <= {found.arn.name for found in page.channels}
         await commands.aclose()
+
+
+async def test_channels_are_brought_as_they_are_and_looked_at_first(nodes: list[RedisStore]) -> None:
+    door = Channel(ChannelArn("aws", REGION, ACCOUNT, "door", 1), "v7", message_ttl_s=30, tags={"Größe": "名前"})
+    gate = Channel(ChannelArn("aws", "eu-west-1", "1" * 12, "gate", 2), "v1")
+    assert await nodes[0].bring([door, gate], is_trial=True) == (Found(), Found())
+    assert await nodes[0].get(door.arn) is None
+    assert await nodes[0].bring([door, gate], is_trial=False) == (Found(), Found())
+    assert (await nodes[1].get(door.arn), await nodes[1].get(gate.arn)) == (door, gate)
+    assert (await nodes[1].list(ACCOUNT, REGION, "", "", 10)).channels == (door,)
+    assert await nodes[1].bring([door, gate], is_trial=False) == (Found(door, "v7"), Found(gate, "v1"))
+
+
+async def test_what_has_the_name_stays_and_what_was_deleted_since_does_not_come_back(nodes: list[RedisStore]) -> None:
+    other = Channel(ChannelArn("aws", REGION, ACCOUNT, "c", 5), "other")
+    await nodes[0].create(other, 10)
+    assert await nodes[0].bring([channel("c")], is_trial=False) == (Found(other),)
+    assert await nodes[0].get_by_name(ACCOUNT, REGION, "c") == other
+    await nodes[0].bring([channel("gone")], is_trial=False)
+    await nodes[0].delete(channel("gone").arn, None)
+    assert await nodes[0].bring([channel("gone", "v2")], is_trial=False) == (Found(None, "v1"),)
+    assert await nodes[0].get_by_name(ACCOUNT, REGION, "gone") is None
+
+
+async def test_the_limit_of_an_account_counts_what_was_brought_and_does_not_stop_it(nodes: list[RedisStore]) -> None:
+    await nodes[0].create(channel("first"), 1)
+    await nodes[0].bring([channel(f"c{number}") for number in range(3)], is_trial=False)
+    with pytest.raises(AccountChannelLimitExceededException, match="holds 4 channels"):
+        await nodes[0].create(channel("next"), 4)
