@@ -7,8 +7,8 @@ one replaces, `last` the number of the newest mail. One set has the mail by reci
 when to forget: mail after a grace, and `seen <recipient>` of a viewer that was here. All three end with the last time.
 
 Who takes mail may not get the answer. So what was taken is counted and found no more, but stays as `away <id>` and
-`taken <token>` until its taker settles that: delivered, or given back. If it never does, the mail's time runs out, and
-the sender's node withdraws and reports it.
+`taken <token>` until its taker settles that: delivered, or given back. If the mail's time runs out meanwhile, the
+sender's node waits a little for that, and then reports that nobody knows.
 """
 
 from typing import Final
@@ -156,10 +156,11 @@ keep()
 """
 )
 
-# ARGV: id. Answer: 1 if it was there.
+# ARGV: id, 1 if it stays when it was taken and that is not settled. Answer: 1 if it was there, 2 if it stays.
 WITHDRAW: Final = (
     _PRELUDE
     + """
+if ARGV[2] == '1' and redis.call('HEXISTS', box, 'away ' .. ARGV[1]) == 1 then return 2 end
 local was_there = remove(ARGV[1])
 expire()
 keep()

@@ -26,6 +26,7 @@ from channels.signaling.protocol import Address
 _RETRY_S: Final = 0.2
 _STOP_LIMIT_S: Final = 1.0
 _OWED_LIMIT: Final = 10_000
+_IS_AWAY: Final = 2  # answer of `held.WITHDRAW`
 _decoder: Final = msgspec.msgpack.Decoder(Mail)
 _encoder: Final = msgspec.msgpack.Encoder()
 log = logging.getLogger(__name__)
@@ -89,10 +90,10 @@ class RedisMailbox:
         try:
             outcome, _ = await self._timely(self._hold, mail.channel, self._terms(mail, is_expected=is_expected))
         except MailboxUnavailableError:
-            self._owe(self._withdraw, mail.channel, mail.id)
+            self._owe(self._withdraw, mail.channel, mail.id, 0)
             return ServiceUnavailableException("the recipient is away and nothing can be held now: send it again")
         except asyncio.CancelledError:
-            self._owe(self._withdraw, mail.channel, mail.id)
+            self._owe(self._withdraw, mail.channel, mail.id, 0)
             raise
         match outcome:
             case b"held":
@@ -123,8 +124,14 @@ class RedisMailbox:
         return tuple(mail for mail in map(self._read, mails, ends) if mail is not None)
 
     async def withdraw(self, mail: Mail) -> bool:
-        """Remove one message; False when it is not there any more. Raises: MailboxUnavailableError."""
-        return bool(await self._call(self._withdraw, mail.channel, (mail.id,)))
+        """Remove one message; False when it is not there any more. Raises: MailboxUnavailableError.
+
+        That also while somebody has taken it and not yet said whether it was delivered.
+        """
+        outcome = await self._call(self._withdraw, mail.channel, (mail.id, 1))
+        if outcome == _IS_AWAY:
+            raise MailboxUnavailableError("who took the message has not said what became of it")
+        return bool(outcome)
 
     async def remember(self, seen: Sequence[Seen]) -> None:
         """Keep mail for these viewers, in one round trip. Raises: MailboxUnavailableError."""

@@ -91,7 +91,7 @@ class Errands:
             return None  # whoever came in gets it when it looks the next time
 
     async def expire(self, mail: Mail) -> None:
-        """The mail's time is over: tell its sender, if it is still held or nobody can say."""
+        """The mail's time is over: tell its sender, if it is still held or nobody can say, also not a little later."""
         try:
             is_held = await self._mailbox.withdraw(mail)
         except MailboxUnavailableError:

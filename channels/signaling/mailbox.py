@@ -96,7 +96,10 @@ class Mailbox(Protocol):
         """Remove and return what waits for the recipient, oldest first, each with its end; nobody else gets it too."""
 
     async def withdraw(self, mail: Mail) -> bool:
-        """Remove one message; False when it is not there any more, because it was taken or replaced."""
+        """Remove one message; False when it is not there any more, because it was taken or replaced.
+
+        MailboxUnavailableError also means that it was taken, and may have been delivered or not.
+        """
 
     async def remember(self, seen: Sequence[Seen]) -> None:
         """Note that these viewers were here, so that mail for them is kept, all in one go."""
