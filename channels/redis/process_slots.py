@@ -88,9 +88,13 @@ _decode: Final = msgspec.json.Decoder(Place).decode
 
 
 class SlotSettings(msgspec.Struct, frozen=True):
-    """How often the table is read, how long a lease of a node lasts, how long the number of a dead process is kept."""
+    """How often the table is read, how long a lease of a node lasts, how long the number of a dead process is kept.
+
+    Who is woken reads it no sooner than `pause_s` after the last time: where Redis was away, all wake each other.
+    """
 
     sync_s: float = 0.8
+    pause_s: float = 0.05
     lease_s: float = NODE_LEASE_S
     keep_s: float = 600.0
 
@@ -165,6 +169,7 @@ class ProcessSlots:
                 delay_s = _RETRY_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(delay_s):
+                    await asyncio.sleep(self._settings.pause_s)
                     await self._woken.wait()
             self._woken.clear()
 

@@ -225,6 +225,24 @@ async def test_it_settles_looks_when_woken_and_asks_again_when_redis_is_back(
             await until(lambda: redis_server.command("HLEN", f"{redis_prefix}:{{nodes}}:slots") == 1)
 
 
+async def test_many_that_wake_it_at_once_cost_one_look(redis_server: RedisServer, redis_prefix: str) -> None:
+    class Counted(ProcessSlots):
+        looks = 0
+
+        async def sync(self) -> float:
+            self.looks += 1
+            return await super().sync()
+
+    async with running_link(quick_settings(redis_server.url, prefix=redis_prefix, watchdog_s=5.0)) as link:
+        slots = Counted(link, "node-a", settings=SlotSettings(sync_s=600.0, pause_s=300.0))
+        async with running(slots.run()):
+            assert await slots.settle()
+            for _ in range(5):
+                slots.wake()
+                await link.command("PING")
+        assert slots.looks == 1
+
+
 async def test_it_does_not_settle_on_a_number_of_another(redis_server: RedisServer, redis_prefix: str) -> None:
     settings: RedisSettings = quick_settings(redis_server.url, prefix=redis_prefix, watchdog_s=5.0)
     quick = SlotSettings(sync_s=0.01, lease_s=0.05)
