@@ -12,7 +12,7 @@ from channels.auth.canonical import ALGORITHM, SignedRequest
 from channels.auth.failures import Failures
 from channels.auth.grant import Grant, decide
 from channels.auth.signature import SignatureVerifier
-from channels.auth.sigv4 import SIGNATURE_MARKS, TOKEN_HEADER, TOKEN_PARAMETER
+from channels.auth.sigv4 import SIGNATURE_MARKS
 from channels.auth.ticket import Ticket
 from channels.auth.token import TokenVerifier
 from channels.errors import (
@@ -167,11 +167,9 @@ class Authenticator:
         """
         if self._signatures is None:
             raise UnrecognizedClientException("AWS signatures are not served here: send Authorization: Bearer")
-        token = connection.headers.get(TOKEN_HEADER) or next(iter(query.values(connection, TOKEN_PARAMETER)), "")
-        if token and self.verifier.recall(token, self._wall()) is None:
-            self.failures.check(source_of(connection), self._monotonic())
+        unless_known = partial(self.failures.check, source_of(connection), self._monotonic())
         try:
-            return self._signatures.verify(signed_request(connection), body, self._wall())
+            return self._signatures.verify(signed_request(connection), body, self._wall(), unless_known)
         except (UnrecognizedClientException, InvalidSignatureException) as error:
             if isinstance(error, UnrecognizedClientException) or error.canonical_hashes:
                 self._note_guess(connection)

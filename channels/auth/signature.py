@@ -6,7 +6,7 @@ key and a wrong signature cost the same, so that nobody learns from the time whi
 
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -73,8 +73,12 @@ class SignatureVerifier:
     def __len__(self) -> int:
         return len(self._signing_keys)
 
-    def verify(self, request: SignedRequest, body: bytes, now_wall: float) -> Grant:
+    def verify(
+        self, request: SignedRequest, body: bytes, now_wall: float, unless_known: Callable[[], None] | None = None
+    ) -> Grant:
         """Return what the signer may do at `now_wall` (epoch seconds).
+
+        `unless_known` is called before a session token that has not passed before is looked at, and may refuse it.
 
         Raises: IncompleteSignatureException, InvalidArgumentException (two signatures, or more in path and query
         than clients send), InvalidSignatureException (scope, time, body, or the signature itself: then with the hashes
@@ -87,7 +91,7 @@ class SignatureVerifier:
             sigv4.check_scope(signature, self._regions)
             sigv4.check_time(signature, now_wall)
             payload_hash = sigv4.payload_hash(request, body)
-            claimant = self._claimant(signature, now_wall)
+            claimant = self._claimant(signature, now_wall, unless_known)
         except ServiceError:
             self.stats.refused += 1
             raise
@@ -111,17 +115,17 @@ class SignatureVerifier:
         for entry in [entry for entry in self._signing_keys if entry[0] == access_key_id]:
             del self._signing_keys[entry]
 
-    def _claimant(self, signature: Signature, now_wall: float) -> _Claimant:
+    def _claimant(self, signature: Signature, now_wall: float, unless_known: Callable[[], None] | None) -> _Claimant:
         if signature.session_token is not None:
-            return self._session(signature, signature.session_token, now_wall)
+            grant = self._tokens.verify(signature.session_token, now_wall, unless_known)
+            return self._session(signature, grant)
         key = self._keys.find(signature.access_key_id)
         if key is None:
             return _Claimant(_NOBODY, _NO_SECRET, None)
         return _Claimant(signature.access_key_id, key.secret, key.grant())
 
-    def _session(self, signature: Signature, token: str, now_wall: float) -> _Claimant:
+    def _session(self, signature: Signature, grant: Grant) -> _Claimant:
         """The token may come unsigned, so it must be the one of this very access key id."""
-        grant = self._tokens.verify(token, now_wall)
         secret = self._sessions.secret_of(grant) if grant.token_id == signature.access_key_id else None
         if secret is None:
             raise UnrecognizedClientException(

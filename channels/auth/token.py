@@ -206,12 +206,6 @@ class TokenVerifier:
         self._keys = prepared
         self._cache.clear()
 
-    def recall(self, token: str, now_wall: float) -> Grant | None:
-        """The grant of a token that has passed before and is still good; costs one hash."""
-        if len(token) > TOKEN_LIMIT:
-            return None
-        return self._recall(_cache_key(token), now_wall)
-
     def verify(self, token: str, now_wall: float, unless_known: Callable[[], None] | None = None) -> Grant:
         """Return what the token allows at `now_wall` (epoch seconds).
 

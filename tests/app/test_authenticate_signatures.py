@@ -7,7 +7,9 @@ from starlette.requests import HTTPConnection
 
 from app.authenticate import Authenticator, claimed_key, signed_request, signs_body
 from channels.auth.canonical import SignedRequest
+from channels.auth.grant import Grant
 from channels.auth.session import SessionRequest, Sessions
+from channels.auth.signature import SignatureVerifier
 from channels.auth.token import TokenVerifier
 from channels.embedded.tickets import EmbeddedTickets
 from channels.errors import (
@@ -19,7 +21,19 @@ from channels.errors import (
     UnrecognizedClientException,
 )
 from tests import signer
-from tests.app.door import KEY, NOW, SETTINGS, SIGNATURE, SOCKET, connection, jwt, over_the_wire, presigned, signed
+from tests.app.door import (
+    KEY,
+    NOW,
+    SETTINGS,
+    SIGNATURE,
+    SOCKET,
+    Keys,
+    connection,
+    jwt,
+    over_the_wire,
+    presigned,
+    signed,
+)
 
 
 def test_request_is_handed_on_as_it_came_over_the_wire() -> None:
@@ -109,6 +123,24 @@ async def test_session_token_that_is_new_here_is_not_heard_from_a_source_full_of
     assert isinstance(await refused(new), ClientLimitExceededException)
     assert isinstance(await refused(known), ClientLimitExceededException)  # heard, and not of this key: a guess
     assert authenticator.verifier.stats.verified == before
+
+
+async def test_session_token_is_read_once_a_connect() -> None:
+    read: list[Grant] = []
+
+    def admit(grant: Grant) -> Grant:
+        read.append(grant)
+        return grant
+
+    verifier, sessions = TokenVerifier((KEY,), SETTINGS, admit=admit), Sessions([KEY], KEY, SETTINGS)
+    made = sessions.mint(SessionRequest("s", "000000000000", ("*",), ("*",), 60), NOW)
+    who = signer.credentials(made.access_key_id, made.secret_access_key, made.session_token)
+    signatures = SignatureVerifier(Keys(), sessions, verifier)
+    door = Authenticator(verifier, EmbeddedTickets(), lambda: NOW, lambda: 0.0, signatures=signatures)
+    for times in (1, 2):
+        given = over_the_wire(signer.received("GET", signer.query_signed(SOCKET, NOW, who)))
+        assert (await door.socket(given)).grant.token_id == made.access_key_id
+        assert len(read) == times
 
 
 def test_signature_that_is_late_or_incomplete_is_no_guess(authenticator: Authenticator) -> None:

@@ -59,7 +59,7 @@ class Sessions:
 
 
 class Tokens:
-    def verify(self, token: str, now_wall: float) -> Grant:
+    def verify(self, token: str, now_wall: float, unless_known: Callable[[], None] | None = None) -> Grant:
         if token == "old":
             raise ExpiredTokenException("the token has expired: get a new one")
         if not token.startswith("of "):

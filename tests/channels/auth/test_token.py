@@ -27,6 +27,7 @@ from tests.channels.auth.tokens import (
     hmac_token,
     minted,
     raw,
+    recalled,
     verifier,
 )
 
@@ -199,7 +200,7 @@ def test_token_of_8_kb_passes_and_one_byte_more_is_refused_undecoded(monkeypatch
     monkeypatch.setattr(jwt, "get_unverified_header", lambda _: pytest.fail("decoded"))
     with pytest.raises(UnrecognizedClientException, match="8192 bytes"):
         judge.verify(too_long, NOW)
-    assert judge.recall(too_long, NOW) is None
+    assert recalled(judge, too_long, NOW) is None
 
 
 def test_without_kid_the_only_key_is_taken() -> None:
