@@ -12,7 +12,7 @@ from channels.embedded.key_store import SqliteKeyStore
 from channels.key_store import Changes, Cursor, KeyExistsError, KeyStore, Revocation, SealedKey
 from channels.redis.blocking import Blocking
 from channels.redis.key_store import RedisKeyStore
-from channels.redis.settings import RedisSettings
+from tests.redis_link import patient_settings
 from tests.redis_server import RedisServer
 
 ACCOUNT, OTHER = "000000000000", "111111111111"
@@ -31,7 +31,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeyStore]:
     made: SqliteKeyStore | RedisKeyStore
     if request.param == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
-        made = RedisKeyStore(Blocking(RedisSettings.parse(server.url)), request.getfixturevalue("redis_prefix"))
+        made = RedisKeyStore(Blocking(patient_settings(server.url)), request.getfixturevalue("redis_prefix"))
     else:
         made = SqliteKeyStore(MEMORY if request.param == "memory" else tmp_path / "keys.sqlite")
     yield made

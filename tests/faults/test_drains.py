@@ -64,7 +64,8 @@ class Idle:
                 break
         self.closed_at, self.code = time.monotonic(), int.from_bytes(payload[:2], "big")
         self._writer.write(b"\x88\x82\0\0\0\0" + payload[:2])
-        await self._reader.read()
+        with contextlib.suppress(ConnectionError):  # a node that ends waits for our answer only as long as it has time
+            await self._reader.read()
         self._writer.close()
 
     def cut(self) -> None:

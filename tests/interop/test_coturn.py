@@ -20,7 +20,6 @@ from cryptography import x509
 
 from app.cli_turn_check import describe
 from channels.redis.coturn import CoturnRedis
-from channels.redis.settings import RedisSettings
 from media.coturn.coturn import Coturn, CoturnSettings
 from media.coturn.coturn_config import CoturnRedisPlace, CoturnRules
 from media.coturn.coturn_statistics import CoturnStatistics
@@ -37,6 +36,7 @@ from tests.media.relay.loopback import Client
 from tests.media.turn.world import code_of
 from tests.media.turn_check.scripted import closed_port
 from tests.programs import require
+from tests.redis_link import patient_settings
 from tests.redis_server import RedisServer
 from tests.running import Started, ends_within, heliograph, started
 
@@ -179,7 +179,7 @@ async def test_secrets_denied_peers_and_statistics_go_by_redis(
     statistics = CoturnStatistics(lambda name: name.encode())
     with RedisServer(tmp_path / "redis", password="p-1") as redis:
         place = CoturnRedisPlace(redis.host, redis.port, password=redis.password)
-        link = CoturnRedis(RedisSettings.parse(redis.url), "heliograph")
+        link = CoturnRedis(patient_settings(redis.url), "heliograph")
         async with coturn(tmp_path, redis=place, secrets=("other",)) as (_, port), asyncio.TaskGroup() as group:
             hearing = group.create_task(link.listen(lambda *message: statistics.take(*message, time.monotonic())))
             with TurnUser(port) as client:

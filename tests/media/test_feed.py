@@ -33,7 +33,7 @@ async def test_first_unit_is_a_key_frame_and_all_decode(codec: Codec) -> None:
         feed.attach(codec, watcher)
         units = await watcher.has(5)
         assert [unit.is_key for unit in units[:5]] == [True, False, False, False, False]
-        assert units[0].timestamp == 0
+        assert units[0].timestamp % 1500 == 0, "a whole picture of the first ones: a busy encoder leaves some out"
         context = decoder(codec)
         assert sum(len(context.decode(av.Packet(unit.data))) for unit in units) == len(units)
 
@@ -73,7 +73,8 @@ async def test_watchers_share_one_encode() -> None:
         for watcher in watchers:
             await watcher.has(3)
         assert all(watcher.units[2] is watchers[0].units[2] for watcher in watchers)
-        assert feed.stats.encoders["H264/0"].frames <= len(watchers[0].units) + 4
+        frames = feed.stats.encoders["H264/0"].frames
+        assert frames <= feed.stats.source.pictures, "each picture is encoded once"
         assert media_threads() == {"source", "encode-H264"}
 
 
@@ -135,8 +136,18 @@ async def test_all_stops_a_while_after_the_last_watcher_left() -> None:
         detach()
         detach()
         seen = len(watcher.units)
-        assert "encode-H264" in media_threads(), "it lingers"
         await until(lambda: media_threads() == set())
+        assert len(watcher.units) == seen
+
+
+async def test_it_goes_on_for_a_while_after_the_last_watcher_left() -> None:
+    async with running(pattern(), EncoderSettings(linger_s=60.0)) as feed:
+        watcher = Watcher()
+        detach = feed.attach(Codec.H264, watcher)
+        await watcher.has(2)
+        detach()
+        seen, frames = len(watcher.units), feed.stats.encoders["H264/0"].frames
+        await until(lambda: feed.stats.encoders["H264/0"].frames > frames + 3)
         assert len(watcher.units) == seen
 
 

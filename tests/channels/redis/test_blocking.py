@@ -8,12 +8,12 @@ import pytest
 from channels.redis.blocking import Blocking
 from channels.redis.commands import Commands, RedisUnavailableError
 from channels.redis.failures import RedisRefusedError
-from channels.redis.settings import RedisSettings
+from tests.redis_link import patient_settings
 from tests.redis_server import RedisServer
 
 
 async def test_threads_and_an_event_loop_may_ask_at_once(redis_server: RedisServer, redis_prefix: str) -> None:
-    server, key = Blocking(RedisSettings.parse(redis_server.url)), f"{redis_prefix}:n"
+    server, key = Blocking(patient_settings(redis_server.url)), f"{redis_prefix}:n"
     async with asyncio.TaskGroup() as group:
         for _ in range(8):
             group.create_task(asyncio.to_thread(server.run, lambda commands: commands.command("INCR", key)))
@@ -27,11 +27,11 @@ def test_a_refusal_is_told_from_an_absence(redis_server: RedisServer) -> None:
         (f"redis://:x@127.0.0.1:{redis_server.port}", RedisRefusedError),
         ("redis://127.0.0.1:1", RedisUnavailableError),
     ):
-        server = Blocking(RedisSettings.parse(url))
+        server = Blocking(patient_settings(url))
         with pytest.raises(error):
             server.run(lambda commands: commands.command("PING"))
         server.close()
-    server = Blocking(RedisSettings.parse(redis_server.url))
+    server = Blocking(patient_settings(redis_server.url))
     with pytest.raises(RedisRefusedError, match="unknown command"):
         server.run(lambda commands: commands.command("NONSENSE"))
     server.close()
@@ -39,7 +39,7 @@ def test_a_refusal_is_told_from_an_absence(redis_server: RedisServer) -> None:
 
 def test_nothing_is_left_after_the_end(redis_server: RedisServer) -> None:
     before = threading.active_count()
-    server = Blocking(RedisSettings.parse(redis_server.url))
+    server = Blocking(patient_settings(redis_server.url))
     assert server.run(lambda commands: commands.command("PING"))
     server.close()
     server.close()
@@ -49,7 +49,7 @@ def test_nothing_is_left_after_the_end(redis_server: RedisServer) -> None:
 
 
 def test_whoever_waits_while_it_is_closed_waits_no_longer() -> None:
-    server, asked, errors = Blocking(RedisSettings.parse("redis://127.0.0.1:1")), threading.Event(), []
+    server, asked, errors = Blocking(patient_settings("redis://127.0.0.1:1")), threading.Event(), []
 
     async def connect(_: Commands) -> None:
         asked.set()

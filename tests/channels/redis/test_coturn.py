@@ -9,7 +9,7 @@ import pytest
 from channels.redis import coturn
 from channels.redis.coturn import CoturnRedis
 from channels.redis.settings import RedisSettings
-from tests.redis_link import quick_settings, until
+from tests.redis_link import patient_settings, quick_settings, until
 from tests.redis_server import RedisServer
 
 TOPIC = "turn/realm/r/user/n/allocation/000000000000000001/status"
@@ -18,7 +18,7 @@ TOPIC = "turn/realm/r/user/n/allocation/000000000000000001/status"
 async def test_the_secrets_are_ours_and_no_other(tmp_path: Path) -> None:
     with RedisServer(tmp_path, password="p@ss") as server:
         server.command("SADD", "turn/realm/heliograph/secret", "old")
-        settings = RedisSettings.parse(f"redis://:p%40ss@127.0.0.1:{server.port}")
+        settings = patient_settings(f"redis://:p%40ss@127.0.0.1:{server.port}")
         await CoturnRedis(settings, "heliograph").put_secrets(["one", "two"])
         found = server.command("SMEMBERS", "turn/realm/heliograph/secret")
     assert isinstance(found, list)

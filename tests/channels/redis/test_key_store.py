@@ -9,15 +9,15 @@ from channels.auth.grant import Statement
 from channels.key_store import Cursor, SealedKey
 from channels.redis.blocking import Blocking
 from channels.redis.key_store import RedisKeyStore
-from channels.redis.settings import RedisSettings
 from channels.store import StoreUnavailableError
+from tests.redis_link import patient_settings
 from tests.redis_server import RedisServer
 
 KEY = SealedKey("AKIA1", "000000000000", "sealed", (Statement(("*",), ("*",)),), "", 1.0)
 
 
 def opened(server: RedisServer, prefix: str) -> RedisKeyStore:
-    return RedisKeyStore(Blocking(RedisSettings.parse(server.url)), prefix)
+    return RedisKeyStore(Blocking(patient_settings(server.url)), prefix)
 
 
 @pytest.fixture

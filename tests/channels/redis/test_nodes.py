@@ -70,6 +70,23 @@ async def test_it_is_not_held_once_nobody_knows_whether_it_was_renewed(
         assert not a.is_held
 
 
+async def test_a_lapse_is_learned_also_where_the_answer_to_the_renewal_after_it_was_lost(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    now, told = 100.0, []
+    async with links(patient_settings(redis_server.url, prefix=redis_prefix), 1) as (link,):
+        a = Nodes(link, "a", SETTINGS, RedisClock(lambda: now))
+        a.on_lapse.append(lambda: told.append(now))
+        await a.renew()
+        now = 129.0
+        await a.renew()
+        assert told == []
+        now = 129.0 + SETTINGS.lease_s  # in Redis it is renewed, and nobody here knows for how long it was not
+        await a.renew()
+        await a.renew()
+    assert told == [159.0]
+
+
 async def test_one_waits_no_longer_than_the_lease_of_another(nodes: Pair) -> None:
     a, b = nodes
     assert await b.renew() == SETTINGS.renew_s

@@ -6,7 +6,7 @@ import pytest
 
 from channels.redis.commands import Commands
 from channels.redis.persistence import troubles
-from channels.redis.settings import RedisSettings
+from tests.redis_link import patient_settings
 from tests.redis_server import RedisServer
 
 APPEND = "its appendonly is `no`, so what was acknowledged is lost when it ends: set `appendonly yes`"
@@ -21,7 +21,7 @@ SILENT = [
 
 
 async def asked(url: str) -> list[str]:
-    commands = Commands(RedisSettings.parse(url))
+    commands = Commands(patient_settings(url))
     try:
         return await troubles(commands)
     finally:

@@ -33,7 +33,7 @@ def channel(name: str, version: str = "v1") -> Channel:
 
 @pytest.fixture
 async def nodes(redis_server: RedisServer, redis_prefix: str) -> AsyncIterator[list[RedisStore]]:
-    both = [Commands(RedisSettings.parse(redis_server.url)) for _ in range(2)]
+    both = [Commands(patient_settings(redis_server.url)) for _ in range(2)]
     yield [RedisStore(commands, redis_prefix) for commands in both]
     for commands in both:
         await commands.aclose()
@@ -105,7 +105,7 @@ async def test_a_server_that_takes_no_write_is_unavailable_and_says_why(
     with RedisServer(tmp_path, options=options if "--requirepass" not in options else ()) as server:
         if "--requirepass" in options:
             server.command("CONFIG", "SET", "requirepass", "other")
-        commands = Commands(RedisSettings.parse(server.url))
+        commands = Commands(patient_settings(server.url))
         for call in (RedisStore(commands).check(), RedisStore(commands).create(channel("c"), 1)):
             with pytest.raises(StoreUnavailableError, match=words):
                 await call

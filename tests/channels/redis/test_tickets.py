@@ -12,6 +12,7 @@ from channels.names import ChannelArn, Role
 from channels.redis.commands import Commands
 from channels.redis.settings import RedisSettings
 from channels.redis.tickets import RedisTickets
+from tests.redis_link import patient_settings
 from tests.redis_server import RedisServer
 
 ARN = ChannelArn("aws", "us-west-2", "0" * 12, "door", 1)
@@ -24,7 +25,7 @@ def ticket(subject: str = "s") -> Ticket:
 
 @pytest.fixture
 async def commands(redis_server: RedisServer) -> AsyncIterator[Commands]:
-    made = Commands(RedisSettings.parse(redis_server.url))
+    made = Commands(patient_settings(redis_server.url))
     yield made
     await made.aclose()
 
