@@ -31,6 +31,7 @@ from app.tls import TlsListener
 from app.wiring.access import AccessKeys, AccessOrder
 from app.wiring.backing import Backing, Check, Embedded
 from app.wiring.draining import drain
+from app.wiring.key_files import KeyFiles
 from app.wiring.listeners import Listeners
 from app.wiring.missed_news import MissedNews
 from app.wiring.orders import TurnOrder
@@ -63,7 +64,7 @@ class NodeOrder(msgspec.Struct, frozen=True):
     """What a node is made of: the catalog's path (or `:memory:`), signing keys, TURN secrets; the newest last.
 
     Without `access` it has no access key but those that are added to its ring. With `redis` it is one of several nodes,
-    and `slot` is what it remembers of its number.
+    and `slot` is what it remembers of its number. The files of `keys_folder` are followed when they change.
     """
 
     settings: Settings
@@ -73,6 +74,7 @@ class NodeOrder(msgspec.Struct, frozen=True):
     access: AccessOrder | None = None
     redis: "RedisPlaces | None" = None
     slot: SlotMemory | None = None
+    keys_folder: Path | None = None
 
     def for_turn(self, certificate: tuple[str, str] | None = None, *, may_move: bool = False) -> TurnOrder:
         """Return the order for the TURN process of this node."""
@@ -248,8 +250,10 @@ class Node:
         authenticator = Authenticator(
             verifier, tickets, wall=time.time, monotonic=time.monotonic, signatures=signatures
         )
+        self._key_files = KeyFiles(order.keys_folder, verifier, self.access.sessions)
         self._counters = {
             **self._backing.counters,
+            "auth_key_files": self._key_files.stats,
             "auth_tokens": verifier.stats,
             "auth_signatures": signatures.stats,
             "auth_keys": self.key_ring.stats,
@@ -270,6 +274,7 @@ class Node:
                     group.create_task(self._news.run())
                     group.create_task(self._missed.run())
                     group.create_task(self._revocations.run())
+                    group.create_task(self._key_files.run())
                     group.create_task(self.hub.run())
                     group.create_task(self.access.watch(self._revoke_credentials))
             finally:

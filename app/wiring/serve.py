@@ -35,7 +35,7 @@ def order(settings: Settings, folder: Path, slot: SlotMemory | None = None) -> N
     access = AccessOrder.of(settings, folder)
     secrets = load_or_create_turn_secrets(folder)
     catalog = str(folder / "catalog.sqlite")
-    return NodeOrder(settings, catalog, load_keys(folder), secrets, access, _redis(settings), slot)
+    return NodeOrder(settings, catalog, load_keys(folder), secrets, access, _redis(settings), slot, folder)
 
 
 async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announce) -> None:

@@ -71,6 +71,19 @@ def load_or_create(data_folder: Path, kind: Kind = TOKENS) -> tuple[TokenKey, ..
     return keys
 
 
+def load(data_folder: Path, kind: Kind = TOKENS) -> tuple[TokenKey, ...]:
+    """Return the keys of this kind that are there now, the one to sign with last; makes none.
+
+    Raises: as `load_or_create`, also where none signs.
+    """
+    folder = data_folder / kind.folder
+    _refuse_open(folder, _OTHERS, "700")
+    keys = _load(folder, kind)
+    if not _signs(keys):
+        raise TokenKeyError(f"{folder} has no key that signs")
+    return keys
+
+
 def _signs(keys: tuple[TokenKey, ...]) -> bool:
     return bool(keys) and keys[-1].private is not None
 

@@ -68,10 +68,14 @@ class Sessions:
 
     def __init__(self, secrets: Sequence[TokenKey], signing: TokenKey, settings: TokenSettings) -> None:
         self.stats = SessionStats()
+        self._settings = settings
+        self.replace_keys(secrets, signing)
+
+    def replace_keys(self, secrets: Sequence[TokenKey], signing: TokenKey) -> None:
+        """Take these from now on; sessions whose shared secret is not among them end."""
         self._secrets = {key.kid: key.private or b"" for key in secrets}
         self._newest = secrets[-1].kid
         self._signing = signing
-        self._settings = settings
 
     def mint(self, request: SessionRequest, now_wall: float) -> SessionCredentials:
         """Make a session from `now_wall` (epoch seconds) on.

@@ -1,4 +1,6 @@
-"""A real service: what `heliograph key revoke` ends is cut within two seconds, and what it leaves goes on."""
+"""A real service: what `heliograph key revoke` ends is cut within two seconds, and what it leaves goes on; a token key
+that is added is good.
+"""
 
 import contextlib
 import json
@@ -7,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -98,3 +101,22 @@ def test_revoking_a_session_or_a_token_cuts_that_alone(service: Service) -> None
         service.command("key", "revoke", words)
         assert close_of(socket)[0] == 1008
     assert signed.ping().wait(LIMIT_S)
+
+
+def test_a_token_key_that_is_added_is_good_without_a_restart(tmp_path: Path) -> None:
+    with running("serve", *FREE_PORTS, home=tmp_path) as ready, contextlib.ExitStack() as stack:
+        (folder,) = tmp_path.rglob("keys")
+        path = folder / "9999-01.secret"
+        path.touch(0o600)
+        path.write_text("k" * 64)
+        deadline = time.monotonic() + LIMIT_S
+        while 'heliograph_auth_key_files_total{result="loaded"} 1' not in metrics(ready["ops"]):
+            assert time.monotonic() < deadline, "the key was not read"
+            time.sleep(0.1)
+        Service(tmp_path, ready["http"], stack).create("door")  # with a token that the newest key signed
+
+
+def metrics(ops: str) -> str:
+    with urlopen(f"{ops}/metrics", timeout=LIMIT_S) as answer:
+        text: bytes = answer.read()
+    return text.decode()

@@ -15,6 +15,7 @@ def test_a_data_folder_gives_the_same_keys_every_time(tmp_path: Path) -> None:
     assert len(first.keys) == 1
     assert first.keys[0].algorithm == "ES256"
     assert first.catalog == str(tmp_path / "catalog.sqlite")
+    assert first.keys_folder == tmp_path
     assert first.access == second.access
     assert first.access is not None
     assert first.access.store == str(tmp_path / "keys.sqlite")

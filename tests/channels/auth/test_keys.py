@@ -108,6 +108,16 @@ def test_key_is_made_where_there_are_only_public_ones(tmp_path: Path) -> None:
     assert own.private is not None
 
 
+def test_keys_that_are_read_again_are_those_that_are_there(tmp_path: Path) -> None:
+    made = keys.load_or_create(tmp_path)
+    assert keys.load(tmp_path) == made
+    write(tmp_path, "partner.pub", token.new_es256_key().public)
+    files(tmp_path)[0].unlink()
+    with pytest.raises(TokenKeyError, match="no key that signs"):
+        keys.load(tmp_path)
+    assert [path.name for path in files(tmp_path)] == ["partner.pub"]
+
+
 @pytest.mark.parametrize("permissions", [0o640, 0o604, 0o660, 0o644])
 def test_key_that_others_may_read_is_refused(tmp_path: Path, permissions: int) -> None:
     path = write(tmp_path, "k.pem", token.new_es256_key().private or b"", permissions)

@@ -136,3 +136,17 @@ def test_no_secret_shows(sessions: Sessions) -> None:
     made = sessions.mint(REQUEST, 1000.0)
     assert made.secret_access_key not in repr(made)
     assert made.session_token not in repr(made)
+
+
+def test_keys_that_change_make_new_sessions_and_end_those_of_keys_that_are_gone(verifier: TokenVerifier) -> None:
+    sessions = Sessions([OLD], SIGNING, SETTINGS)
+    before = sessions.mint(REQUEST, 1000.0)
+    grant = verifier.verify(before.session_token, 1001.0)
+    sessions.replace_keys([OLD, NEW], SIGNING)
+    assert sessions.secret_of(grant) == before.secret_access_key
+    other = token.new_es256_key()
+    sessions.replace_keys([NEW], other)
+    assert sessions.secret_of(grant) is None
+    after = sessions.mint(REQUEST, 1000.0)
+    found = TokenVerifier([other], SETTINGS).verify(after.session_token, 1001.0)
+    assert sessions.secret_of(found) == after.secret_access_key
