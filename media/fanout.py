@@ -17,7 +17,7 @@ from media.feed import Codec
 from media.rtp import packetize
 from media.rtp.clock import ntp_now
 from media.rtp.packetize import Packetize, PacketizedUnit
-from media.rtp.send import ROOM_BYTES
+from media.stages import ALL_BYTES, Failures, Parcel, ship
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +38,10 @@ class Feed(Protocol):
 
 
 class Recipient(Protocol):
-    """One stream of one viewer."""
+    """One stream of one viewer; called on the event loop, must not block."""
 
-    def deliver(self, unit: PacketizedUnit) -> None:
-        """Send the unit, or leave it; called on the event loop, must not block."""
+    def load(self, unit: PacketizedUnit) -> Parcel | None:
+        """What is to be sent of the unit; None where it is left out."""
 
     def fail(self, error: Exception) -> None:
         """The delivery raised `error`: the recipient was taken out of the fan-out and must end itself."""
@@ -98,13 +98,25 @@ class _Branch:
             self.cache.keep(packetized)
         self._stats.units += 1
         self._stats.payloads += len(payloads)
-        for key, recipient in list(self.recipients.items()):
+        self._hand_out(packetized)
+
+    def _hand_out(self, unit: PacketizedUnit) -> None:
+        failures: Failures = {}
+        parcels: dict[int, Parcel] = {}
+        recipients = tuple(self.recipients.items())
+        for key, recipient in recipients:
             try:
-                recipient.deliver(packetized)
+                parcel = recipient.load(unit)
             except Exception as error:  # noqa: BLE001 - whatever a dying viewer raises, the others get their picture
-                self._fail(key, recipient, error)
+                failures[key] = error
             else:
-                self._stats.deliveries += 1
+                if parcel is not None:
+                    parcels[key] = parcel
+        failures |= ship(unit.runs, parcels)
+        self._stats.deliveries += len(recipients) - len(failures)
+        for key, recipient in recipients if failures else ():
+            if key in failures:
+                self._fail(key, recipient, failures[key])
 
     def _fail(self, key: int, recipient: Recipient, error: Exception) -> None:
         self.recipients.pop(key, None)
@@ -119,14 +131,14 @@ class _Branch:
 class FanOut:
     """Hands the access units of one feed to any number of recipients per codec and layer.
 
-    `room` is one buffer for the paths of all its viewers, who are served one after another.
+    `room` is one buffer for the paths of all its viewers, who are served together; see `media/stages.py`.
     """
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._branches: dict[tuple[Codec, int], _Branch] = {}
         self._next_key = 0
-        self.room = bytearray(ROOM_BYTES)
+        self.room = bytearray(ALL_BYTES)
         self.stats = FanOutStats()
 
     def join(self, codec: Codec, recipient: Recipient, layer: int = 0) -> Detach:

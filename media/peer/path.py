@@ -18,7 +18,7 @@ from pylibsrtp import SRTP_MAX_TRAILER_LEN, Session, _binding
 
 from media.rtp.header import Heads
 from media.rtp.packetize import RUN_PACKETS
-from media.rtp.send import ROOM_BYTES, Offload
+from media.rtp.send import ROOM_BYTES, Offload, Sealed
 
 _WORD = 4
 
@@ -40,19 +40,23 @@ class DtlsPath:
         self._address: tuple[str, int] = ("", 0)
         self._offload = Offload()
 
-    def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
-        """Encrypt one run of packets and hand them over in order; see `media/rtp/send.py`."""
-        pair = self._select()
-        sealed, size = self._seal.run(heads, payloads)
-        if self._relay is not None:
-            return len(sealed), self._send_relayed(pair, sealed, size)
-        if len(sealed) > size and self._sends_segments(sealed, size, self._address):
-            return len(sealed), True
-        for datagram in _cut(sealed, size):
-            self._transport.sendto(datagram, self._address)
-        return len(sealed), False
+    def seal(self, heads: Sequence[bytes], payloads: Sequence[bytes], at: int) -> Sealed:
+        """Encrypt one run of packets in the room, from `at` on; see `media/rtp/send.py`."""
+        return self._seal.run(heads, payloads, at)
 
-    def send_rtcp(self, packet: bytes) -> int:
+    def send(self, sealed: Sealed) -> bool:
+        """Hand a sealed run over in order; see `media/rtp/send.py`."""
+        pair = self._select()
+        packets, size = sealed
+        if self._relay is not None:
+            return self._send_relayed(pair, packets, size)
+        if len(packets) > size and self._sends_segments(packets, size, self._address):
+            return True
+        for datagram in _cut(packets, size):
+            self._transport.sendto(datagram, self._address)
+        return False
+
+    def send_rtcp(self, packet: bytes) -> None:
         """Encrypt one compound RTCP packet and hand it over."""
         pair = self._select()
         sealed = self._session.protect_rtcp(packet)
@@ -60,7 +64,6 @@ class DtlsPath:
             self._send_relayed(pair, memoryview(sealed), len(sealed))
         else:
             self._transport.sendto(sealed, self._address)
-        return len(sealed)
 
     def waiting_bytes(self) -> int:
         """Bytes in the socket's send buffer on our side."""
@@ -115,22 +118,19 @@ def _inner(transport: TurnTransport) -> Any:
 
 
 @lru_cache(maxsize=32)
-def _layout(count: int, size: int, last: int, rest: int, tag: int) -> tuple[Struct, bytes, int, range]:
-    """How a run lies in the room: what packs it, lengths and whole length before encryption, and where each begins.
+def _layout(count: int, size: int, last: int, rest: int, tag: int) -> tuple[Struct, bytes, int, int]:
+    """How a run lies in the room: what packs it, lengths and whole length before encryption, and from one to the next.
 
     `count` packets of `size` bytes of payload, the last one of `last`, with `rest` bytes of head behind the first word.
     """
     stride = _WORD + rest + size + tag
     form = Struct("!" + f"L{rest}s{size}s{tag}x" * (count - 1) + f"L{rest}s{last}s")
     lengths = [stride - tag] * (count - 1) + [_WORD + rest + last]
-    return form, pack(f"@{count}i", *lengths), form.size, range(0, count * stride, stride)
+    return form, pack(f"@{count}i", *lengths), form.size, stride
 
 
 class Seal:
-    """What `session.protect` does, for a run of packets side by side in one buffer; making buffers is half its cost.
-
-    Its answers are the sealed run and the bytes of each packet, of which the last one may have fewer.
-    """
+    """What `session.protect` does, for a run of packets side by side in one buffer; making buffers is half its cost."""
 
     def __init__(self, session: Session, room: bytearray) -> None:
         library, ffi = _binding.lib, _binding.ffi
@@ -145,24 +145,24 @@ class Seal:
         self._length_bytes = memoryview(ffi.buffer(lengths))
         self._tag: int | None = None
 
-    def run(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[memoryview, int]:
-        """Seal one run; see `runs` in `media/rtp/packetize.py`."""
+    def run(self, heads: Sequence[bytes], payloads: Sequence[bytes], at: int) -> Sealed:
+        """Seal one run from `at` on; see `runs` in `media/rtp/packetize.py`."""
         count, tag = len(payloads), self._tag
         if type(heads) is not Heads or tag is None:
-            return self._one_by_one(heads, payloads)
+            return self._one_by_one(heads, payloads, at)
         rest, last = heads.rest, len(payloads[-1])
-        form, lengths, total, begins = _layout(count, len(payloads[0]), last, len(rest), tag)
-        self._check(count, total)
+        form, lengths, total, stride = _layout(count, len(payloads[0]), last, len(rest), tag)
+        self._check(count, at + total)
         values: list[int | bytes] = [rest] * (3 * count)
         values[::3], values[2::3] = heads.words, payloads
-        form.pack_into(self._room, 0, *values)
+        form.pack_into(self._room, at, *values)
         self._length_bytes[: len(lengths)] = lengths
-        self._seal(begins)
-        return self._view[: total + tag], begins.step
+        self._seal(range(at, at + count * stride, stride))
+        return self._view[at : at + total + tag], stride
 
-    def _one_by_one(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[memoryview, int]:
+    def _one_by_one(self, heads: Sequence[bytes], payloads: Sequence[bytes], at: int) -> Sealed:
         """The same for heads of any kind; it learns how long the tag of this session is."""
-        at, stride = 0, 0
+        begin, stride = at, 0
         for head, payload in zip(heads, payloads, strict=True):
             middle, size = at + len(head), len(head) + len(payload)
             self._check(1, at + size)
@@ -171,7 +171,7 @@ class Seal:
             self._seal(range(at, at + 1))
             sealed = self._lengths[0][0]
             self._tag, at, stride = sealed - size, at + sealed, stride or sealed
-        return self._view[:at], stride
+        return self._view[begin:at], stride
 
     def _check(self, count: int, end: int) -> None:
         if count > RUN_PACKETS or end > self._limit:

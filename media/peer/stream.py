@@ -14,7 +14,7 @@ from media.rtp.clock import ntp_now
 from media.rtp.feedback import Feedback
 from media.rtp.header import ExtensionIds
 from media.rtp.packetize import PacketizedUnit
-from media.rtp.send import Path, PathSender
+from media.rtp.send import Parcel, Path, PathSender
 from media.rtp.viewer import Mode, SenderStats, Stream, Turn, ViewerSender
 
 _log = logging.getLogger(__name__)
@@ -99,30 +99,29 @@ class OutgoingStream:
         else:
             self._fanout.request_keyframe(self.codec)
 
-    def deliver(self, unit: PacketizedUnit) -> None:
-        """Send one unit, unless the path is full; raises whatever a closed transport raises."""
+    def load(self, unit: PacketizedUnit) -> Parcel | None:
+        """What goes to the viewer of a unit now; raises whatever a closed transport raises."""
         if self.sender is None or self.path is None:
-            return
+            return None
         if unit.layer != self.layer and not self._changes_to(unit):
-            return
+            return None
         if self._replay is not None:
             self._replay.push(unit)
-            return
-        self._send(self.sender, self.path, unit)
+            return None
+        return self._load(self.sender, self.path, unit)
 
-    def _send(self, sender: ViewerSender, path: PathSender, unit: PacketizedUnit) -> None:
+    def _load(self, sender: ViewerSender, path: PathSender, unit: PacketizedUnit) -> Parcel | None:
         if path.is_full(is_key=unit.is_key):
             sender.skip()
-            return
+            return None
         heads = sender.send(unit, unit.ntp)
         if heads:
-            path.send(heads, unit.payloads, unit.runs)
-            now = time.monotonic()
             if self.first_sent_at is None:
-                self.first_sent_at = now
-            sender.stats.send_delay_s += (now - unit.packetized_at) * len(heads)
-        elif sender.mode is Mode.WAITING:
+                self.first_sent_at = time.monotonic()
+            return path.parcel(unit, heads, sender.stats)
+        if sender.mode is Mode.WAITING:
             self._want_keyframe()
+        return None
 
     def _want_keyframe(self) -> None:
         if self._fanout.can_request_keyframe(self.codec, self.layer):
@@ -145,7 +144,9 @@ class OutgoingStream:
             return
         replay = self._replay
         for unit in replay.due(time.monotonic(), ntp_now()):
-            self._send(self.sender, self.path, unit)
+            parcel = self._load(self.sender, self.path, unit)
+            if parcel is not None:
+                parcel.send_alone()
         if replay.is_done:
             self._replay = None
         else:

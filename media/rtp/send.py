@@ -2,13 +2,13 @@
 
 import errno
 import socket
+import time
 from collections.abc import Sequence
 from struct import pack
 from typing import Protocol
 
-import msgspec
-
-from media.rtp.packetize import runs as runs_of
+from media.rtp.packetize import PacketizedUnit, runs
+from media.rtp.viewer import SenderStats
 
 WAITING_LIMIT = 256 * 1024
 """Bytes that may wait in a path's send buffer; above it whole access units are skipped, key frames at twice as much."""
@@ -22,6 +22,9 @@ _REFUSED = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.ENOPROTOOPT
 ROOM_BYTES = 80_000
 """Room for one run of packets; see `runs` in `media/rtp/packetize.py`."""
 
+Sealed = tuple[memoryview, int]
+"""An encrypted run, and the bytes of each of its datagrams, of which the last one may have fewer."""
+
 
 class Path(Protocol):
     """The viewer's encrypted way out, as `media/peer/path.py` gives it.
@@ -29,15 +32,17 @@ class Path(Protocol):
     Every method may raise whatever a closed transport raises; the fan-out guards each viewer.
     """
 
-    def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
-        """Encrypt one run of RTP packets, each a head and its payload, and hand them to the selected candidate pair.
+    def seal(self, heads: Sequence[bytes], payloads: Sequence[bytes], at: int) -> Sealed:
+        """Encrypt one run of RTP packets, each a head and its payload, in the room of the path from the byte `at` on.
 
-        In order, without waiting; a run is what `runs` gives. The answer: bytes of all datagrams, and whether one
-        system call took them all.
+        A run is what `runs` gives. It lies there until something else is sealed over it.
         """
 
-    def send_rtcp(self, packet: bytes) -> int:
-        """Encrypt one compound RTCP packet and hand it over; gives the bytes of the datagram."""
+    def send(self, sealed: Sealed) -> bool:
+        """Hand a run to the selected candidate pair, in order, without waiting; whether one system call took it all."""
+
+    def send_rtcp(self, packet: bytes) -> None:
+        """Encrypt one compound RTCP packet and hand it over."""
 
     def waiting_bytes(self) -> int:
         """Bytes that the socket has not taken yet."""
@@ -69,45 +74,59 @@ class Offload:
         return True
 
 
-class PathStats(msgspec.Struct):
-    """Datagrams and bytes handed to the path, SRTP included; `segmented` datagrams shared a system call."""
+class Parcel:
+    """The packets of one access unit for one viewer, run by run: sealed, then sent.
 
-    datagrams: int = 0
-    bytes: int = 0
-    segmented: int = 0
+    Paths that share a room may seal one behind the other before any of them sends.
+    """
+
+    __slots__ = ("_heads", "_path", "_sealed", "_stats", "_unit")
+
+    def __init__(self, path: Path, unit: PacketizedUnit, heads: Sequence[bytes], stats: SenderStats) -> None:
+        self._path = path
+        self._unit = unit
+        self._heads = heads
+        self._stats = stats
+
+    def seal(self, run: slice, at: int) -> int:
+        """Encrypt one run of the unit in the room of the path from `at` on; where it ends."""
+        heads, payloads = self._heads, self._unit.payloads
+        if len(self._unit.runs) > 1:
+            heads, payloads = heads[run], payloads[run]
+        self._sealed = sealed = self._path.seal(heads, payloads, at)
+        return at + len(sealed[0])
+
+    def send(self, packets: int) -> None:
+        """Send the `packets` of the run that was sealed last."""
+        self._path.send(self._sealed)
+        self._stats.send_delay_s += (time.monotonic() - self._unit.packetized_at) * packets
+
+    def send_alone(self) -> None:
+        """Seal and send all runs."""
+        for run in self._unit.runs:
+            self.seal(run, 0)
+            self.send(run.stop - run.start)
 
 
 class PathSender:
-    """Encrypts and writes; what does not fit is refused as a whole."""
+    """One path for units, packets that are sent again, and RTCP; what does not fit is refused as a whole."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.stats = PathStats()
 
     def is_full(self, *, is_key: bool = False) -> bool:
         """More than `WAITING_LIMIT` bytes wait: skip the unit. A key frame is worth twice as much."""
         return self._path.waiting_bytes() > (2 * WAITING_LIMIT if is_key else WAITING_LIMIT)
 
-    def send(self, heads: Sequence[bytes], payloads: Sequence[bytes], runs: Sequence[slice]) -> None:
-        """Send the packets of a unit in order; `runs` are those of its payloads."""
-        if len(runs) == 1:
-            self._sent(len(payloads), self._path.send(heads, payloads))
-            return
-        for run in runs:
-            self._sent(len(payloads[run]), self._path.send(heads[run], payloads[run]))
+    def parcel(self, unit: PacketizedUnit, heads: Sequence[bytes], stats: SenderStats) -> Parcel:
+        """The packets of a unit on this path."""
+        return Parcel(self._path, unit, heads, stats)
 
     def send_again(self, packets: Sequence[bytes]) -> None:
         """Send whole RTP packets in order."""
-        for run in runs_of(packets):
-            self._sent(len(packets[run]), self._path.send(packets[run], (b"",) * len(packets[run])))
+        for run in runs(packets):
+            self._path.send(self._path.seal(packets[run], (b"",) * len(packets[run]), 0))
 
     def send_rtcp(self, packet: bytes) -> None:
         """Send one compound RTCP packet."""
-        self._sent(1, (self._path.send_rtcp(packet), False))
-
-    def _sent(self, datagrams: int, outcome: tuple[int, bool]) -> None:
-        size, is_one_call = outcome
-        self.stats.datagrams += datagrams
-        self.stats.bytes += size
-        if is_one_call:
-            self.stats.segmented += datagrams
+        self._path.send_rtcp(packet)

@@ -10,7 +10,7 @@ from tests.media.lossy import lossy
 
 
 def main(part: float, words: Sequence[str]) -> int:
-    DtlsPath.send = lossy(part, random.Random(1), [0, 0])  # type: ignore[method-assign]
+    DtlsPath.seal = lossy(part, random.Random(1), [0, 0])  # type: ignore[method-assign]
     return cli.main(["master", *words])
 
 

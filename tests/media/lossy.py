@@ -4,20 +4,21 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from media.peer.path import DtlsPath
+from media.rtp.send import Sealed
 
-Send = Callable[[DtlsPath, Sequence[bytes], Sequence[bytes]], tuple[int, bool]]
+Seal = Callable[[DtlsPath, Sequence[bytes], Sequence[bytes], int], Sealed]
 
 
-def lossy(share: float, chance: Random, counts: list[int]) -> Send:
-    """What may take the place of `DtlsPath.send`; `counts` are packets kept and packets lost."""
-    send = DtlsPath.send
+def lossy(share: float, chance: Random, counts: list[int]) -> Seal:
+    """What may take the place of `DtlsPath.seal`; `counts` are packets kept and packets lost."""
+    seal = DtlsPath.seal
 
-    def send_some(path: DtlsPath, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
+    def seal_some(path: DtlsPath, heads: Sequence[bytes], payloads: Sequence[bytes], at: int) -> Sealed:
         kept = [index for index in range(len(heads)) if chance.random() >= share]
         counts[0] += len(kept)
         counts[1] += len(heads) - len(kept)
         if not kept:
-            return 0, False
-        return send(path, [heads[index] for index in kept], [payloads[index] for index in kept])
+            return memoryview(b""), 1
+        return seal(path, [heads[index] for index in kept], [payloads[index] for index in kept], at)
 
-    return send_some
+    return seal_some

@@ -6,6 +6,7 @@ from aiortc.codecs.vpx import VpxPayloadDescriptor
 from media.encoders.encoder import AccessUnit, Codec
 from media.fanout import FanOut
 from media.rtp.packetize import PacketizedUnit
+from media.stages import Parcel
 
 UNIT = AccessUnit(b"\x00\x00\x00\x01\x65picture", 3000, True, 1.0)
 
@@ -39,15 +40,16 @@ class Viewer:
         self.units: list[PacketizedUnit] = []
         self.errors: list[Exception] = []
 
-    def deliver(self, unit: PacketizedUnit) -> None:
+    def load(self, unit: PacketizedUnit) -> Parcel | None:
         self.units.append(unit)
+        return None
 
     def fail(self, error: Exception) -> None:
         self.errors.append(error)
 
 
 class Dying(Viewer):
-    def deliver(self, unit: PacketizedUnit) -> None:
+    def load(self, unit: PacketizedUnit) -> Parcel | None:
         raise AttributeError("'NoneType' object has no attribute 'sendto'")
 
 
@@ -100,9 +102,9 @@ def test_a_viewer_whose_end_fails_too_leaves_the_others_their_picture(feed: Fake
 
 def test_a_viewer_that_leaves_while_it_is_served_does_not_disturb_the_round(feed: FakeFeed, fanout: FanOut) -> None:
     class Leaving(Viewer):
-        def deliver(self, unit: PacketizedUnit) -> None:
-            super().deliver(unit)
+        def load(self, unit: PacketizedUnit) -> Parcel | None:
             leave()
+            return super().load(unit)
 
     leaving, after = Leaving(), Viewer()
     leave = fanout.join(Codec.H264, leaving)

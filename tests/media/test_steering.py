@@ -13,8 +13,10 @@ from media.encoders.encoder import AccessUnit, Codec, Shape
 from media.fanout import FanOut
 from media.peer.attach import Negotiated
 from media.peer.stream import OutgoingStream
+from media.rtp.send import Sealed
 from media.rtp.viewer import Mode, SenderStats
 from media.steering import TICK_S, Steering
+from tests.media import plain_path
 
 LAYERS = rungs(Shape(1280, 720, 30), 2_000_000)
 
@@ -57,13 +59,15 @@ class Path:
     def __init__(self) -> None:
         self.written: list[bytes] = []
 
-    def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
-        self.written += [head + payload for head, payload in zip(heads, payloads, strict=True)]
-        return 0, True
+    def seal(self, heads: Sequence[bytes], payloads: Sequence[bytes], at: int) -> Sealed:
+        return plain_path.seal(heads, payloads)
 
-    def send_rtcp(self, packet: bytes) -> int:
+    def send(self, sealed: Sealed) -> bool:
+        self.written += plain_path.cut(sealed)
+        return True
+
+    def send_rtcp(self, packet: bytes) -> None:
         self.written.append(packet)
-        return len(packet)
 
     def waiting_bytes(self) -> int:
         return 0

@@ -6,6 +6,7 @@ from media.peer.incoming import IncomingStream
 from media.rtp.assemble import Frame
 from media.rtp.feedback import Goodbye, KeyframeRequest, Nack, Remb, SenderReport, parse
 from media.rtp.receive import Incoming, IncomingCodec
+from media.rtp.send import Sealed
 
 VIDEO = Incoming("video", 1, "us", {96: IncomingCodec("VP8", 90000)})
 
@@ -17,14 +18,16 @@ class Wire:
         self.sent: asyncio.Queue[bytes] = asyncio.Queue()
         self.is_broken = False
 
-    def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
+    def seal(self, heads: Sequence[bytes], payloads: Sequence[bytes], at: int) -> Sealed:
         raise AssertionError("a receiver sends no RTP")
 
-    def send_rtcp(self, packet: bytes) -> int:
+    def send(self, sealed: Sealed) -> bool:
+        raise AssertionError("a receiver sends no RTP")
+
+    def send_rtcp(self, packet: bytes) -> None:
         if self.is_broken:
             raise AttributeError("'NoneType' object has no attribute 'sendto'")
         self.sent.put_nowait(packet)
-        return len(packet)
 
     def waiting_bytes(self) -> int:
         return 0

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from media.peer.path import DtlsPath
+from media.rtp.send import Sealed
 from tests.measured import Row
 from tests.media.lossy import lossy
 from tests.media.peer.test_peer import Browser, connected, visit
@@ -21,13 +22,13 @@ async def test_what_is_lost_is_sent_again_and_the_picture_goes_on(
     codec: str, percent: int, monkeypatch: pytest.MonkeyPatch, row: Row
 ) -> None:
     counts, pictures = [0, 0], dict[int, None]()
-    send = lossy(percent / 100, Random(7), counts)
+    seal = lossy(percent / 100, Random(7), counts)
 
-    def send_noted(path: DtlsPath, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
+    def seal_noted(path: DtlsPath, heads: Sequence[bytes], payloads: Sequence[bytes], at: int) -> Sealed:
         pictures.update({int.from_bytes(head[4:8], "big"): None for head in heads})
-        return send(path, heads, payloads)
+        return seal(path, heads, payloads, at)
 
-    monkeypatch.setattr(DtlsPath, "send", send_noted)
+    monkeypatch.setattr(DtlsPath, "seal", seal_noted)
     async with visit(browser=Browser("video", codec=codec)) as guest:
         await connected(guest)
         track = guest.browser.tracks["video"]

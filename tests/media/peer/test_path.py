@@ -28,11 +28,18 @@ def session(profile: int = Policy.SRTP_PROFILE_AES128_CM_SHA1_80, size: int = 30
     return Session(policy)
 
 
-def path(transport: object, address: tuple[str, int], keys: Session | None = None) -> DtlsPath:
+def path(
+    transport: object, address: tuple[str, int], keys: Session | None = None, room: bytearray | None = None
+) -> DtlsPath:
     pair = SimpleNamespace(remote_addr=address, protocol=SimpleNamespace(transport=transport))
     connection = SimpleNamespace(_nominated={1: pair} if transport else {})
     dtls: Any = SimpleNamespace(_tx_srtp=keys or session(), transport=SimpleNamespace(_connection=connection))
-    return DtlsPath(dtls)
+    return DtlsPath(dtls, room)
+
+
+def send(way: DtlsPath, heads: Sequence[bytes], payloads: Sequence[bytes], at: int = 0) -> tuple[int, bool]:
+    run = way.seal(heads, payloads, at)
+    return len(run[0]), way.send(run)
 
 
 def packets(*sizes: int) -> tuple[Heads, list[bytes]]:
@@ -74,7 +81,7 @@ async def test_packets_are_encrypted_as_the_library_does_it(profile: int, size: 
         way, theirs = path(transport, viewer.getsockname(), session(profile, size)), session(profile, size)
         heads, payloads = packets(*[300] * 30, 9)
         for count in (1, 5, 31):
-            way.send(heads[:count], payloads[:count])
+            send(way, heads[:count], payloads[:count])
             for head, payload in zip(heads[:count], payloads[:count], strict=True):
                 assert viewer.recv(2000) == theirs.protect(head + payload)
         way.send_rtcp(b"\x80\xc9\x00\x01" + bytes(4))
@@ -86,11 +93,11 @@ async def test_what_cannot_be_encrypted_is_refused() -> None:
     transport = await endpoint(local_addr=("127.0.0.1", 0))
     way = path(transport, PEER)
     with pytest.raises(ValueError, match="more packets than there is room for"):
-        way.send(*packets(*[1200] * 70))
+        send(way, *packets(*[1200] * 70))
     with pytest.raises(ConnectionError):
-        way.send([b"\x80"], [b""])
+        send(way, [b"\x80"], [b""])
     with pytest.raises(ValueError, match="more packets than there is room for"):
-        way.send(*packets(*[1200] * 70))  # now that the length of the tag is known
+        send(way, *packets(*[1200] * 70))  # now that the length of the tag is known
     transport.close()
     with pytest.raises(ConnectionError, match="no candidate pair"):
         path(None, PEER).waiting_bytes()
@@ -102,10 +109,10 @@ async def test_a_run_that_the_library_refuses_half_way_is_not_sent() -> None:
         transport = await endpoint(local_addr=("127.0.0.1", 0))
         way = path(transport, viewer.getsockname(), Session(policy))
         heads, payloads = packets(*[30] * 5)
-        way.send(heads[3:], payloads[3:])
+        send(way, heads[3:], payloads[3:])
         assert len([viewer.recv(100) for _ in range(2)]) == 2
         with pytest.raises(ConnectionError, match="SRTP refused a packet"):
-            way.send(heads[1:], payloads[1:])  # the last two numbers went out before
+            send(way, heads[1:], payloads[1:])  # the last two numbers went out before
         viewer.setblocking(False)
         with pytest.raises(BlockingIOError):
             viewer.recv(100)
@@ -126,12 +133,33 @@ async def test_a_run_goes_in_order_as_datagrams_of_its_own_sizes(host: str) -> N
         way = path(transport, viewer.getsockname()[:2])
         heads, payloads = packets(*[900] * 20, 3)
         expected = sealed(heads, payloads)
-        size, is_one_call = way.send(heads, payloads)
+        size, is_one_call = send(way, heads, payloads)
         assert [viewer.recv(2000) for _ in expected] == expected
         assert size == sum(map(len, expected))
         assert is_one_call or way._offload.failures
-        assert way.send(heads[:1], payloads[:1]) == (930, False)
+        assert send(way, heads[:1], payloads[:1]) == (930, False)
         assert way.waiting_bytes() == 0
+        transport.close()
+
+
+async def test_paths_that_share_a_room_seal_one_behind_the_other() -> None:
+    with receiver() as viewer:
+        transport = await endpoint(local_addr=("127.0.0.1", 0))
+        room = bytearray(10_000)
+        ways = [path(transport, viewer.getsockname(), room=room) for _ in range(3)]
+        heads, payloads = packets(*[300] * 3, 9)
+        for way in ways:
+            send(way, heads[:1], payloads[:1])  # from now on each knows how long its tag is
+        runs, at = [], 0
+        for way in ways:
+            runs.append(way.seal(heads, payloads, at))
+            at += len(runs[-1][0])
+        for way, run in zip(ways, runs, strict=True):
+            way.send(run)
+        expected = sealed(heads, payloads)
+        assert [viewer.recv(2000) for _ in range(3 + 3 * len(expected))] == expected[:1] * 3 + expected * 3
+        with pytest.raises(ValueError, match="more packets than there is room for"):
+            ways[0].seal(heads, payloads, 9_500)
         transport.close()
 
 
@@ -143,8 +171,8 @@ async def test_what_waits_already_is_not_overtaken() -> None:
         transport._buffer_size += 5  # type: ignore[attr-defined]
         assert way.waiting_bytes() == 5
         heads, payloads = packets(9, 9)
-        assert way.send(heads, payloads) == (78, False)
-        way.send(*packets(1))  # writes over the room: what waits is a copy
+        assert send(way, heads, payloads) == (78, False)
+        send(way, *packets(1))  # writes over the room: what waits is a copy
         transport._sendto_ready()  # type: ignore[attr-defined]
         assert [viewer.recv(100) for _ in range(3)] == [b"first", *sealed(heads, payloads)]
         transport.close()
@@ -161,7 +189,7 @@ async def test_a_transport_without_a_socket_of_its_own_gets_one_datagram_at_a_ti
             self.sent.append(bytes(data))
 
     heads, payloads = packets(9, 9)
-    assert not path(Other(), PEER).send(heads, payloads)[1]
+    assert not send(path(Other(), PEER), heads, payloads)[1]
     assert Other.sent == sealed(heads, payloads)
 
 
@@ -172,7 +200,7 @@ async def test_a_closed_socket_raises_for_the_guard_of_its_viewer() -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     with pytest.raises(AttributeError):
-        way.send(*packets(1, 1))
+        send(way, *packets(1, 1))
 
 
 def relayed(relay: Any, transport: object, refresh_in_s: float = 100.0) -> DtlsPath:
@@ -191,7 +219,7 @@ async def test_a_relay_gets_channel_data_in_one_call_too() -> None:
         transport = await endpoint(remote_addr=server.getsockname())
         way = relayed(client(TurnClientUdpProtocol), transport)
         heads, payloads = packets(50, 50, 1)
-        way.send(heads, payloads)
+        send(way, heads, payloads)
         way.send_rtcp(b"\x80\xc9\x00\x01" + bytes(4))
         frames = [server.recv(100) for _ in range(4)]
         assert [frame[:4] for frame in frames] == [b"\x40\x01\x00\x50"] * 2 + [b"\x40\x01\x00\x1f", b"\x40\x01\x00\x16"]
@@ -215,7 +243,7 @@ async def test_a_relay_over_tcp_gets_padded_frames_in_one_write() -> None:
     way = relayed(client(TurnClientTcpProtocol), Stream())
     heads, payloads = packets(4, 3)
     first, second = sealed(heads, payloads)
-    assert way.send(heads, payloads) == (67, True)
+    assert send(way, heads, payloads) == (67, True)
     assert Stream.written == [b"\x40\x01\x00\x22" + first + bytes(2) + b"\x40\x01\x00\x21" + second + bytes(3)]
     assert way.waiting_bytes() == 7
 
@@ -231,7 +259,7 @@ async def test_a_channel_that_is_due_is_refreshed_by_its_owner() -> None:
 
     relay.channel_bind = bind
     heads, payloads = packets(1)
-    assert not way.send(heads, payloads)[1]
+    assert not send(way, heads, payloads)[1]
     async with asyncio.timeout(15):
         await bound.wait()
     await asyncio.sleep(0)

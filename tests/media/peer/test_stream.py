@@ -12,8 +12,9 @@ from media.fanout import FanOut
 from media.peer.attach import Negotiated
 from media.peer.stream import OutgoingStream
 from media.rtp.feedback import KeyframeRequest, Nack
-from media.rtp.send import WAITING_LIMIT
+from media.rtp.send import WAITING_LIMIT, Sealed
 from media.rtp.viewer import Mode
+from tests.media import plain_path
 
 SSRC = 5
 
@@ -30,14 +31,16 @@ class Path:
                 self._more.clear()
                 await self._more.wait()
 
-    def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
-        self.written += [head + payload for head, payload in zip(heads, payloads, strict=True)]
-        self._more.set()
-        return sum(map(len, heads)) + sum(map(len, payloads)), True
+    def seal(self, heads: Sequence[bytes], payloads: Sequence[bytes], at: int) -> Sealed:
+        return plain_path.seal(heads, payloads)
 
-    def send_rtcp(self, packet: bytes) -> int:
+    def send(self, sealed: Sealed) -> bool:
+        self.written += plain_path.cut(sealed)
+        self._more.set()
+        return True
+
+    def send_rtcp(self, packet: bytes) -> None:
         self.written.append(packet)
-        return len(packet)
 
     def waiting_bytes(self) -> int:
         return self.waiting
@@ -255,9 +258,9 @@ def test_a_dead_path_takes_the_stream_out_and_ends_the_peer(stage: Stage) -> Non
 
 def test_a_viewer_that_closes_between_two_packets_of_a_picture_leaves_the_others_theirs(stage: Stage) -> None:
     class Closing(Path):
-        def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
+        def send(self, sealed: Sealed) -> bool:
             dying.close()  # as a peer that ends does, in the middle of its own picture
-            return super().send(heads, payloads)
+            return super().send(sealed)
 
     dying, failures = OutgoingStream(Codec.H264, stage.fanout, lambda: failures.append(1)), list[int]()
     dying.leave = stage.fanout.join(Codec.H264, dying)

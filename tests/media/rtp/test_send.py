@@ -1,45 +1,61 @@
 import errno
 import socket
+import time
 from collections.abc import Callable, Sequence
 
 import pytest
 
-from media.rtp.send import OFFLOAD_FAILURES, WAITING_LIMIT, Offload, PathSender
+from media.rtp.packetize import PacketizedUnit, runs
+from media.rtp.send import OFFLOAD_FAILURES, WAITING_LIMIT, Offload, PathSender, Sealed
+from media.rtp.viewer import SenderStats
+from tests.media import plain_path
 
 
 class Recorded:
-    def __init__(self, *, is_one_call: bool = False) -> None:
+    def __init__(self) -> None:
         self.written: list[list[bytes]] = []
+        self.places: list[int] = []
         self.waiting = 0
-        self.is_one_call = is_one_call
 
-    def send(self, heads: Sequence[bytes], payloads: Sequence[bytes]) -> tuple[int, bool]:
-        datagrams = [head + payload for head, payload in zip(heads, payloads, strict=True)]
-        self.written.append(datagrams)
-        return sum(map(len, datagrams)), self.is_one_call
+    def seal(self, heads: Sequence[bytes], payloads: Sequence[bytes], at: int) -> Sealed:
+        self.places.append(at)
+        return plain_path.seal(heads, payloads)
 
-    def send_rtcp(self, packet: bytes) -> int:
+    def send(self, sealed: Sealed) -> bool:
+        self.written.append(plain_path.cut(sealed))
+        return True
+
+    def send_rtcp(self, packet: bytes) -> None:
         self.written.append([packet])
-        return len(packet)
 
     def waiting_bytes(self) -> int:
         return self.waiting
 
 
+def unit(*payloads: bytes) -> PacketizedUnit:
+    return PacketizedUnit(
+        payloads, 0, True, 0.0, sum(map(len, payloads)), packetized_at=time.monotonic(), runs=runs(payloads)
+    )
+
+
 def test_packets_go_in_order_each_run_at_once() -> None:
-    path = Recorded(is_one_call=True)
+    path, stats = Recorded(), SenderStats()
     sender = PathSender(path)
-    sender.send([b"1", b"2", b"3"], (b"aa", b"a", b"bb"), (slice(0, 2), slice(2, 3)))
+    sender.parcel(unit(b"aa", b"a", b"bb"), [b"1", b"2", b"3"], stats).send_alone()
     sender.send_again([b"4", b"5", b"66"])
     sender.send_rtcp(b"7")
     assert path.written == [[b"1aa", b"2a"], [b"3bb"], [b"4", b"5"], [b"66"], [b"7"]]
-    assert (sender.stats.datagrams, sender.stats.bytes, sender.stats.segmented) == (7, 13, 6)
+    assert stats.send_delay_s > 0
 
 
-def test_datagrams_that_went_one_by_one_are_not_counted_as_segmented() -> None:
-    sender = PathSender(Recorded())
-    sender.send_again([b"1", b"2"])
-    assert (sender.stats.datagrams, sender.stats.segmented) == (2, 0)
+def test_parcels_are_sealed_one_behind_the_other_before_they_are_sent() -> None:
+    path, stats = Recorded(), SenderStats()
+    one, two = (PathSender(path).parcel(unit(b"aa", b"a"), [head, head], stats) for head in (b"1", b"2"))
+    end = two.seal(slice(0, 2), one.seal(slice(0, 2), 0))
+    assert (path.places, end, path.written) == ([0, 5], 10, [])
+    one.send(2)
+    two.send(2)
+    assert path.written == [[b"1aa", b"1a"], [b"2aa", b"2a"]]
 
 
 def test_a_path_is_full_above_its_bound_and_for_a_key_frame_above_twice_that() -> None:
