@@ -1,5 +1,7 @@
 """The picture of the test pattern: painted once, then scrolled and stamped by copying bytes. No clock.
 
+What stands still is painted into each buffer once: the frames of a pool come back as they were left.
+
 From top to bottom: a dark panel with the counter (`counter`), the time of day and the frame number; a landscape that
 scrolls, under a sun that flashes at the start of each second; a meadow that scrolls faster; colour bars; a grey ramp
 with a mark that crosses it once a second.
@@ -85,7 +87,8 @@ class Strip:
         # One row more, for a shift takes the end of the last row from the row after it.
         luma, u, v = (b"".join([*plane, plane[-1]]) for plane in (rows.y, rows.u, rows.v))
         self._height = len(rows.y)
-        self._takes = [(landscape.speckle(luma, take), u, v) for take in range(TAKES)]
+        # Views: a slice of bytes would be a copy before the copy.
+        self._takes = [[memoryview(plane) for plane in (landscape.speckle(luma, take), u, v)] for take in range(TAKES)]
 
     def draw(self, canvas: "Canvas", number: int) -> None:
         """Copy the strip into all planes, shifted for this frame."""
@@ -109,29 +112,41 @@ class Canvas:
     """The planes of one frame, writable."""
 
     def __init__(self, frame: av.VideoFrame) -> None:
-        self.planes = tuple(memoryview(plane) for plane in frame.planes)
-        self.line_sizes = tuple(plane.line_size for plane in frame.planes)
+        planes = frame.planes
+        self.address = planes[0].buffer_ptr
+        self.planes = tuple([memoryview(plane) for plane in planes])
+        self.line_sizes = tuple([plane.line_size for plane in planes])
 
 
 class Scene:
-    """Draws pictures of one size; the planes of all frames have the line sizes of `sample`."""
+    """Draws pictures of one size; the planes of all frames have the line sizes of `sample`.
+
+    The frames are those of one pool, into which nobody else writes: a buffer at a known address is as it was left here.
+    """
 
     def __init__(self, sample: av.VideoFrame) -> None:
         self._plan = plan = Plan.of(sample.width, sample.height)
-        self._base, self._strips = _scenery(plan, tuple(plane.line_size for plane in sample.planes))
+        line_sizes = tuple(plane.line_size for plane in sample.planes)
+        self._base, self._strips = _scenery(plan, line_sizes)
+        below, pixels = self._base[0][1]  # colour bars and ramp
+        top = plan.ramp_top * line_sizes[0]
+        self._ramp = top, memoryview(pixels)[top - below :]
         self._radius = radius = _even(plan.cell * 1.4)
         self._sun, self._flash = (
             tuple(_disc(radius >> (1 if index else 0), value) for index, value in enumerate((tint.y, tint.u, tint.v)))
             for tint in (SUN, FLASH)
         )
         self._font = Font(max(1, plan.cell // 4), 235, PANEL_LUMA)
+        self._known: set[int] = set()
 
     def paint(self, frame: av.VideoFrame, number: int) -> Canvas:
-        """Paint the whole of `frame`, whatever was in it, but for what tells the time; `stamp` does the rest."""
+        """Paint the whole of `frame`, but for what tells the time; `stamp` does the rest."""
         canvas = Canvas(frame)
-        for plane, bands in zip(canvas.planes, self._base, strict=True):
-            for start, pixels in bands:
-                plane[start : start + len(pixels)] = pixels
+        if canvas.address not in self._known:
+            self._known.add(canvas.address)
+            for plane, bands in zip(canvas.planes, self._base, strict=True):
+                for start, pixels in bands:
+                    plane[start : start + len(pixels)] = pixels
         for strip in self._strips:
             strip.draw(canvas, number)
         return canvas
@@ -175,10 +190,12 @@ class Scene:
         plan = self._plan
         size = max(2, _even(plan.cell / 4))
         x = _even((plan.width - size) * (time_s % 1.0))
-        line_size = canvas.line_sizes[0]
+        top, ramp = self._ramp
+        luma, line_size = canvas.planes[0], canvas.line_sizes[0]
+        luma[top : top + len(ramp)] = ramp  # over the mark of the picture that was here before
         pixels = bytes([235]) * size
-        for row in range(plan.ramp_top, plan.height):
-            canvas.planes[0][row * line_size + x : row * line_size + x + size] = pixels
+        for start in range(top + x, top + len(ramp), line_size):
+            luma[start : start + size] = pixels
 
 
 def _disc(radius: int, value: int) -> tuple[tuple[int, int, bytes], ...]:

@@ -2,10 +2,12 @@
 
 from itertools import islice
 
+import av
 import pytest
 
 from media.sources import counter
 from media.sources.pattern import PatternSource
+from media.sources.scene import Moment, Scene
 from media.sources.source import Picture, Sound, SourceError
 from tests.media.pictures import at_once
 
@@ -49,6 +51,19 @@ def test_clock_is_read_when_the_picture_is_made() -> None:
     value = counter.read(memoryview(plane), plane.line_size, 160, 90)
     assert value is not None
     assert value.wall_ms == 5_001
+
+
+def test_pictures_in_frames_that_were_used_before_are_whole() -> None:
+    source, addresses = PatternSource(320, 180, 15, wall_ms=lambda: 7), list[int]()
+    source.is_muted = True
+    for number, item in enumerate(islice(source.frames(at_once), 12)):
+        assert isinstance(item, Picture)
+        addresses.append(item.frame.planes[0].buffer_ptr)
+        fresh = av.VideoFrame(320, 180, "yuv420p")
+        scene = Scene(fresh)
+        scene.stamp(scene.paint(fresh, number), Moment(number, number / 15, 7))
+        assert (item.frame.to_ndarray() == fresh.to_ndarray()).all()
+    assert len(set(addresses)) < len(addresses)
 
 
 def test_picture_is_painted_before_it_is_due_and_tells_the_time_at_which_it_is() -> None:

@@ -90,3 +90,12 @@ def test_text_changes_with_clock_and_number() -> None:
     assert (a[:, half:] != b[:, half:]).any()
     assert (a[:, half:] == c[:, half:]).all()
     assert (a[:, :half] != c[:, :half]).any()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_frame_that_comes_back_shows_nothing_of_the_picture_before(size: tuple[int, int]) -> None:
+    frame = av.VideoFrame(*size, "yuv420p")
+    scene = Scene(frame)
+    for moment in (Moment(5, 0.05, 999_999_999), Moment(12_345, 3.7, 0)):
+        scene.stamp(scene.paint(frame, moment.number), moment)
+        assert (frame.to_ndarray() == drawn(size, moment, 7).to_ndarray()).all()
