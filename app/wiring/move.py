@@ -11,6 +11,7 @@ from app.data_folder import load_or_create_seal_keys, open_data_folder, parse_se
 from app.exits import CommandError, Exit
 from app.settings import Settings, SettingsError
 from app.wiring import redis_start, shared_keys
+from app.wiring.left_behind import CATALOG
 from app.wiring.redis_start import Notice
 from app.wiring.shared_keys import Files, SharedKeys
 from channels.auth.seal import Seal
@@ -31,10 +32,9 @@ from channels.redis.key_store import RedisKeyStore
 from channels.redis.store import RedisStore
 from channels.store import StoreUnavailableError
 
-_CATALOG: Final = "catalog.sqlite"
 _KEYS: Final = "keys.sqlite"
 _SEAL: Final = "seal.key"
-_WAIT_S: Final = 2.0
+_PATIENCE_S: Final = 15.0  # for each answer: it is done once, and a slow disk is no reason to break it off
 _REFUSED: Final = {
     "keys": "nodes share other keys, and refuse tokens that it signed",
     "session-keys": "nodes share other keys, and refuse sessions that were made with it",
@@ -74,9 +74,9 @@ def move(settings: Settings, notice: Notice, *, is_trial: bool) -> Report:
     with (
         contextlib.nullcontext() if is_trial else served_alone(folder),
         contextlib.closing(_Here(folder)) as here,
-        contextlib.closing(Blocking(place.catalog)) as server,
+        contextlib.closing(Blocking(msgspec.structs.replace(place.catalog, limit_s=_PATIENCE_S))) as server,
     ):
-        redis_start.wait_for(server, notice, _WAIT_S)
+        redis_start.wait_for(server, notice)
         if not settings.redis_secret:
             notice(shared_keys.IN_CLEAR)
         try:
@@ -115,7 +115,7 @@ def _has(found: Files, name: str, text: str) -> bool:
 def _served_before(settings: Settings) -> Path:
     folder = settings.data_path
     try:
-        is_served = any((folder / name).is_file() for name in (_CATALOG, _KEYS))
+        is_served = any((folder / name).is_file() for name in (CATALOG, _KEYS))
     except OSError as error:
         raise SettingsError(f"DATA_DIR: {folder} cannot be used: {error.strerror}") from None
     if not is_served:
@@ -151,8 +151,8 @@ class _Here:
         self.catalog: SqliteStore | None = None
         self.keys: SqliteKeyStore | None = None
         try:
-            if (folder / _CATALOG).is_file():
-                self.catalog = SqliteStore(folder / _CATALOG)
+            if (folder / CATALOG).is_file():
+                self.catalog = SqliteStore(folder / CATALOG)
             if (folder / _KEYS).is_file():
                 self.keys = SqliteKeyStore(folder / _KEYS)
         except StoreUnavailableError as error:

@@ -9,6 +9,7 @@ import msgspec
 
 from app.exits import CommandError, Exit
 from app.settings import Settings, SettingsError
+from app.wiring import left_behind
 from channels.redis import mode, persistence
 from channels.redis.blocking import Blocking
 from channels.redis.commands import Commands, RedisUnavailableError
@@ -97,6 +98,8 @@ def require_kind(server: Blocking, notice: Notice) -> None:
 def prepare(settings: Settings, notice: Notice) -> None:
     """Return when all Redis of the settings answer and that of the catalog keeps what it acknowledges.
 
+    Tells of channels in the data folder that nobody brought there.
+
     Raises: SettingsError, CommandError.
     """
     found = places(settings)
@@ -106,6 +109,7 @@ def prepare(settings: Settings, notice: Notice) -> None:
         wait_for(server, notice)
         require_kind(server, notice)
         require_persistence(server, notice, allow_unsafe=settings.redis_allow_unsafe)
+        left_behind.tell(server, settings.data_path, notice)
     if found.presence is not None and found.presence != found.catalog:
         with contextlib.closing(Blocking(found.presence)) as server:
             wait_for(server, notice)

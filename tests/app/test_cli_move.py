@@ -20,7 +20,7 @@ from app.wiring.move import Report
 from channels.moving import Conflict, Tally
 from tests.nodes import LIMIT_S, Node
 from tests.redis_server import RedisServer
-from tests.running import heliograph
+from tests.running import STOP_LIMIT_S, heliograph
 
 ARN = "arn:aws:kinesisvideo:us-west-2:000000000000:channel/door/1700000000000"
 
@@ -105,25 +105,20 @@ def test_json_has_all_in_one_line(shown: Shown) -> None:
 
 
 class House:
-    """A machine whose service is alone at first and then one of several nodes."""
+    """A machine whose service is alone at first, another one, and their Redis."""
 
     def __init__(self, folder: Path, redis: RedisServer) -> None:
         self._folder = folder
         self._redis = redis
 
     @contextlib.contextmanager
-    def served(self, *names: str, redis: bool) -> Iterator[list[str]]:
-        """Serve on these machines; gives the places of the API. SIGTERM ends them."""
-        words = ("--redis", self._redis.url) if redis else ()
-        with contextlib.ExitStack() as stack:
-            nodes = [Node(self._folder / name, "--drain-s", "1", *words) for name in names]
-            for node in nodes:
-                stack.callback(node.close)
-                node.start()
-            yield [node.http for node in nodes]
-            for node in nodes:
-                node.terminate()
-                node.process.wait(LIMIT_S)
+    def served(self, name: str, *words: str) -> Iterator[str]:
+        """Serve on this machine; gives the place of the API. SIGTERM ends it."""
+        node = Node(self._folder / name, "--drain-s", "1", *words)
+        with contextlib.closing(node):
+            yield node.start().http
+            node.terminate()
+            node.process.wait(STOP_LIMIT_S)
 
     def command(self, *words: str) -> dict[str, Any]:
         """Run the command line on the first machine."""
@@ -173,7 +168,7 @@ def answer_to(place: str, token: str) -> int:
 def test_a_service_that_outgrows_its_machine_takes_all_with_it(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis", appendonly=True) as redis:
         house = House(tmp_path, redis)
-        with house.served("first", redis=False) as (place,):
+        with house.served("first") as place:
             key, lost = house.command("key", "create"), house.command("key", "create")
             session = house.command("key", "session", "--key", key["access_key_id"])["credentials"]
             good, bad = (str(house.command("token", "--role", "admin")["token"]) for _ in range(2))
@@ -190,12 +185,11 @@ def test_a_service_that_outgrows_its_machine_takes_all_with_it(tmp_path: Path) -
             before = channels(client)
         first = {"channels": (2, 0, 0), "access_keys": (2, 0, 0), "revocations": (2, 0, 0), "shared_keys": (4, 0, 0)}
         assert house.move() == first
-        with house.served("first", "second", redis=True) as places:
-            for place in places:
-                assert channels(aws(place, key)) == channels(aws(place, session)) == before
-                assert (answer_to(place, good), answer_to(place, bad)) == (200, 403)
-                with pytest.raises(ClientError, match="UnrecognizedClientException"):
-                    channels(aws(place, lost))
-            aws(places[1], key).delete_signaling_channel(ChannelARN=door["ChannelARN"])
+        with house.served("second", "--redis", redis.url) as place:
+            assert channels(aws(place, key)) == channels(aws(place, session)) == before
+            assert (answer_to(place, good), answer_to(place, bad)) == (200, 403)
+            with pytest.raises(ClientError, match="UnrecognizedClientException"):
+                channels(aws(place, lost))
+            aws(place, key).delete_signaling_channel(ChannelARN=door["ChannelARN"])
             assert house.move() == {kind: (0, moved, 0) for kind, (moved, _, _) in first.items()}
-            assert channels(aws(places[0], key)) == before[1:]
+            assert channels(aws(place, key)) == before[1:]

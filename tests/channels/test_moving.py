@@ -27,8 +27,8 @@ from channels.moving import (
 from channels.names import ChannelArn
 from channels.redis.blocking import Blocking
 from channels.redis.key_store import RedisKeyStore
-from channels.redis.settings import RedisSettings
-from channels.store import Found
+from channels.store import Found, StoreUnavailableError
+from tests.redis_link import patient_settings
 from tests.redis_server import RedisServer
 
 ACCOUNT = "000000000000"
@@ -109,6 +109,23 @@ async def test_channels_come_in_batches_and_are_counted() -> None:
     assert target.batches[:3] == [200, 200, 50]
 
 
+async def test_a_move_that_was_broken_off_is_done_again_and_does_the_rest() -> None:
+    class Failing(Catalog):
+        async def bring(self, channels: Sequence[Channel], *, is_trial: bool) -> tuple[Found, ...]:
+            if len(self.batches) == 1:
+                self.batches.append(0)
+                raise StoreUnavailableError("away")
+            return await super().bring(channels, is_trial=is_trial)
+
+    many = [
+        msgspec.structs.replace(DOOR, arn=msgspec.structs.replace(DOOR.arn, name=f"c{number}")) for number in range(300)
+    ]
+    target = Failing()
+    with pytest.raises(StoreUnavailableError):
+        await bring_channels(many, target, is_trial=False)
+    assert await bring_channels(many, target, is_trial=False) == Tally(moved=100, there=200)
+
+
 @pytest.fixture
 def source() -> Iterator[KeyStore]:
     made = SqliteKeyStore(MEMORY)
@@ -121,7 +138,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[KeyStore]
     made: SqliteKeyStore | RedisKeyStore
     if request.param == "redis":
         server: RedisServer = request.getfixturevalue("redis_server")
-        made = RedisKeyStore(Blocking(RedisSettings.parse(server.url)), request.getfixturevalue("redis_prefix"))
+        made = RedisKeyStore(Blocking(patient_settings(server.url)), request.getfixturevalue("redis_prefix"))
     else:
         made = SqliteKeyStore(tmp_path / "keys.sqlite")
     yield made

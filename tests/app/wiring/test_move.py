@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -23,8 +22,8 @@ from channels.moving import Conflict, Tally
 from channels.names import ChannelArn
 from channels.redis.blocking import Blocking
 from channels.redis.commands import Commands
-from channels.redis.settings import RedisSettings
 from channels.redis.store import RedisStore
+from tests.redis_link import patient_settings
 from tests.redis_server import RedisServer
 
 ACCOUNT, REGION = "000000000000", "us-west-2"
@@ -71,7 +70,7 @@ class World:
         return AccessKeys(AccessOrder.of(settings, folder), load_keys(folder)[-1], token_settings(settings))
 
     def channel(self, arn: ChannelArn) -> Channel | None:
-        server = Blocking(RedisSettings.parse(self.redis.url))
+        server = Blocking(patient_settings(self.redis.url))
         try:
             return server.run(lambda commands: RedisStore(commands, self.settings.redis_prefix).get(arn))
         finally:
@@ -100,7 +99,7 @@ def spoil(world: World) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path, redis_server: RedisServer, redis_prefix: str) -> Iterator[World]:
+def world(tmp_path: Path, redis_server: RedisServer, redis_prefix: str, patience: None) -> World:
     return World(tmp_path, redis_server, redis_prefix)
 
 
@@ -144,7 +143,7 @@ def test_a_trial_and_a_second_time_change_nothing(world: World) -> None:
 def test_what_nodes_did_since_stays(world: World) -> None:
     world.alone("old", DOOR, GATE)
     world.move("old")
-    server = Blocking(RedisSettings.parse(world.redis.url))
+    server = Blocking(patient_settings(world.redis.url))
     changed = msgspec.structs.replace(DOOR, version="v4", tags={})
 
     async def change(commands: Commands) -> None:

@@ -9,9 +9,6 @@ from app.data_folder import keys_folder
 from app.exits import CommandError, Exit
 from app.settings import Settings, SettingsError
 from app.wiring import shared_keys
-from app.wiring.redis_start import RedisPlaces, places
-from channels.redis import blocking, commands
-from tests.redis_link import PATIENT_S
 from tests.redis_server import RedisServer
 
 SECRET, OTHER = "a" * 32, "b" * 32
@@ -36,20 +33,8 @@ class World:
         return found
 
 
-def patient_places(settings: Settings) -> RedisPlaces | None:
-    """As `places`, but a machine that stalls is no Redis that is away."""
-    found = places(settings)
-    if found is None:
-        return None
-    return msgspec.structs.replace(found, catalog=msgspec.structs.replace(found.catalog, limit_s=PATIENT_S))
-
-
 @pytest.fixture
-def world(tmp_path: Path, redis_server: RedisServer, redis_prefix: str, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(shared_keys, "places", patient_places)
-    monkeypatch.setattr(shared_keys, "_COMMAND_WAIT_S", PATIENT_S)
-    for module in (blocking, commands):
-        monkeypatch.setattr(module, "_CLOSE_S", PATIENT_S)
+def world(tmp_path: Path, redis_server: RedisServer, redis_prefix: str, patience: None) -> World:
     return World(tmp_path, redis_server, redis_prefix)
 
 

@@ -1,33 +1,37 @@
-"""Presence and mailbox on a real Redis Cluster of one node: it refuses scripts whose keys lie in several slots."""
+"""What a Cluster of one node refuses as every Cluster does: scripts whose keys lie in several slots."""
 
 import time
 from pathlib import Path
 
 import pytest
 
-from channels.names import Role
+from channels.channel import Channel
+from channels.names import ChannelArn, Role
 from channels.presence import Lease
 from channels.redis.link import Link
 from channels.redis.mailbox import RedisMailbox
 from channels.redis.presence import RedisPresence
+from channels.redis.store import RedisStore
 from channels.signaling.limits import Limits
 from channels.signaling.mailbox import Mail, Seen
 from channels.signaling.messages import Action
 from channels.signaling.protocol import MASTER, Address
-from tests.channels.redis.rig import running
-from tests.redis_link import quick_settings, running_link, until
+from channels.store import Found
+from tests.channels.redis.rig import CALM, running
+from tests.redis_link import patient_settings, running_link, until
 from tests.redis_server import RedisServer
 
 VIEWER = Address(Role.VIEWER, "v1")
 
 
 @pytest.mark.slow
-async def test_presence_and_mailbox_keep_to_one_slot_a_script(tmp_path: Path) -> None:
+async def test_presence_mailbox_and_what_is_brought_keep_to_one_slot_a_script(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis", options=("--cluster-enabled", "yes")) as server:
         form(server)
-        settings = quick_settings(f"redis+cluster://{server.host}:{server.port}", limit_s=5.0, watchdog_s=5.0)
+        settings = patient_settings(f"redis+cluster://{server.host}:{server.port}")
         async with running_link(settings) as link:
             await play(link)
+            await move(link)
 
 
 def form(server: RedisServer) -> None:
@@ -39,7 +43,7 @@ def form(server: RedisServer) -> None:
 
 
 async def play(link: Link) -> None:
-    a, b = RedisPresence(link, "a"), RedisPresence(link, "b")
+    a, b = RedisPresence(link, "a", CALM), RedisPresence(link, "b", CALM)
     box = RedisMailbox(link, Limits.aws())
     async with running(a.run(), b.run(), box.run()):
         leases = []
@@ -63,3 +67,11 @@ async def play(link: Link) -> None:
         await until(lambda: len(box) == 0)
         assert not await box.withdraw(mail)
         await box.drop("channel-1")
+
+
+async def move(link: Link) -> None:
+    store = RedisStore(link, "p")
+    made = [Channel(ChannelArn("aws", "us-west-2", account * 12, "door", 1), "v1") for account in "012"]
+    for is_trial in (True, False):
+        assert await store.bring(made, is_trial=is_trial) == (Found(),) * 3
+    assert await store.bring(made, is_trial=False) == tuple(Found(each, "v1") for each in made)
