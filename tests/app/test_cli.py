@@ -20,7 +20,7 @@ def heliograph(*words: str, environment: dict[str, str] | None = None) -> subpro
         [sys.executable, "-P", "-m", "app", *words],
         capture_output=True,
         text=True,
-        timeout=15,
+        timeout=50,  # within the limit of a test
         env=ENVIRONMENT | (environment or {}),
         check=False,
     )
