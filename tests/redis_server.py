@@ -17,6 +17,7 @@ import hiredis
 from tests.programs import require
 
 READY_LIMIT_S: Final = 60.0
+FAILOVER_LIMIT_S: Final = 150.0  # a sentinel whose machine stood still for 2 s does nothing for 30 s
 _PORTS: Final = range(20_000, 32_000)  # under the ephemeral ones, so that a server finds its port free after a restart
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None)
@@ -198,7 +199,7 @@ class SentinelGroup:
         assert isinstance(reply[1], bytes)
         return int(reply[1])
 
-    def wait_for_primary(self, server: RedisServer, limit_s: float = 60.0) -> None:
+    def wait_for_primary(self, server: RedisServer, limit_s: float = FAILOVER_LIMIT_S) -> None:
         """Return when the sentinels say that `server` is the primary. Raises: TimeoutError."""
         _wait(lambda: self.primary_port() == server.port, limit_s)
 

@@ -212,12 +212,21 @@ class Ledger:
         return self.answer(number) is not None or bool(self.arrivals(number))
 
     def is_owed(self, number: str) -> bool:
-        """Whether something must become of it: else its sender's connection ended before it was read or answered."""
-        said = self.said[number]
-        line = said.line
+        """Whether something must become of it: always, unless its sender's connection ended before it could be read and
+        answered. That it was read is known from what was said later over the same connection, and settled.
+        """
+        line = self.said[number].line
         if line.ended_at is None:
             return True
-        return line.ended_at > said.at + ANSWER_S and not line.node.stood_still(said.at)
+        answered_by = min(line.ended_at, line.node.killed_at) - ANSWER_S
+        if self.said[number].at >= answered_by:
+            return False
+        later = (other for other, said in self.said.items() if said.line is line and other > number)
+        return any(at < answered_by for other in later for at in self._settled_at(other))
+
+    def _settled_at(self, number: str) -> list[float]:
+        answer = self.answer(number)
+        return self.arrivals(number) + ([] if answer is None else [answer[0]])
 
     def unaccounted(self) -> list[str]:
         return [number for number in self.said if not self.is_settled(number) and self.is_owed(number)]

@@ -12,6 +12,7 @@ from tests.nodes import Node, Service
 from tests.redis_server import RedisServer
 
 PATIENCE_S = 60.0  # what must happen may take so long on a busy machine; how long it took is a row of the table
+SETTLED_S = 60.0 + PATIENCE_S  # what is held for somebody who does not look for it is answered after a minute
 
 # Slots that are free before their own lease is over are free because their node is dead, however long that took.
 OUTLASTING = ("--connection-lease-s", str(5 * PATIENCE_S))
@@ -94,7 +95,7 @@ async def until_red(node: Node, part: str) -> float:
     return await until_asked(lambda: part in node.ready()["failing"])
 
 
-async def all_settled(*ledgers: Ledger, limit_s: float = PATIENCE_S) -> None:
+async def all_settled(*ledgers: Ledger, limit_s: float = SETTLED_S) -> None:
     """Return when every message is delivered or answered. Raises: TimeoutError, with what is missing."""
     try:
         await until(lambda: not any(ledger.unaccounted() for ledger in ledgers), limit_s)
@@ -103,14 +104,14 @@ async def all_settled(*ledgers: Ledger, limit_s: float = PATIENCE_S) -> None:
         raise TimeoutError(f"{len(missing)} unaccounted: {missing[:5]}") from None
 
 
-async def goes(ledger: Ledger, sender: Party, to: str, limit_s: float = PATIENCE_S) -> float:
+async def goes(ledger: Ledger, sender: Party, to: str, limit_s: float = SETTLED_S) -> float:
     """Seconds until something said from now on is delivered: said again whenever it was answered."""
     began = time.monotonic()
     async with asyncio.timeout(limit_s):
         while True:
             number = await sender.say(to)
             assert number, "the sender's connection is gone"
-            await until(lambda: ledger.is_settled(number), every_s=0.005)  # noqa: B023  # waited for right here
+            await until(lambda: ledger.is_settled(number), limit_s, every_s=0.005)  # noqa: B023  # waited for right here
             if ledger.arrivals(number):
                 return time.monotonic() - began
             await asyncio.sleep(0.05)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.ledger import staying, talking
-from tests.faults.rig import OUTLASTING, all_settled, channel, nodes, refusal, until, until_in
+from tests.faults.rig import OUTLASTING, SETTLED_S, all_settled, channel, nodes, refusal, until, until_in
 from tests.measured import Row
 from tests.redis_server import RedisServer
 
@@ -34,12 +34,13 @@ async def test_a_node_is_killed(tmp_path: Path, row: Row) -> None:
             comers = [*(door.viewers[name] for name in names[:5]), yard.viewers["w1"]]
             async with talking(door, yard, every_s=0.5), staying(*comers, nodes=(a, b)):
                 await asyncio.sleep(1.0)
+                await all_settled(door, yard)  # what a node has not read when it is killed is not accepted
                 a.stop()  # so that what is said now is with it, in doubt
                 doubtful = [await door.viewers[name].say() for name in names[6:]]
                 await asyncio.sleep(0.05)
                 a.kill()
                 killed_at = time.monotonic()
-                await until(lambda: all(map(door.is_settled, doubtful)))
+                await until(lambda: all(map(door.is_settled, doubtful)), SETTLED_S)
                 answers = [answer[0] - killed_at for number in doubtful if (answer := door.answer(number))]
                 await until_in(late, b)
                 free_s = time.monotonic() - killed_at

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.ledger import RefusedError, talking
 from tests.faults.rig import all_settled, channel, goes, nodes, refusal, slots, until, until_in, until_ready, until_red
 from tests.measured import Row
-from tests.redis_server import RedisServer, sentinel_group
+from tests.redis_server import FAILOVER_LIMIT_S, RedisServer, sentinel_group
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -37,7 +37,7 @@ async def test_sentinels_make_another_server_the_primary(tmp_path: Path, row: Ro
                     if error.status != 503:
                         raise
                     refused_s = error.took_s
-                    await until_in(door.viewers["new"], b)
+                    await until_in(door.viewers["new"], b, FAILOVER_LIMIT_S)
                 admitted_s = time.monotonic() - killed_at
                 await goes(door, door.viewers["v2"], "")
                 delivered_s = time.monotonic() - killed_at

@@ -263,7 +263,7 @@ from channels.embedded.store import SqliteStore
 from channels.names import ChannelArn
 
 async def main():
-    store = SqliteStore(sys.argv[1])
+    store = SqliteStore(sys.argv[1], timeout_s=60.0)  # however long a disk takes
     slots = asyncio.Semaphore(8)
 
     async def create(number):

@@ -16,7 +16,7 @@ from channels.redis.link import Link, RedisUnavailableError
 from channels.redis.settings import RedisSettings
 from tests.fault_proxy import FaultProxy
 from tests.redis_link import quick_settings, running_link, until
-from tests.redis_server import RedisServer, redis_cluster, sentinel_group
+from tests.redis_server import FAILOVER_LIMIT_S, RedisServer, redis_cluster, sentinel_group
 
 
 def through(proxy: FaultProxy, prefix: str) -> RedisSettings:
@@ -182,14 +182,15 @@ async def test_a_receiver_that_fails_costs_its_own_message_only(redis_server: Re
 
 @pytest.mark.slow
 @pytest.mark.faults
+@pytest.mark.timeout(240)
 async def test_sentinels_fail_over_and_messages_go_again(tmp_path: Path) -> None:
     with sentinel_group(tmp_path) as group:
-        async with running_link(RedisSettings.parse(group.url)) as link:
+        async with running_link(msgspec.structs.replace(RedisSettings.parse(group.url), **STEADY)) as link:
             await RedisBus(link).subscribe("node:a", bytes)
             assert await link.command("SET", "key", "value")
             group.primary.kill()
             started = time.monotonic()
-            await until(lambda: link.epoch == 2)
+            await until(lambda: link.epoch == 2, limit_s=FAILOVER_LIMIT_S)
             took_s = time.monotonic() - started
 
             await assert_messages_go(link)
@@ -199,9 +200,10 @@ async def test_sentinels_fail_over_and_messages_go_again(tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.faults
+@pytest.mark.timeout(240)
 async def test_a_cluster_fails_over_and_messages_go_again(tmp_path: Path) -> None:
     with redis_cluster(tmp_path, topics="{heliograph}") as cluster:
-        settings = RedisSettings.parse(cluster.url)
+        settings = msgspec.structs.replace(RedisSettings.parse(cluster.url), **STEADY)
         async with running_link(settings) as link, running_link(settings) as other:
             received: list[bytes] = []
             await RedisBus(other).subscribe("node:b", received.append)
@@ -213,7 +215,7 @@ async def test_a_cluster_fails_over_and_messages_go_again(tmp_path: Path) -> Non
 
             cluster.owner.kill()
             started = time.monotonic()
-            await until(lambda: link.epoch == 2 and other.epoch == 2, limit_s=30.0)
+            await until(lambda: link.epoch == 2 and other.epoch == 2, limit_s=FAILOVER_LIMIT_S)
             took_s = time.monotonic() - started
 
             await assert_messages_go(link)
