@@ -46,6 +46,7 @@ class Exchange:
         self._local = local
         self._now = now
         self._links = Links(node, bus, now, self, local.stats)
+        self.receive = self._links.receive  # takes what another node sends to this one
         self._flows = Flows()
         self._errands = Errands(presence, mailbox, local, now, self._next_turn)
         self._working: dict[Flow, None] = {}  # those with a task, or that wait for the start
@@ -96,10 +97,6 @@ class Exchange:
         """The ids of the connections that wait for what becomes of something they said."""
         parcels = (*self._links.parcels(), *self._flows.parcels())
         return {parcel.mail.connection_id for parcel in parcels if parcel.mail.correlation_id}
-
-    def receive(self, payload: bytes) -> None:
-        """Take what another node sends to this one."""
-        self._links.receive(payload)
 
     # What this node's connections ask for
 

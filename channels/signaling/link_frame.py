@@ -95,27 +95,32 @@ def encode(frame: Frame) -> bytes:
 def decode(payload: bytes) -> Frame:
     """Read a frame. Raises: LinkFrameError."""
     try:
-        return _decode(payload)
+        version, node_length, refused_count, epoch, base, ack_epoch, ack, count = _read_head(payload)
+        if version != _VERSION:
+            raise ValueError(f"version {version} is not {_VERSION}")
+        at = _HEAD_BYTES + node_length
+        node = payload[_HEAD_BYTES:at].decode()
+        if count == 1 and not refused_count:  # as most are
+            offset, length = _read_message(payload, at)
+            body = payload[at + _MESSAGE_BYTES :]
+            if length != len(body):
+                raise ValueError(f"a message of {len(body)} bytes, {length} expected")
+            return Frame(node, epoch, base, ack_epoch, ack, (), ((base + offset, body),))
+        refused, at = _read_refused(payload, at, refused_count)
+        messages = _read_messages(payload, at, base, count)
     except (struct.error, UnicodeError, ValueError) as error:
         raise LinkFrameError(str(error)) from None
+    return Frame(node, epoch, base, ack_epoch, ack, refused, messages)
 
 
-def _decode(payload: bytes) -> Frame:
-    version, node_length, refused_count, epoch, base, ack_epoch, ack, count = _read_head(payload)
-    if version != _VERSION:
-        raise ValueError(f"version {version} is not {_VERSION}")
-    at = _HEAD_BYTES + node_length
-    node = payload[_HEAD_BYTES:at].decode()
-    if count == 1 and not refused_count:  # as most are
-        offset, length = _read_message(payload, at)
-        body = payload[at + _MESSAGE_BYTES :]
-        if length != len(body):
-            raise ValueError(f"a message of {len(body)} bytes, {length} expected")
-        return Frame(node, epoch, base, ack_epoch, ack, (), ((base + offset, body),))
-    refused = []
-    for _ in range(refused_count):
-        refused.append(_REFUSED.unpack_from(payload, at))
-        at += _REFUSED_BYTES
+def _read_refused(payload: bytes, at: int, count: int) -> tuple[tuple[tuple[int, int], ...], int]:
+    """So many verdicts, and where they end."""
+    end = at + count * _REFUSED_BYTES
+    return tuple(_REFUSED.unpack_from(payload, start) for start in range(at, end, _REFUSED_BYTES)), end
+
+
+def _read_messages(payload: bytes, at: int, base: int, count: int) -> tuple[tuple[int, bytes], ...]:
+    """So many messages, up to the end."""
     messages = []
     for _ in range(count):
         offset, length = _read_message(payload, at)
@@ -124,4 +129,4 @@ def _decode(payload: bytes) -> Frame:
         messages.append((base + offset, payload[start:at]))
     if at != len(payload):
         raise ValueError(f"{len(payload)} bytes, {at} expected")
-    return Frame(node, epoch, base, ack_epoch, ack, tuple(refused), tuple(messages))
+    return tuple(messages)

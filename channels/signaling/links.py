@@ -76,7 +76,7 @@ class Links:
         self._peers: dict[str, Peer] = {}
         self._epochs = itertools.count(1)
         self._dirty: dict[Peer, None] = {}
-        self._owing: dict[Peer, None] = {}
+        self._owing: dict[Peer, float] = {}  # since their last acknowledgement
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flushing: asyncio.Handle | None = None
         self._owing_timer: asyncio.TimerHandle | None = None
@@ -101,8 +101,9 @@ class Links:
         try:
             async with asyncio.timeout(_FLUSH_S):
                 for peer in list(self._peers.values()):
-                    for frame in peer.link.frames(self._now()):
-                        await self._bus.publish(peer.topic, frame)
+                    while frames := peer.link.frames(self._now()):  # what is said, then what is owed
+                        for frame in frames:
+                            await self._bus.publish(peer.topic, frame)
         except (TimeoutError, BusUnavailableError):
             self._stats.publish_unreachable += 1  # whoever does not hear it reports what it had said as in doubt
 
@@ -191,7 +192,7 @@ class Links:
         if wait_s == 0.0:
             self._touch(peer)
             return
-        self._owing[peer] = None
+        self._owing[peer] = peer.link.acknowledged_at
         if self._owing_timer is None and self._loop is not None:
             self._owing_timer = self._loop.call_later(wait_s, self._pay)
 
@@ -208,7 +209,11 @@ class Links:
     def _pay(self) -> None:
         self._owing_timer = None
         owing, self._owing = self._owing, {}
-        self._dirty.update(owing)
+        for peer, acknowledged_at in owing.items():
+            if peer.link.acknowledged_at == acknowledged_at:
+                self._dirty[peer] = None
+            else:
+                self.acknowledge(peer)  # it was told since, with a message: what came after that may wait as long
         self._flush()
 
     def _touch(self, peer: Peer) -> None:

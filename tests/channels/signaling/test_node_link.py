@@ -65,6 +65,32 @@ def test_what_is_said_in_one_turn_goes_out_in_one_frame_and_is_acknowledged_with
     assert b.is_idle
 
 
+def test_messages_that_are_said_one_by_one_acknowledge_many_at_a_time() -> None:
+    a, b = pair()
+    settled = []
+    for number in range(8):
+        now = number * ACKNOWLEDGE_S / 6
+        say(a, str(number))
+        pass_on(frames(a, now), b)
+        say(b, "x")
+        settled.append(len(pass_on(frames(b, now), a)[0]))
+    assert settled == [1, 0, 0, 3, 0, 0, 3, 0]
+
+
+def test_a_verdict_goes_with_every_message_until_it_is_known() -> None:
+    a, b = pair()
+    say(a, "1")
+    pass_on(frames(a, 0.0), b)
+    say(a, "2")
+    frames(b, 0.0)  # a young acknowledgement
+    _, (arrived,) = b.receive(frames(a, 0.0)[0])
+    b.refuse(arrived, Outcome.ABSENT)
+    say(b, "x")
+    frames(b, 0.0)  # lost
+    say(b, "y")
+    assert pass_on(frames(b, 0.0), a)[0] == [("1", Outcome.DELIVERED), ("2", Outcome.ABSENT)]
+
+
 def test_what_was_lost_is_sent_again_and_what_came_early_waits_for_it() -> None:
     a, b = pair()
     say(a, "1")
