@@ -9,7 +9,7 @@ import msgspec
 from app.cli_table import print_table
 from app.exits import CommandError, Exit
 from app.settings import Loaded
-from app.wiring.move import Report, move
+from app.wiring.move import AGAIN, Report, move
 from channels.moving import Tally
 
 _SHOWN = 20  # conflicts of a kind, for people
@@ -17,7 +17,10 @@ _SHOWN = 20  # conflicts of a kind, for people
 
 def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
     """Do it, or with --dry-run look, and print how much of each kind was moved. Conflicts are exit code 1."""
-    report = move(loaded.settings, _notice, is_trial=arguments.dry_run)
+    try:
+        report = move(loaded.settings, _notice, is_trial=arguments.dry_run)
+    except KeyboardInterrupt:  # no way to be done, unlike that of a service
+        raise CommandError(f"broken off; {AGAIN}") from None
     conflicts = sum(len(tally.conflicts) for tally in report.kinds.values())
     if arguments.json:
         print(json.dumps(_shown(report)))

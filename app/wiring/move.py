@@ -32,6 +32,7 @@ from channels.redis.key_store import RedisKeyStore
 from channels.redis.store import RedisStore
 from channels.store import StoreUnavailableError
 
+AGAIN: Final = "do it again: what was moved is there and is not moved twice"
 _KEYS: Final = "keys.sqlite"
 _SEAL: Final = "seal.key"
 _PATIENCE_S: Final = 15.0  # for each answer: it is done once, and a slow disk is no reason to break it off
@@ -84,8 +85,7 @@ def move(settings: Settings, notice: Notice, *, is_trial: bool) -> Report:
             redis_start.require_persistence(server, notice, allow_unsafe=settings.redis_allow_unsafe)
             return _move(here, server, settings.redis_secret, is_trial=is_trial)
         except (StoreUnavailableError, RedisUnavailableError) as error:
-            words = f"{error}; do it again: what was moved is there and is not moved twice"
-            raise CommandError(words, Exit.UNREACHABLE) from None
+            raise CommandError(f"{error}; {AGAIN}", Exit.UNREACHABLE) from None
 
 
 def judge_files(own: Files, found: Files | None) -> Tally:

@@ -104,6 +104,16 @@ def test_json_has_all_in_one_line(shown: Shown) -> None:
     assert shown.of("--json", "--dry-run")[2] is Exit.OK
 
 
+def test_who_breaks_it_off_is_not_told_that_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_move, "move", interrupted)
+    with pytest.raises(CommandError, match=r"^broken off; do it again") as broken_off:
+        cli_move.run(cli.build_parser().parse_args(["move"]), load({}, {}))
+    assert broken_off.value.code is Exit.FAILURE
+
+
 class House:
     """A machine whose service is alone at first, another one, and their Redis."""
 
