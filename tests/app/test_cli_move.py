@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from app import cli, cli_move
+from app import cli, cli_key, cli_move, cli_token
 from app.exits import CommandError, Exit
 from app.settings import load
 from app.wiring.move import Report
@@ -117,9 +117,10 @@ def test_who_breaks_it_off_is_not_told_that_it_is_done(monkeypatch: pytest.Monke
 class House:
     """A machine whose service is alone at first, another one, and their Redis."""
 
-    def __init__(self, folder: Path, redis: RedisServer) -> None:
+    def __init__(self, folder: Path, redis: RedisServer, capsys: pytest.CaptureFixture[str]) -> None:
         self._folder = folder
         self._redis = redis
+        self._capsys = capsys
 
     @contextlib.contextmanager
     def served(self, name: str, *words: str) -> Iterator[str]:
@@ -131,16 +132,19 @@ class House:
             node.process.wait(STOP_LIMIT_S)
 
     def command(self, *words: str) -> dict[str, Any]:
-        """Run the command line on the first machine."""
-        done = heliograph(*words, "--json", home=self._folder / "first")
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
+        """Do `key` or `token` on the data folder of the first machine, in this process."""
+        arguments = cli.build_parser().parse_args([*words, "--json"])
+        run = {"key": cli_key.run, "token": cli_token.run}[arguments.command]
+        loaded = load({"data_dir": str(self._folder / "first" / "state" / "heliograph")}, {})
+        assert run(arguments, loaded) is Exit.OK
+        found: dict[str, Any] = json.loads(self._capsys.readouterr().out)
         return found
 
     def move(self) -> dict[str, tuple[int, int, int]]:
         """Of each kind how many were moved, were there, and are in conflict."""
-        report = self.command("move", "--redis", self._redis.url)
-        tallies = {kind: each for kind, each in report.items() if isinstance(each, dict)}
+        done = heliograph("move", "--redis", self._redis.url, "--json", home=self._folder / "first")
+        assert done.returncode == 0, done.stderr
+        tallies = {kind: each for kind, each in json.loads(done.stdout).items() if isinstance(each, dict)}
         return {kind: (each["moved"], each["there"], len(each["conflicts"])) for kind, each in tallies.items()}
 
 
@@ -175,9 +179,11 @@ def answer_to(place: str, token: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_a_service_that_outgrows_its_machine_takes_all_with_it(tmp_path: Path) -> None:
+def test_a_service_that_outgrows_its_machine_takes_all_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with RedisServer(tmp_path / "redis", appendonly=True) as redis:
-        house = House(tmp_path, redis)
+        house = House(tmp_path, redis, capsys)
         with house.served("first") as place:
             key, lost = house.command("key", "create"), house.command("key", "create")
             session = house.command("key", "session", "--key", key["access_key_id"])["credentials"]
