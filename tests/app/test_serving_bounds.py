@@ -26,7 +26,7 @@ async def test_a_client_that_answers_nothing_does_not_hold_the_end_up(websocket:
             client.sendall(f"GET /viewer HTTP/1.1\r\nHost: {place}\r\n{head}\r\n{key}\r\n\r\n".encode())
             assert await asyncio.get_running_loop().sock_recv(client, 1000)
             started = time.monotonic()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8, "a handshake of the close that nobody answers takes ten seconds"
 
 
 async def test_a_frame_over_the_cap_closes_the_socket(websocket: WebSockets) -> None:

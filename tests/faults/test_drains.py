@@ -31,14 +31,16 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(240)]
 PER_CHANNEL = 100
 AT_ONCE = 50
 PARTS = 4
+PING, PONG = 0x89, 0x8A  # with FIN
 LAST_S = 2.0  # of a drain, in which nobody's time comes
 
 
 class Idle:
-    """A websocket that says nothing, at a fraction of the cost of a client library, and answers a close frame."""
+    """A websocket that says nothing, at a fraction of the cost of a client library; it answers pings and its close."""
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.closed = asyncio.Event()  # for the first time
         self.closed_at = 0.0
         self.code = 0
 
@@ -55,24 +57,30 @@ class Idle:
             self._writer.close()
         return status == b"101"
 
-    async def until_closed(self) -> None:
-        """Note when and how it is closed."""
-        while True:
-            first, length = await self._reader.readexactly(2)
-            payload = await self._reader.readexactly(length)
-            if first == 0x88:  # a close frame; anything else is a ping of a server that waits for longer than we stay
-                break
-        self.closed_at, self.code = time.monotonic(), int.from_bytes(payload[:2], "big")
-        self._writer.write(b"\x88\x82\0\0\0\0" + payload[:2])
-        with contextlib.suppress(ConnectionError):  # a node that ends waits for our answer only as long as it has time
-            await self._reader.read()
-        self._writer.close()
+    async def live(self) -> None:
+        """Answer what the node sends until the end, and note when and how it closes the first connection."""
+        reader, writer = self._reader, self._writer
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            first = PING
+            while first == PING:  # a node ends who leaves it unanswered, and it takes long until all are in
+                first, length = await reader.readexactly(2)
+                payload = await reader.readexactly(length)
+                answer = payload if first == PING else payload[:2]
+                writer.write(bytes((PONG if first == PING else first, 0x80 | len(answer), *bytes(4))) + answer)
+            self._note(int.from_bytes(payload[:2], "big"))
+            await reader.read()
+        self._note(1006)
+
+    def _note(self, code: int) -> None:
+        if not self.closed.is_set():
+            self.closed_at, self.code = time.monotonic(), code
+            self.closed.set()
 
     def cut(self) -> None:
         self._writer.transport.abort()
 
 
-async def crowd(service: Service, count: int) -> list[Idle]:
+async def crowd(service: Service, count: int, lives: asyncio.TaskGroup) -> list[Idle]:
     """A master and its viewers of each of some channels, at node 0."""
     names = [f"crowd-{number}" for number in range(count // PER_CHANNEL)]
     arns = [await asyncio.to_thread(service.create, name) for name in names]
@@ -86,21 +94,22 @@ async def crowd(service: Service, count: int) -> list[Idle]:
     slots = asyncio.Semaphore(AT_ONCE)
     async with asyncio.TaskGroup() as group:
         for each in idle:
-            group.create_task(admitted(each, service.nodes[0], slots))
+            group.create_task(admitted(each, service.nodes[0], slots, lives))
     return idle
 
 
-async def admitted(idle: Idle, node: Node, slots: asyncio.Semaphore) -> None:
+async def admitted(idle: Idle, node: Node, slots: asyncio.Semaphore, lives: asyncio.TaskGroup) -> None:
     """Try until it is in: while Redis does not answer in time, a node answers 503."""
     async with slots:
         while not await idle.is_admitted(node):  # noqa: ASYNC110  # it tells nobody
             await asyncio.sleep(0.2)
+    lives.create_task(idle.live())
 
 
-async def comes_back(idle: Idle, node: Node, slots: asyncio.Semaphore) -> float:
+async def comes_back(idle: Idle, node: Node, slots: asyncio.Semaphore, lives: asyncio.TaskGroup) -> float:
     """Seconds from its close to its admission at the other node."""
-    await idle.until_closed()
-    await admitted(idle, node, slots)
+    await idle.closed.wait()
+    await admitted(idle, node, slots, lives)
     return time.monotonic() - idle.closed_at
 
 
@@ -122,14 +131,15 @@ async def test_a_node_drains(tmp_path: Path, row: Row, count: int, drain_s: floa
             behind(redis) as (proxy, url),
             nodes(tmp_path, redis.url, *words, own=(("--redis", url), ())) as service,
             channel(service, "door", "v1") as door,
+            asyncio.TaskGroup() as lives,
         ):
             ending, other = service.nodes
-            idle = await crowd(service, count)
+            idle = await crowd(service, count, lives)
             await stay(door, other)
             proxy.delay(delay_s)
             async with talking(door, every_s=0.02), asyncio.TaskGroup() as group:
                 slots = asyncio.Semaphore(AT_ONCE)
-                coming = [group.create_task(comes_back(each, other, slots)) for each in idle]
+                coming = [group.create_task(comes_back(each, other, slots, lives)) for each in idle]
                 await asyncio.sleep(0.5)
                 began = time.monotonic()
                 ending.terminate()
