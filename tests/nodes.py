@@ -161,6 +161,14 @@ class Service:
             found: dict[str, Any] = json.loads(answer.read())
         return found
 
-    def create(self, name: str, node: int = 0) -> str:
-        """Make a channel; its ARN."""
-        return str(self.call(node, "/createSignalingChannel", {"ChannelName": name})["ChannelARN"])
+    def create(self, name: str, node: int = 0, tries: int = 5) -> str:
+        """Make a channel, again while Redis does not answer in time; its ARN. Raises: urllib.error.HTTPError."""
+        for left in reversed(range(tries)):
+            try:
+                return str(self.call(node, "/createSignalingChannel", {"ChannelName": name})["ChannelARN"])
+            except urllib.error.HTTPError as error:
+                if error.code == 400 and left < tries - 1:
+                    break  # the try before made it, and its answer was lost
+                if error.code != 503 or not left:
+                    raise
+        return str(self.call(node, "/describeSignalingChannel", {"ChannelName": name})["ChannelInfo"]["ChannelARN"])

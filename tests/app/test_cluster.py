@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from tests.nodes import LIMIT_S, Service
@@ -28,7 +28,13 @@ class Cluster(Service):
     def socket(self, node: int, role: str, **query: str) -> ClientConnection:
         query = query if "ticket" in query else {"token": self.token, **query}
         address = f"{self.nodes[node].websocket}/{role}?{urlencode(query)}"
-        return self._stack.enter_context(connect(address, compression=None))
+        for left in reversed(range(5)):
+            try:
+                return self._stack.enter_context(connect(address, compression=None))
+            except InvalidStatus as error:  # 503 while Redis does not answer in time
+                if error.response.status_code != 503 or not left:
+                    raise
+        raise AssertionError
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ async def test_the_catalog_is_away(tmp_path: Path, row: Row) -> None:
                 known = await until_in(door.viewers["new"], b)
                 refused = await refusal(unknown.viewers["v1"], b, 503)
                 with pytest.raises(urllib.error.HTTPError, match="503"):
-                    await asyncio.to_thread(service.create, "meanwhile")
+                    await asyncio.to_thread(service.create, "meanwhile", tries=1)
                 red_s = await reddening
                 assert await asyncio.to_thread(b.is_live)
                 await asyncio.sleep(1.0)
