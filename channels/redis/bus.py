@@ -1,7 +1,6 @@
 """Bus over Redis: PUBLISH and SUBSCRIBE."""
 
 import asyncio
-import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -41,7 +40,7 @@ class RedisBus:
     def post_all(self, posts: Sequence[tuple[str, bytes]]) -> None:
         """Post each of these; they leave in one write."""
         wire = self._link.publisher
-        if wire is None or not wire.post(list(itertools.starmap(self._command, posts)), posts):
+        if wire is None or not wire.post([self._command(topic, payload) for topic, payload in posts], posts):
             self._link.stats.posts_unsent += len(posts)
             for post in posts:
                 self._link.unheard(post)

@@ -259,7 +259,7 @@ class NodeLink(Generic[Context]):
         if self._refused or self._deferred:
             self._owed, self.acknowledged_at = 0, now
             return self._encode([(number, sent.body)])
-        if self.owes_much or (self._owed and now >= self.acknowledged_at + ACKNOWLEDGE_S / 2):
+        if self._owed and (now >= self.acknowledged_at + ACKNOWLEDGE_S / 2 or self._owed >= _ACKNOWLEDGE_AT):
             self._owed, self.acknowledged_at, self._acknowledged = 0, now, self._expected - 1
         return self._encoder.encode_one(
             self._epoch, self._base, (self._their_epoch, self._acknowledged), number, sent.body
