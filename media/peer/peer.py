@@ -5,7 +5,6 @@ leaves, stays silent, never connects, or is stopped.
 """
 
 import asyncio
-import contextlib
 import enum
 import logging
 import random
@@ -127,6 +126,8 @@ class Peer:
         self.trickle = Trickle(client_id, settings.candidates_limit)
         self._connection: RTCPeerConnection | None = None
         self._liveness: Liveness | None = None
+        self._report_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._up = asyncio.Event()
         self._ended = asyncio.Event()
         ears = Ears(self._heard, self._reported, lambda: self.stop(End.LEFT))
@@ -283,20 +284,27 @@ class Peer:
                 await self._up.wait()
         except TimeoutError:
             self.stop(End.DEADLINE)
-        report_at = 0.0
-        while not self._ended.is_set():
-            now = self._loop.time()
-            if self._liveness is not None and now >= self._liveness.deadline:
-                self.stop(End.SILENCE)
-                return
-            if now >= report_at:
-                self.streams.send_reports()
-                # RFC 3550, 6.2: the interval is varied by half.
-                report_at = now + self._settings.report_s * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-            wake_at = report_at if self._liveness is None else min(report_at, self._liveness.deadline)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(wake_at):
-                    await self._ended.wait()
+        self._tend()
+        try:
+            await self._ended.wait()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _tend(self) -> None:
+        """Report, or end a viewer that is silent: whatever is due, and again when the next is."""
+        if self._ended.is_set():
+            return
+        now = self._loop.time()
+        if self._liveness is not None and now >= self._liveness.deadline:
+            self.stop(End.SILENCE)
+            return
+        if now >= self._report_at:
+            self.streams.send_reports()
+            # RFC 3550, 6.2: the interval is varied by half.
+            self._report_at = now + self._settings.report_s * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+        tend_at = self._report_at if self._liveness is None else min(self._report_at, self._liveness.deadline)
+        self._timer = self._loop.call_at(tend_at, self._tend)
 
     async def _signal_candidate(self, payload: bytes) -> None:
         await self._outside.signal("ICE_CANDIDATE", payload)
