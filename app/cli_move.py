@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace, loaded: Loaded) -> Exit:
         return Exit.FAILURE if conflicts else Exit.OK
     print(f"{'would move' if report.is_trial else 'moved'} from {report.source} to {report.target}:\n")
     print_table(("", "moved", "there before", "conflicts"), [_row(*each) for each in report.kinds.items()])
+    sys.stdout.flush()  # before what is told of it, where both go to one file
     for kind, tally in report.kinds.items():
         _tell_conflicts(kind, tally)
     if conflicts:

@@ -19,10 +19,8 @@ def tell(server: Blocking, folder: Path, notice: Callable[[str], None]) -> None:
     """Tell of channels that only the data folder has. The first of them stands for all; no start fails for it."""
     with contextlib.suppress(*_ADVICE_ONLY):
         if _is_left(server, folder / CATALOG):
-            notice(
-                f"the channels and access keys of {folder} are not in {server.settings.place}: stop, bring them there "
-                "with `heliograph move`, and start again"
-            )
+            place = server.settings.place
+            notice(f"the channels and access keys of {folder} are not in {place}: `heliograph move` brings them there")
 
 
 def _is_left(server: Blocking, catalog: Path) -> bool:
