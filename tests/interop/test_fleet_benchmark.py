@@ -15,7 +15,7 @@ async def test_a_fleet_is_back_after_one_of_two_nodes_was_killed() -> None:
     assert 20 <= rows["owed"].ours <= 80
     assert rows["retried_refused"].ours > 0
     assert rows["visits"].ours > 5
-    assert rows["messages"].ours > 5 * rows["visits"].ours
+    assert rows["messages"].ours > 3 * rows["visits"].ours  # eight each, but for those who are on their way at the end
 
 
 async def test_idle_cameras_are_back_after_their_only_node_was_killed_and_started_again() -> None:

@@ -140,36 +140,47 @@ def test_relay_answers_as_the_rfc_has_it(row: Row, served: Served, sockets: cont
 def coturn(folder: Path) -> Iterator[int]:
     """Debian's coturn on loopback with the secret of these tests; gives its port."""
     program = require("turnserver")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     words = [
-        *("-n", "-m", "0", "-L", "127.0.0.1", "-E", "127.0.0.1", "-E", "::1", "-p", str(port), "-r", "example.org"),
+        *("-n", "-m", "0", "-L", "127.0.0.1", "-E", "127.0.0.1", "-E", "::1", "-r", "example.org"),
         *("--use-auth-secret", f"--static-auth-secret={SECRET.decode()}", "--no-cli", "--no-software-attribute"),
         *("--allow-loopback-peers", "--min-port", "16000", "--max-port", "16799", "--no-tls", "--no-dtls"),
         *("--no-stdout-log", "--simple-log"),
         *("-l", str(folder / "log"), "--pidfile", str(folder / "pid"), "-b", str(folder / "users")),
     ]
-    with subprocess.Popen(
-        [program, *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            wait_for_binding(port)
-            yield port
-        finally:
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):  # somebody else may have the port by then
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [program, *words, "-p", str(port)],
+                    cwd=folder,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+            stack.callback(process.kill)
+            if answers(port, process):
+                break
             process.kill()
+        else:
+            pytest.fail(f"coturn does not answer: {(folder / 'log').read_text()[-2000:]}")
+        yield port
 
 
-def wait_for_binding(port: int) -> None:
-    """Ask until the server answers, or fail."""
+def answers(port: int, process: subprocess.Popen[bytes]) -> bool:
+    """Ask until the server answers; whether it does."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as handle:
         handle.settimeout(0.2)
-        for _ in range(300):
+        for _ in range(150):
+            if process.poll() is not None:
+                break
             with contextlib.suppress(TimeoutError):
                 handle.sendto(PROBE, ("127.0.0.1", port))  # not connected: a refusal is no error
                 handle.recv(2048)
-                return
-    pytest.fail("coturn does not answer")
+                return True
+    return False
 
 
 def answer_of(row: Row, port: int) -> str:

@@ -14,6 +14,8 @@ from media.sources.source import Source
 
 QUICK = EncoderSettings(bitrate_bps=200_000, linger_s=0.05)
 
+LIMIT_S = 40.0  # below that of a test
+
 
 def pattern() -> PatternSource:
     return PatternSource(160, 90, 60)
@@ -31,7 +33,7 @@ class Watcher:
         self._more.set()
 
     async def until(self, condition: Callable[["Watcher"], bool]) -> None:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(LIMIT_S):
             while not condition(self):
                 self._more.clear()
                 await self._more.wait()
@@ -54,6 +56,12 @@ async def running(source: Source, settings: EncoderSettings = QUICK) -> AsyncIte
         assert media_threads() == set()
 
 
+def is_disturbed(feed: Feed) -> bool:
+    """Whether the machine stood still so long that the source began its time anew or somebody lost pictures."""
+    source, lines = feed.stats.source, (*feed.stats.encoders.values(), *feed.stats.passed.values())
+    return source.rebased > 0 or source.slates > 0 or any(line.dropped_units for line in lines)
+
+
 def media_threads() -> set[str]:
     return {
         thread.name
@@ -63,6 +71,6 @@ def media_threads() -> set[str]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(LIMIT_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)  # the end of a thread rings no bell

@@ -88,4 +88,5 @@ def test_viewer_held_to_300_kbit_leaves_the_others_as_they_were(viewers: tuple[L
     )
     assert per_picture >= 0.9  # per second a busy machine may give fewer pictures
     assert min(rates) >= 0.3 * usual
-    assert fps(slow_start, slow_end) > 0
+    # Fewer than before, where a machine that stalled long made the page connect anew.
+    assert 0 < slow_end.frames_decoded != slow_start.frames_decoded, "it gets pictures"

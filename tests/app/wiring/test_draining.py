@@ -21,7 +21,7 @@ async def test_the_log_tells_how_many_went_and_how_long_it_took(caplog: pytest.L
     first, last = caplog.records
     assert (first.message, vars(first)["masters"], vars(first)["viewers"]) == ("draining", 1, 1)
     assert (last.message, last.levelname) == ("drained", "INFO")
-    assert 0.0 <= vars(last)["seconds"] < 5.0
+    assert 0.0 <= vars(last)["seconds"] < 60.0
 
 
 async def test_the_log_warns_of_what_was_not_settled_in_time(
