@@ -51,9 +51,13 @@ class Idle:
         head = f"GET {self.path} HTTP/1.1\r\nHost: {place}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         self._writer.write((head + key).encode())
-        status = (await self._reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1]
+        status = b""
+        with contextlib.suppress(
+            ConnectionError, asyncio.IncompleteReadError
+        ):  # a node has limits of time for this, too
+            status = (await self._reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1]
         if status != b"101":
-            assert status == b"503"
+            assert status in (b"503", b"")
             self._writer.close()
         return status == b"101"
 
