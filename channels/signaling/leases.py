@@ -57,7 +57,7 @@ class Leases:
         self._now = now
         self._stats = stats
         self._held: dict[str, Member] = {}
-        self._due: deque[tuple[float, Member]] = deque()  # earliest first
+        self._due: deque[tuple[float, str]] = deque()  # earliest first; by its id, since nobody takes out who left
         self._unseen: set[str] = set()  # admitted while presence was away
         self._leaving: dict[str, Member] = {}
         self._away_until = self._doubted_until = float("-inf")
@@ -77,9 +77,9 @@ class Leases:
         """Renew this connection's lease from now on; `is_local`: presence does not know of it yet."""
         self._held[member.id] = member
         if is_local:
-            self._due.appendleft((self._now(), member))
+            self._due.appendleft((self._now(), member.id))
         else:
-            self._due.append((self._next_due(), member))
+            self._due.append((self._next_due(), member.id))
         if len(self._due) == 1:
             self._wake.set()
 
@@ -115,7 +115,7 @@ class Leases:
         """
         now = self._now()
         self._doubted_until = now + 0.5 * _SOON * self.settings.renew_s
-        self._due = deque((now, member) for member in reversed(self._held.values()))
+        self._due = deque((now, member_id) for member_id in reversed(self._held))
         self._away_until = float("-inf")
         self._wake.set()
 
@@ -158,7 +158,7 @@ class Leases:
                 lost = await self._presence.renew(leases, self._viewer_limit)
             except PresenceUnavailableError:
                 self.note_away()
-                table.extendleft((now, member) for member in reversed(batch))
+                table.extendleft((now, member.id) for member in reversed(batch))
                 return
             self._stats.leases_renewed += len(batch) - len(lost)
             self._settle(batch, {lease.holder.connection_id for lease in lost}, table)
@@ -166,12 +166,12 @@ class Leases:
     def _batch(self, now: float) -> list[Member]:
         batch: list[Member] = []
         while self._due and self._due[0][0] <= now and len(batch) < _BATCH:
-            member = self._due.popleft()[1]
-            if self._held.get(member.id) is member:
+            member = self._held.get(self._due.popleft()[1])
+            if member is not None:
                 batch.append(member)
         return batch
 
-    def _settle(self, batch: list[Member], lost: set[str], table: deque[tuple[float, Member]]) -> None:
+    def _settle(self, batch: list[Member], lost: set[str], table: deque[tuple[float, str]]) -> None:
         due = self._next_due()
         for member in batch:
             is_held = member.id in self._held
@@ -185,7 +185,7 @@ class Leases:
                 self._leaving[member.id] = member  # it left meanwhile, and was put back perhaps
             else:
                 early_s = self.settings.renew_s * random.uniform(0.0, 0.1)  # noqa: S311  # those renewed together part
-                table.append((due - early_s, member))
+                table.append((due - early_s, member.id))
                 if member.id in self._unseen:
                     self._unseen.discard(member.id)
                     self.back(member)

@@ -1,6 +1,7 @@
 """When and how a hub ends connections, and that nothing is left of them."""
 
 import asyncio
+import weakref
 from typing import Any
 
 import pytest
@@ -28,6 +29,16 @@ async def test_a_cut_closes_connections_and_keeps_what_is_held() -> None:
         assert (at_viewer.closed, at_other.closed) == ((1011, "as asked"), None)
         _, at_master = await node.master()
         assert at_master.payloads == ["AAAA"]
+
+
+async def test_nothing_holds_on_to_a_connection_that_has_ended() -> None:
+    (node,) = cluster()
+    async with running(node):
+        member, recorder = await node.viewer("v1")
+        ended = weakref.ref(recorder)
+        await node.hub.disconnect(member)
+        del member, recorder
+        assert ended() is None
 
 
 async def test_a_deleted_channel_closes_its_connections_everywhere(nodes: tuple[Node, Node]) -> None:
