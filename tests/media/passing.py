@@ -1,5 +1,6 @@
 """A source of encoded pictures and sound, made from the test pattern."""
 
+import threading
 from collections.abc import Generator
 
 from media.encoders.encoder import Capture, Codec, EncoderSettings, Shape
@@ -12,7 +13,7 @@ from media.sources.source import EncodedPicture, EncodedSound, Item, Pace, Pictu
 class PassingSource:
     """H.264 and Opus; a key frame each `gop` pictures and, with `can_request_keyframe`, when it is asked for.
 
-    After `dies_after` pictures it dies, once.
+    After `dies_after` pictures it dies, once, and gives no picture again before `comes_back`.
     """
 
     passes = frozenset({Codec.H264, Codec.OPUS})
@@ -28,6 +29,8 @@ class PassingSource:
         self._gop = gop
         self._wants_key = False
         self._dies_after = dies_after
+        self._has_died = False
+        self.comes_back = threading.Event()
 
     def request_keyframe(self) -> None:
         self.requests += 1
@@ -38,6 +41,8 @@ class PassingSource:
             Shape(self.width, self.height, self.fps), EncoderSettings(bitrate_bps=200_000, preset="ultrafast")
         )
         opus = OpusEncoder(EncoderSettings())
+        if self._has_died:
+            self.comes_back.wait(30)
         pictures = sounds = 0
         for item in PatternSource(self.width, self.height, self.fps).frames(pace):
             if not isinstance(item, Picture):
@@ -46,7 +51,7 @@ class PassingSource:
                 yield EncodedSound(Codec.OPUS, packet.data, item.time_s)
                 continue
             if pictures == self._dies_after:
-                self._dies_after = None
+                self._dies_after, self._has_died = None, True
                 raise SourceError("the camera went away")
             is_key = pictures % self._gop == 0 or self._wants_key
             self._wants_key = False

@@ -101,16 +101,20 @@ async def test_late_watcher_gets_a_key_frame_at_once_and_nothing_before_it() -> 
 
 async def test_watcher_who_must_wait_for_the_window_sees_nothing_before_its_key_frame() -> None:
     async with running(pattern()) as feed:
-        early, late, later = Watcher(), Watcher(), Watcher()
+        early = Watcher()
         feed.attach(Codec.H264, early)
         await early.has(3)
-        feed.attach(Codec.H264, late)
-        await late.has(1)
-        feed.attach(Codec.H264, later)
-        units = await later.has(2)
-        assert [unit.is_key for unit in units[:2]] == [True, False] or is_disturbed(feed)
-        waited_s = units[0].captured_at - late.units[0].captured_at
-        assert waited_s > 0.1, "one key frame per window, and not with the next picture"
+        for _ in range(5):  # where the machine stands still between the two, the window is over
+            late, later = Watcher(), Watcher()
+            feed.attach(Codec.H264, late)
+            await late.has(1)
+            feed.attach(Codec.H264, later)
+            units = await later.has(2)
+            assert [unit.is_key for unit in units[:2]] == [True, False] or is_disturbed(feed)
+            waited_s = units[0].captured_at - late.units[0].captured_at
+            if waited_s > 0.2:
+                break
+        assert waited_s > 0.2, "one key frame per window"
 
 
 async def test_keyframe_is_made_on_request() -> None:
