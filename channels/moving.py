@@ -14,7 +14,6 @@ from channels.auth.key_ring import AccessKey
 from channels.auth.seal import Seal, SealError
 from channels.channel import Channel
 from channels.key_store import KeyExistsError, KeyStore, SealedKey
-from channels.store import Found
 
 _BATCH = 200  # channels in one round trip
 
@@ -56,6 +55,13 @@ class Tally(msgspec.Struct):
             self.there += 1
         else:
             self.conflicts.append(Conflict(name, verdict.reason))
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What is in the place of a channel: the one of its name, and the version in which this one was brought before."""
+
+    channel: Channel | None = None
+    brought_version: str | None = None
 
 
 class ChannelTarget(Protocol):

@@ -15,13 +15,6 @@ class Page(msgspec.Struct, frozen=True):
     next_name: str | None
 
 
-class Found(msgspec.Struct, frozen=True):
-    """What is in the place of a channel: the one of its name, and the version in which this one was brought before."""
-
-    channel: Channel | None = None
-    brought_version: str | None = None
-
-
 class StoreUnavailableError(Exception):
     """The catalog cannot answer now; the caller gets ServiceUnavailableException."""
 

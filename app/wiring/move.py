@@ -108,8 +108,9 @@ def _has(found: Files, name: str, text: str) -> bool:
     """Whether nodes accept what this key or secret made: one that signs no more may be there as its public half."""
     if "/" not in name:
         return set(text.split()) <= set(found.get(name, "").split())
-    public = name.removesuffix(".pem") + ".pub"
-    return found.get(name) == text or (public != name and public in found)
+    stem, suffix = name.rsplit(".", 1)
+    other_half = {"pem": f"{stem}.pub", "pub": f"{stem}.pem"}.get(suffix)
+    return found.get(name) == text or other_half in found
 
 
 def _served_before(settings: Settings) -> Path:

@@ -250,7 +250,7 @@ class Node:
         authenticator = Authenticator(
             verifier, tickets, wall=time.time, monotonic=time.monotonic, signatures=signatures
         )
-        self._key_files = KeyFiles(order.keys_folder, verifier, self.access.sessions)
+        self._key_files = KeyFiles(order.keys_folder, order.keys, verifier, self.access.sessions)
         self._counters = {
             **self._backing.counters,
             "auth_key_files": self._key_files.stats,

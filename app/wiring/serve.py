@@ -35,7 +35,9 @@ def order(settings: Settings, folder: Path, slot: SlotMemory | None = None) -> N
     access = AccessOrder.of(settings, folder)
     secrets = load_or_create_turn_secrets(folder)
     catalog = str(folder / "catalog.sqlite")
-    return NodeOrder(settings, catalog, load_keys(folder), secrets, access, _redis(settings), slot, folder)
+    redis = _redis(settings)
+    followed = folder if redis is None else None  # with Redis it is a copy, which any command may write
+    return NodeOrder(settings, catalog, load_keys(folder), secrets, access, redis, slot, followed)
 
 
 async def _run(order: NodeOrder, listeners: Listeners, turn: Child, on_ready: Announce) -> None:

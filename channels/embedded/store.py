@@ -57,6 +57,7 @@ _LIST = """
 SELECT * FROM channel WHERE account = ? AND region = ? AND name >= ? AND name > ? AND name < ? ORDER BY name LIMIT ?
 """
 _EVERY = "SELECT * FROM channel ORDER BY account, region, name"
+_LAST = "SELECT * FROM channel ORDER BY account DESC, region DESC, name DESC LIMIT 1"
 _INSERT = "INSERT INTO channel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _REPLACE = "REPLACE INTO channel VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DELETE = "DELETE FROM channel WHERE account = ? AND region = ? AND name = ?"
@@ -166,6 +167,11 @@ class SqliteStore:
         """Yield the channels of all accounts and regions. Blocks: not for a service that runs."""
         with self._available():
             yield from map(_channel, self._listings.execute(_EVERY))
+
+    def last(self) -> Channel | None:
+        """The one that `every` yields last. Blocks."""
+        with self._available():
+            return next(map(_channel, self._listings.execute(_LAST)), None)
 
     async def replace(self, channel: Channel, expected_version: str) -> None:
         """Put a new state in the place of the version expected.

@@ -20,10 +20,11 @@ from channels.errors import (
     ResourceNotFoundException,
     VersionMismatchException,
 )
+from channels.moving import Found
 from channels.names import ChannelArn
 from channels.redis.commands import Call, Commands, Script
 from channels.redis.failures import answered, is_refused
-from channels.store import Found, Page, StoreUnavailableError
+from channels.store import Page, StoreUnavailableError
 
 # KEYS: records, names. ARGV: name, record, limit.
 _CREATE: Final = """

@@ -84,7 +84,7 @@ class Errands:
             self._sender.answer(mail, refusal, failures.result_of(refusal))
             return None
         self._sender.count(mail, "held")
-        self._sender.keep_time(mail)
+        self._sender.keep_time(msgspec.structs.replace(mail, hops=0))  # of the way to its end, not of the way here
         try:
             return await self.locate(mail.channel, mail.recipient, until)
         except PresenceUnavailableError:

@@ -183,7 +183,10 @@ class Links:
                 del self._peers[peer.node]
 
     def acknowledge(self, peer: Peer) -> None:
-        """Tell the other node what has arrived, with what is said anyway or soon."""
+        """Tell the other node what has arrived, with what is said anyway or soon.
+
+        A frame that says something need not tell it while the last acknowledgement is young: asked again after each.
+        """
         if peer in self._dirty or (peer in self._owing and not peer.link.owes_much):
             return
         wait_s = peer.link.acknowledge_in(self._now())
@@ -230,3 +233,5 @@ class Links:
         posts = [(peer.topic, frame) for peer in dirty for frame in peer.link.frames(now)]
         if posts:
             self._bus.post_all(posts)
+        for peer in dirty:
+            self.acknowledge(peer)

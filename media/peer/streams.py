@@ -175,7 +175,7 @@ class Streams:
 
     @property
     def first_sent_at(self) -> float | None:
-        """Monotonic seconds of the first packet to the viewer."""
+        """Monotonic seconds of when the first packets were handed over for sending to the viewer."""
         return min((s.first_sent_at for s in self._all if s.first_sent_at is not None), default=None)
 
     def close(self) -> None:

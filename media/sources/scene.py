@@ -113,7 +113,7 @@ class Canvas:
 
     def __init__(self, frame: av.VideoFrame) -> None:
         planes = frame.planes
-        self.address = planes[0].buffer_ptr
+        self.addresses = tuple([plane.buffer_ptr for plane in planes])
         self.planes = tuple([memoryview(plane) for plane in planes])
         self.line_sizes = tuple([plane.line_size for plane in planes])
 
@@ -142,8 +142,8 @@ class Scene:
     def paint(self, frame: av.VideoFrame, number: int) -> Canvas:
         """Paint the whole of `frame`, but for what tells the time; `stamp` does the rest."""
         canvas = Canvas(frame)
-        if canvas.address not in self._known:
-            self._known.add(canvas.address)
+        if not self._known.issuperset(canvas.addresses):
+            self._known.update(canvas.addresses)
             for plane, bands in zip(canvas.planes, self._base, strict=True):
                 for start, pixels in bands:
                     plane[start : start + len(pixels)] = pixels

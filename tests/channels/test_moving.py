@@ -15,6 +15,7 @@ from channels.embedded.key_store import SqliteKeyStore
 from channels.key_store import Cursor, KeyStore, Revocation, SealedKey
 from channels.moving import (
     Conflict,
+    Found,
     Outcome,
     Seals,
     Tally,
@@ -27,7 +28,7 @@ from channels.moving import (
 from channels.names import ChannelArn
 from channels.redis.blocking import Blocking
 from channels.redis.key_store import RedisKeyStore
-from channels.store import Found, StoreUnavailableError
+from channels.store import StoreUnavailableError
 from tests.redis_link import patient_settings
 from tests.redis_server import RedisServer
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.settings import Settings
@@ -56,6 +57,14 @@ def test_channels_that_only_the_folder_has_are_told_until_they_are_moved(server:
     assert told(server, folder) == []
     delete(server)
     assert told(server, folder) == []
+
+
+def test_a_move_that_was_broken_off_is_told(server: Blocking, folder: Path) -> None:
+    bring(server)
+    store = SqliteStore(folder / "catalog.sqlite")
+    asyncio.run(store.create(msgspec.structs.replace(DOOR, arn=msgspec.structs.replace(DOOR.arn, name="gate")), 10))
+    store.close()
+    assert len(told(server, folder)) == 1
 
 
 def break_off(folder: Path) -> None:

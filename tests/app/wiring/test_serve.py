@@ -21,6 +21,12 @@ def test_a_data_folder_gives_the_same_keys_every_time(tmp_path: Path) -> None:
     assert first.access.store == str(tmp_path / "keys.sqlite")
 
 
+def test_a_node_with_redis_follows_no_copy_of_the_keys_that_nodes_share(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    settings = Settings(data_dir=str(tmp_path), redis_url="redis://127.0.0.1:1")
+    assert serve.order(settings, tmp_path).keys_folder is None
+
+
 def test_a_broken_key_is_told_by_its_setting(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     folder.mkdir(mode=0o700)

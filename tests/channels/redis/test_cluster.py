@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from channels.channel import Channel
+from channels.moving import Found
 from channels.names import ChannelArn, Role
 from channels.presence import Lease
 from channels.redis.link import Link
@@ -16,7 +17,6 @@ from channels.signaling.limits import Limits
 from channels.signaling.mailbox import Mail, Seen
 from channels.signaling.messages import Action
 from channels.signaling.protocol import MASTER, Address
-from channels.store import Found
 from tests.channels.redis.rig import CALM, running
 from tests.redis_link import patient_settings, running_link, until
 from tests.redis_server import RedisServer

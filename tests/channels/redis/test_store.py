@@ -15,11 +15,12 @@ from channels.errors import (
     ResourceInUseException,
     VersionMismatchException,
 )
+from channels.moving import Found
 from channels.names import ChannelArn
 from channels.redis.commands import Commands
 from channels.redis.settings import RedisSettings
 from channels.redis.store import RedisStore
-from channels.store import Found, StoreUnavailableError
+from channels.store import StoreUnavailableError
 from tests.fault_proxy import FaultProxy
 from tests.redis_link import PATIENT_S, hurried, patient_settings
 from tests.redis_server import RedisServer

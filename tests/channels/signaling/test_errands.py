@@ -23,10 +23,12 @@ class Told:
     def __init__(self, now: Clock) -> None:
         self._now = now
         self.kept: list[tuple[str, float]] = []
+        self.kept_hops = -1
         self.answers: list[tuple[str, str]] = []
 
     def keep_time(self, mail: Mail) -> None:
         self.kept.append((mail.id, mail.ends_at(self._now())))
+        self.kept_hops = mail.hops
 
     def answer(self, mail: Mail, error: ServiceError, result: str) -> None:
         self.answers.append((mail.id, result))
@@ -151,6 +153,11 @@ async def test_what_expired_is_reported_when_it_was_still_held_a_few_tries_long(
     await rig.errands.expire(mail())
 
     assert rig.told.answers[1:] == [("1", "expired")]
+
+
+async def test_the_way_to_a_recipient_uses_up_no_try_of_what_is_held(rig: Rig) -> None:
+    await rig.errands.hold(mail(hops=3), 1.0, is_known=True)
+    assert rig.told.kept_hops == 0
 
 
 async def test_what_expired_while_the_mailbox_is_away_is_answered_all_the_same(rig: Rig) -> None:

@@ -128,6 +128,20 @@ async def test_later_acknowledgements_come_together_or_with_what_is_said_anyway(
 
 
 @pytest.mark.usefixtures("_no_haste")
+async def test_what_arrives_in_the_turn_in_which_something_is_said_is_acknowledged_later(ends: tuple[End, End]) -> None:
+    a, b = ends
+    a.say(b, "1")
+    await turns()
+    a.say(b, "2")
+    b.say(a, "x")
+    await turns()
+    assert (a.heard, a.outcomes) == ([b"x"], [Outcome.DELIVERED]), "the last acknowledgement is young"
+    acknowledge(b)
+    await turns()
+    assert a.outcomes == [Outcome.DELIVERED] * 2
+
+
+@pytest.mark.usefixtures("_no_haste")
 async def test_what_is_kept_for_an_acknowledgement_is_bounded(ends: tuple[End, End]) -> None:
     a, b = ends
     a.say(b, "first")
