@@ -1,9 +1,11 @@
 """Key files: made once, private, read as they stand, refused with a sentence when they are not safe."""
 
+import contextlib
 import fcntl
-import multiprocessing
 import os
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -54,21 +56,34 @@ def test_later_starts_find_the_same_key(tmp_path: Path) -> None:
     assert len(files(tmp_path)) == 1
 
 
-def _load(folder: str, barrier: object, results: object) -> None:
-    barrier.wait()  # type: ignore[attr-defined]
-    results.put([key.kid for key in keys.load_or_create(Path(folder))])  # type: ignore[attr-defined]
+LOAD = """
+import sys
+from pathlib import Path
+from channels.auth import keys
+print(flush=True)
+sys.stdin.readline()
+print(*[key.kid for key in keys.load_or_create(Path(sys.argv[1]))])
+"""
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_agree_on_one_key(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    barrier, results = context.Barrier(4), context.SimpleQueue()
-    processes = [context.Process(target=_load, args=(str(tmp_path), barrier, results)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    found = [results.get() for _ in processes]
-    for process in processes:
-        process.join()
+    """Not forked from this one, in which other tests may have left threads and their locks."""
+    command, pipe = [sys.executable, "-c", LOAD, str(tmp_path)], subprocess.PIPE
+    with contextlib.ExitStack() as stack:
+        processes = [
+            stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)) for _ in range(4)
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "\n", "it is ready"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        found = [process.communicate()[0].split() for process in processes]
     assert len(files(tmp_path)) == 1
+    assert len(found[0]) == 1
     assert found == [found[0]] * 4
 
 
