@@ -11,6 +11,8 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Final
 
+from tests.ports import free_port
+
 CHUNK: Final = 65_536
 PART_S: Final = 0.02  # of which a narrow path is asleep at once
 RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER with 0 s: close sends RST
@@ -50,7 +52,7 @@ class FaultProxy:
         self._bytes_per_s: float | None = None
         self._left: int | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self.host, self.port = "127.0.0.1", 0  # the kernel's choice at the first `allow`
+        self.host, self.port = "127.0.0.1", free_port()  # nobody takes it between `refuse` and `allow`
         self.accepted = 0
 
     @property
@@ -103,7 +105,6 @@ class FaultProxy:
         """Accept connections."""
         if self._accepting is None:
             listener = socket.create_server((self.host, self.port))
-            self.port = listener.getsockname()[1]
             listener.setblocking(False)
             self._accepting = self._group.create_task(self._accept(listener))
 

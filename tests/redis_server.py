@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import random
 import shutil
 import signal
 import socket
@@ -14,11 +13,11 @@ from typing import Final, Self
 
 import hiredis
 
+from tests.ports import free_port
 from tests.programs import require
 
 READY_LIMIT_S: Final = 60.0
 FAILOVER_LIMIT_S: Final = 150.0  # sentinels that do not agree try again after ten seconds
-_PORTS: Final = range(20_000, 32_000)  # under the ephemeral ones, so that a server finds its port free after a restart
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None)
 Reply = bytes | int | list["Reply"] | None
@@ -61,7 +60,7 @@ class RedisServer:
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         for _ in range(20):
-            self.port = random.choice(_PORTS)
+            self.port = free_port()  # ours until this process ends, so that it is free for a restart
             with contextlib.suppress(ChildProcessError):  # somebody else's port
                 return self.start()
         raise ChildProcessError(f"redis-server does not start: {(self.folder / 'log').read_text()[-2000:]}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.measured import Row
+from tests.ports import free_port
 from tests.running import COMMAND, FREE_PORTS, Started, ends_within, environment, heliograph, started
 
 pytestmark = pytest.mark.slow
@@ -91,7 +92,7 @@ def test_two_demos_live_side_by_side() -> None:
 )
 def test_a_port_that_was_asked_for_does_not_move(name: str, kind: socket.SocketKind) -> None:
     with socket.socket(socket.AF_INET, kind) as other:
-        other.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", free_port()))
         if kind is socket.SOCK_STREAM:
             other.listen()
         port = other.getsockname()[1]

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.listen import listen
+from tests.ports import free_port
 from tests.redis_server import RedisServer
 from tests.running import COMMAND, FREE_PORTS, Started, ends_within, environment, heliograph, started
 
@@ -134,8 +135,8 @@ def test_a_taken_port_fails_with_the_name_of_its_setting(tmp_path: Path, name: s
 
 
 def test_a_taken_turn_port_fails_with_its_name_too(tmp_path: Path) -> None:
-    with started("serve", "--data-dir", str(tmp_path / "one")) as service:
-        port = service.ready["turn"].split(":")[2].partition("?")[0]
+    port = str(free_port())
+    with started("serve", "--data-dir", str(tmp_path / "one"), ports=(*FREE_PORTS, "--turn-port", port)):
         answer = heliograph("serve", "--data-dir", str(tmp_path / "two"), *FREE_PORTS, "--turn-port", port)
     assert answer.returncode == 2
     assert answer.stderr.startswith(f"heliograph: TURN_PORT: {port} on 127.0.0.1 is taken")

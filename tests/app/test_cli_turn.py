@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.measured import Row
+from tests.ports import free_port
 from tests.running import COMMAND, environment, heliograph, started
 
 pytestmark = pytest.mark.slow
@@ -46,7 +47,7 @@ def test_it_may_open_as_many_files_as_the_system_lets_it(tmp_path: Path) -> None
 
 def test_a_taken_port_is_told_by_its_setting(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", free_port()))
         port = str(other.getsockname()[1])
         answer = heliograph("turn", "--data-dir", str(tmp_path / "data"), "--turn-port", port)
     assert answer.returncode == 2

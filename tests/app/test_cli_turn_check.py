@@ -13,7 +13,7 @@ from app.certificates import make_development_files
 from app.cli_turn_check import _lines, describe
 from app.tls import utc_now
 from media.turn_check.steps import Attempt, Step
-from tests.media.turn_check.scripted import closed_port
+from tests.ports import free_port
 from tests.running import heliograph, started
 
 SECRET = "do-not-show-me"
@@ -24,7 +24,7 @@ def run(*words: str) -> int:
 
 
 def test_a_port_without_a_server_is_exit_code_1_with_cause_and_fix(capsys: pytest.CaptureFixture[str]) -> None:
-    port = closed_port()
+    port = free_port()
     assert run(f"turn:127.0.0.1:{port}", "--username", "x", "--password", SECRET) == 1
     text = capsys.readouterr().out
     assert f"turn:127.0.0.1:{port} over UDP at 127.0.0.1: FAILED at reach" in text
@@ -38,7 +38,7 @@ def test_a_port_without_a_server_is_exit_code_1_with_cause_and_fix(capsys: pytes
 
 
 def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(f"turn:127.0.0.1:{closed_port()}?transport=udp", "--json") == 1
+    assert run(f"turn:127.0.0.1:{free_port()}?transport=udp", "--json") == 1
     answer = json.loads(capsys.readouterr().out)
     (attempt,) = answer["attempts"]
     assert (answer["ok"], attempt["ok"], attempt["way"], attempt["address"]) == (False, False, "UDP", "127.0.0.1")
@@ -48,7 +48,7 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_a_reader_that_has_gone_is_no_traceback() -> None:
-    command = f"{sys.executable} -P -m app turn check turn:127.0.0.1:{closed_port()} | true"
+    command = f"{sys.executable} -P -m app turn check turn:127.0.0.1:{free_port()} | true"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True, timeout=30)
     assert done.stderr == ""
 
@@ -76,7 +76,7 @@ def test_wrong_words_are_one_sentence_and_exit_code_2(
 
 
 def test_a_channel_of_a_service_that_does_not_answer_is_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--channel", "demo", "--endpoint", f"http://127.0.0.1:{closed_port()}", "--token", "x") == 3
+    assert run("--channel", "demo", "--endpoint", f"http://127.0.0.1:{free_port()}", "--token", "x") == 3
     assert "no service answers" in capsys.readouterr().err
 
 

@@ -34,7 +34,7 @@ from media.turn_check.uri import TurnUri
 from tests.certificates import made, trusting
 from tests.media.relay.loopback import Client
 from tests.media.turn.world import code_of
-from tests.media.turn_check.scripted import closed_port
+from tests.ports import free_port
 from tests.programs import require
 from tests.redis_link import patient_settings
 from tests.redis_server import RedisServer
@@ -95,7 +95,7 @@ async def coturn(folder: Path, **changes: object) -> AsyncIterator[tuple[Coturn,
     program = require("turnserver")
     rules = CoturnRules(
         listener_hosts=("127.0.0.1",),
-        port=closed_port(),
+        port=free_port(),
         relay_hosts={IPV4: detect(socket.AF_INET) or "127.0.0.1", IPV6: detect(socket.AF_INET6) or "::1"},
         advertised={IPV4: pack("8.8.8.8"), IPV6: pack("2600::7")},
         min_port=47000,
@@ -234,7 +234,7 @@ async def test_a_new_certificate_is_served(tmp_path: Path) -> None:
 def served(folder: Path, *words: str) -> Iterator[tuple[Started, int, Path]]:
     """`heliograph serve` with coturn; gives it, the TURN port, and its log."""
     require("turnserver")
-    port, log = closed_port(), folder / "log"
+    port, log = free_port(), folder / "log"
     ports = ("--http-port", "0", "--ops-port", "0", "--turn-port", str(port))
     command = (
         "serve",
@@ -299,7 +299,7 @@ def test_coturn_does_not_outlive_a_turn_process_that_is_killed(tmp_path: Path) -
 def test_an_old_version_is_refused_unless_it_is_accepted(tmp_path: Path) -> None:
     require("turnserver")
     done = heliograph(
-        "serve", "--data-dir", str(tmp_path / "data"), "--turn-engine", "coturn", "--turn-port", str(closed_port()),
+        "serve", "--data-dir", str(tmp_path / "data"), "--turn-engine", "coturn", "--turn-port", str(free_port()),
         "--http-port", "0", "--ops-port", "0", home=tmp_path,
     )  # fmt: skip
     assert done.returncode == 2

@@ -16,6 +16,7 @@ from tests.media.turn import request_driver
 from tests.media.turn.request_driver import Exchange
 from tests.media.turn.request_row import Row, State
 from tests.media.turn.request_table import ROWS
+from tests.ports import free_port
 from tests.programs import require
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
@@ -149,9 +150,7 @@ def coturn(folder: Path) -> Iterator[int]:
     ]
     with contextlib.ExitStack() as stack:
         for _ in range(4):  # somebody else may have the port by then
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-                free.bind(("127.0.0.1", 0))
-                port = free.getsockname()[1]
+            port = free_port()
             process = stack.enter_context(
                 subprocess.Popen(
                     [program, *words, "-p", str(port)],

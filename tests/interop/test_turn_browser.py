@@ -1,6 +1,5 @@
 """A camera's picture from Chromium to Chromium, relay to relay, over every way to the relay that a browser has."""
 
-import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,7 @@ from playwright.sync_api import Browser
 from tests import certificates
 from tests.chromium import Visit, chromium, trust
 from tests.interop.turn import Served, credential, relay_in_a_thread
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.alone, pytest.mark.interop, pytest.mark.timeout(240)]
 
@@ -84,9 +84,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("turn")
     files = certificates.made(folder)
     trust(folder, files.ca)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        second_port = probe.getsockname()[1]
+    second_port = free_port()
     with relay_in_a_thread(files, more_ports=((second_port, "both"),)) as served, chromium(folder) as browser:
         yield Place(served, second_port, browser)
 

@@ -1,7 +1,6 @@
 """Every option of coturn's client tools, over UDP, TCP, TLS and DTLS, and a table of what was lost."""
 
 import re
-import socket
 import subprocess
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ import pytest
 from tests import certificates
 from tests.interop.conftest import NoteTool
 from tests.interop.turn import Served, echo_peers, relay_in_a_thread, uclient
+from tests.ports import free_port
 from tests.programs import require
 
 pytestmark = [pytest.mark.interop, pytest.mark.alone, pytest.mark.timeout(240)]
@@ -67,9 +67,7 @@ class Place(msgspec.Struct, frozen=True):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     files = certificates.made(tmp_path_factory.mktemp("turn"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        second = probe.getsockname()[1]
+    second = free_port()
     changes = {
         "more_ports": ((second, "both"),),
         "allocations_per_channel": 400,

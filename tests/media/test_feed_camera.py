@@ -1,7 +1,6 @@
 """A camera behind a feed: it is away at the start, vanishes and returns, and its watchers stay."""
 
 import asyncio
-import socket
 from itertools import pairwise
 
 import pytest
@@ -13,6 +12,7 @@ from tests.media.pictures import decoder
 from tests.media.sources.camera import Camera
 from tests.media.test_feed_slate import shown
 from tests.media.watching import Watcher, running
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -51,8 +51,7 @@ async def test_watchers_stay_while_a_camera_is_away() -> None:
 
 
 async def test_camera_that_comes_after_the_start_is_passed_on_to_who_comes_later() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     source = await asyncio.to_thread(open_source, f"rtsp://127.0.0.1:{port}/live")
     async with running(source) as feed:
         early = Watcher()

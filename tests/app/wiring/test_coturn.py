@@ -12,7 +12,8 @@ from app.wiring.orders import Minted, Revoked, TurnOrder
 from media.relay.interfaces import Interfaces
 from media.turn.address import IPV4, pack
 from tests.media.coturn.coturn_double import program
-from tests.media.turn_check.scripted import closed_port, swallowing
+from tests.media.turn_check.scripted import swallowing
+from tests.ports import free_port
 from tests.redis_server import RedisServer
 
 SECRET = "s" * 64
@@ -22,7 +23,7 @@ MACHINE = Interfaces(
 
 
 def order(**changes: object) -> TurnOrder:
-    settings = Settings(turn_engine="coturn", turn_port=closed_port())
+    settings = Settings(turn_engine="coturn", turn_port=free_port())
     return TurnOrder(msgspec.structs.replace(settings, **changes), (SECRET,))
 
 

@@ -16,6 +16,7 @@ from media.turn import stun
 from tests.certificates import made
 from tests.media.relay.loopback import Client
 from tests.media.turn.world import code_of
+from tests.ports import free_port
 
 ARN = ChannelArn("aws", "us-west-2", "000000000000", "demo", 1)
 
@@ -51,7 +52,7 @@ async def test_an_address_of_no_use_is_told_by_the_name_of_its_setting() -> None
 
 async def test_a_taken_port_moves_only_where_it_may() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        other.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", free_port()))
         settings = Settings(turn_port=other.getsockname()[1])
         with pytest.raises(SettingsError, match=f"TURN_PORT: {settings.turn_port} on 127.0.0.1 is taken"):
             await TurnServer(TurnOrder(settings, ("s" * 64,))).run(print, asyncio.Event())

@@ -7,7 +7,7 @@ from app.settings import Settings
 from app.wiring.turn_self_check import credential, find_out, tell
 from channels import ice
 from media.turn_check.self_check import Finding, Reach
-from tests.media.turn_check.scripted import closed_port
+from tests.ports import free_port
 
 SECRET = secrets.token_hex(32).encode()
 
@@ -21,12 +21,12 @@ def test_the_credential_is_one_that_our_relay_takes() -> None:
 
 @pytest.mark.parametrize("settings", [Settings(), Settings(host="0.0.0.0", turn_self_check=False)])
 async def test_on_loopback_or_switched_off_nothing_is_tried(settings: Settings) -> None:
-    assert await find_out(settings, closed_port(), credential(settings, SECRET)) is None
+    assert await find_out(settings, free_port(), credential(settings, SECRET)) is None
 
 
 async def test_a_server_that_does_not_answer_itself_is_found_out() -> None:
     settings = Settings(host="0.0.0.0")
-    finding = await find_out(settings, closed_port(), credential(settings, SECRET))
+    finding = await find_out(settings, free_port(), credential(settings, SECRET))
     assert finding is not None
     assert finding.reach is Reach.NOWHERE
 

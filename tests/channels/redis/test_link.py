@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import socket
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from channels.redis.bus import RedisBus
 from channels.redis.link import Link, RedisUnavailableError
 from channels.redis.settings import RedisSettings
 from tests.fault_proxy import FaultProxy
+from tests.ports import free_port
 from tests.redis_link import quick_settings, running_link, until
 from tests.redis_server import FAILOVER_LIMIT_S, RedisServer, redis_cluster, sentinel_group
 
@@ -143,9 +143,7 @@ async def test_a_restart_and_a_redis_that_comes_late(tmp_path: Path, caplog: pyt
 
 @pytest.mark.parametrize("url", ["redis://{}", "redis+sentinel://{}/main", "redis+cluster://{}"])
 async def test_nobody_there_is_no_end(url: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-
+    address = f"127.0.0.1:{free_port()}"
     async with running_link(quick_settings(url.format(address)), is_up=False) as link:
         await until(lambda: link.stats.failed_attempts > 1)
 

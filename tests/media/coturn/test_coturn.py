@@ -11,7 +11,7 @@ import pytest
 from media.coturn.coturn import Coturn, CoturnError, CoturnSettings, found_program, version_of
 from tests.media.coturn.coturn_double import program
 from tests.media.coturn.test_coturn_config import RULES
-from tests.media.turn_check.scripted import closed_port
+from tests.ports import free_port
 from tests.running import ends_within
 
 QUICK = CoturnSettings(look_s=0.05, answer_s=10.0, silent_times=2, stop_s=0.2, ready_s=15.0)
@@ -29,7 +29,7 @@ class Running:
 
 def coturn(folder: Path, path: str, certificate: tuple[str, str] | None = None, **changes: object) -> Coturn:
     rules = msgspec.structs.replace(
-        RULES, listener_hosts=("127.0.0.1",), port=closed_port(), folder=str(folder), certificate=certificate
+        RULES, listener_hosts=("127.0.0.1",), port=free_port(), folder=str(folder), certificate=certificate
     )
     return Coturn(msgspec.structs.replace(QUICK, program=path, **changes), rules)
 

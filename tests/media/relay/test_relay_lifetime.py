@@ -100,10 +100,10 @@ async def test_taken_port_is_told(host: str) -> None:
 
 
 async def test_relay_port_that_somebody_has_is_passed_over() -> None:
-    async with serving(min_port=45400, max_port=45401) as running:
+    async with serving(min_port=19400, max_port=19401) as running:
         with Client(("127.0.0.1", running.address.port)) as client, socket.socket(type=socket.SOCK_DGRAM) as somebody:
-            somebody.bind(("0.0.0.0", 45400))
-            assert (await client.allocated())[1] == 45401
+            somebody.bind(("0.0.0.0", 19400))
+            assert (await client.allocated())[1] == 19401
 
 
 async def test_settings_that_do_not_fit_are_named() -> None:

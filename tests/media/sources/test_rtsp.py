@@ -21,6 +21,7 @@ from media.sources.source import EncodedPicture, EncodedSound, Item, Picture, So
 from tests.media.pictures import at_once, decoder
 from tests.media.sources.camera import PASSWORD, USER, Camera
 from tests.media.sources.clips import shades, write_h264
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 LOGIN = f"{USER}:{PASSWORD}@"
@@ -100,8 +101,7 @@ def test_lost_packets_cost_pictures_and_no_more(profile: str) -> None:
 @contextmanager
 def pushed(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Somebody who sends a file to us; nobody has to serve anything."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"rtsp://127.0.0.1:{free.getsockname()[1]}/live"
+    url = f"rtsp://127.0.0.1:{free_port()}/live"
     over = threading.Event()
 
     def push() -> None:
@@ -217,8 +217,7 @@ def test_silent_camera_is_a_dead_source(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_camera_that_is_off_at_the_start_is_assumed_to_be_720p_with_sound() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     source = open_source(f"rtsp://127.0.0.1:{port}/live")
     assert (source.width, source.height, source.has_audio) == (1280, 720, True)
     with Camera(port=port) as camera:

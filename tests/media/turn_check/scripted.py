@@ -122,9 +122,3 @@ def swallowing():  # type: ignore[no-untyped-def]
                 break
         stream.listen()
         yield stream.getsockname()[1]
-
-
-def closed_port() -> int:
-    """A port on which nothing listens, over UDP or TCP."""
-    with swallowing() as port:
-        return int(port)

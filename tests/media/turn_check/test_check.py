@@ -19,12 +19,12 @@ from tests.media.turn_check.scripted import (
     PASSWORD,
     USERNAME,
     Script,
-    closed_port,
     error,
     over_stream,
     over_udp,
     swallowing,
 )
+from tests.ports import free_port
 
 DAY_S = 86400
 
@@ -91,7 +91,7 @@ async def test_tcp_and_tls_are_steps_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 async def test_a_port_without_a_listener_and_one_that_swallows_everything() -> None:
-    closed = closed_port()
+    closed = free_port()
     assert [failed(each) for each in await checked(order(f"turn:127.0.0.1:{closed}"))] == [("reach", "refused")] * 2
     with swallowing() as port:
         uris = (f"turn:127.0.0.1:{port}", f"turns:127.0.0.1:{port}")

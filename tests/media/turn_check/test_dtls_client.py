@@ -11,7 +11,8 @@ from media.turn_check.link import UdpLink
 from media.turn_check.verdict import LinkError, Trouble
 from tests.certificates import made
 from tests.media.relay.loopback import serving
-from tests.media.turn_check.scripted import closed_port, over_udp
+from tests.media.turn_check.scripted import over_udp
+from tests.ports import free_port
 
 
 class Lossy(UdpLink):
@@ -68,7 +69,7 @@ async def test_what_is_no_dtls_ends_the_handshake() -> None:
 
 
 async def test_a_port_without_a_listener_is_refused() -> None:
-    session = DtlsLink(UdpLink("127.0.0.1", closed_port()), "localhost")
+    session = DtlsLink(UdpLink("127.0.0.1", free_port()), "localhost")
     with pytest.raises(LinkError) as caught:
         await session.shake_hands()
     assert caught.value.trouble is Trouble.REFUSED

@@ -11,7 +11,8 @@ from media.turn_check.link import StreamLink, UdpLink
 from media.turn_check.verdict import LinkError, Trouble
 from tests import certificates
 from tests.certificates import made, trusting
-from tests.media.turn_check.scripted import closed_port, over_stream, over_udp
+from tests.media.turn_check.scripted import over_stream, over_udp
+from tests.ports import free_port
 
 BINDING = stun.encode(stun.Message(stun.BINDING, stun.REQUEST, bytes(12), []))
 DATA = channel_data.header(0x4000, 5) + b"hello"
@@ -36,7 +37,7 @@ async def test_datagrams_go_and_come() -> None:
 
 
 async def test_a_udp_port_without_a_listener_is_refused() -> None:
-    udp = UdpLink("127.0.0.1", closed_port())
+    udp = UdpLink("127.0.0.1", free_port())
     udp.send(b"hello")
     assert await trouble_of(udp.receive()) is Trouble.REFUSED
     udp.close()
@@ -78,7 +79,7 @@ async def test_a_port_of_another_program_is_told(answer: bytes, trouble: Trouble
 
 
 async def test_a_tcp_port_without_a_listener_is_refused() -> None:
-    assert await trouble_of(link.connect_tcp("127.0.0.1", closed_port())) is Trouble.REFUSED
+    assert await trouble_of(link.connect_tcp("127.0.0.1", free_port())) is Trouble.REFUSED
 
 
 async def test_tls_shows_the_certificate_and_carries_messages(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ async def test_a_certificate_is_refused_and_can_be_looked_at(tmp_path: Path, nam
             await link.over_tls(await link.connect_tcp("127.0.0.1", port), trust, name)
         assert (caught.value.trouble, caught.value.verify_code) == (Trouble.CERTIFICATE, code)
         assert await link.certificate_of("127.0.0.1", port, name)
-    assert await link.certificate_of("127.0.0.1", closed_port(), name) == b""
+    assert await link.certificate_of("127.0.0.1", free_port(), name) == b""
 
 
 async def test_a_port_without_tls_is_told(tmp_path: Path) -> None:

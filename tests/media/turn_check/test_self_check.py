@@ -7,7 +7,8 @@ from media.turn.address import pack
 from media.turn_check.client import Credential
 from media.turn_check.self_check import Finding, Reach, SelfCheckOrder, arrived, check_self, lost, unreachable
 from tests.media.relay.loopback import serving
-from tests.media.turn_check.scripted import PASSWORD, USERNAME, Script, closed_port, over_udp, swallowing
+from tests.media.turn_check.scripted import PASSWORD, USERNAME, Script, over_udp, swallowing
+from tests.ports import free_port
 
 OURS = Credential(USERNAME, PASSWORD)
 
@@ -41,10 +42,10 @@ async def test_an_address_at_which_nothing_arrives(is_own: bool) -> None:
     if host is None:
         pytest.skip("this machine has no address but loopback")
     own = frozenset((pack(host),)) if is_own else frozenset()
-    async with over_udp(Script((host, closed_port()))) as port:
+    async with over_udp(Script((host, free_port()))) as port:
         finding = await found(port, own=own)
     assert finding.reach is (Reach.NOWHERE if is_own else Reach.UNKNOWN)
-    async with over_udp(Script((host, closed_port()), permit=403)) as port:
+    async with over_udp(Script((host, free_port()), permit=403)) as port:
         assert (await found(port, own=own)).reach is finding.reach
 
 
@@ -53,7 +54,7 @@ async def test_a_server_that_gives_itself_no_relay_is_told() -> None:
         assert "gives itself no relay (508 No)" in (await found(port)).sentence
     with swallowing() as port:
         assert "no answer in 0.2 s" in (await found(port)).sentence
-    assert "(refused)" in (await found(closed_port())).sentence
+    assert "(refused)" in (await found(free_port())).sentence
 
 
 def test_what_is_said_helps() -> None:

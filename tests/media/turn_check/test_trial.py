@@ -12,7 +12,8 @@ from media.turn_check.trial import Trial, TrialOrder
 from media.turn_check.uri import Way
 from media.turn_check.verdict import Asked
 from tests.media.relay.loopback import serving
-from tests.media.turn_check.scripted import PASSWORD, USERNAME, Script, closed_port, over_udp, swallowing
+from tests.media.turn_check.scripted import PASSWORD, USERNAME, Script, over_udp, swallowing
+from tests.ports import free_port
 
 NOW = 1_800_000_000.0
 OURS = Credential(USERNAME, PASSWORD)
@@ -123,7 +124,7 @@ async def test_a_relay_address_that_nobody_reaches_is_named() -> None:
 
 async def test_a_relay_port_that_is_closed_is_named() -> None:
     with swallowing() as silent:
-        for port in (closed_port(), silent):
+        for port in (free_port(), silent):
             async with over_udp(Script(("127.0.0.1", port))) as server:
                 failed = the_failed(await Tried(server).run(is_alone=True))
             assert failed.name == "relay ports"
