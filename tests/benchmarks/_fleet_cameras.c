@@ -9,157 +9,14 @@
  * It obeys lines of standard input (see `obey`), says how things are with a line of JSON five times a second and once
  * after each command, and ends with its input. Figures are of the time since the last `mark` or `watch`. */
 #define _GNU_SOURCE
-#include "_fleet_clock.h"
+#include "_fleet_link.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/tcp.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#define LINE 16384
-#define NODES 8
-#define CANDIDATES 5
-#define PAYLOAD_OFFER 1200
-#define PAYLOAD_CANDIDATE 200
-#define PING_S 10.0
-#define CALL_S 5.0
-#define JOIN_S 15.0
-#define VISIT_LIMIT_S 10.0
-#define GHOST_S 5.0
-
-enum stage { NONE, CALLING, JOINING, OPEN };
-enum failure { REFUSED, ENDED, LATE, S429, S503, OTHER, FAILURES };
-static const char *FAILURE[] = {"refused", "ended", "late", "429", "503", "other"};
-/* `away`: it came while the camera was away, or one of both lost its connection; `unanswered` is the service's fault. */
-static struct {
-    long connects, calls, sent, received, statuses, visits, complete, away, unanswered, drops, freezes, ghosts, ghosts_left;
-    long failures[FAILURES], viewer_failures[FAILURES];
-    double first_open, last_open;
-    struct histogram latency, back;
-    char first_other[128];
-} seen;
-
-struct link {
-    int socket, node;
-    enum stage stage;
-    bool is_viewer;
-    struct camera *camera;
-    char *rest;
-    int rest_size;
-};
-
-struct camera {
-    char *arn, *token, *viewer_token;
-    struct link link, viewer, ghost; /* ghost: what it left behind when it was frozen */
-    int attempts, first_node, heard, answered;
-    bool is_owed, was_away, is_watched;
-    unsigned visit;
-    double lost;
-};
-
-static int ports[NODES], nodes, poller;
-static struct camera *cameras;
-static long camera_count, open_count, owed_count, viewer_count, commands;
-static double all_back;
-static bool on_duty;
-static double rate = 500, visit_every, visit_for = 5, drop_every, freeze_every, freeze_for = 10;
-
-static void fail(const char *what) {
-    perror(what);
-    exit(1);
-}
 
 static void arm(struct camera *camera, enum timer timer, double in_s) { timer_arm(camera - cameras, timer, in_s); }
 
 static void arm_often(struct camera *camera, enum timer timer, double mean_s) {
     if (on_duty && mean_s > 0) arm(camera, timer, -mean_s * log(1 - chance()));
-}
-
-/* Connections */
-
-static void hang_up(struct link *link) {
-    if (link->socket >= 0) close(link->socket);
-    link->socket = -1;
-    link->stage = NONE;
-    free(link->rest);
-    link->rest = NULL;
-    link->rest_size = 0;
-}
-
-static void put(struct link *link, const char *data, int size) {
-    /* What does not fit belongs to a peer that reads nothing: the connection ends when that shows. */
-    if (send(link->socket, data, size, MSG_NOSIGNAL) != size) shutdown(link->socket, SHUT_RDWR);
-}
-
-static void put_text(struct link *link, const char *format, ...) {
-    char text[LINE];
-    va_list arguments;
-    va_start(arguments, format);
-    int size = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    put(link, text, size);
-}
-
-static void put_frame(struct link *link, int opcode, const char *data, int size) {
-    static const unsigned char MASK[] = {0x5a, 0xc3, 0x17, 0x99};
-    unsigned char frame[LINE + 8] = {0x80 | opcode};
-    int head = size < 126 ? 2 : 4;
-    frame[1] = 0x80 | (size < 126 ? size : 126);
-    if (head == 4) frame[2] = size >> 8, frame[3] = size;
-    memcpy(frame + head, MASK, 4);
-    for (int i = 0; i < size; i++) frame[head + 4 + i] = data[i] ^ MASK[i & 3];
-    put(link, (char *)frame, head + 4 + size);
-}
-
-static void say(struct link *link, const char *action, int characters, const char *recipient) {
-    char text[LINE];
-    int size = snprintf(text, sizeof text, "{\"action\":\"%s\",\"recipientClientId\":\"%s\",\"messagePayload\":\"%020lld",
-                        action, recipient, (long long)(now() * 1e9));
-    memset(text + size, 'A', characters - 20);
-    size += characters - 20;
-    text[size++] = '"', text[size++] = '}';
-    put_frame(link, 1, text, size);
-    seen.sent++;
-}
-
-static void dial(struct link *link, int node) {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(ports[node]), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    long number = link->camera - cameras;
-    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f010001 + number / 250 * 256 + number % 250)};
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.ptr = link};
-    int on = 1;
-    link->node = node;
-    link->socket = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (link->socket < 0) fail("socket");
-    setsockopt(link->socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    setsockopt(link->socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (bind(link->socket, (struct sockaddr *)&from, sizeof from)) fail("bind");
-    if (epoll_ctl(poller, EPOLL_CTL_ADD, link->socket, &event)) fail("epoll_ctl");
-    connect(link->socket, (struct sockaddr *)&to, sizeof to); /* what comes of it the poller tells */
-}
-
-static void ask(struct link *link) {
-    struct camera *camera = link->camera;
-    char body[256];
-    if (link->stage == CALLING) {
-        int size = snprintf(body, sizeof body, "{\"ChannelARN\":\"%s\"}", camera->arn);
-        put_text(link, "POST /v1/get-ice-server-config HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer %s\r\n"
-                 "Content-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
-                 ports[link->node], camera->token, size, body);
-        return;
-    }
-    snprintf(body, sizeof body, link->is_viewer ? "&X-Amz-ClientId=v-%u" : "", camera->visit);
-    put_text(link, "GET /%s?X-Amz-ChannelARN=%s%s&token=%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
-             "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-             link->is_viewer ? "viewer" : "master", camera->arn, body,
-             link->is_viewer ? camera->viewer_token : camera->token, ports[link->node]);
 }
 
 /* Cameras come and go */
@@ -418,7 +275,7 @@ static void due(struct camera *camera, enum timer timer) {
     else if (timer == LEAVE) leave(camera, !camera->is_watched);
 }
 
-/* Commands and what is told */
+/* Commands */
 
 static void start(void) {
     for (long i = 0; i < camera_count; i++) arm(&cameras[i], JOIN, i / rate);
@@ -455,32 +312,6 @@ static void obey(const char *line) {
     else if (!strncmp(line, "calm", 4)) work(false);
     else if (strncmp(line, "tell", 4)) memset(&seen, 0, sizeof seen);
     if (!strncmp(line, "watch ", 6)) watch(atoi(line + 6));
-}
-
-static void tell_failures(const char *name, const long *counts) {
-    printf("\"%s\":{", name);
-    for (int i = 0; i < FAILURES; i++) printf("%s\"%s\":%ld", i ? "," : "", FAILURE[i], counts[i]);
-    printf("},");
-}
-
-static void tell(void) {
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    double cpu = used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-    printf("{\"commands\":%ld,\"cpu_s\":%.3f,\"open\":%ld,\"viewers\":%ld,\"owed\":%ld,\"all_back\":%.4f,", commands,
-           cpu, open_count, viewer_count, owed_count, all_back);
-    printf("\"first_open\":%.4f,\"last_open\":%.4f,\"connects\":%ld,\"calls\":%ld,", seen.first_open, seen.last_open,
-           seen.connects, seen.calls);
-    printf("\"sent\":%ld,\"received\":%ld,\"statuses\":%ld,\"latency_p50\":%.7f,\"latency_p99\":%.7f,", seen.sent,
-           seen.received, seen.statuses, quantile(&seen.latency, 0.5), quantile(&seen.latency, 0.99));
-    printf("\"back_p50\":%.4f,\"back_p99\":%.4f,\"back_most\":%.4f,", quantile(&seen.back, 0.5),
-           quantile(&seen.back, 0.99), seen.back.most);
-    printf("\"visits\":%ld,\"complete\":%ld,\"away\":%ld,\"unanswered\":%ld,\"drops\":%ld,\"freezes\":%ld,", seen.visits,
-           seen.complete, seen.away, seen.unanswered, seen.drops, seen.freezes);
-    tell_failures("failures", seen.failures);
-    tell_failures("viewer_failures", seen.viewer_failures);
-    printf("\"ghosts\":%ld,\"ghosts_left\":%ld,\"first_other\":\"%s\"}\n", seen.ghosts, seen.ghosts_left, seen.first_other);
-    fflush(stdout);
 }
 
 /* The beginning */
