@@ -11,6 +11,8 @@ export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 # Tests are compiled once, not anew by each process, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 TOGETHER := --no-print-directory --jobs 4 --keep-going --output-sync=target
+# one after another to the end, so that one run tells every failure
+EVERY := --no-print-directory --jobs 1 --keep-going
 # fewer examples of the properties than `test`, which tries each with a hundred
 QUICK := --hypothesis-profile quick --quiet
 CORES := channels/*,media/control/*,media/rtp/*,media/turn/*
@@ -18,7 +20,7 @@ SHARES := share-1 share-2 share-3
 UNIT := not browser and not interop and not netns and not faults and not slow
 SLOW := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest --timeout 240 --cov --cov-report=
 
-.PHONY: help demo install check test programs format types lint contracts dependencies unit fuzz bench constraints clean
+.PHONY: help demo install check test programs format types lint contracts dependencies shares beside alone unit fuzz bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,9 +35,7 @@ check: .venv/test ## formatting, lint, types, contracts, unit tests: under a min
 
 test: .venv/test programs ## every test; as root on Debian it installs the programs they use
 	@rm -f .coverage*
-	@$(MAKE) $(TOGETHER) $(SHARES) SHARED="--cov --cov-report="
-	@COVERAGE_FILE=.coverage.beside $(SLOW) -m "not ($(UNIT)) and not alone" --numprocesses 3 --dist loadfile
-	@COVERAGE_FILE=.coverage.alone $(SLOW) -m "not ($(UNIT)) and alone"
+	@$(MAKE) $(EVERY) shares beside alone
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --fail-under=90 --format=total > /dev/null
 	@$(BIN)/coverage report --fail-under=98 --skip-covered --include='$(CORES)'
@@ -68,6 +68,12 @@ contracts: .venv/test
 	@$(BIN)/lint-imports --no-logo
 dependencies: .venv/test
 	@$(BIN)/deptry --no-ansi .
+shares:
+	@$(MAKE) $(TOGETHER) $(SHARES) SHARED="--cov --cov-report="
+beside:
+	@COVERAGE_FILE=.coverage.beside $(SLOW) -m "not ($(UNIT)) and not alone" --numprocesses 3 --dist loadfile
+alone:
+	@COVERAGE_FILE=.coverage.alone $(SLOW) -m "not ($(UNIT)) and alone"
 unit: .venv/test
 	@$(MAKE) $(TOGETHER) $(SHARES) SHARED="$(QUICK)"
 # A third of the unit tests each. They wait now and then, so three processes keep two cores busy.
