@@ -161,7 +161,6 @@ async def test_a_viewer_that_closes_ends_its_peer() -> None:
 
 async def test_a_viewer_that_never_connects_is_given_up_at_the_deadline() -> None:
     async with visit(PeerSettings(deadline_s=0.2)) as guest:
-        await guest.answered.wait()
         async with asyncio.timeout(15):
             await guest.ended.wait()
     assert guest.end is End.DEADLINE
@@ -324,6 +323,7 @@ async def test_commands_come_through_a_real_data_channel() -> None:
     async with visit(browser=browser) as guest:
         await connected(guest)
         async with asyncio.timeout(15):
+            await guest.browser.tracks["video"].recv()  # so that something was sent
             while channel.readyState != "open":
                 await guest.browser.tracks["video"].recv()
             channel.send('{"type": "stats", "id": 1}')

@@ -112,10 +112,14 @@ def test_the_start_asks_for_a_key_frame_and_begins_with_it(stage: Stage) -> None
     assert len(stage.path.written) == 1
 
 
-def test_a_joined_viewer_has_its_key_frame_made_before_dtls_is_up(stage: Stage) -> None:
+def test_a_joined_viewer_has_its_key_frame_made_before_dtls_is_up(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr("media.peer.stream.time", SimpleNamespace(monotonic=lambda: now))
     stage.stream.prepare()
     assert stage.feed.keyframes == 1
-    stage.feed.give(is_key=True, captured_at=time.monotonic())
+    stage.feed.give(is_key=True, captured_at=now)
     other = OutgoingStream(Codec.H264, stage.fanout, lambda: None)
     other.leave = stage.fanout.join(Codec.H264, other)
     other.prepare()  # that one is young enough for both
@@ -151,25 +155,33 @@ async def test_a_key_frame_that_has_just_been_made_is_replayed_with_all_since_an
     assert stage.feed.keyframes == 0
 
 
-async def test_without_key_frames_on_demand_a_wish_is_answered_by_a_replay_now_and_then() -> None:
+async def test_without_key_frames_on_demand_a_wish_is_answered_by_a_replay_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stage = Stage(makes_keyframes=False)
     now = time.monotonic()
+    monkeypatch.setattr("media.peer.stream.time", SimpleNamespace(monotonic=lambda: now))
     stage.feed.give(is_key=True, captured_at=now - 1.0)
     stage.feed.give(captured_at=now - 0.5)
     stage.start()
+    now += 0.05
     await stage.path.wrote(2)
     stage.stream.receive(KeyframeRequest(SSRC))  # too soon after the last one
     assert len(stage.path.written) == 2
     stage.stream._no_replay_before = 0.0
     stage.stream.receive(KeyframeRequest(SSRC))
+    now += 0.05
     await stage.path.wrote(4)
     payloads = [RtpPacket.parse(packet).payload for packet in stage.path.written]
     assert payloads[:2] == payloads[2:]
     assert stage.feed.keyframes == 0
 
 
-async def test_a_viewer_that_closes_in_mid_replay_leaves_no_timer_behind(stage: Stage) -> None:
+async def test_a_viewer_that_closes_in_mid_replay_leaves_no_timer_behind(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = time.monotonic()
+    monkeypatch.setattr("media.peer.stream.time", SimpleNamespace(monotonic=lambda: now))  # however the machine stalls
     for number in range(5):
         stage.feed.give(is_key=number == 0, captured_at=now - 0.1)
     stage.start()
@@ -192,14 +204,18 @@ async def test_a_path_that_dies_in_mid_replay_ends_only_its_peer(stage: Stage, m
         await stage.failed.wait()
 
 
-async def test_a_switch_to_a_layer_without_key_frames_on_demand_begins_with_what_was_kept() -> None:
+async def test_a_switch_to_a_layer_without_key_frames_on_demand_begins_with_what_was_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr("media.peer.stream.time", SimpleNamespace(monotonic=lambda: now))
     stage = Stage(makes_keyframes=False)
     other = OutgoingStream(Codec.H264, stage.fanout, lambda: None)
     stage.fanout.join(Codec.H264, other)
     stage.start()
     stage.stream.switch_layer(1)
     stage.feed.give(is_key=True, layer=1)
-    stage.feed.give(is_key=True, captured_at=time.monotonic())
+    stage.feed.give(is_key=True, captured_at=now)
     assert stage.stream.layer == 1
     stage.stream.switch_layer(0)
     assert stage.stream.layer == 0

@@ -114,6 +114,6 @@ async def test_the_thread_plays_in_real_time_and_ends() -> None:
         talker = talkback.join("v1")
         assert talker is not None
         talker.put(tone(440, 5))
-        assert await asyncio.to_thread(ear.has_heard.wait, 5)
+        assert await asyncio.to_thread(ear.has_heard.wait, 15)
         task.cancel()
     assert ear.closed_in == "talk-back"  # it may take a while

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -172,4 +173,6 @@ def offer(monkeypatch: pytest.MonkeyPatch, ports: Iterator[int]) -> None:
 
 
 def open_descriptors() -> int:
+    """How many this process has, of those that earlier tests left to the collector none."""
+    gc.collect()
     return len(list(Path("/proc/self/fd").iterdir()))

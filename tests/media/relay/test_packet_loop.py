@@ -18,7 +18,7 @@ def run(work: Callable[[PacketLoop], Coroutine[Any, Any, None]]) -> None:
     with asyncio.Runner(loop_factory=PacketLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, PacketLoop)
-        runner.run(asyncio.wait_for(work(loop), 5))
+        runner.run(asyncio.wait_for(work(loop), 15))
 
 
 def test_packets_streams_timers_and_threads_are_all_served() -> None:

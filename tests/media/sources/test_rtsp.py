@@ -206,11 +206,11 @@ def test_camera_that_vanishes_and_returns_goes_on_without_a_jump() -> None:
 
 
 def test_silent_camera_is_a_dead_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("media.sources.live.SILENT_S", 0.5)
     with Camera() as camera:
         source = open_source(camera.url())
         playing = source.frames(at_once)
-        next(playing)
+        assert isinstance(next(playing), EncodedPicture)
+        monkeypatch.setattr("media.sources.live.SILENT_S", 0.5)  # which counts from now on
         camera.is_silent.set()
         with pytest.raises(SourceError, match=r"gave no picture for 0\.5 s"):
             list(playing)
