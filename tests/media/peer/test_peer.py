@@ -111,7 +111,7 @@ async def visit(
 
 
 async def connected(guest: Visit) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(QUICK.deadline_s):
         await guest.answered.wait()
         await guest.browser.answered(guest.sent[0][1])
         assert await guest.peer.connected()

@@ -91,8 +91,12 @@ class Client:
                 (stun.REALM, realm),
                 (stun.NONCE, self.nonce),
             ]
-        self.socket.send(stun.encode(message, self.key if self.nonce else None))
-        return stun.decode(await self.receive())
+        return stun.decode(await self.ask(stun.encode(message, self.key if self.nonce else None)))
+
+    async def ask(self, request: bytes) -> bytes:
+        """Send a request and return what comes."""
+        self.socket.send(request)
+        return await self.receive()
 
     async def allocate(self, *attributes: tuple[int, bytes]) -> stun.Message:
         wanted = [(stun.REQUESTED_TRANSPORT, UDP), *attributes]
