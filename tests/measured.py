@@ -20,6 +20,11 @@ class Measurement(msgspec.Struct, frozen=True):
     unit: str = "s"
     goal: float | None = None
 
+    @property
+    def is_missed(self) -> bool:
+        """Whether it exceeds its goal."""
+        return self.goal is not None and self.value > self.goal
+
 
 class Row:
     """The row of one test, which has the test's name."""
@@ -44,22 +49,26 @@ def found(reporter: pytest.TerminalReporter) -> Iterator[Measurement]:
 
 
 def summarize(reporter: pytest.TerminalReporter, path: Path | None) -> None:
-    """Print the table, and write it to `path` as JSON."""
+    """Print the table with the goals that were missed, and write it to `path` as JSON."""
     rows = sorted(found(reporter), key=lambda each: each.row)
     if path is not None:
         path.write_text(json.dumps([msgspec.structs.asdict(each) for each in rows], indent=2) + "\n")
     if not rows:
         return
     reporter.section("measured")
-    lines = [("", "measured", "value", "goal")]
+    lines = [("", "measured", "value", "goal", "")]
     before = ""
     for each in rows:
         goal = "" if each.goal is None else f"<= {_text(each.goal, each.unit)}"
-        lines.append((each.row if each.row != before else "", each.what, _text(each.value, each.unit), goal))
+        name, missed = each.row if each.row != before else "", "missed" if each.is_missed else ""
+        lines.append((name, each.what, _text(each.value, each.unit), goal, missed))
         before = each.row
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         reporter.write_line("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip())
+    goals = [each.is_missed for each in rows if each.goal is not None]
+    if goals:
+        reporter.write_line(f"{sum(goals)} of {len(goals)} goals missed")
 
 
 def _text(value: float, unit: str) -> str:

@@ -26,13 +26,13 @@ class Reporter:
         self.lines.append(line)
 
 
-def report(*tests: str) -> Reporter:
+def report(*tests: str, unaccounted: int = 0) -> Reporter:
     reports = []
     for test in tests:
         found: list[tuple[str, object]] = [("other", 1)]
         measure = Row(test, lambda name, value, found=found: found.append((name, json.loads(json.dumps(value)))))
         measure("free after", 2.345, goal=3.0)
-        measure("unaccounted", 0, "messages", goal=0)
+        measure("unaccounted", unaccounted, "messages", goal=0)
         measure("slowest", 0.25)
         reports.append(Report("call", *found))
     return Reporter(*reports)
@@ -50,7 +50,29 @@ def test_rows_are_printed_by_name_with_their_goals(tmp_path: Path) -> None:
         "redis is killed              free after   2.35 s      <= 3.00 s",
         "                             unaccounted  0 messages  <= 0 messages",
         "                             slowest      0.25 s",
+        "0 of 4 goals missed",
     ]
+
+
+def test_a_goal_that_was_missed_is_seen_in_its_row_and_counted() -> None:
+    reporter = report("test_redis_is_killed", unaccounted=1)
+    summarize(reporter, None)  # type: ignore[arg-type]
+    assert reporter.lines == [
+        "=measured=",
+        "                 measured     value       goal",
+        "redis is killed  free after   2.35 s      <= 3.00 s",
+        "                 unaccounted  1 messages  <= 0 messages  missed",
+        "                 slowest      0.25 s",
+        "1 of 2 goals missed",
+    ]
+
+
+def test_without_a_goal_none_is_counted() -> None:
+    found: list[tuple[str, object]] = []
+    Row("test_it", lambda name, value: found.append((name, value)))("slowest", 0.25)
+    reporter = Reporter(Report("call", *found))
+    summarize(reporter, None)  # type: ignore[arg-type]
+    assert reporter.lines == ["=measured=", "    measured  value   goal", "it  slowest   0.25 s"]
 
 
 def test_values_are_written_as_they_are(tmp_path: Path) -> None:
