@@ -67,4 +67,5 @@ class Presence(Protocol):
 
         A claim that was forgotten is put back with its fence, also in the place of one with a lower fence. Lost is a
         claim whose slot has a higher fence, and that of a viewer when `viewer_limit` others with higher fences are in.
+        What is given back meanwhile stays so: presence itself takes back what the renewal may have put back.
         """

@@ -1,6 +1,7 @@
 """Commands and scripts at Redis: each has its answer or its error within the time limit. No messages."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import re
@@ -100,7 +101,7 @@ class Commands:
         return await self.call(lambda client: _execute(client, *words))
 
     def script(self, text: str) -> "Script":
-        """A Lua script that is run by its hash and sent in whole where the server does not know it."""
+        """A Lua script that is sent in whole once, then run by its hash as long as the server knows it."""
         return Script(self, text)
 
     async def primary(self) -> tuple[str, int]:
@@ -163,12 +164,16 @@ class Commands:
 
 
 class Script:
-    """A Lua script; its answers are bytes, integers, lists and None. Every call raises as `Commands.call`."""
+    """A Lua script; its answers are bytes, integers, lists and None. Every call raises as `Commands.call`.
+
+    The first call sends it in whole: to ask by its hash first costs a trip more wherever nobody has used it yet.
+    """
 
     def __init__(self, commands: Commands, text: str) -> None:
         self._commands = commands
         self._text = text
         self._hash = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self._was_sent = False
 
     async def __call__(self, keys: Sequence[Word] = (), args: Sequence[Word] = ()) -> Any:
         """Run it once."""
@@ -200,18 +205,23 @@ class Script:
         return await self._commands.in_turn(lambda client: self._execute(client, keys, args))
 
     async def _execute(self, client: Client, keys: Sequence[Word], args: Sequence[Word]) -> Any:
-        try:
-            return await _execute(client, "EVALSHA", self._hash, len(keys), *keys, *args)
-        except exceptions.NoScriptError:
-            return await _execute(client, "EVAL", self._text, len(keys), *keys, *args)
+        if self._was_sent:
+            with contextlib.suppress(exceptions.NoScriptError):
+                return await _execute(client, *self._words(keys, args))
+        answer = await _execute(client, *self._words(keys, args, in_whole=True))
+        self._was_sent = True
+        return answer
 
     async def _ask(self, pipe: Pipe, keys: Sequence[Word], args: Sequence[Word]) -> Any:
-        try:
-            return await pipe.ask("EVALSHA", self._hash, len(keys), *keys, *args)
-        except RefusedError as error:
-            if not str(error).startswith("NOSCRIPT"):
-                raise
-        return await pipe.ask("EVAL", self._text, len(keys), *keys, *args)
+        if self._was_sent:
+            try:
+                return await pipe.ask(*self._words(keys, args))
+            except RefusedError as error:
+                if not _is_unknown(error):
+                    raise
+        answer = await pipe.ask(*self._words(keys, args, in_whole=True))
+        self._was_sent = True
+        return answer
 
     async def _run_many(self, calls: Sequence[Call]) -> list[Any]:
         pipe = self._commands.pipe
@@ -220,10 +230,12 @@ class Script:
         return await self._commands.in_turn(lambda client: self._run_all(client, calls))
 
     async def _run_all(self, way: Client | Pipe, calls: Sequence[Call]) -> list[Any]:
-        answers = await self._pipelined(way, "EVALSHA", self._hash, calls)
+        first = self._words(*calls[0], in_whole=not self._was_sent)
+        answers = await _pipelined(way, [first, *(self._words(*call) for call in calls[1:])])
+        self._was_sent = True
         unknown = [index for index, answer in enumerate(answers) if _is_unknown(answer)]
         if unknown:
-            again = await self._pipelined(way, "EVAL", self._text, [calls[index] for index in unknown])
+            again = await _pipelined(way, [self._words(*calls[index], in_whole=True) for index in unknown])
             for index, answer in zip(unknown, again, strict=True):
                 answers[index] = answer
         for answer in answers:
@@ -239,14 +251,18 @@ class Script:
             raise errors.exceptions[0] from None
         return [answer.result() for answer in answers]
 
-    async def _pipelined(self, way: Client | Pipe, word: str, script: str, calls: Sequence[Call]) -> list[Any]:
-        commands = [(word, script, len(keys), *keys, *args) for keys, args in calls]
-        if isinstance(way, Pipe):
-            return await way.ask_many(commands)
-        pipeline = way.pipeline(transaction=False)
-        for words in commands:
-            pipeline.execute_command(*words)
-        return await pipeline.execute(raise_on_error=False)
+    def _words(self, keys: Sequence[Word], args: Sequence[Word], *, in_whole: bool = False) -> tuple[Word, ...]:
+        how = ("EVAL", self._text) if in_whole else ("EVALSHA", self._hash)
+        return (*how, len(keys), *keys, *args)
+
+
+async def _pipelined(way: Client | Pipe, commands: Sequence[tuple[Word, ...]]) -> list[Any]:
+    if isinstance(way, Pipe):
+        return await way.ask_many(commands)
+    pipeline = way.pipeline(transaction=False)
+    for words in commands:
+        pipeline.execute_command(*words)
+    return await pipeline.execute(raise_on_error=False)
 
 
 def _is_unknown(answer: object) -> bool:

@@ -121,11 +121,10 @@ class RedisPresence:
                         await self._woken.wait()
                 self._woken.clear()
         finally:
-            with contextlib.suppress(RedisUnavailableError, TimeoutError, redis.RedisError):
-                async with asyncio.timeout(self._settings.stop_s):
-                    await self.nodes.end()
-                    while await self._take_back():
-                        pass
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.stop_s), asyncio.TaskGroup() as group:
+                    group.create_task(_tried(self.nodes.end()))
+                    group.create_task(_tried(self._take_all_back()))
 
     async def admit(
         self, channel: str, role: Role, client_id: str, connection_id: str, viewer_limit: int
@@ -254,6 +253,10 @@ class RedisPresence:
             self._claims.done(key)
         return len(undone)
 
+    async def _take_all_back(self) -> None:
+        while await self._take_back():
+            pass
+
     def _undo(self, channel: str, slot: str, connection_id: str, fence: int = 0) -> None:
         until = self._clock.now() + self._settings.lease_s + self._link.limit_s
         self._claims.undo(channel, slot, connection_id, fence, until)
@@ -273,6 +276,12 @@ class RedisPresence:
 
     def _key(self, channel: str) -> str:
         return f"{self._link.prefix}:{{{channel}}}:slots"
+
+
+async def _tried(work: Awaitable[None]) -> None:
+    """What Redis does not do now, time does."""
+    with contextlib.suppress(RedisUnavailableError, redis.RedisError):
+        await work
 
 
 def _packed(holders: Iterable[Holder]) -> bytes:

@@ -85,10 +85,10 @@ class Exchange:
                 timer.cancel()
         self._ticking = None
         try:
-            async with asyncio.timeout(_LEAVE_S):
+            async with asyncio.timeout(_LEAVE_S), asyncio.TaskGroup() as group:
                 # First: what others say from then on reaches nobody, as they know, and is brought elsewhere.
-                await self._bus.unsubscribe(inbox(self._node))
-                await self._bus.unsubscribe(EVERY_NODE)
+                for topic in (inbox(self._node), EVERY_NODE):
+                    group.create_task(self._bus.unsubscribe(topic))
         except TimeoutError:
             self._local.stats.publish_unreachable += 1
         await self._links.close()

@@ -174,15 +174,13 @@ class Leases:
     def _settle(self, batch: list[Member], lost: set[str], table: deque[tuple[float, str]]) -> None:
         due = self._next_due()
         for member in batch:
-            is_held = member.id in self._held
+            if member.id not in self._held:
+                continue  # it was given back meanwhile, and presence sees to it that it stays so
             if member.id in lost:
-                if is_held:
-                    self._stats.lease_lost += 1
-                    self._held.pop(member.id)
-                    self._unseen.discard(member.id)
-                    self.lost(member)
-            elif not is_held:
-                self._leaving[member.id] = member  # it left meanwhile, and was put back perhaps
+                self._stats.lease_lost += 1
+                self._held.pop(member.id)
+                self._unseen.discard(member.id)
+                self.lost(member)
             else:
                 early_s = self.settings.renew_s * random.uniform(0.0, 0.1)  # noqa: S311  # those renewed together part
                 table.append((due - early_s, member.id))

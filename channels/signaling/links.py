@@ -98,12 +98,16 @@ class Links:
             if handle is not None:
                 handle.cancel()
         self._loop = self._flushing = self._owing_timer = None
+        async with asyncio.TaskGroup() as group:
+            for peer in self._peers.values():
+                group.create_task(self._say_last(peer))
+
+    async def _say_last(self, peer: Peer) -> None:
         try:
             async with asyncio.timeout(_FLUSH_S):
-                for peer in list(self._peers.values()):
-                    while frames := peer.link.frames(self._now()):  # what is said, then what is owed
-                        for frame in frames:
-                            await self._bus.publish(peer.topic, frame)
+                while frames := peer.link.frames(self._now()):  # what is said, then what is owed
+                    for frame in frames:
+                        await self._bus.publish(peer.topic, frame)
         except (TimeoutError, BusUnavailableError):
             self._stats.publish_unreachable += 1  # whoever does not hear it reports what it had said as in doubt
 

@@ -32,6 +32,7 @@ PER_CHANNEL = 100
 AT_ONCE = 50
 PARTS = 4
 PING, PONG = 0x89, 0x8A  # with FIN
+AFTER_CLOSES = 2  # trips to Redis: to hear no more of other nodes, then to count as dead
 LAST_S = 2.0  # of a drain, in which nobody's time comes
 
 
@@ -168,6 +169,7 @@ async def test_a_node_drains(tmp_path: Path, row: Row, count: int, drain_s: floa
     row("most closed in a quarter", max(parts.values()), "connections")
     row("leases left", left, "leases", goal=0)
     row("end of the process", ended_s, goal=drain_s + 2.0)
+    row("from the last close to it", ended_s - last, goal=1.0 + 2 * AFTER_CLOSES * delay_s)
     row("slowest client back at the other node", max(task.result() for task in coming))
     row("messages between two who stayed", door.delivered, "messages")
     assert {each.code for each in idle} == {1001}

@@ -1,6 +1,7 @@
 """Commands and scripts have their answer, or one error within the time limit, and never the answer of another."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable
 from pathlib import Path
@@ -52,6 +53,33 @@ async def test_scripts_are_known_again_after_the_server_forgot_them(redis_server
     with pytest.raises(ResponseError, match=r"[Ww]rong number"):
         await broken.many([((), ())])
     await commands.aclose()
+
+
+@pytest.mark.parametrize("has_pipe", [True, False])
+async def test_no_script_costs_a_trip_more_at_a_server_that_nobody_has_used(
+    redis_server: RedisServer, has_pipe: bool
+) -> None:
+    commands = Commands(patient_settings(redis_server.url))
+    commands.pipe = commands.pipe if has_pipe else None
+    one, many = commands.script(PAIR), commands.script("return {KEYS[1], ARGV[1], 'many'}")
+    calls = [([f"k{n}"], [n]) for n in range(3)]
+
+    redis_server.command("SCRIPT", "FLUSH")
+    began = unknown_scripts(redis_server)
+    for _ in range(2):
+        assert await one(["k"], ["a"]) == [b"k", b"a"]
+        assert await many.many(calls) == [[b"k%d" % n, b"%d" % n, b"many"] for n in range(3)]
+    assert unknown_scripts(redis_server) == began
+    redis_server.command("SCRIPT", "FLUSH")
+    assert await one(["k"], ["a"]) == [b"k", b"a"]
+    assert unknown_scripts(redis_server) == began + 1
+    await commands.aclose()
+
+
+def unknown_scripts(server: RedisServer) -> int:
+    """How often it was asked for a script that it did not know."""
+    found = re.search(rb"errorstat_NOSCRIPT:count=(\d+)", server.command("INFO", "errorstats") or b"")  # type: ignore[arg-type]
+    return int(found[1]) if found else 0
 
 
 async def test_where_pipelines_take_no_scripts_many_are_asked_at_once(redis_server: RedisServer) -> None:

@@ -240,6 +240,31 @@ async def test_what_was_not_taken_back_is_when_the_node_ends(tmp_path: Path) -> 
             assert await b.count(ARN) == 0
 
 
+async def test_a_node_that_ends_takes_back_what_was_not_answered_while_it_tells_its_end(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    patient = msgspec.structs.replace(CALM, stop_s=60.0)
+    async with redis_presence(redis_server.url, redis_prefix, "a", settings=patient) as (a,):
+        lease = await viewer(a, 1)
+        assert lease is not None
+        renew, has_begun = a.nodes.renew, asyncio.Event()
+
+        async def begin() -> float:
+            has_begun.set()
+            return await renew()
+
+        async def far_away() -> None:
+            await until(lambda: len(a) == 0)
+
+        a.nodes.renew, a.nodes.end = begin, far_away  # type: ignore[method-assign]
+        async with running(a.run()):
+            await has_begun.wait()
+            a._claims.remove(ARN, lease.holder)
+            a._undo(ARN, "viewer:v1", lease.holder.connection_id, lease.holder.fence)
+        assert len(a) == 0
+        assert await a.count(ARN) == 0
+
+
 async def test_a_lease_that_leaves_while_it_is_renewed_is_not_left_behind(views: Views) -> None:
     a, b = views
     leases = [Lease(f"{ARN}{n}", Holder(Role.MASTER, "", "a", f"c{n}", n + 1)) for n in range(120)]

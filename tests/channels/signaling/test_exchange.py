@@ -355,3 +355,22 @@ async def test_a_bus_that_does_not_let_go_holds_the_end_up_for_a_second_at_most(
     async with rig.running():
         pass
     assert rig.here.stats.publish_unreachable == 1
+
+
+async def test_a_node_that_leaves_asks_for_all_in_one_go_its_own_inbox_first(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels.signaling.exchange._LEAVE_S", 60.0)
+    asked: list[str] = []
+    has_all = asyncio.Event()
+
+    async def far_away(topic: str) -> None:
+        asked.append(topic)
+        if len(asked) == 2:
+            has_all.set()
+        await has_all.wait()
+
+    rig.bus.unsubscribe = far_away  # type: ignore[method-assign]
+    async with rig.running():
+        pass
+    assert asked == [inbox("a"), envelope.EVERY_NODE]

@@ -284,6 +284,32 @@ async def test_what_has_arrived_is_told_before_the_end(ends: tuple[End, End], cl
     assert a.stats.publish_unreachable == 1
 
 
+async def test_all_other_nodes_are_told_in_one_go(
+    ends: tuple[End, End], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels.signaling.links._FLUSH_S", 60.0)
+    a, b = ends
+    c = End("c", b.bus.join(), clock)
+    await c.open()
+    for word in "12":
+        a.say(b, word)
+        c.say(b, word)
+        await turns()
+    publish, asked, has_all = b.bus.publish, [], asyncio.Event()
+
+    async def far_away(topic: str, payload: bytes) -> int:
+        asked.append(topic)
+        if len(asked) == 2:
+            has_all.set()
+        await has_all.wait()
+        return await publish(topic, payload)
+
+    b.bus.publish = far_away  # type: ignore[method-assign]
+    await b.links.close()
+    assert sorted(asked) == [inbox("a"), inbox("c")]
+    assert (len(a.outcomes), len(c.outcomes)) == (2, 2)
+
+
 async def test_noise_is_counted(ends: tuple[End, End]) -> None:
     ends[0].links.receive(b"noise")
     assert ends[0].stats.envelopes_refused == 1
