@@ -13,9 +13,9 @@ from app.exits import CommandError, Exit
 from channels.auth import token
 from channels.auth.token import TokenKey
 from tests.benchmarks._connects import Server
+from tests.interop import node as packages
 
 ROOT = Path(__file__).parent.parent.parent
-INTEROP = ROOT / "tests" / "interop"
 
 
 def make_keys(folder: Path) -> dict[str, TokenKey]:
@@ -36,8 +36,7 @@ def node(bench: str) -> str:
     program, npm = shutil.which("node"), shutil.which("npm")
     if program is None or npm is None:
         raise CommandError(f"bench {bench} needs node 20 or newer: `make programs` brings it", Exit.FAILURE)
-    if not (INTEROP / "node_modules" / "ws").is_dir():
-        subprocess.run([npm, "ci"], cwd=INTEROP, check=True, capture_output=True)
+    packages.install(npm)
     return program
 
 

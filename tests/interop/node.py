@@ -21,7 +21,11 @@ RUN_LIMIT_S = 60
 def install_packages() -> None:
     """Bring node_modules to what the lock file says; one process at a time."""
     require("node")
-    npm = require("npm")
+    install(require("npm"))
+
+
+def install(npm: str) -> None:
+    """The same by the program `npm`, for those that are not run by pytest."""
     lock, stamp = FOLDER / "package-lock.json", PACKAGES / ".package-lock.json"
     with lock.open() as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)

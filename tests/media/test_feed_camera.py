@@ -29,7 +29,7 @@ def rises(units: list[AccessUnit]) -> bool:
 
 async def test_watchers_stay_while_a_camera_is_away() -> None:
     with Camera(gop=10) as camera:
-        source = await asyncio.to_thread(open_source, camera.url())
+        source = await asyncio.to_thread(open_source, camera.url(), 15.0)
         async with running(source) as feed:
             watcher, other = Watcher(), Watcher()
             feed.attach(Codec.H264, watcher)

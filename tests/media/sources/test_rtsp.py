@@ -25,6 +25,7 @@ from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 LOGIN = f"{USER}:{PASSWORD}@"
+PATIENT_S = 15.0  # for a camera that is there, on a machine that is late
 
 
 def place(url: str) -> uri.Rtsp:
@@ -185,7 +186,7 @@ def test_server_that_accepts_and_says_nothing_is_given_up(monkeypatch: pytest.Mo
 
 def test_camera_that_vanishes_and_returns_goes_on_without_a_jump() -> None:
     with Camera(gop=10) as camera:
-        source = open_source(camera.url())
+        source = open_source(camera.url(), PATIENT_S)
         assert isinstance(source, LiveSource)
         playing = source.frames(at_once)
         first = list(islice(playing, 20))
@@ -207,7 +208,7 @@ def test_camera_that_vanishes_and_returns_goes_on_without_a_jump() -> None:
 
 def test_silent_camera_is_a_dead_source(monkeypatch: pytest.MonkeyPatch) -> None:
     with Camera() as camera:
-        source = open_source(camera.url())
+        source = open_source(camera.url(), PATIENT_S)
         playing = source.frames(at_once)
         assert isinstance(next(playing), EncodedPicture)
         monkeypatch.setattr("media.sources.live.SILENT_S", 0.5)  # which counts from now on
