@@ -36,6 +36,7 @@ _MASK_BYTES: Final = 4
 _SHORT: Final = 125
 _MEDIUM: Final = 126
 _LONG: Final = 127
+_LONGEST: Final = (1 << 63) - 1
 medium_header: Final = struct.Struct(">BBH").pack
 _long = struct.Struct(">BBQ").pack
 
@@ -167,11 +168,14 @@ class FrameReader:
         first, second = data[at], data[at + 1]
         length, body = second & 0x7F, at + 2 + _MASK_BYTES
         if length > _SHORT:
-            extra = 2 if length == _MEDIUM else 8
+            extra, least = (2, _MEDIUM) if length == _MEDIUM else (8, 1 << 16)
             body += extra
             if at + 2 + extra > size:
                 return at + 2 + extra
             length = int.from_bytes(data[at + 2 : at + 2 + extra], "big")
+            if length < least or length > _LONGEST:
+                self._end(Fault(PROTOCOL_ERROR, "a length in a form that is not allowed"), events)
+                return -1
         if first != _FIN | _TEXT or second < _MASKED or length > self._limit or self._message is not None:
             fault = self._check(first, second, length)
             if fault is not None:

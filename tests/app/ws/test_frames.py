@@ -77,12 +77,15 @@ def test_what_the_rfc_allows_is_read(data: bytes, events: list[Event]) -> None:
         (masked(1, b"a", False) + masked(0, b"b") + masked(0, b"c"), 1002),
         (masked(8, b"\x03"), 1002),
         *((masked(8, n.to_bytes(2, "big")), 1002) for n in (0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2999, 5000)),
+        (b"\x82\xff\xff" + bytes(7), 1002),  # a length of 64 bits
+        (b"\x81\xfe\x00\x7d", 1002),  # a length that fits into a shorter form
+        (b"\x81\xff" + (0xFFFF).to_bytes(8, "big"), 1002),
         (masked(1, b"\xff"), 1007),
         (masked(1, b"\xed\xa0\x80"), 1007),  # a surrogate
         (masked(1, b"\xce", False) + masked(0, b"a"), 1007),
         (masked(8, CLOSE_1000 + b"\xff"), 1007),
         (b"\x81\xff" + LIMIT.to_bytes(8, "big")[:7] + b"\xff", 1009),  # by the length, with nothing of it there
-        (b"\x82\xff\xff" + bytes(7), 1009),
+        (b"\x82\xff\x7f" + bytes(7), 1009),
         (masked(1, b"a" * LIMIT, False) + b"\x80\x81", 1009),
         (masked(1, b"a" * 20, False) * 1 + masked(0, b"a" * LIMIT), 1009),
     ],
