@@ -144,14 +144,14 @@ class Hub:
             raise
         rules = connect.rules(self.limits, self._now(), random.random())  # noqa: S311  # spreads load, hides nothing
         member = Member(connect, connection, admission.holder, rules)
-        is_replaced = not self._relay.add(member)
         self._leases.add(member, is_local=is_local)
+        await self._refuse_admitted(member, connect)
+        is_replaced = not self._relay.add(member)
         self.stats.count_admission(member.role, "replaced" if admission.replaced else "admitted")
         try:
             if admission.replaced is not None:
                 self._gates.note_replaced(connect, self._now())
                 self._exchange.evict(admission.replaced)
-            self._refuse_now(connect)  # it may have become so while we waited
             if is_replaced:
                 self._relay.close_replaced(connection_id)
             elif is_local:
@@ -162,6 +162,15 @@ class Hub:
             await self.disconnect(member)
             raise
         return member
+
+    async def _refuse_admitted(self, member: Member, connect: Connect) -> None:
+        """Refuse what became void while presence was asked; whoever it would have replaced keeps its connection."""
+        try:
+            self._refuse_now(connect)
+        except BaseException:
+            self._relay.dismiss(member.id)
+            await self._leases.release(member)
+            raise
 
     async def _admit(self, connect: Connect, connection_id: str) -> tuple[Admission, bool]:
         """The admission, and whether presence does not know of it."""
@@ -226,7 +235,7 @@ class Hub:
                 self._relay.give(member, messages.encode_status(effect.status))
 
     def _receive_late(self, member: Member, frame: str) -> None:
-        """What the peer said before it heard that this node goes: brought on, though no answer can be given."""
+        """What the peer said before it heard that its time here is over: brought on, though no answer can be given."""
         effect = member.rules.receive(frame, self._now())
         if isinstance(effect, Forward):
             self._relay.forward_late(member, effect)
@@ -359,6 +368,7 @@ class Hub:
             return
         due = member.rules.expire(now)
         if type(due) is Close:
+            member.is_going = due.hears_out
             self.close(member, due.code, due.reason)
             return
         if type(due) is Announce:

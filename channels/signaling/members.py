@@ -79,7 +79,7 @@ class Member:
         self.role = connect.role.counted
         self.slots: dict[Address, Member] = {}  # of its channel, for as long as it has one itself
         self.is_in = False  # whether it is one of the node's members
-        self.is_going = False  # whether it was closed because the node ends
+        self.is_going = False  # whether it was closed only because its time here is over
         self.connection = connection
         self.credential_ids = connect.credential_ids
         self.holder = holder

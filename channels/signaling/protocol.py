@@ -59,10 +59,14 @@ class Refuse(msgspec.Struct, frozen=True, gc=False):
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
-    """End the connection with this websocket close code and reason."""
+    """End the connection with this websocket close code and reason.
+
+    `hears_out`: what the client says before it hears of it is brought on.
+    """
 
     code: int
     reason: str
+    hears_out: bool = True
 
 
 class Announce(msgspec.Struct, frozen=True, gc=False):
@@ -149,7 +153,7 @@ class Rules:
         if self._lifetime_at is not None and now >= self._lifetime_at:
             return Close(GOING_AWAY, "the lifetime of a connection is over")
         if self._expires_at is not None and now >= self._expires_at:
-            return Close(GOING_AWAY, "the credential has expired")
+            return Close(GOING_AWAY, "the credential has expired", hears_out=False)
         idle_at = self._idle_at()
         if idle_at is not None and now >= idle_at:
             return Close(GOING_AWAY, f"idle for {self._limits.idle_s:g} s")

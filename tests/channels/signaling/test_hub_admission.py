@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -204,6 +205,36 @@ async def test_a_credential_that_is_revoked_while_its_connect_is_decided_upon_is
         await coming
 
     assert (node.hub.stats.viewers, len(distant)) == (0, 0)
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+async def test_who_is_refused_after_its_admission_replaces_nobody(is_here: bool) -> None:
+    nodes = cluster(names=("a", "b"))
+    coming = nodes[0]
+    async with running(*nodes):
+        node = coming if is_here else nodes[1]
+        master, at_master = await node.master()
+        answer, real = asyncio.Event(), coming.hub._presence.admit
+
+        async def admit(*asked: Any) -> Admission | None:
+            admission = await real(*asked)
+            await answer.wait()
+            return admission
+
+        coming.hub._presence.admit = admit  # type: ignore[method-assign]
+        connect = Connect(channel(), Role.MASTER, credential_ids=("stolen",))
+        task = asyncio.create_task(coming.hub.connect(connect, Recorder()))
+        await turns()
+        coming.hub.close_credentials(frozenset(("stolen",)))
+        answer.set()
+        with pytest.raises(UnrecognizedClientException):
+            await task
+        _, at_viewer = await node.viewer("v1")
+        node.say(master, "AAAA", "SDP_ANSWER", recipientClientId="v1")
+        await turns()
+
+        assert at_master.closed is None
+        assert at_viewer.payloads == ["AAAA"]
 
 
 class AwayPresence(EmbeddedPresence):

@@ -74,6 +74,37 @@ async def test_idle_and_old_connections_are_closed_on_time() -> None:
     assert at_busy.closed == (1001, "the lifetime of a connection is over")
 
 
+@pytest.mark.parametrize("idle_s", [None, 600.0])
+async def test_what_is_said_before_the_end_of_a_lifetime_is_heard_is_brought_on(idle_s: float | None) -> None:
+    (node,) = cluster(Limits(lifetime_jitter_s=0.0, idle_s=idle_s))
+    async with running(node):
+        viewer, at_viewer = await node.viewer("v1")
+        node.clock.now += 120.0
+        master, at_master = await node.master()
+        node.clock.now += 3480.0
+        node.hub.receive(master, "")
+        node.hub.expire()
+        assert at_viewer.closed is not None
+        assert at_viewer.closed[0] == 1001
+        node.say(viewer, "AAAA")
+
+    assert at_master.payloads == ["AAAA"]
+
+
+async def test_what_is_said_with_a_credential_that_has_expired_is_void() -> None:
+    (node,) = cluster()
+    async with running(node):
+        expires_at = node.clock.now + 60.0
+        connect = Connect(channel(), Role.VIEWER, "v1", expires_at=expires_at)
+        viewer = await node.hub.connect(connect, Recorder())
+        _, at_master = await node.master()
+        node.clock.now = expires_at
+        node.hub.expire()
+        node.say(viewer, "AAAA")
+
+    assert at_master.frames == []
+
+
 async def test_a_fleet_that_came_together_is_closed_over_a_minute_and_never_late() -> None:
     (node,) = cluster(Limits(idle_s=None, viewers_per_channel=50, viewer_connects=None))
     async with running(node):

@@ -166,7 +166,7 @@ def test_a_connection_ends_with_its_credential() -> None:
     rules = viewer(expires_at=50.0)
 
     assert rules.next_deadline() == 50.0
-    assert rules.expire(50.0) == Close(1001, "the credential has expired")
+    assert rules.expire(50.0) == Close(1001, "the credential has expired", hears_out=False)
 
 
 def test_the_end_of_a_credential_moves_with_a_moved_clock_and_nothing_else_does() -> None:
@@ -175,7 +175,7 @@ def test_the_end_of_a_credential_moves_with_a_moved_clock_and_nothing_else_does(
 
     assert rules.next_deadline() == 550.0
     assert rules.expire(549.0) is None
-    assert rules.expire(600.0) == Close(1001, "the credential has expired")
+    assert rules.expire(600.0) == Close(1001, "the credential has expired", hears_out=False)
     lasting = viewer()
     lasting.postpone_expiry(500.0)
     assert lasting.next_deadline() == 600.0
@@ -221,7 +221,9 @@ def test_an_hour_passes_by_its_deadlines() -> None:
 
 
 def test_a_credential_ends_a_connection_of_the_relaxed_profile_too() -> None:
-    assert viewer(Limits.relaxed(), expires_at=9e3).expire(9e3) == Close(1001, "the credential has expired")
+    assert viewer(Limits.relaxed(), expires_at=9e3).expire(9e3) == Close(
+        1001, "the credential has expired", hears_out=False
+    )
 
 
 def test_a_payload_over_the_cap_is_refused_and_the_next_one_passes() -> None:
