@@ -1,6 +1,7 @@
 """Recording with real processes: nothing finished is lost by SIGKILL, a restart goes on, all of it is served."""
 
 import io
+import itertools
 import signal
 import subprocess
 import time
@@ -84,7 +85,11 @@ def test_what_was_finished_before_sigkill_plays_to_its_last_picture_and_a_restar
     assert abs(sounds - recorded * 50) <= 3 * 50
     everything = segments(tmp_path)
     assert [segment.number for segment, _ in everything] == list(range(len(everything)))
-    assert {segment.stretch for segment, _ in everything} == {0, 1}
+    assert everything[0][0].stretch == 0
+    assert everything[len(killed)][0].stretch > killed[-1][0].stretch, "what was not recorded lies between"
+    for before, after in itertools.pairwise(segment for segment, _ in everything):
+        has_gap = after.start_ms > before.end_ms  # a machine that stalls makes one, too
+        assert after.stretch - before.stretch == has_gap
     assert not list(tmp_path.rglob("*.part"))
     playlists = sorted(tmp_path.rglob("index.m3u8"))
     assert sum(path.read_text().count(".m4s\n") for path in playlists) == len(everything)
@@ -97,8 +102,8 @@ def test_a_demo_records_and_serves_what_it_records(tmp_path: Path) -> None:
         bearer = {"Authorization": f"Bearer {demo.ready['token']}"}
         with httpx.Client(base_url=demo.ready["http"], headers=bearer) as client:
             assert client.get("/v1/recordings").json() == {"channelNames": ["demo"]}
-            (stretch,) = client.get("/v1/recordings/demo").json()["stretches"]
-            assert stretch["end"] - stretch["start"] > 3_000
+            stretches = client.get("/v1/recordings/demo").json()["stretches"]  # several, where the machine stalled
+            assert sum(each["end"] - each["start"] for each in stretches) > 3_000
             lines = client.get("/v1/recordings/demo/index.m3u8").text.splitlines()
             init = next(line.split('"')[1] for line in lines if line.startswith("#EXT-X-MAP"))
             names = [init, *(line for line in lines if line.endswith(".m4s"))]
@@ -107,7 +112,7 @@ def test_a_demo_records_and_serves_what_it_records(tmp_path: Path) -> None:
             wanted = {"scope": ["kvs:GetRecording"], "channels": ["demo"]}
             session = client.post("/v1/credentials", json=wanted).json()["credentials"]
             client.headers.clear()
-            address = f"{demo.ready['http']}/v1/recordings/demo/index.m3u8?from={stretch['start']}"
+            address = f"{demo.ready['http']}/v1/recordings/demo/index.m3u8?from={stretches[0]['start']}"
             signed = AWSRequest("GET", address)
             keys = Credentials(session["accessKeyId"], session["secretAccessKey"], session["sessionToken"])
             SigV4Auth(keys, "kinesisvideo", "us-west-2").add_auth(signed)
