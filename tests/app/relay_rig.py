@@ -16,6 +16,8 @@ from tests.media.relay.loopback import Client
 from tests.media.turn.world import code_of
 from tests.running import heliograph
 
+RESEND_S = 1.0
+
 
 class Relayed(Client):
     """A client with an allocation, by a credential of GetIceServerConfig."""
@@ -29,6 +31,16 @@ class Relayed(Client):
     async def open(self) -> "Relayed":
         self.relayed = await self.allocated()
         return self
+
+    async def ask(self, request: bytes) -> bytes:
+        """Send it again while there is no answer: a worker that ends takes along what it has not read."""
+        while True:
+            self.socket.send(request)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RESEND_S):
+                    while (reply := await self.receive())[8:20] != request[8:20]:
+                        pass  # a second answer to what was sent twice
+                    return reply
 
     async def is_alive(self) -> bool:
         """Whether the allocation can be refreshed; then its relay socket is there."""

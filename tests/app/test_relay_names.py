@@ -1,5 +1,6 @@
 """USERHASH (RFC 8489, 14.4) with real processes: clients that read in the nonce whether it is known what they hide."""
 
+import asyncio
 import base64
 import contextlib
 import re
@@ -15,16 +16,13 @@ from channels.names import ChannelArn
 from media.turn import nonce, stun
 from media.turn.credential import PASSWORD_ALGORITHMS
 from tests.app.relay_rig import Relayed, Service
-from tests.media.turn.world import UDP, code_of
+from tests.media.turn.world import UDP, address_of, code_of
 from tests.running import FREE_PORTS, running, started
 
 ARN = ChannelArn("aws", "us-west-2", "000000000000", "demo", 1)
 FIRST, HALF, LAST = 47200, 47250, 47299
 OWN_PORTS = ("--turn-min-port", str(FIRST), "--turn-max-port", str(LAST))
 OFFER = ((stun.PASSWORD_ALGORITHM, bytes((0, stun.SHA256, 0, 0))), (stun.PASSWORD_ALGORITHMS, PASSWORD_ALGORITHMS))
-
-
-TRIES = 20
 
 
 class Hidden(Relayed):
@@ -40,13 +38,12 @@ class Hidden(Relayed):
         assert self.nonce.startswith(b"obMatJos2")
         return int.from_bytes(base64.b64decode(self.nonce[9:13]))
 
-    async def allocate(self, *attributes: tuple[int, bytes]) -> stun.Message:
-        reply = await super().allocate(*attributes)
-        for _ in range(TRIES):  # on loopback a request may overtake the news of the name on its way to a worker
-            if code_of(reply) != 401:
-                break
-            reply = await super().allocate(*attributes)
-        return reply
+    async def allocated(self, *attributes: tuple[int, bytes]) -> tuple[str, int]:
+        async with asyncio.timeout(15):
+            while code_of(reply := await self.allocate(*attributes)) == 401:
+                pass  # on loopback a request may overtake the news of the name on its way to a worker
+        assert code_of(reply) == 0, code_of(reply)
+        return address_of(reply, stun.XOR_RELAYED_ADDRESS)
 
     async def request(self, method: int, attributes: list[tuple[int, bytes]]) -> stun.Message:
         self.count += 1
@@ -55,8 +52,8 @@ class Hidden(Relayed):
             userhash = stun.userhash(self.username, "heliograph")
             message.attributes += [(stun.USERHASH, userhash), (stun.REALM, b"heliograph"), (stun.NONCE, self.nonce)]
             message.attributes += OFFER
-        self.socket.send(stun.encode(message, self.key if self.nonce else None, is_sha256=bool(self.nonce)))
-        return stun.decode(await self.receive())
+        key = self.key if self.nonce else None
+        return stun.decode(await self.ask(stun.encode(message, key, is_sha256=bool(self.nonce))))
 
 
 @pytest.mark.slow

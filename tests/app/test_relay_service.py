@@ -103,7 +103,7 @@ async def test_a_stop_lets_open_allocations_go_on_and_sends_new_clients_elsewher
         client, late = await service.relay(arn, service.admin), await service.relay(arn, service.admin)
         await late.end()
         served.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while (code := code_of(refused := await late.allocate())) in (0, 438):
                 if code == 0:
                     await late.end()
