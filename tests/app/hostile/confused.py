@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ from tests.wire import Wire
 
 def forged(headers: dict[str, Any], key: str | bytes, algorithm: str) -> Callable[[Rig], str]:
     def make(rig: Rig) -> str:
-        claims = {"iss": "heliograph", "aud": "heliograph", "sub": "x", "exp": int(time.time()) + 60, "scope": "kvs:*"}
+        claims = {"iss": "heliograph", "aud": "heliograph", "sub": "x", "exp": int(rig.wall) + 60, "scope": "kvs:*"}
         text = jwt.encode(claims, key or None, algorithm, headers={"kid": "k", **headers})
         rig.note(text)
         return text

@@ -1,7 +1,5 @@
 """Parameters, headers and credentials that come twice."""
 
-import time
-
 from channels.auth import sigv4
 from tests import signer
 from tests.app.hostile.harms import (
@@ -43,7 +41,7 @@ def again(name: str, value: str, first: bool = False) -> Harm:
 def signed_twice(rig: Rig, wire: Wire) -> Wire:
     """The doubled parameter is signed with the rest."""
     who = sigv4.Credentials(rig.key.id, rig.key.secret)
-    url = sigv4.presign(f"{rig.url()}&X-Amz-ClientId=other", who, signer.REGION, time.time())
+    url = sigv4.presign(f"{rig.url()}&X-Amz-ClientId=other", who, signer.REGION, rig.wall)
     rig.note(url.rpartition("=")[2])
     return rig.handshake(url)
 

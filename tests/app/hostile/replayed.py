@@ -41,7 +41,7 @@ def header_later(age_s: float) -> Harm:
 
 def old_session(rig: Rig, wire: Wire) -> Wire:
     """Signed now with a session that ended."""
-    ended = rig.service.sessions.mint(session_request(rig), time.time() - 3600)
+    ended = rig.service.sessions.mint(session_request(rig), rig.wall - 3600)
     rig.secrets |= {ended.secret_access_key, ended.session_token}
     who = signer.credentials(ended.access_key_id, ended.secret_access_key, ended.session_token)
     return rig.call(who=who) if wire.method == "POST" else rig.open(who=who)
@@ -58,7 +58,7 @@ def old_token(rig: Rig, wire: Wire) -> Wire:
         subject="tester",
         actions=["*"],
         channels=["*"],
-        now_wall=time.time() - 3600,
+        now_wall=rig.wall - 3600,
         lifetime_s=60,
     )
     rig.note(text)

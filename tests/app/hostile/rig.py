@@ -1,7 +1,6 @@
 """A service with a channel each of two accounts, and the good requests that clients make of it."""
 
 import json
-import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -34,6 +33,11 @@ class Rig:
     def address(self) -> str:
         return self.service.address
 
+    @property
+    def wall(self) -> float:
+        """The time of day of the service."""
+        return self.service.wall()
+
     def who(self, secret: str | None = None) -> Any:
         return signer.credentials(self.key.id, secret or self.key.secret)
 
@@ -48,7 +52,7 @@ class Rig:
         signed = signer.header_signed(
             f"http://{self.address}{path}",
             data,
-            time.time() - age_s,
+            self.wall - age_s,
             who or self.who(),
             {"Content-Type": "application/json"},
             **more,
@@ -68,7 +72,7 @@ class Rig:
 
     def open(self, url: str | None = None, who: Any = None, age_s: float = 0, **more: Any) -> Wire:
         """A websocket handshake by a presigned URL, as the JavaScript SDK makes it."""
-        signed = signer.query_signed(url or self.url(), time.time() - age_s, who or self.who(), **more)
+        signed = signer.query_signed(url or self.url(), self.wall - age_s, who or self.who(), **more)
         self.note(signed.rpartition("=")[2])
         return self.handshake(signed)
 
@@ -77,7 +81,7 @@ class Rig:
 
     def open_with_header(self, age_s: float = 0, who: Any = None, **more: Any) -> Wire:
         """A websocket handshake that is signed in its header."""
-        signed = signer.header_signed(self.url(), b"", time.time() - age_s, who or self.who(), method="GET", **more)
+        signed = signer.header_signed(self.url(), b"", self.wall - age_s, who or self.who(), method="GET", **more)
         return self.wire(signed, b"").without("content-length").adding(*UPGRADE)
 
     def bearer(self, text: str, path: str = DESCRIBE) -> Wire:

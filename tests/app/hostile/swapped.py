@@ -1,6 +1,5 @@
 """Requests with the host, or the channel of another account, put in the place of the right one."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -61,7 +60,7 @@ HOSTS: dict[str, tuple[Harm, Outcome]] = {
 
 def signed_for_another(rig: Rig, wire: Wire) -> Wire:
     if wire.method == "POST":
-        signed = signer.header_signed(f"http://evil.example.org{DESCRIBE}", wire.body, time.time(), rig.who())
+        signed = signer.header_signed(f"http://evil.example.org{DESCRIBE}", wire.body, rig.wall, rig.who())
         return rig.wire(signed, wire.body).having(("host", rig.address))
     return rig.open(rig.url(host="evil.example.org")).having(("host", rig.address))
 
@@ -119,7 +118,7 @@ FOREIGN_SOCKETS: dict[str, tuple[Make, Harm, Outcome]] = {
     "by a header": (
         open_with_header,
         lambda rig, _: rig.wire(
-            signer.header_signed(swapped_arn(rig), b"", time.time(), rig.who(), method="GET"), b""
+            signer.header_signed(swapped_arn(rig), b"", rig.wall, rig.who(), method="GET"), b""
         ).adding(*UPGRADE),
         NOT_FOUND,
     ),
