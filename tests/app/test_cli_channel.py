@@ -134,7 +134,7 @@ def test_delete_finds_the_arn_first(service: HTTPServer, capsys: pytest.CaptureF
 def test_no_such_channel_has_its_exit_code(service: HTTPServer) -> None:
     environment = {"HELIOGRAPH_ENDPOINT": f"http://127.0.0.1:{service.server_port}", "HELIOGRAPH_TOKEN": "t"}
     command = [sys.executable, "-P", "-m", "app", "channel", "describe", "gone"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=10, env=environment, check=False)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=50, env=environment, check=False)
     assert answer.returncode == Exit.NOT_FOUND
     assert answer.stderr == "heliograph: there is no channel named gone [ResourceNotFoundException]\n"
 

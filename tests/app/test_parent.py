@@ -12,6 +12,7 @@ from app.parent import ParentLink
 from app.report import Report
 from tests.app.children import ROOT, script
 
+LIMIT_S = 25.0  # twice within the limit of a test
 _WORKING = """
         from app.parent import ParentLink, run_for_parent
         from app.report import Ready, Report
@@ -47,7 +48,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         assert process.stdout is not None
         descriptor = os.pidfd_open(int(process.stdout.readline()))
         process.kill()
-    readable, _, _ = select.select([descriptor], [], [], 5)  # a pidfd is readable once its process has ended
+    readable, _, _ = select.select([descriptor], [], [], LIMIT_S)  # a pidfd is readable once its process has ended
     os.close(descriptor)
     assert readable, "the child outlives its parent"
 
@@ -78,6 +79,6 @@ def test_a_child_ends_when_its_parent_is_gone_with_reports_unread(tmp_path: Path
     with theirs:
         process = subprocess.Popen([*command, str(theirs.fileno())], pass_fds=[theirs.fileno()])
     ours.sendall(b"{}\n")
-    assert select.select([ours], [], [], 10)[0]
+    assert select.select([ours], [], [], LIMIT_S)[0]
     ours.close()  # with the report in it: the child reads no end but a reset
-    assert process.wait(5) == 0
+    assert process.wait(LIMIT_S) == 0

@@ -9,7 +9,7 @@ const { Role, SignalingClient } = await import("amazon-kinesis-video-streams-web
 
 const OFFER = { type: "offer", sdp: "v=0\r\ns=caf\u00e9\r\n" };
 const ANSWER = { type: "answer", sdp: "v=0\r\ns=th\u00e9\r\n" };
-const LIMIT_MS = 8_000;
+const LIMIT_MS = 40_000; // as long as a machine stalls, and within what this program may take
 
 const configuration = JSON.parse(await new Response(process.stdin).text());
 const clients = [];
