@@ -8,7 +8,7 @@ from media.turn import channel_data, stun
 from media.turn.address import SocketAddress, pack
 from media.turn.credential import PASSWORD_ALGORITHMS
 from tests.fuzz.mutants import Attributes, Mutator, framed, packed, signed, with_fingerprint
-from tests.fuzz.target import REALM, Target
+from tests.fuzz.target import REALM, SETTINGS, Target
 from tests.media.turn.world import PASSWORD, UDP
 
 BATCH = 16
@@ -261,7 +261,8 @@ class Datagrams:
         self._mutator = Mutator(random.Random(seed))
         self._peers = [_bound(host) for host in ("127.0.0.1", "::1")]
         self._addresses: list[SocketAddress] = [handle.getsockname()[:2] for handle in self._peers]
-        self._addresses += [("127.0.0.1", 45000), ("127.0.0.1", 45001), ("::1", 45000)]
+        first = SETTINGS.min_port
+        self._addresses += [("127.0.0.1", first), ("127.0.0.1", first + 1), ("::1", first)]
         self._clients = [self._client() for _ in range(CLIENTS)]
 
     async def run(self, count: int) -> None:

@@ -11,13 +11,13 @@ from media.turn.dtls_records import client_random
 from media.turn.framing import FIRST_OF_CHANNELS
 from tests.fuzz.datagrams import Recipes
 from tests.fuzz.mutants import Mutator
-from tests.fuzz.target import Target
+from tests.fuzz.target import SETTINGS, Target
 from tests.media.relay.dtls_world import DtlsClient
 
 SESSIONS = 8
 MOST_OF_SESSION = 300
 HELLO_VERIFY_REQUEST = 3
-_PEERS = [("127.0.0.1", 9), ("127.0.0.1", 45000), ("::1", 9)]
+_PEERS = [("127.0.0.1", 9), ("127.0.0.1", SETTINGS.min_port), ("::1", 9)]
 _CIPHERS = (b"ECDHE+AESGCM", b"ECDHE+CHACHA20", b"ALL:@SECLEVEL=0")
 
 

@@ -12,7 +12,7 @@ from media.turn.address import SocketAddress
 from media.turn.framing import BROKEN, FIRST_OF_CHANNELS, cut
 from tests.fuzz.datagrams import Recipes
 from tests.fuzz.mutants import Mutator
-from tests.fuzz.target import Target
+from tests.fuzz.target import SETTINGS, Target
 
 OPEN_AT_ONCE = 12
 STEPS_AT_ONCE = 5
@@ -21,7 +21,7 @@ LONG = 14
 """Rounds of a stream that comes far."""
 
 _ABORT = struct.pack("ii", 1, 0)
-_PEERS = [("127.0.0.1", 9), ("127.0.0.1", 45000), ("::1", 9)]
+_PEERS = [("127.0.0.1", 9), ("127.0.0.1", SETTINGS.min_port), ("::1", 9)]
 MOST_PEERS = 8
 
 
