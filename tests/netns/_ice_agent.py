@@ -45,6 +45,16 @@ async def connect(connection: aioice.Connection, other: dict[str, Any], limit_s:
     return True
 
 
+async def exchange(connection: aioice.Connection, limit_s: float) -> bytes:
+    """Send a word; the other end's, or nothing where that gave up before it was connected."""
+    try:
+        async with asyncio.timeout(limit_s):
+            await connection.send(b"word")
+            return await connection.recv()
+    except (ConnectionError, TimeoutError):
+        return b""
+
+
 async def refresh(connection: aioice.Connection) -> None:
     """Refresh the allocation now, as aioice itself does 500 s later."""
     for protocol in connection._protocols:
@@ -71,11 +81,9 @@ async def main() -> None:
         if await connect(connection, other, limit_s):
             connect_s = time.monotonic() - started
             pair = connection._nominated[1]
-            async with asyncio.timeout(5):
-                if is_refreshed:
-                    await refresh(connection)
-                await connection.send(b"word")
-                word = await connection.recv()
+            if is_refreshed:
+                await refresh(connection)
+            word = await exchange(connection, 2 * limit_s)
             ends = {"local": pair.local_candidate.type, "remote": pair.remote_candidate.type}
             say(is_connected=word == b"word", connect_s=connect_s, **ends)
         else:

@@ -32,6 +32,7 @@ _BEHIND = {NAT_A: HOST_A, NAT_B: HOST_B}
 _CLONE_NEWNET = 0x40000000
 _NETLINK_NETFILTER, _DELETE_CONNTRACK, _REQUEST_AND_ACKNOWLEDGE = 12, (1 << 8) | 2, 0x1 | 0x4
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
+_SO_RCVBUFFORCE = 33
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _PUB = """
@@ -136,6 +137,7 @@ class Lab:
             handle = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         with handle:
             handle.settimeout(5)
+            handle.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 4 << 20)  # nothing is lost that is read late
             handle.bind((host, port))
             yield handle
 
@@ -178,5 +180,5 @@ def _enter(descriptor: int) -> None:
 
 
 def _call(command: Sequence[str], lines: str) -> None:
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}\n{lines}"

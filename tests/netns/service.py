@@ -47,7 +47,7 @@ def sending(lab: Lab, part: str, access: dict[str, str]) -> Iterator[None]:
             yield
         finally:
             master.terminate()
-            master.communicate(timeout=10)
+            master.communicate(timeout=60)
 
 
 @contextlib.contextmanager

@@ -127,7 +127,8 @@ def tried(lab: Lab, served: Served, row: Row) -> Line:
     lab.set_nat(NAT_A, row.a)
     lab.set_nat(NAT_B, row.b)
     one, two = connect(lab, servers(row.offer, served), LIMIT_S)
-    if kind_of(one, two) is Pair.NONE and Pair.NONE not in row.expected:  # a busy machine gets more time
+    are_connected = one.is_connected and two.is_connected
+    if not are_connected and Pair.NONE not in row.expected:  # a busy machine gets more time
         one, two = connect(lab, servers(row.offer, served), 4 * LIMIT_S)
     seconds = max(one.gather_s, two.gather_s) + max(one.connect_s, two.connect_s)
     kind = kind_of(one, two)
