@@ -93,6 +93,7 @@ class Feed:
         self._slate: av.VideoFrame | None = None
         self._slate_at = 0.0
         self._slate_worker: EncoderWorker[av.VideoFrame] | None = None
+        self._slate_line: Line | None = None
         self._slate_stop = threading.Event()
         self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -213,38 +214,51 @@ class Feed:
     def _tend(self, group: asyncio.TaskGroup) -> float | None:
         """Bring what runs in line with who watches; seconds until it must be looked at again, None for never."""
         now = self._clock()
-        waits = []
-        for line in self._lines.values():
-            if line.runner is None:
-                if line.watchers:
-                    self._start_line(group, line)
-            elif line.is_idle(now, self._settings.linger_s):
-                self._stop_line(line)
-            elif not line.watchers:
-                waits.append(line.left_at + self._settings.linger_s - now)
+        waits = self._tend_lines(group, now)
         self._tend_decoder(group)
         self._source.is_muted = not self._audio
-        is_needed = any(line.runner is not None for line in self._lines.values())
+        is_needed = any(line.runner is not None or line.watchers for line in self._lines.values())
         if is_needed and self._source_stop is None:
             self._source_stop = threading.Event()
             self._backlog.clear()
             group.create_task(self._run_source(self._source_stop))
         elif not is_needed and self._source_stop is not None:
             self._source_stop.set()
+        self._tend_slate(group)
         if self._source_stop is not None:
-            waits.append(self._tend_slate(group, now))
+            waits.append(self._show_slate(now))
         return min(waits, default=None)
 
-    def _tend_slate(self, group: asyncio.TaskGroup, now: float) -> float:
-        """Stand in for a dead source; where its own pictures would pass, an encoder of ours does, until they come."""
-        is_dead = self._pump.is_dead
-        line = self._lines.get((self._passed, 0)) if self._passed else None
-        if is_dead and self._slate_worker is None and line is not None and line.runner is not None:
+    def _tend_lines(self, group: asyncio.TaskGroup, now: float) -> list[float]:
+        """Start and stop lines; seconds until each of those that nobody watches must be stopped."""
+        waits = []
+        for line in self._lines.values():
+            if line.runner is not None and (line.is_idle(now, self._settings.linger_s) or not self._fits(line)):
+                self._stop_line(line)
+            elif line.runner is not None and not line.watchers:
+                waits.append(line.left_at + self._settings.linger_s - now)
+            if line.runner is None and line.watchers and line is not self._slate_line:
+                self._start_line(group, line)
+        return waits
+
+    def _fits(self, line: Line) -> bool:
+        """Whether what runs is made for what the source gives now; see `Source.passes`."""
+        return isinstance(line.runner, Passage) is self._passes(line.codec, line.layer)
+
+    def _tend_slate(self, group: asyncio.TaskGroup) -> None:
+        """Where the pictures of a dead source would pass, an encoder of ours stands in, until they come."""
+        passed = self._passed if self._pump.is_dead else None
+        line = None if passed is None else self._lines.get((passed, 0))
+        is_wanted = line is not None and isinstance(line.runner, Passage)
+        if line is not None and is_wanted and self._slate_worker is None:
             self._start_slate(group, line)
-        elif self._slate_worker is not None and (not is_dead or line is None or line.runner is None):
+        elif self._slate_worker is not None and not is_wanted:
             self._slate_stop.set()
             self._slate_worker.close()
-        if not is_dead:
+
+    def _show_slate(self, now: float) -> float:
+        """Give a picture in place of one of a dead source; seconds until it must be looked at again."""
+        if not self._pump.is_dead:
             return WATCH_S
         if now >= self._slate_at:
             self._slate_at = now + SLATE_S
@@ -253,15 +267,15 @@ class Feed:
         return SLATE_S
 
     def _tend_decoder(self, group: asyncio.TaskGroup) -> None:
-        passed = self._passed
-        if self._video and passed is not None and self._decoder is None:
+        passed = self._passed if self._video else None
+        if passed is not None and self._decoder is None:
             with self._backlog_lock:
                 units = () if self._pump.is_dead else self._backlog.units()
                 self._decoder = DecodeWorker(passed, self._shape, self.video, self.stats.decoder, units)
             self._decoder_stop = threading.Event()
             self.request_keyframe(passed)
             group.create_task(self._run_decoder(self._decoder, self._decoder_stop))
-        elif not self._video and self._decoder is not None:
+        elif passed is None and self._decoder is not None:
             self._decoder_stop.set()
             self._decoder.close()
 
@@ -269,6 +283,7 @@ class Feed:
         stats = self.stats.encoders.setdefault(line.name, EncoderStats())
         outlet = self._outlet(line)
         self._slate_worker = EncoderWorker(self._chain(line.codec, line.layer), outlet, 1, stats)
+        self._slate_line = line
         self._slate_stop = threading.Event()
         group.create_task(self._run_slate(self._slate_worker, self._slate_stop))
 
@@ -285,6 +300,8 @@ class Feed:
     def _start_line(self, group: asyncio.TaskGroup, line: Line) -> None:
         outlet = self._outlet(line)
         line.stop = threading.Event()
+        for watcher in line.watchers:
+            watcher.waits_for_key = True  # what another kind of runner gave is nothing to go on from
         if self._passes(line.codec, line.layer):
             self._start_passage(line, outlet)
             return
@@ -326,21 +343,22 @@ class Feed:
         self._passages = {**self._passages, line.codec: passage}
 
     def _stop_line(self, line: Line) -> None:
-        if line.runner is None:
+        runner = line.runner
+        if runner is None:
             return
         line.stop.set()
-        line.runner.close()
-        if self._passes(line.codec, line.layer):
+        runner.close()
+        if isinstance(runner, Passage):  # it has no thread whose end would say so
             line.runner = None
-            self._passages = {codec: passage for codec, passage in self._passages.items() if codec is not line.codec}
+        self._passages = {codec: passage for codec, passage in self._passages.items() if passage is not runner}
+        self._video = tuple(worker for worker in self._video if worker is not runner)
+        self._audio = tuple(worker for worker in self._audio if worker is not runner)
 
     async def _run_line(self, line: Line, worker: EncoderWorker[av.VideoFrame] | EncoderWorker[av.AudioFrame]) -> None:
         name = f"encode-{line.codec.value}" + (f"-{line.layer}" if line.layer else "")
         try:
             await in_thread(name, worker.run, line.stop, worker.close)
         finally:
-            self._video = tuple(other for other in self._video if other is not worker)
-            self._audio = tuple(other for other in self._audio if other is not worker)
             line.runner = None
             self._changed.set()
             log.info("encoder stopped", extra={"codec": line.codec.value, "layer": line.layer})
@@ -356,7 +374,7 @@ class Feed:
         try:
             await in_thread("encode-slate", worker.run, stop, worker.close)
         finally:
-            self._slate_worker = None
+            self._slate_worker = self._slate_line = None
             self._changed.set()
 
     async def _run_source(self, stop: threading.Event) -> None:

@@ -88,7 +88,8 @@ class Source(Protocol):
     def passes(self) -> frozenset[Codec]:
         """Codecs that it gives as encoded items, and then as nothing else; empty for one that gives raw ones.
 
-        It changes only while nobody plays the source: a camera that was off at the start is known later.
+        It changes only between two plays: a camera that was off at the start is known later, and one may come back set
+        to another profile.
         """
 
     def request_keyframe(self) -> None:
