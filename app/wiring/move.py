@@ -82,6 +82,7 @@ def move(settings: Settings, notice: Notice, *, is_trial: bool) -> Report:
             notice(shared_keys.IN_CLEAR)
         try:
             redis_start.require_kind(server, notice)
+            redis_start.require_version(server)
             redis_start.require_persistence(server, notice, allow_unsafe=settings.redis_allow_unsafe)
             return _move(here, server, settings.redis_secret, is_trial=is_trial)
         except (StoreUnavailableError, RedisUnavailableError) as error:

@@ -19,6 +19,8 @@ from channels.redis.settings import Kind, RedisSettings, RedisUrlError
 
 WAIT_S: Final = 10.0
 _RETRY_S: Final = 0.25
+_FROM: Final = (6, 2)  # GETDEL, ZADD GT
+_CLUSTER_FROM: Final = (7, 0)  # SPUBLISH
 Notice = Callable[[str], None]
 """Takes a sentence for the person who starts the service."""
 
@@ -82,6 +84,16 @@ async def _ping(commands: Commands) -> None:
     await commands.command("PING")
 
 
+def require_redis(server: Blocking, notice: Notice) -> None:
+    """Return when there is a Redis that we can use, of the kind that the URL names.
+
+    Raises: as `wait_for`, `require_kind` and `require_version`.
+    """
+    wait_for(server, notice)
+    require_kind(server, notice)
+    require_version(server)
+
+
 def require_kind(server: Blocking, notice: Notice) -> None:
     """Refuse a Sentinel where the URL names a server, and tell of a node of a Cluster. Raises: SettingsError."""
     if server.settings.kind is not Kind.SERVER:
@@ -95,6 +107,17 @@ def require_kind(server: Blocking, notice: Notice) -> None:
         notice(f"{place} is a node of a Cluster: write redis+cluster://, else what other nodes of it have is not found")
 
 
+def require_version(server: Blocking) -> None:
+    """Refuse a Redis that lacks commands we use; one that does not tell its version passes. Raises: SettingsError."""
+    is_cluster, found = server.settings.kind is Kind.CLUSTER, None
+    with contextlib.suppress(RedisUnavailableError):
+        found = server.run(mode.oldest)
+    if found is None or found >= (_CLUSTER_FROM if is_cluster else _FROM):
+        return
+    wanted = "7.0 or later, for a Cluster" if is_cluster else "6.2 or later (a Cluster: 7.0)"
+    raise SettingsError(f"REDIS_URL: {server.settings.place} is Redis {found[0]}.{found[1]}: install {wanted}")
+
+
 def prepare(settings: Settings, notice: Notice) -> None:
     """Return when all Redis of the settings answer and that of the catalog keeps what it acknowledges.
 
@@ -106,14 +129,12 @@ def prepare(settings: Settings, notice: Notice) -> None:
     if found is None:
         return
     with contextlib.closing(Blocking(found.catalog)) as server:
-        wait_for(server, notice)
-        require_kind(server, notice)
+        require_redis(server, notice)
         require_persistence(server, notice, allow_unsafe=settings.redis_allow_unsafe)
         left_behind.tell(server, settings.data_path, notice)
     if found.presence is not None and found.presence != found.catalog:
         with contextlib.closing(Blocking(found.presence)) as server:
-            wait_for(server, notice)
-            require_kind(server, notice)
+            require_redis(server, notice)
 
 
 def require_persistence(server: Blocking, notice: Notice, *, allow_unsafe: bool) -> None:

@@ -1,10 +1,11 @@
 """Whether a Redis keeps what it acknowledged: an append-only file, and no key that gives way to another."""
 
-from typing import Any, Final
+from typing import Final
 
 import redis
 
 from channels.redis.commands import Commands
+from channels.redis.mode import of_each_server
 
 _WANTED: Final = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
 UNKNOWN: Final = "it does not tell its"
@@ -37,7 +38,7 @@ async def _from_info(commands: Commands) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
         for section in ("persistence", "memory"):
-            for each in _of_each_server(await commands.command("INFO", section)):
+            for each in of_each_server(await commands.command("INFO", section)):
                 if not int(each.get("aof_enabled", 1)):
                     found["appendonly"] = "no"
                 elif "aof_enabled" in each:
@@ -53,17 +54,12 @@ async def _from_config(commands: Commands) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, wanted in _WANTED.items():
         try:
-            for each in _of_each_server(await commands.command("CONFIG GET", name)):
+            for each in of_each_server(await commands.command("CONFIG GET", name)):
                 if found.get(name) in (None, wanted):
                     found |= {_text(key): _text(value) for key, value in each.items()}
         except redis.ResponseError:
             pass  # not allowed
     return found
-
-
-def _of_each_server(answer: dict[Any, Any]) -> list[dict[Any, Any]]:
-    """What redis-py makes of the answer: of a cluster one for each server that was asked, by its name."""
-    return list(answer.values()) if answer and all(isinstance(each, dict) for each in answer.values()) else [answer]
 
 
 def _text(value: str | bytes) -> str:

@@ -1,15 +1,18 @@
 """Whether Redis is there and fit is told before anything is served, in a sentence that says what to do."""
 
+import contextlib
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app.exits import CommandError, Exit
 from app.settings import Settings, SettingsError
-from app.wiring.redis_start import places, prepare, wait_for
+from app.wiring import redis_start
+from app.wiring.redis_start import places, prepare, require_version, wait_for
 from channels.redis.blocking import Blocking
-from channels.redis.settings import RedisSettings
+from channels.redis.settings import Kind, RedisSettings
 from tests.redis_link import patient_settings
 from tests.redis_server import RedisServer, Sentinel
 
@@ -135,3 +138,29 @@ def test_only_the_catalog_has_to_last(tmp_path: Path, redis_server: RedisServer)
         prepare(Settings(catalog_url=catalog.url, presence_url=redis_server.url), told.append)
     prepare(Settings(), told.append)
     assert told == []
+
+
+def test_a_redis_that_is_too_old_is_refused_with_what_to_install(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_start, "_FROM", (99, 0))  # newer than any that is there
+    with pytest.raises(
+        SettingsError, match=rf"^REDIS_URL: {redis_server.url} is Redis \d+\.\d+: install 6\.2 or later"
+    ):
+        prepare(Settings(redis_url=redis_server.url), lambda _: None)
+
+    with contextlib.closing(Blocking(patient_settings(redis_server.url))) as server:
+        server.settings = msgspec.structs.replace(server.settings, kind=Kind.CLUSTER)
+        require_version(server)
+        monkeypatch.setattr(redis_start, "_CLUSTER_FROM", (99, 0))
+        with pytest.raises(SettingsError, match=r"install 7\.0 or later, for a Cluster$"):
+            require_version(server)
+
+
+def test_a_redis_that_does_not_tell_its_version_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_start, "_FROM", (99, 0))
+    with RedisServer(tmp_path) as redis, contextlib.closing(Blocking(patient_settings(redis.url))) as server:
+        redis.command("ACL", "SETUSER", "default", "-info")
+        require_version(server)
+        redis.kill()
+        require_version(server)
