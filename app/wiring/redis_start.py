@@ -135,6 +135,17 @@ def prepare(settings: Settings, notice: Notice) -> None:
     if found.presence is not None and found.presence != found.catalog:
         with contextlib.closing(Blocking(found.presence)) as server:
             require_redis(server, notice)
+            _tell_of_eviction(server, notice)
+
+
+def _tell_of_eviction(server: Blocking, notice: Notice) -> None:
+    policy = ""
+    with contextlib.suppress(RedisUnavailableError):  # advice, for which no start fails
+        policy = server.run(persistence.eviction)
+    if policy:
+        why = "so it may drop held messages and who is connected when its memory is full"
+        words = f"its maxmemory-policy is `{policy}`, {why}: set `maxmemory-policy noeviction`"
+        notice(f"presence and messages are kept in {server.settings.place}, but {words}")
 
 
 def require_persistence(server: Blocking, notice: Notice, *, allow_unsafe: bool) -> None:

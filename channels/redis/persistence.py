@@ -22,16 +22,26 @@ async def troubles(commands: Commands) -> list[str]:
 
     Raises: RedisUnavailableError.
     """
-    found = await _from_info(commands)
-    if found.keys() != _WANTED.keys():
-        found |= await _from_config(commands)
-    sentences = []
+    found, sentences = await _found(commands), []
     for name, wanted in _WANTED.items():
         if name not in found:
             sentences.append(f"{UNKNOWN} {name}: see that it is `{wanted}`")
         elif found[name] != wanted:
             sentences.append(f"its {name} is `{found[name]}`, so {_WHY[name]}: set `{name} {wanted}`")
     return sentences
+
+
+async def eviction(commands: Commands) -> str:
+    """Return the policy by which the server drops keys when its memory is full; empty when it drops none, or does not
+    tell. Raises: RedisUnavailableError.
+    """
+    policy = (await _found(commands)).get("maxmemory-policy", "")
+    return "" if policy == _WANTED["maxmemory-policy"] else policy
+
+
+async def _found(commands: Commands) -> dict[str, str]:
+    found = await _from_info(commands)
+    return found if found.keys() == _WANTED.keys() else found | await _from_config(commands)
 
 
 async def _from_info(commands: Commands) -> dict[str, str]:

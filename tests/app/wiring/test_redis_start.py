@@ -140,6 +140,18 @@ def test_only_the_catalog_has_to_last(tmp_path: Path, redis_server: RedisServer)
     assert told == []
 
 
+def test_a_presence_that_drops_keys_is_told_of(tmp_path: Path) -> None:
+    told: list[str] = []
+    with (
+        RedisServer(tmp_path / "catalog", appendonly=True) as catalog,
+        RedisServer(tmp_path / "presence", maxmemory_policy="allkeys-lru") as presence,
+    ):
+        prepare(Settings(catalog_url=catalog.url, presence_url=presence.url), told.append)
+    (sentence,) = told
+    assert sentence.startswith(f"presence and messages are kept in {presence.url}, but its maxmemory-policy is `allkey")
+    assert sentence.endswith("set `maxmemory-policy noeviction`")
+
+
 def test_a_redis_that_is_too_old_is_refused_with_what_to_install(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from channels.redis.commands import Commands
-from channels.redis.persistence import troubles
+from channels.redis.persistence import eviction, troubles
 from tests.redis_link import patient_settings
 from tests.redis_server import RedisServer
 
@@ -46,3 +46,17 @@ async def test_a_server_that_allows_only_one_of_the_commands_is_asked_by_it(tmp_
             server.command("ACL", "SETUSER", "u", "reset", "on", ">p", "~*", "&*", "+@all", *forbidden)
             answers.append(await asked(server.url.replace("redis://", "redis://u:p@")))
     assert answers == [[EVICT], [EVICT], SILENT]
+
+
+async def test_whether_keys_give_way_is_told_apart_from_how_they_last(tmp_path: Path) -> None:
+    policies = []
+    with RedisServer(tmp_path, maxmemory_policy="volatile-ttl") as server:
+        commands = Commands(patient_settings(server.url))
+        policies.append(await eviction(commands))
+        server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        policies.append(await eviction(commands))
+        server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        server.command("ACL", "SETUSER", "default", "-config", "-info")
+        policies.append(await eviction(commands))
+        await commands.aclose()
+    assert policies == ["volatile-ttl", "", ""]
