@@ -47,7 +47,7 @@ class Store(Protocol):
     def open(self) -> None:
         """Make ready. Raises: RecordingError."""
 
-    def write(self, piece: Piece, *, has_audio: bool) -> object:
+    def write(self, piece: Piece) -> object:
         """Write a piece. Raises: RecordingError, and the piece is lost."""
 
     def tidy(self) -> None:
@@ -149,7 +149,7 @@ class Recorder:
 
     def _write(self, piece: Piece) -> None:
         try:
-            self.folder.write(piece, has_audio=self._feed.has_audio)
+            self.folder.write(piece)
         except RecordingError as error:
             self.stats.lost["failed"] += 1
             self._failed(str(error))

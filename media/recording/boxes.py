@@ -38,22 +38,17 @@ class Run(msgspec.Struct, frozen=True):
     samples: Sequence[Sample]
 
 
-def init(sets: ParameterSets, *, has_audio: bool) -> bytes:
-    """Return the init that segments of these parameter sets need. Raises: ParameterSetError."""
+def init(sets: ParameterSets) -> bytes:
+    """Return the init that segments of these parameter sets need. Raises: ParameterSetError.
+
+    It has both tracks whether there is sound or not: a player cannot change their number in mid-film.
+    """
     width, height = parameter_sets.size(sets.sps)
-    tracks = [_video_track(sets, width, height)]
-    extends = [_full("trex", 0, 0, pack(">5I", VIDEO_TRACK, 1, 0, 0, 0))]
-    if has_audio:
-        tracks.append(_audio_track())
-        extends.append(_full("trex", 0, 0, pack(">5I", AUDIO_TRACK, 1, 0, 0, 0)))
+    tracks = [_video_track(sets, width, height), _audio_track()]
+    extends = [_full("trex", 0, 0, pack(">5I", track, 1, 0, 0, 0)) for track in (VIDEO_TRACK, AUDIO_TRACK)]
     header = pack(">4IIHHQ", 0, 0, 1000, 0, 0x10000, 0x100, 0, 0) + _MATRIX + bytes(24) + pack(">I", AUDIO_TRACK + 1)
     brands = b"iso5" + pack(">I", 512) + b"iso5iso6mp41"
     return _box("ftyp", brands) + _box("moov", _full("mvhd", 0, 0, header), *tracks, _box("mvex", *extends))
-
-
-def codecs(sets: ParameterSets, *, has_audio: bool) -> str:
-    """Return the codecs of such a file as RFC 6381 writes them."""
-    return f"avc1.{sets.sps[1:4].hex()}" + (",opus" if has_audio else "")
 
 
 def segment(number: int, runs: Sequence[Run]) -> bytes:

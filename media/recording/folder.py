@@ -80,10 +80,10 @@ class Folder:
         with self._in_words():
             self._open()
 
-    def write(self, piece: Piece, *, has_audio: bool) -> Segment:
+    def write(self, piece: Piece) -> Segment:
         """Write a piece as the newest segment. Raises: RecordingError, and the piece is lost."""
         try:
-            init = self._init_of(piece.sets, has_audio)
+            init = self._init_of(piece.sets)
         except ParameterSetError as error:
             raise RecordingError(str(error)) from None
         with self._in_words():
@@ -124,11 +124,11 @@ class Folder:
         finally:
             os.close(lock)
 
-    def _init_of(self, sets: ParameterSets, has_audio: bool) -> tuple[str, bytes]:
+    def _init_of(self, sets: ParameterSets) -> tuple[str, bytes]:
         """The init of these parameter sets with its id; made once for many pieces."""
         made = self._made_init
         if made is None or made[0] != sets:
-            init = boxes.init(sets, has_audio=has_audio)
+            init = boxes.init(sets)
             made = self._made_init = (sets, names.init_id(init), init)
         return made[1:]
 

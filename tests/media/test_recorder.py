@@ -57,8 +57,7 @@ class Disk:
     def open(self) -> None:
         pass
 
-    def write(self, piece: Piece, *, has_audio: bool) -> None:
-        assert has_audio
+    def write(self, piece: Piece) -> None:
         self.gate.wait(10)
         try:
             if self.trouble is not None:

@@ -18,7 +18,7 @@ def piece(first: int, last: int, sound: tuple[int, int] = (0, 0)) -> Piece:
 
 
 def test_all_pictures_and_sounds_of_two_segments_decode_at_their_times_since_the_epoch() -> None:
-    film = [boxes.init(piece(0, 1).sets, has_audio=True)]
+    film = [boxes.init(piece(0, 1).sets)]
     film += [boxes.segment(1, piece(0, 30, (0, 50)).runs()), boxes.segment(2, piece(30, 90, (50, 150)).runs())]
     seen, heard = decode(b"".join(film))
     zero = ANCHOR_MS / 1000
@@ -28,17 +28,11 @@ def test_all_pictures_and_sounds_of_two_segments_decode_at_their_times_since_the
 
 
 def test_a_segment_plays_alone_after_the_init() -> None:
-    film = boxes.init(piece(0, 1).sets, has_audio=False) + boxes.segment(7, piece(30, 90).runs(shift_ms=500))
+    film = boxes.init(piece(0, 1).sets) + boxes.segment(7, piece(30, 90).runs(shift_ms=500))
     seen, heard = decode(film)
     assert len(seen) == 60
     assert seen[0] == pytest.approx(ANCHOR_MS / 1000 + 1.5, abs=1e-5)
     assert heard == []
-
-
-def test_the_codecs_are_named_as_browsers_want_them() -> None:
-    sets = piece(0, 1).sets
-    assert boxes.codecs(sets, has_audio=True) == "avc1.42c01f,opus"
-    assert boxes.codecs(sets, has_audio=False) == "avc1.42c01f"
 
 
 def test_a_high_profile_plays_too() -> None:
@@ -46,11 +40,11 @@ def test_a_high_profile_plays_too() -> None:
     sets = parameter_sets.find(unit)
     assert sets is not None
     run = Run(boxes.VIDEO_TRACK, 0, [Sample(parameter_sets.sample(unit), 3000)])
-    assert decode(boxes.init(sets, has_audio=False) + boxes.segment(1, [run])) == ([0.0], [])
+    assert decode(boxes.init(sets) + boxes.segment(1, [run])) == ([0.0], [])
 
 
 def test_each_box_is_as_long_as_it_says() -> None:
-    data = boxes.init(piece(0, 1).sets, has_audio=True)
+    data = boxes.init(piece(0, 1).sets)
     data += boxes.segment(3, [Run(1, 0, [Sample(b"abc", 3000), Sample(b"", 1, is_key=False)])])
     kinds = []
     while data:

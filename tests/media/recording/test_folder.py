@@ -45,7 +45,7 @@ class Rig:
     def record(self, folder: Folder, *numbers: int) -> list[Segment]:
         segments = []
         for number in numbers:
-            segments.append(folder.write(piece(number), has_audio=True))
+            segments.append(folder.write(piece(number)))
             self.now_s = segments[-1].end_ms / 1000
             folder.tidy()
         return segments
@@ -116,7 +116,7 @@ def test_a_restart_goes_on_in_the_same_folder_after_a_break(rig: Rig) -> None:
 def test_a_clock_set_back_never_makes_two_segments_of_one_time(rig: Rig) -> None:
     folder = rig.folder()
     rig.record(folder, 0, 1)
-    behind = folder.write(piece(2, anchor_ms=ANCHOR_MS - 60_000), has_audio=True)
+    behind = folder.write(piece(2, anchor_ms=ANCHOR_MS - 60_000))
     assert behind.start_ms == ANCHOR_MS + 2_000
     assert decode(rig.film())[0][-1] == pytest.approx(ANCHOR_MS / 1000 + 2 + 29 / 30, abs=1e-3)
 
@@ -124,7 +124,7 @@ def test_a_clock_set_back_never_makes_two_segments_of_one_time(rig: Rig) -> None
 def test_lost_pieces_and_new_parameter_sets_break_the_stretch(rig: Rig) -> None:
     folder = rig.folder()
     rig.record(folder, 0, 2)
-    other = folder.write(piece(3, width=320), has_audio=True)
+    other = folder.write(piece(3, width=320))
     folder.tidy()
     assert [each.stretch for each in rig.segments()] == [0, 1, 2]
     text = (rig.path / other.hour / names.PLAYLIST).read_text()
@@ -184,7 +184,7 @@ def test_what_the_disk_refuses_is_said_in_words_and_leaves_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fdatasync", refuse)
         with pytest.raises(RecordingError, match=words):
-            folder.write(piece(1), has_audio=True)
+            folder.write(piece(1))
     assert not list(rig.path.rglob(".*.part"))
     assert rig.record(folder, 2)[0].stretch == 1
 
@@ -196,7 +196,7 @@ def test_a_channel_whose_folder_was_removed_begins_anew_but_a_vanished_disk_is_l
     assert rig.record(folder, 1)[0].number == 0
     shutil.rmtree(rig.root)
     with pytest.raises(RecordingError, match="the folder is gone"):
-        folder.write(piece(2), has_audio=True)
+        folder.write(piece(2))
     rig.root.mkdir()
     assert rig.record(folder, 3)
     folder.close()
@@ -210,4 +210,4 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
         folder.open()
     damaged = msgspec.structs.replace(piece(0), sets=parameter_sets.ParameterSets(b"\x67", b"\x68"))
     with pytest.raises(RecordingError, match="parameter set"):
-        folder.write(damaged, has_audio=True)
+        folder.write(damaged)
