@@ -209,7 +209,7 @@ _MEDIA = (
     ("media_reconnects", "master.reconnects", "", "signaling connections opened again"),
     ("recording_segments", "recorder.segments", "", "segments recorded"),
     ("recording_bytes", "recorder.segment_bytes", "", "bytes of segments recorded"),
-    ("recording_removed", "recorder.removed", "", "segments removed by age or size"),
+    ("recording_removed", "recorder.removed", "", "segments removed by age, by size or for room on a full disk"),
     ("recording_lost", "recorder.lost", "reason", "segments not recorded: the disk was too slow, or failed"),
 )
 # The names of a known streamer, so that its dashboards can be used; over all viewers, those that left too.

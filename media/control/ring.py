@@ -55,12 +55,12 @@ class Ring(Generic[Name]):
         if self._oldest is not None and len(self._hours) == 1:
             self._oldest.append((name, end_s, size_bytes))
 
-    def unread(self, now_s: float) -> str | None:
+    def unread(self, now_s: float, most_bytes: int | None = None) -> str | None:
         """The hour whose pieces must be told by `read` before `overdue` can go on; None when it can."""
         if not self._hours or self._oldest is not None:
             return None
         first = self._hours[0]
-        return first.name if self._is_old(first.start_s, now_s) or self._is_much() else None
+        return first.name if self._is_old(first.start_s, now_s) or self._is_much(most_bytes) else None
 
     def read(self, pieces: Iterable[tuple[Name, float, int]]) -> None:
         """The pieces of the oldest hour, oldest first: name, end (s), size (bytes)."""
@@ -69,14 +69,17 @@ class Ring(Generic[Name]):
         self.size_bytes += size_bytes - self._hours[0].size_bytes
         self._hours[0].size_bytes = size_bytes
 
-    def overdue(self, now_s: float) -> list[Name]:
-        """Take out those pieces of the oldest hour that are too old or too much; the newest piece is never too much."""
+    def overdue(self, now_s: float, most_bytes: int | None = None) -> list[Name]:
+        """Take out those pieces of the oldest hour that are too old or too much; the newest piece is never too much.
+
+        `most_bytes` is what may be left this time where that is less than the limit.
+        """
         names: list[Name] = []
         pieces = self._oldest
         while pieces:
             name, end_s, size_bytes = pieces[0]
             is_last = len(self._hours) == 1 and len(pieces) == 1
-            if not self._is_old(end_s, now_s) and (is_last or not self._is_much()):
+            if not self._is_old(end_s, now_s) and (is_last or not self._is_much(most_bytes)):
                 break
             pieces.popleft()
             self._hours[0].size_bytes -= size_bytes
@@ -98,5 +101,5 @@ class Ring(Generic[Name]):
     def _is_old(self, time_s: float, now_s: float) -> bool:
         return self._limits.max_age_s is not None and time_s < now_s - self._limits.max_age_s
 
-    def _is_much(self) -> bool:
-        return self._limits.max_bytes is not None and self.size_bytes > self._limits.max_bytes
+    def _is_much(self, most_bytes: int | None) -> bool:
+        return any(most is not None and self.size_bytes > most for most in (self._limits.max_bytes, most_bytes))

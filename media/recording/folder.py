@@ -8,11 +8,14 @@ made anew from the names of the segments, so they are not synced either.
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -23,11 +26,17 @@ from media.recording.names import Segment
 from media.recording.parameter_sets import ParameterSetError, ParameterSets
 from media.recording.playlist import entry, header, playlist
 
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
 INDEX_OLDEST_EVERY = 10
 """Of so many segments that the ring took, one has the playlist of the oldest hour written anew."""
+PLAYLIST_BYTES = 256 * 1024
+"""What the playlist of an hour may need; a full disk needs room for one beside the next segment."""
 _FOLDER_MODE = 0o750
 _FILE_MODE = 0o640
 _GONE = (errno.ENOENT, errno.ESTALE, errno.ENOTDIR)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WORDS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the quota of this user is used up",
@@ -45,7 +54,7 @@ class RecordingError(Exception):
 
 
 class FolderStats(msgspec.Struct):
-    """Plain counters: segments and bytes written, segments given up by age and size."""
+    """Plain counters: segments and bytes written, segments given up by age, by size and for room on a full disk."""
 
     segments: int = 0
     segment_bytes: int = 0
@@ -55,7 +64,8 @@ class FolderStats(msgspec.Struct):
 class Folder:
     """Records one channel into ROOT/ACCOUNT/CHANNEL; `wall` gives epoch seconds.
 
-    ROOT is made at the first write and never again: where it vanishes, a disk was taken away.
+    ROOT is made at the first write and never again: where it vanishes, a disk was taken away. Where there is a limit of
+    size, a disk that is full before is one, too: the oldest makes room.
     """
 
     def __init__(
@@ -65,9 +75,11 @@ class Folder:
         self.stats = FolderStats()
         self._root = root
         self._wall = wall
+        self._limits = limits
         self._ring: Ring[Segment] = Ring(limits)
         self._lock: int | None = None
         self._may_make_root = True
+        self._is_said: set[str] = set()
         self._last: Segment | None = None
         self._current: list[Segment] = []
         self._lines: list[list[str]] = []
@@ -86,9 +98,10 @@ class Folder:
             init = self._init_of(piece.sets)
         except ParameterSetError as error:
             raise RecordingError(str(error)) from None
+        room_bytes = 2 * sum(len(unit.data) for unit in piece.video)
         with self._in_words():
             try:
-                return self._write(piece, init)
+                return self._with_room(partial(self._write, piece, init), room_bytes)
             except OSError as error:
                 if error.errno not in _GONE:
                     raise
@@ -100,17 +113,8 @@ class Folder:
         if self._lock is None:
             return
         with self._in_words():
-            now_s = self._wall()
-            while True:
-                hour = self._ring.unread(now_s)
-                if hour is not None:
-                    self._ring.read((each, each.end_ms / 1000, size) for each, size in self._scan(hour))
-                self._remove(self._ring.overdue(now_s))
-                emptied = self._ring.drop_empty()
-                if emptied is None:
-                    break
-                self._remove_hour(emptied)
-            self._index()
+            self._give_up()
+            self._with_room(self._index)
 
     def close(self, *, is_complete: bool = False) -> None:
         """Let go of the folder; `is_complete` ends its playlist. Raises: RecordingError."""
@@ -123,6 +127,45 @@ class Folder:
                     self._index(is_complete=True)
         finally:
             os.close(lock)
+
+    def _give_up(self, most_bytes: int | None = None) -> None:
+        """Remove what is too old and too much, or what is over `most_bytes` where that is less."""
+        now_s = self._wall()
+        while True:
+            hour = self._ring.unread(now_s, most_bytes)
+            if hour is not None:
+                self._ring.read((each, each.end_ms / 1000, size) for each, size in self._scan(hour))
+            self._remove(self._ring.overdue(now_s, most_bytes))
+            emptied = self._ring.drop_empty()
+            if emptied is None:
+                break
+            self._remove_hour(emptied)
+
+    def _with_room(self, step: Callable[[], Result], room_bytes: int = 0) -> Result:
+        """Do `step`; where the disk is full, once more without the oldest. Raises: OSError."""
+        try:
+            return step()
+        except OSError as error:
+            if error.errno not in _FULL or not self._make_room(room_bytes + PLAYLIST_BYTES):
+                raise
+        return step()
+
+    def _make_room(self, size_bytes: int) -> bool:
+        """Remove the oldest of this size; False where nothing may go: without a limit of size all is to be kept."""
+        if self._limits.max_bytes is None:
+            return False
+        before, kept_bytes = self.stats.removed, self._ring.size_bytes
+        self._give_up(max(kept_bytes - size_bytes, 0))
+        if self.stats.removed > before:
+            self._say("recording shorter than its limit: the disk is full", kept_bytes)
+        return self.stats.removed > before
+
+    def _say(self, what: str, kept_bytes: int) -> None:
+        """Say once that the disk and not the limit decides how much is kept."""
+        if what not in self._is_said:
+            self._is_said.add(what)
+            extra = {"path": str(self.path), "kept_bytes": kept_bytes, "limit_bytes": self._limits.max_bytes}
+            log.warning(what, extra=extra)
 
     def _init_of(self, sets: ParameterSets) -> tuple[str, bytes]:
         """The init of these parameter sets with its id; made once for many pieces."""
@@ -171,6 +214,7 @@ class Folder:
         self._take_lock()
         try:
             self._read()
+            self._look_for_room()
         except BaseException:
             self.close()
             raise
@@ -181,6 +225,7 @@ class Folder:
         self._last = None
         self._current, self._lines, self._inits = [], [], set()
         hours = sorted(entry.name for entry in os.scandir(self.path) if names.is_hour(entry.name))
+        unfinished = []
         for number, hour in enumerate(hours):
             found = self._scan(hour, cleans=True)
             if not found:
@@ -189,7 +234,21 @@ class Folder:
             self._ring.add_hour(hour, found[0][0].start_ms / 1000, sum(size for _, size in found))
             is_recent = number >= len(hours) - 2
             if is_recent or not (self.path / hour / names.PLAYLIST).exists():  # the others were complete
-                self._put_index(hour, playlist([each for each, _ in found], is_complete=True))
+                unfinished.append(hour)
+        for hour in unfinished:
+            self._with_room(partial(self._finish, hour))
+
+    def _finish(self, hour: str) -> None:
+        """Write the playlist of an hour that a run before this one left."""
+        found = [each for each, _ in self._scan(hour)]
+        if found:
+            self._put_index(hour, playlist(found, is_complete=True))
+
+    def _look_for_room(self) -> None:
+        disk = os.statvfs(self.path)
+        fits_bytes = self._ring.size_bytes + disk.f_bavail * disk.f_frsize
+        if self._limits.max_bytes is not None and fits_bytes < self._limits.max_bytes:
+            self._say("recording will be shorter than its limit: the disk is too small", fits_bytes)
 
     def _take_lock(self) -> None:
         lock = os.open(self.path / names.LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)

@@ -47,6 +47,15 @@ def test_what_is_too_much_goes_but_never_the_newest() -> None:
     assert tiny.size_bytes == 100
 
 
+def test_for_once_less_may_be_left_than_the_limit_says() -> None:
+    ring = filled(RingLimits(max_bytes=1_000))
+    assert ring.unread(0, 450) == "hour-0"
+    ring.read((number, 10.0 * (number + 1), 100) for number in range(3))
+    assert ring.overdue(0, 450) == [0, 1]
+    assert ring.overdue(0) == []
+    assert filled(RingLimits(max_bytes=450)).unread(0, 1_000) == "hour-0", "the limit stays one"
+
+
 def test_a_piece_that_comes_while_its_hour_is_known_is_known_too() -> None:
     ring = filled(RingLimits(max_bytes=300), count=3)
     assert told(ring, 0) == []

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -187,6 +188,73 @@ def test_what_the_disk_refuses_is_said_in_words_and_leaves_nothing(
             folder.write(piece(1))
     assert not list(rig.path.rglob(".*.part"))
     assert rig.record(folder, 2)[0].stretch == 1
+
+
+@pytest.fixture
+def small_disk(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Makes the disk of the rig so small, in bytes."""
+    room = [1 << 40]
+    replace = Path.replace
+
+    def checked(part: Path, target: Path) -> Path:
+        if sum(path.stat().st_size for path in rig.root.rglob("*") if path.is_file()) > room[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", checked)
+    return lambda size: room.insert(0, size)
+
+
+def size_of(segments: list[Segment], root: Path) -> int:
+    return sum(path.stat().st_size for each in segments for path in root.rglob(each.file))
+
+
+def test_on_a_disk_smaller_than_its_limit_the_newest_is_kept(
+    rig: Rig, small_disk: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = rig.folder(RingLimits(max_bytes=10_000_000))
+    four = size_of(rig.record(folder, 0, 1, 2, 3), rig.root)
+    small_disk(four + 4_000)
+    rig.record(folder, *range(4, 30))
+    kept = [each.number for each in rig.segments()]
+    assert kept == list(range(kept[0], 30))
+    assert folder.stats.removed == kept[0] > 0
+    folder.close(is_complete=True)
+    assert (rig.path / "2025-11-26T05Z" / names.PLAYLIST).read_text().count(".m4s") == len(kept)
+    assert [record.getMessage() for record in caplog.records] == ["recording shorter than its limit: the disk is full"]
+
+
+def test_a_full_disk_takes_nothing_that_is_to_be_kept_without_a_limit(
+    rig: Rig, small_disk: Callable[[int], None]
+) -> None:
+    folder = rig.folder(RingLimits(max_age_s=1e6))
+    small_disk(size_of(rig.record(folder, 0, 1, 2, 3), rig.root))
+    with pytest.raises(RecordingError, match="the disk is full"):
+        folder.write(piece(4))
+    assert len(rig.segments()) == 4
+
+
+def test_a_restart_on_a_full_disk_makes_room_for_its_playlists(rig: Rig, small_disk: Callable[[int], None]) -> None:
+    first = rig.folder()
+    rig.record(first, *range(6))
+    first.close()
+    small_disk(sum(path.stat().st_size for path in rig.root.rglob("*") if path.is_file()))
+    second = rig.folder(RingLimits(max_bytes=10_000_000))
+    second.open()
+    assert [each.number for each in rig.segments()] == [5]
+    assert rig.record(second, 6)[0].number == 6
+
+
+def test_a_disk_that_is_too_small_is_told_at_the_start(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    for limits in (RingLimits(), RingLimits(max_bytes=1), RingLimits(max_bytes=1 << 62)):
+        folder = rig.folder(limits)
+        folder.open()
+        folder.close()
+        folder.open()
+        folder.close()
+    (said,) = caplog.records
+    assert said.getMessage() == "recording will be shorter than its limit: the disk is too small"
+    assert vars(said)["limit_bytes"] == 1 << 62
 
 
 def test_a_channel_whose_folder_was_removed_begins_anew_but_a_vanished_disk_is_lost(rig: Rig) -> None:
