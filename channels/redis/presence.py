@@ -39,6 +39,7 @@ from channels.redis.nodes import REMEMBERED_S, Nodes, NodeSettings
 
 _KEEP_MS: Final = 3_600_000  # how long an empty channel remembers its highest fence
 _RENEWED_AT_ONCE: Final = 50  # leases per script: 0.2 ms of Redis, so that an admission beside it waits no longer
+_NEXT_S: Final = 0.02  # after which the next script need not wait for the answer to the one before: Redis is far away
 _RETRY_S: Final = 0.2
 _encoder: Final = msgspec.msgpack.Encoder()
 
@@ -175,13 +176,18 @@ class RedisPresence:
 
     async def renew(self, leases: Sequence[Lease], viewer_limit: int) -> tuple[Lease, ...]:
         """Prolong the leases, put back what was forgotten; the answer is those that are lost to higher fences."""
-        lost: list[Lease] = []
         size = 1 if self._link.is_cluster else _RENEWED_AT_ONCE  # a script of a cluster takes keys of one slot
-        with self._claims.renewing():
-            for start in range(0, len(leases), size):
-                part = self._claims.still(leases[start : start + size])
-                lost += await self._prolong(part, viewer_limit) if part else ()
-        return tuple(lost)
+        parts: list[asyncio.Task[list[Lease]]] = []
+        try:
+            with self._claims.renewing():
+                async with asyncio.TaskGroup() as group:
+                    for start in range(0, len(leases), size):
+                        if part := self._claims.still(leases[start : start + size]):
+                            parts.append(group.create_task(self._prolong(part, viewer_limit)))
+                            await asyncio.wait(parts[-1:], timeout=_NEXT_S)
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return tuple(lease for part in parts for lease in part.result())
 
     async def _prolong(self, leases: list[Lease], viewer_limit: int) -> list[Lease]:
         doubts = self._claims.doubts

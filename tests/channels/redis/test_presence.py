@@ -281,6 +281,26 @@ async def test_a_lease_that_leaves_while_it_is_renewed_is_not_left_behind(views:
     assert [holder and holder.connection_id for holder in found] == [None, "c1", None, None]
 
 
+async def test_leases_in_a_redis_that_is_far_away_are_renewed_before_the_first_answer(views: Views) -> None:
+    a, b = views
+    leases = [Lease(f"{ARN}{n}", Holder(Role.MASTER, "", "a", f"c{n}", n + 1)) for n in range(120)]
+    prolong, asked, has_all = a._prolong, [], asyncio.Event()
+
+    async def far_away(leases: list[Lease], viewer_limit: int) -> list[Lease]:
+        asked.append(len(leases))
+        if len(asked) == 3:
+            has_all.set()
+        await has_all.wait()
+        return await prolong(leases, viewer_limit)
+
+    a._prolong = far_away  # type: ignore[method-assign]
+    newer = await b.admit(leases[60].channel, Role.MASTER, "", "newer", LIMIT)
+    assert newer is not None
+    assert await a.renew(leases, LIMIT) == (leases[60],)
+    assert asked == [50, 50, 20]
+    assert a.stats.renewed == 119
+
+
 async def test_in_a_cluster_each_lease_is_renewed_by_itself(redis_server: RedisServer, redis_prefix: str) -> None:
     settings = patient_settings(redis_server.url, prefix=redis_prefix)
     async with links(settings, 1) as (link,):
