@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from media.control.gop import LONG, YOUNG, GopCache, Replay, Span
+from media.control.gop import LONG, YOUNG, GopCache, Replay
 from media.encoders.encoder import AccessUnit
 from media.feed import Codec
 from media.rtp import packetize
@@ -69,8 +69,9 @@ def _packetizer(codec: Codec) -> Packetize:
 class _Branch:
     """All recipients of one codec and layer; attached to the feed while there is at least one."""
 
-    def __init__(self, codec: Codec, layer: int, span: Span, stats: FanOutStats) -> None:
-        self.cache = GopCache(span)
+    def __init__(self, codec: Codec, layer: int, feed: Feed, stats: FanOutStats) -> None:
+        self.cache = GopCache(YOUNG)
+        self._feed = feed
         self._codec = codec
         self._layer = layer
         self._packetize = _packetizer(codec)
@@ -95,6 +96,8 @@ class _Branch:
             runs=packetize.runs(payloads),
         )
         if self._codec.is_video:
+            if unit.is_key:  # where a source begins to pass its pictures, or ends to, there is one
+                self.cache.span = YOUNG if self._feed.can_request_keyframe(self._codec, self._layer) else LONG
             self.cache.keep(packetized)
         self._stats.units += 1
         self._stats.payloads += len(payloads)
@@ -148,8 +151,7 @@ class FanOut:
         """
         branch = self._branches.get((codec, layer))
         if branch is None:
-            span = YOUNG if self._feed.can_request_keyframe(codec, layer) else LONG
-            branch = _Branch(codec, layer, span, self.stats)
+            branch = _Branch(codec, layer, self._feed, self.stats)
         if branch.detach is None:
             branch.detach = self._feed.attach(codec, branch.deliver, layer)
         self._branches[codec, layer] = branch

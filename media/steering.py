@@ -50,7 +50,7 @@ class Steering:
         self._feed = feed
         self._streams = streams
         self._clock = clock
-        self._helm = Helm(feed.layers, feed.fixed)
+        self._helm = Helm(feed.layers)
         self._keys: WeakKeyDictionary[OutgoingStream, int] = WeakKeyDictionary()
         self._next_key = itertools.count()
 
@@ -81,7 +81,7 @@ class Steering:
                 viewings.append(Viewing(key, stream.codec, stream.layer, stream.wanted_layer or 0, sample))
         lines = {(viewing.codec, viewing.layer) for viewing in viewings}
         costly = {line for line in lines if self._feed.costs_key(*line)}
-        self._perform(self._helm.plan(now, viewings, costly), streams)
+        self._perform(self._helm.plan(now, viewings, costly, self._feed.fixed), streams)
 
     def _key(self, stream: OutgoingStream) -> int:
         key = self._keys.get(stream)

@@ -29,10 +29,10 @@ LONG = Span(2.0, 500_000)
 
 
 class GopCache:
-    """Keeps the last group of pictures while it is within its span, else nothing."""
+    """Keeps the last group of pictures while it is within its span, else nothing; `span` may be set at any time."""
 
     def __init__(self, span: Span) -> None:
-        self._span = span
+        self.span = span
         self._units: list[PacketizedUnit] = []
         self._size = 0
 
@@ -43,7 +43,7 @@ class GopCache:
         elif self._units:
             self._units.append(unit)
             self._size += unit.size
-            if self._size > self._span.size or unit.captured_at - self._units[0].captured_at > self._span.age_s:
+            if self._size > self.span.size or unit.captured_at - self._units[0].captured_at > self.span.age_s:
                 self._units, self._size = [], 0
 
     def clear(self) -> None:
@@ -52,7 +52,7 @@ class GopCache:
 
     def since_key(self, now: float) -> tuple[PacketizedUnit, ...]:
         """The key frame and all since; empty when it is too old."""
-        if not self._units or now - self._units[0].captured_at > self._span.age_s:
+        if not self._units or now - self._units[0].captured_at > self.span.age_s:
             return ()
         return tuple(self._units)
 

@@ -79,28 +79,38 @@ class _Viewer:
 
 
 class Helm:
-    """Keeps what it knows of each viewer from one plan to the next; `fixed` are codecs that the source encodes."""
+    """Keeps what it knows of each viewer from one plan to the next."""
 
-    def __init__(self, layers: tuple[Layer, ...], fixed: Collection[Codec] = ()) -> None:
+    def __init__(self, layers: tuple[Layer, ...]) -> None:
         self._layers = layers
-        self._fixed = fixed
+        self._fixed: Collection[Codec] = ()
         self._rates: dict[Line, LayerRate] = {}
         self._viewers: dict[int, _Viewer] = {}
         self._keyed_at = float("-inf")
         self.stats = HelmStats()
 
     def rates(self) -> dict[Line, int]:
-        """The rates that lines aim at now, of those that ever had a viewer."""
-        return {line: rate.bitrate_bps for line, rate in self._rates.items()}
+        """The rates that lines aim at now, of those that ever had a viewer and whose rate is ours."""
+        return {line: rate.bitrate_bps for line, rate in self._rates.items() if not self._is_fixed(line)}
 
     def capacity(self, key: int) -> float | None:
         """What a viewer's path carries, where it has a limit."""
         viewer = self._viewers.get(key)
         return viewer.estimate.capacity_bps if viewer is not None else None
 
-    def plan(self, now: float, viewings: Iterable[Viewing], costly: Collection[Line] = ()) -> Orders:
-        """Orders of this moment, asked for twice a second; on `costly` lines a change of rate makes a key frame."""
+    def plan(
+        self,
+        now: float,
+        viewings: Iterable[Viewing],
+        costly: Collection[Line] = (),
+        fixed: Collection[Codec] = (),
+    ) -> Orders:
+        """Orders of this moment, asked for twice a second.
+
+        On `costly` lines a change of rate makes a key frame; full sizes of `fixed` codecs are encoded by the source.
+        """
         orders = Orders()
+        self._fixed = fixed
         groups: dict[Line, list[Viewing]] = {}
         known, self._viewers = self._viewers, {}
         for viewing in viewings:
@@ -114,15 +124,15 @@ class Helm:
             (viewing.codec, self._viewers[viewing.key].slow.layer) for group in groups.values() for viewing in group
         }
         for line, rate in self._rates.items():
-            if line not in groups and line not in awaited and rate.reset():
+            is_ours = not self._is_fixed(line) and (line in groups or line in awaited)
+            if not is_ours and rate.reset():
                 orders.bitrates[line] = rate.bitrate_bps
         self._plan_keyframes(now, groups, orders)
         self.stats.bitrate_changes += len(orders.bitrates)
         return orders
 
     def _plan_line(self, now: float, line: Line, group: list[Viewing], orders: Orders, costs_key: bool) -> None:
-        codec, number = line
-        if number == 0 and codec in self._fixed:
+        if self._is_fixed(line):
             for viewing in group:
                 estimate = self._viewers[viewing.key].estimate
                 limit = FIXED_PART * (estimate.sent_bps or 0.0)
@@ -149,9 +159,11 @@ class Helm:
         codecs = {viewing.key: viewing for group in groups.values() for viewing in group}
         for key, layer in orders.layers.items():
             line = (codecs[key].codec, layer)
-            is_fixed = layer == 0 and line[0] in self._fixed
-            if layer < codecs[key].layer and line not in groups and not is_fixed:
+            if layer < codecs[key].layer and line not in groups and not self._is_fixed(line):
                 orders.bitrates[line] = self._rate(line).begin_low()
+
+    def _is_fixed(self, line: Line) -> bool:
+        return line[1] == 0 and line[0] in self._fixed
 
     def _rate(self, line: Line) -> LayerRate:
         rate = self._rates.get(line)

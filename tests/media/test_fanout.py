@@ -184,6 +184,20 @@ def test_a_key_frame_is_kept_longer_where_none_can_be_had_by_asking(
     assert fanout.replay(Codec.H264, 1.0) is None
 
 
+def test_how_long_a_key_frame_is_kept_changes_with_what_the_source_passes(feed: FakeFeed, fanout: FanOut) -> None:
+    leave = fanout.join(Codec.H264, Viewer())
+    feed.give(Codec.H264, UNIT)
+    assert fanout.replay(Codec.H264, 2.5) is None
+    feed.makes_keyframes = False  # a camera that was away is there, and its viewers stayed
+    feed.give(Codec.H264, UNIT)
+    assert fanout.replay(Codec.H264, 2.5) is not None
+    leave()
+    feed.makes_keyframes = True
+    fanout.join(Codec.H264, Viewer())
+    feed.give(Codec.H264, UNIT)
+    assert fanout.replay(Codec.H264, 2.5) is None
+
+
 def test_who_asks_for_a_layer_that_there_is_not_is_not_kept(feed: FakeFeed, fanout: FanOut) -> None:
     feed.layers = 1
     with pytest.raises(ValueError, match="layer 1"):

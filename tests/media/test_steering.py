@@ -131,6 +131,14 @@ def test_rate_of_the_layer_follows_a_lone_viewer() -> None:
     assert stage.steering.target_bps == {"H264/0": 1_330_000}
 
 
+def test_rate_is_left_alone_once_the_source_sets_it() -> None:
+    stage = Stage()
+    stage.feed.fixed = frozenset({Codec.H264})
+    stage.run(5, loss=(0.2,), remb=1_400_000)
+    assert stage.feed.rates == []
+    assert stage.steering.target_bps == {}
+
+
 def test_hopeless_viewer_is_thinned_paused_and_let_go() -> None:
     stage = Stage()
     stage.streams[0].switch_layer(2)

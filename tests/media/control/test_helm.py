@@ -43,7 +43,8 @@ class World:
     """A helm, its viewers and its encoders; orders come into force with the next tick."""
 
     def __init__(self, *links: Link, fixed: frozenset[Codec] = frozenset(), layers: int = 3) -> None:
-        self.helm = Helm(LAYERS[:layers], fixed)
+        self.helm = Helm(LAYERS[:layers])
+        self.fixed = fixed
         self.links = {link.key: link for link in links}
         self.rates = {layer.number: layer.bitrate_bps for layer in LAYERS}
         self.now = 100.0
@@ -54,7 +55,7 @@ class World:
         for _ in range(round(seconds / TICK_S)):
             self.now += TICK_S
             viewings = [link.viewing(self.now, self.rates[link.layer]) for link in self.links.values()]
-            self.perform(self.helm.plan(self.now, viewings))
+            self.perform(self.helm.plan(self.now, viewings, fixed=self.fixed))
             self.full_rates.add(self.rates[0])
 
     def perform(self, orders: Orders) -> None:
@@ -133,6 +134,19 @@ def test_source_that_sets_the_rate_itself_loses_who_cannot_follow() -> None:
     world.run(10)
     assert narrow.layer == 1
     assert H264 not in world.helm.rates(), "there is no rate to set"
+
+
+def test_source_that_begins_to_set_the_rate_itself_is_left_to_it() -> None:
+    lone = Link(0, 1_300_000)
+    world = World(lone)
+    world.run(30)
+    assert world.rates[0] < 1_400_000
+    world.fixed = frozenset({Codec.H264})
+    world.run(0.5)
+    assert H264 not in world.helm.rates()
+    assert world.rates[0] == 2_000_000, "an encoder that comes later begins anew"
+    world.run(10)
+    assert (lone.layer, world.rates[0]) == (1, 2_000_000), "it goes, as the rate cannot"
 
 
 def test_single_layer_leaves_thinning() -> None:
