@@ -12,16 +12,17 @@ from typing import Final
 
 import msgspec
 
-from channels.bus import Bus, BusUnavailableError
+from channels.bus import Bus
 from channels.presence import Holder, Presence, PresenceUnavailableError
 from channels.signaling import envelope, failures
-from channels.signaling.envelope import EVERY_NODE, Collect, Deliver, EnvelopeError, Evict, Gone, inbox
+from channels.signaling.envelope import Collect, Deliver, EnvelopeError, Evict, Gone, inbox
 from channels.signaling.errands import HOLD_S, Errands
 from channels.signaling.flows import WAITING_LIMIT, Flow, Flows, Parcel, Route, Work
 from channels.signaling.links import Links, Peer
 from channels.signaling.local import Local
 from channels.signaling.mailbox import Mail, Mailbox
 from channels.signaling.node_link import WINDOW, Arrived, Outcome
+from channels.signaling.notices import Notices
 from channels.signaling.protocol import Address
 
 TICK_S: Final = 0.1
@@ -32,7 +33,6 @@ _CHECK_S: Final = 0.3
 _LEAVE_S: Final = 1.0
 _HOPS: Final = 3
 _DELIVERED: Final = Outcome.DELIVERED
-_NOTICES_S: Final = (0.5, 3.0)  # a notice to all nodes is repeated: one of them may have been away
 
 
 class Exchange:
@@ -53,7 +53,7 @@ class Exchange:
         self._turn = asyncio.Event()  # set at each tick, and when something is settled that a flow waits for
         self._group: asyncio.TaskGroup | None = None
         self._ticking: asyncio.TimerHandle | None = None
-        self._notices: set[asyncio.TimerHandle] = set()
+        self._notices = Notices(bus, local)
 
     def __len__(self) -> int:
         """How much is remembered: recipients elsewhere, and messages on their way to other nodes."""
@@ -67,7 +67,7 @@ class Exchange:
     async def listen(self) -> None:
         """Receive what other nodes send to this one, and to all."""
         await self._bus.subscribe(inbox(self._node), self.receive)
-        await self._bus.subscribe(EVERY_NODE, self._hear)
+        await self._notices.listen()
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Work in `group` from now on; what waited begins."""
@@ -80,15 +80,15 @@ class Exchange:
     async def stop(self) -> None:
         """Listen no more; the group has ended, and what comes now waits for the next start."""
         self._group = None
-        for timer in (self._ticking, *self._notices):
-            if timer is not None:
-                timer.cancel()
+        if self._ticking is not None:
+            self._ticking.cancel()
         self._ticking = None
+        self._notices.cease()
         try:
             async with asyncio.timeout(_LEAVE_S), asyncio.TaskGroup() as group:
                 # First: what others say from then on reaches nobody, as they know, and is brought elsewhere.
-                for topic in (inbox(self._node), EVERY_NODE):
-                    group.create_task(self._bus.unsubscribe(topic))
+                group.create_task(self._bus.unsubscribe(inbox(self._node)))
+                group.create_task(self._notices.close())
         except TimeoutError:
             self._local.stats.publish_unreachable += 1
         await self._links.close()
@@ -147,7 +147,7 @@ class Exchange:
 
     def close_channel(self, channel: str, code: int, reason: str) -> None:
         """Close the channel's connections on all other nodes and drop what is held for it."""
-        self.put(channel, None, partial(self._notify, Gone(channel, code, reason)))
+        self.put(channel, None, partial(self._notices.tell, Gone(channel, code, reason)))
         self.put(channel, None, partial(self._errands.drop, channel))
 
     def came(self, channel: str, address: Address) -> None:
@@ -237,14 +237,6 @@ class Exchange:
         else:
             self._local.look_again(asked.connection_id)
         return Outcome.DELIVERED
-
-    def _hear(self, payload: bytes) -> None:
-        try:
-            gone = envelope.decode_notice(payload)
-        except EnvelopeError:
-            self._local.stats.envelopes_refused += 1
-        else:
-            self._local.close_here(gone.channel, gone.code, gone.reason)
 
     # The hot path
 
@@ -378,14 +370,3 @@ class Exchange:
             await self._local.collect(mail.channel, mail.recipient)
         else:
             self._say(holder.node, envelope.encode(Collect(holder.connection_id)), _QUIET_PATIENCE_S)
-
-    async def _notify(self, notice: Gone) -> None:
-        payload = envelope.encode_notice(notice)
-        try:
-            await self._bus.publish(EVERY_NODE, payload)
-        except BusUnavailableError:
-            self._local.stats.publish_unreachable += 1
-        loop = asyncio.get_running_loop()
-        for after_s in _NOTICES_S:
-            timer = loop.call_later(after_s, self._bus.post, EVERY_NODE, payload)
-            self._notices = {other for other in self._notices if other.when() > loop.time()} | {timer}
