@@ -132,6 +132,17 @@ return answer
 """
 )
 
+# KEYS: the order of each recipient's channel. ARGV: the recipients. Answer: the number of each for whom something is
+# held, over or not, from 1.
+PEEK: Final = """
+local answer = {}
+for number, order in ipairs(KEYS) do
+  local first, behind = '[' .. ARGV[number] .. ' ', '(' .. ARGV[number] .. '!'
+  if #redis.call('ZRANGEBYLEX', order, first, behind, 'LIMIT', 0, 1) > 0 then answer[#answer + 1] = number end
+end
+return answer
+"""
+
 # ARGV: token, 1 if what was taken was delivered, else it goes back.
 SETTLE: Final = (
     _PRELUDE

@@ -23,6 +23,7 @@ from channels.signaling.limits import Limits
 from channels.signaling.mailbox import GRACE_S, Mail, MailboxUnavailableError, Seen, absent, full
 from channels.signaling.protocol import Address
 
+_PEEKED_AT_ONCE: Final = 50  # recipients per script
 _RETRY_S: Final = 0.2
 _STOP_LIMIT_S: Final = 1.0
 _OWED_LIMIT: Final = 10_000
@@ -60,6 +61,7 @@ class RedisMailbox:
         self._clock = RedisClock(now)
         self._hold = link.script(held.HOLD)
         self._take = link.script(held.TAKE)
+        self._peek = link.script(held.PEEK)
         self._settle = link.script(held.SETTLE)
         self._withdraw = link.script(held.WITHDRAW)
         self._remember = link.script(held.REMEMBER)
@@ -122,6 +124,18 @@ class RedisMailbox:
         # Counted from before the question, so that no end is later here than it is at Redis.
         ends = (begun + (int(until_ms) - time_ms) / 1000 for until_ms in ends_ms)
         return tuple(mail for mail in map(self._read, mails, ends) if mail is not None)
+
+    async def peek(self, recipients: Sequence[tuple[str, Address]]) -> set[tuple[str, Address]]:
+        """For whom of these something is held, in one round trip. Raises: MailboxUnavailableError."""
+        size = 1 if self._link.is_cluster else _PEEKED_AT_ONCE  # a script of a cluster takes keys of one slot
+        parts = [recipients[first : first + size] for first in range(0, len(recipients), size)]
+        calls: list[Call] = [
+            ([self._keys(channel)[1] for channel, _ in part], [slot_of(to.role, to.client_id) for _, to in part])
+            for part in parts
+        ]
+        with answered(self._failure):
+            replies: list[list[int]] = await self._peek.many(calls)
+        return {part[number - 1] for part, numbers in zip(parts, replies, strict=True) for number in numbers}
 
     async def withdraw(self, mail: Mail) -> bool:
         """Remove one message; False when it is not there any more. Raises: MailboxUnavailableError.

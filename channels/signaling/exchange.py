@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from channels.bus import Bus
+from channels.errors import ServiceError
 from channels.presence import Holder, Presence, PresenceUnavailableError
 from channels.signaling import envelope, failures
 from channels.signaling.envelope import Collect, Deliver, EnvelopeError, Evict, Gone, inbox
@@ -252,13 +253,15 @@ class Exchange:
             if self._ticking is None:
                 self._tick_soon()
         else:
-            self._local.answer(parcel.mail, failures.full("messages_on_their_way_to_a_node", WINDOW), "full")
+            self._local.answer(parcel.mail, _full(), "full")
 
-    def _say(self, node: str, body: bytes, patience_s: float = PATIENCE_S) -> None:
-        """Say something whose outcome nobody waits for."""
-        if not self._links.send(node, body, body, None, self._now() + patience_s):
+    def _say(self, node: str, body: bytes, patience_s: float = PATIENCE_S) -> bool:
+        """Say something whose outcome nobody waits for; False when too much is on its way there."""
+        is_sent = self._links.send(node, body, body, None, self._now() + patience_s)
+        if not is_sent:
             self._local.stats.publish_unreachable += 1
         self._tick_soon()
+        return is_sent
 
     def _tick_soon(self) -> None:
         if self._ticking is None and self._group is not None and self.pending:
@@ -358,8 +361,20 @@ class Exchange:
                 # Ours but not in the table: it is coming in or going out, and the mailbox bridges that.
                 await self._hold(flow, parcel)
                 return
+            if not self._lead(mail, holder):
+                self._local.answer(mail, _full(), "full")
+                return
             flow.route = Route.of(holder)
         self._post(flow, flow.route, parcel)
+
+    def _lead(self, mail: Mail, holder: Holder) -> bool:
+        """Have what is held for the recipient fetched before this mail comes; False when the link takes nothing more.
+
+        Presence may have forgotten the recipient when that was held, and know again that it was there all the time.
+        """
+        if not self._local.keeps_for(mail.channel, mail.recipient):
+            return True
+        return self._say(holder.node, envelope.encode(Collect(holder.connection_id)), _QUIET_PATIENCE_S)
 
     async def _hold(self, flow: Flow, parcel: Parcel) -> None:
         mail = parcel.mail
@@ -370,3 +385,7 @@ class Exchange:
             await self._local.collect(mail.channel, mail.recipient)
         else:
             self._say(holder.node, envelope.encode(Collect(holder.connection_id)), _QUIET_PATIENCE_S)
+
+
+def _full() -> ServiceError:
+    return failures.full("messages_on_their_way_to_a_node", WINDOW)

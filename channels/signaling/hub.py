@@ -61,6 +61,7 @@ class Hub:
             self.close, code=GOING_AWAY, reason="another connection has taken the slot: connect again"
         )
         self._leases.back = lambda member: self._relay.look_again(member.id)
+        self._relay.look_later = self._leases.look_later
         self._is_draining = False
 
     @property

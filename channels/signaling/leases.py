@@ -25,6 +25,9 @@ _TURNS: Final = 10  # looks at what is due per renewal interval
 _AWAY_S: Final = 1.0
 _SOON: Final = 0.3  # of the interval: after all leases were put back they are renewed once more so soon
 _LEAVING_LIMIT: Final = 20_000
+# How often the mailbox is looked at for somebody whom presence may have forgotten: when the lease is put back, and once
+# more, since other nodes read a little later that this one is not dead.
+_LOOKS: Final = 2
 RENEWALS: Final = 3  # of a lease while it lasts, so that two may fail
 
 
@@ -58,7 +61,7 @@ class Leases:
         self._stats = stats
         self._held: dict[str, Member] = {}
         self._due: deque[tuple[float, str]] = deque()  # earliest first; by its id, since nobody takes out who left
-        self._unseen: set[str] = set()  # admitted while presence was away
+        self._unseen: dict[str, int] = {}  # for whom mail may be held though they are in: how often to look for it
         self._leaving: dict[str, Member] = {}
         self._away_until = self._doubted_until = float("-inf")
         self._fence = 0
@@ -84,13 +87,15 @@ class Leases:
             self._wake.set()
 
     def look_later(self, member: Member) -> None:
-        """The mailbox did not answer for this connection: it is told `back` when its lease is renewed next."""
-        self._unseen.add(member.id)
+        """The mailbox did not answer for this connection: it is looked for mail when its lease is renewed next."""
+        if member.id in self._held:
+            self._unseen[member.id] = _LOOKS
 
     async def release(self, *members: Member) -> None:
         """Give leases back in one go, now or, while presence is away, as soon as it answers. Twice is harmless."""
         leaving = [member for member in members if self._held.pop(member.id, None) is not None]
-        self._unseen.difference_update(member.id for member in leaving)
+        for member in leaving:
+            self._unseen.pop(member.id, None)
         is_done = not leaving
         try:
             is_done = is_done or (not self.is_away and await self._leave(leaving))
@@ -112,10 +117,12 @@ class Leases:
 
         The newest come first, so that who has no room any more is told so at once, and not put back to be pushed out.
         Then once more, soon: what another node puts back a moment later may push out what was let in meanwhile.
+        What was held for somebody whom presence had forgotten is looked for.
         """
         now = self._now()
         self._doubted_until = now + 0.5 * _SOON * self.settings.renew_s
         self._due = deque((now, member_id) for member_id in reversed(self._held))
+        self._unseen = dict.fromkeys(self._held, _LOOKS)
         self._away_until = float("-inf")
         self._wake.set()
 
@@ -151,6 +158,7 @@ class Leases:
     async def renew_due(self) -> None:
         """Renew the leases whose time has come, in batches; what does not work now is tried again soon."""
         now = self._now()
+        unseen: list[Member] = []
         while not self.is_away and (batch := self._batch(now)):
             table = self._due  # another one, with these in it, when all leases were reasserted meanwhile
             leases = [Lease(member.channel, member.holder) for member in batch]
@@ -159,9 +167,11 @@ class Leases:
             except PresenceUnavailableError:
                 self.note_away()
                 table.extendleft((now, member.id) for member in reversed(batch))
-                return
+                break
             self._stats.leases_renewed += len(batch) - len(lost)
-            self._settle(batch, {lease.holder.connection_id for lease in lost}, table)
+            unseen += self._settle(batch, {lease.holder.connection_id for lease in lost}, table)
+        for first in range(0, len(unseen), _BATCH):  # no lease waits for this
+            await self._look(unseen[first : first + _BATCH])
 
     def _batch(self, now: float) -> list[Member]:
         batch: list[Member] = []
@@ -171,7 +181,9 @@ class Leases:
                 batch.append(member)
         return batch
 
-    def _settle(self, batch: list[Member], lost: set[str], table: deque[tuple[float, str]]) -> None:
+    def _settle(self, batch: list[Member], lost: set[str], table: deque[tuple[float, str]]) -> list[Member]:
+        """Go on with a batch that was renewed; the answer is for whom to look into the mailbox."""
+        unseen: list[Member] = []
         due = self._next_due()
         for member in batch:
             if member.id not in self._held:
@@ -179,14 +191,34 @@ class Leases:
             if member.id in lost:
                 self._stats.lease_lost += 1
                 self._held.pop(member.id)
-                self._unseen.discard(member.id)
+                self._unseen.pop(member.id, None)
                 self.lost(member)
             else:
                 early_s = self.settings.renew_s * random.uniform(0.0, 0.1)  # noqa: S311  # those renewed together part
                 table.append((due - early_s, member.id))
                 if member.id in self._unseen:
-                    self._unseen.discard(member.id)
-                    self.back(member)
+                    unseen.append(member)
+                    if table is self._due:  # else it was reasserted meanwhile, and is looked for as often after that
+                        self._count_look(member)
+        return unseen
+
+    async def _look(self, members: list[Member]) -> None:
+        """Tell `back` for whom of these something is held; nobody else has to wait for the mailbox."""
+        try:
+            expected = await self._mailbox.peek([(member.channel, member.address) for member in members])
+        except MailboxUnavailableError:
+            self._stats.mailbox_unavailable += 1
+            for member in members:
+                self.look_later(member)
+            return
+        for member in members:
+            if (member.channel, member.address) in expected and member.id in self._held:
+                self.back(member)
+
+    def _count_look(self, member: Member) -> None:
+        self._unseen[member.id] -= 1
+        if not self._unseen[member.id]:
+            del self._unseen[member.id]
 
     def _next_due(self) -> float:
         now, renew_s = self._now(), self.settings.renew_s

@@ -36,6 +36,9 @@ class Local(Protocol):
     def keep_time(self, mail: Mail) -> None:
         """The mail is held: call `Exchange.expire_mail` when its time is over."""
 
+    def keeps_for(self, channel: str, recipient: Address) -> bool:
+        """Whether mail from here may still be held for this recipient."""
+
     def answer(self, mail: Mail, error: ServiceError, result: str) -> None:
         """The mail failed: tell its sender, wherever it is, if it wants to know."""
 

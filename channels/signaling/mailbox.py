@@ -95,6 +95,9 @@ class Mailbox(Protocol):
     async def take(self, channel: str, recipient: Address) -> tuple[Mail, ...]:
         """Remove and return what waits for the recipient, oldest first, each with its end; nobody else gets it too."""
 
+    async def peek(self, recipients: Sequence[tuple[str, Address]]) -> set[tuple[str, Address]]:
+        """For whom of these recipients, each of its channel, something waits; it stays there."""
+
     async def withdraw(self, mail: Mail) -> bool:
         """Remove one message; False when it is not there any more, because it was taken or replaced.
 
@@ -169,6 +172,11 @@ class HeldMail:
             self._remove(box, mail)
         self._tidy(channel, box)
         return mails
+
+    def waits_for(self, channel: str, recipient: Address, now: float) -> bool:
+        """Whether something waits for the recipient."""
+        box = self._boxes.get(channel)
+        return box is not None and any(mail.until > now for mail in box.mails.get(recipient, {}).values())
 
     def withdraw(self, mail: Mail, now: float) -> bool:
         """Remove one message; shortly after its time is over, too."""
@@ -271,6 +279,13 @@ class InProcessMailbox:
     async def take(self, channel: str, recipient: Address) -> tuple[Mail, ...]:
         """Remove and return what waits for the recipient, oldest first."""
         return self.held.take(channel, recipient, self._now())
+
+    async def peek(self, recipients: Sequence[tuple[str, Address]]) -> set[tuple[str, Address]]:
+        """For whom of these recipients something waits; it stays there."""
+        now = self._now()
+        return {
+            (channel, recipient) for channel, recipient in recipients if self.held.waits_for(channel, recipient, now)
+        }
 
     async def withdraw(self, mail: Mail) -> bool:
         """Remove one message; False when it is not there any more."""

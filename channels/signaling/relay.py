@@ -46,6 +46,7 @@ class Relay:
         self.members = Members()
         self.timetable = Timetable(now)
         self.stats = HubStats()
+        self.look_later: Callable[[Member], None] = lambda member: None  # called when the mailbox did not answer
         # Connections that wait for their admission, and what was said to them already.
         self._coming: dict[str, list[tuple[bytes, Settle]]] = {}
         self._leaving: dict[str, asyncio.Event] = {}  # connections that left while something held was fetched for them
@@ -142,10 +143,17 @@ class Relay:
         return self._keep(member, frame, None)
 
     async def collect_for(self, member: Member) -> None:
-        """Deliver what is held; what is relayed meanwhile comes after it. Raises: MailboxUnavailableError."""
+        """Deliver what is held; what is relayed meanwhile comes after it. Raises: MailboxUnavailableError.
+
+        What is relayed meanwhile is turned away then, to be held in its turn: something older may still be held.
+        """
         member.waits += 1
         try:
-            mails = await self._mailbox.take(member.channel, member.address)
+            try:
+                mails = await self._mailbox.take(member.channel, member.address)
+            except MailboxUnavailableError:
+                self._turn_away(member)
+                raise
             is_gone = self.members.get(member.id) is None
             for mail in mails:
                 self.timetable.stop_keeping(mail)
@@ -211,6 +219,10 @@ class Relay:
         """Whether a connection of this channel is on this node."""
         return self.members.has(channel)
 
+    def keeps_for(self, channel: str, recipient: Address) -> bool:
+        """Whether mail from here may still be held for this recipient."""
+        return self.timetable.keeps_for(channel, recipient)
+
     def keep_time(self, mail: Mail) -> None:
         """Report the mail's expiry when its time is over, unless a newer one takes its place."""
         self.timetable.keep(mail)
@@ -274,7 +286,8 @@ class Relay:
         try:
             await self.collect_for(member)
         except MailboxUnavailableError:
-            self.stats.mailbox_unavailable += 1  # it stays there until somebody looks again, or its time is over
+            self.stats.mailbox_unavailable += 1
+            self.look_later(member)
 
     def _keep(self, member: Member, frame: bytes, settle: Settle | None) -> bool:
         """Have a frame wait until what is held has gone out; False when too much waits."""
@@ -294,6 +307,14 @@ class Relay:
         is_released = self._leaving.pop(member.id, None)
         if is_released is not None:
             is_released.set()
+
+    def _turn_away(self, member: Member) -> None:
+        """What waits for this connection comes back to it another way, but for answers: they overtake nothing."""
+        for frame, settle in member.release():
+            if settle is not None:
+                settle(Outcome.ABSENT)
+            elif member.is_in:
+                self._push(member, frame)
 
     async def _until(self, event: asyncio.Event) -> None:
         await event.wait()

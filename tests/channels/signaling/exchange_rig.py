@@ -57,6 +57,9 @@ class Here:
     def is_here(self, channel: str) -> bool:
         return True
 
+    def keeps_for(self, channel: str, recipient: Address) -> bool:
+        return bool(self.kept)
+
     def keep_time(self, mail: Mail) -> None:
         self.kept.append(mail.id)
 

@@ -2,11 +2,23 @@
 
 import asyncio
 
+import pytest
+
 from channels.names import Role
+from channels.presence import Lease
 from channels.signaling.limits import Limits
-from channels.signaling.members import Connect
-from channels.signaling.protocol import MASTER, TOO_SLOW
+from channels.signaling.mailbox import Mail, MailboxUnavailableError
+from channels.signaling.members import Connect, Member
+from channels.signaling.protocol import MASTER, TOO_SLOW, Address
 from tests.channels.signaling.rig import Node, Recorder, channel, cluster, running, turns
+
+
+async def forgetful(node: Node, member: Member) -> tuple[Member, Recorder]:
+    """A viewer who says something to `member` after presence has forgotten that."""
+    viewer, at_viewer = await node.viewer("v1")
+    await node.hub._presence.leave([Lease(member.channel, member.holder)])
+    node.say(viewer, "AAA0")
+    return viewer, at_viewer
 
 
 async def test_an_offer_waits_for_the_master_and_comes_once_in_order(nodes: tuple[Node, Node]) -> None:
@@ -63,6 +75,64 @@ async def test_what_is_relayed_while_held_mail_is_fetched_comes_after_it(nodes: 
         await at_master.wait_for(2)
 
     assert at_master.payloads == ["AAA0", "AAA1"]
+
+
+async def test_mail_held_for_who_was_forgotten_comes_when_its_lease_is_put_back(nodes: tuple[Node, Node]) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        master, at_master = await a.master()
+        viewer, at_viewer = await forgetful(b, master)
+        await b.settle()
+        if a is b:
+            assert at_master.payloads == ["AAA0"], "one node needs no presence to bring it"
+        else:
+            assert at_master.frames == []
+        a.hub.reassert()
+        await at_master.wait_for(1)
+        b.say(viewer, "AAA1")
+        await at_master.wait_for(2)
+
+    assert at_master.payloads == ["AAA0", "AAA1"]
+    assert (at_master.closed, at_viewer.frames) == (None, [])
+
+
+async def test_what_a_mailbox_did_not_give_out_is_fetched_when_the_lease_is_renewed_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def away(channel: str, recipient: Address) -> tuple[Mail, ...]:
+        raise MailboxUnavailableError
+
+    a, b = cluster(names=("a", "b"))
+    async with running(a, b):
+        master, at_master = await a.master()
+        await forgetful(b, master)
+        await b.settle()
+        with monkeypatch.context() as lost:
+            lost.setattr(a.mailbox, "take", away)
+            a.hub._relay.look_again(master.id)
+            await a.settle()
+        assert (at_master.frames, a.hub.stats.mailbox_unavailable) == ([], 1)
+        a.clock.now += 5.0
+        await a.hub._leases.renew_due()
+        await at_master.wait_for(1)
+
+    assert at_master.payloads == ["AAA0"]
+
+
+async def test_nothing_overtakes_what_is_held_for_who_is_known_again_and_has_not_looked(
+    nodes: tuple[Node, Node],
+) -> None:
+    a, b = nodes
+    async with running(*dict.fromkeys(nodes)):
+        master, at_master = await a.master()
+        viewer, _ = await forgetful(b, master)
+        await b.settle()
+        await a.hub._presence.renew([Lease(master.channel, master.holder)], 10)
+        b.say(viewer, "AAA1")
+        b.say(viewer, "AAA2")
+        await at_master.wait_for(3)
+
+    assert at_master.payloads == ["AAA0", "AAA1", "AAA2"]
 
 
 async def test_a_newcomer_for_whom_too_much_waits_is_closed() -> None:

@@ -89,6 +89,14 @@ def test_mail_that_is_held_again_keeps_its_end() -> None:
     assert box.is_empty
 
 
+def test_nobody_has_mail_whose_time_is_over() -> None:
+    box = held(mail("1", ttl_s=5))
+
+    assert box.waits_for("demo", MASTER, 4.9)
+    assert not box.waits_for("demo", MASTER, 5.0)
+    assert not box.waits_for("demo", V1, 4.9)
+
+
 def test_expired_mail_is_still_there_for_its_sender_to_report() -> None:
     first = mail("1", ttl_s=5)
     box = held(first)
@@ -227,6 +235,18 @@ async def test_what_one_node_holds_another_one_takes_once_and_in_order(ends: tup
     assert await here.take("other", V1) == ()
     assert not await withdrawn(here, first)
     assert ids(await here.take("demo", V1)) == ["x"]
+
+
+async def test_who_has_mail_is_seen_on_every_node_and_the_mail_stays(ends: tuple[Mailbox, Mailbox]) -> None:
+    here, there = ends
+    await hold(here, mail("1"), mail("x", sender=MASTER, to=V1))
+    everybody = [("demo", MASTER), ("demo", V1), ("demo", V2), ("other", MASTER)]
+    many = [("demo", Address(Role.VIEWER, f"w{number}")) for number in range(120)]
+
+    assert await there.peek([*many, *everybody]) == {("demo", MASTER), ("demo", V1)}
+    assert ids(await here.take("demo", MASTER)) == ["1"]
+    assert await there.peek(everybody) == {("demo", V1)}
+    assert await there.peek([]) == set()
 
 
 async def test_of_two_nodes_that_race_for_mail_one_gets_it(ends: tuple[Mailbox, Mailbox]) -> None:

@@ -138,3 +138,25 @@ async def test_a_mailbox_that_is_away_delays_nothing_that_is_relayed(relay: Rela
 
     assert at_master.payloads == ["AAAA"]
     assert relay.stats.mailbox_unavailable == 1
+
+
+async def test_what_comes_from_elsewhere_is_turned_away_when_nobody_knows_what_is_held(relay: Relay) -> None:
+    async def away(channel: str, recipient: Address) -> tuple[Mail, ...]:
+        raise MailboxUnavailableError
+
+    relay._mailbox.take = away  # type: ignore[method-assign]  # it loses its server
+    master, at_master = join(relay, MASTER)
+    later: list[Member] = []
+    said: list[Outcome] = []
+    relay.look_later = later.append
+    relay.look_again(master.id)
+    assert relay.accept(master.id, b"{}") is None
+    relay.park(master.id, b"{}", said.append)
+    relay.hand(master.id, msgspec.json.encode({"messageType": "STATUS_RESPONSE"}))
+    async with asyncio.timeout(15), asyncio.TaskGroup() as group:
+        relay.exchange.start(group)
+    await relay.exchange.stop()
+
+    assert said == [Outcome.ABSENT], "its sender's node has it held, behind what may be held already"
+    assert at_master.frames == [{"messageType": "STATUS_RESPONSE"}]
+    assert later == [master]

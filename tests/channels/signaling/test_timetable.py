@@ -96,3 +96,20 @@ async def test_it_waits_for_nothing_that_a_moved_clock_has_passed() -> None:
         async with asyncio.timeout(15):
             await was_due.wait()
         task.cancel()
+
+
+def test_it_knows_for_whom_mail_may_still_be_held() -> None:
+    timetable = Timetable(Clock(0.0))
+    viewer = Address(Role.VIEWER, "v1")
+    timetable.keep(mail("older"))
+    timetable.keep(mail("newer"))  # takes the place of the older one
+    timetable.keep(msgspec.structs.replace(mail("other"), action=Action.ICE_CANDIDATE, ttl_s=30.0))
+    assert timetable.keeps_for("c", MASTER)
+    assert not timetable.keeps_for("c", viewer)
+    assert not timetable.keeps_for("d", MASTER)
+
+    timetable.stop_keeping(mail("newer"))
+    assert timetable.keeps_for("c", MASTER)
+    assert len(timetable.due(30.0)) == 1
+    assert not timetable.keeps_for("c", MASTER)
+    assert len(timetable) == 0
