@@ -12,7 +12,7 @@ from media.encoders import snapshot
 from media.encoders.snapshot import Jpeg, SnapshotError
 from media.peer import commands
 from media.peer.commands import CHUNK_BYTES, FOR_ALL, ChooseLayer, Command, CommandDoor, Move, Ping, Ptz, Snapshot
-from media.peer.ptz import PtzError
+from media.peer.ptz import REPLACED, PtzError
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ class ControlChannel:
         self._loop = asyncio.get_running_loop()
         allowed = FOR_ALL if abilities.move is None else FOR_ALL | {"ptz"}
         self._door = CommandDoor(allowed, self._loop.time())
-        self._waiting: asyncio.Queue[tuple[RTCDataChannel, Snapshot | Ptz]] = asyncio.Queue(_WAITING)
+        self._snapshots: asyncio.Queue[tuple[RTCDataChannel, Snapshot]] = asyncio.Queue(_WAITING)
+        self._moves: asyncio.Queue[tuple[RTCDataChannel, Ptz]] = asyncio.Queue(_WAITING)
         self.stats = self._door.stats
 
     def opened(self, channel: RTCDataChannel) -> None:
@@ -50,23 +51,31 @@ class ControlChannel:
         channel.on("message", lambda message: self._received(channel, message))
 
     async def run(self) -> None:
-        """Carry out what takes time, one after another, until cancelled."""
+        """Carry out what takes time until cancelled: snapshots one after another, moves as the camera takes them."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._take_snapshots())
+            while True:
+                channel, command = await self._moves.get()
+                group.create_task(self._move(channel, command))
+
+    async def _take_snapshots(self) -> None:
         while True:
-            channel, command = await self._waiting.get()
-            if isinstance(command, Snapshot):
-                await self._snapshot(channel, command)
-            else:
-                await self._move(channel, command)
+            await self._snapshot(*await self._snapshots.get())
 
     def _received(self, channel: RTCDataChannel, message: str | bytes) -> None:
         command = self._door.receive(message, self._loop.time())
         if isinstance(command, str):
             self._send(channel, command)
-        elif isinstance(command, Snapshot | Ptz):
-            try:
-                self._waiting.put_nowait((channel, command))
-            except asyncio.QueueFull:
-                self._send(channel, commands.refusal(command.id, "busy", f"{_WAITING} commands wait already"))
+        elif isinstance(command, Snapshot):
+            if self._snapshots.full():
+                self._send(channel, commands.refusal(command.id, "busy", f"{_WAITING} snapshots wait already"))
+            else:
+                self._snapshots.put_nowait((channel, command))
+        elif isinstance(command, Ptz):
+            if self._moves.full():
+                oldest_channel, oldest = self._moves.get_nowait()
+                self._send(oldest_channel, commands.refusal(oldest.id, "not-moved", REPLACED))
+            self._moves.put_nowait((channel, command))
         elif command is not None:
             self._send(channel, self._at_once(command))
 

@@ -14,6 +14,7 @@ _log = logging.getLogger(__name__)
 LIMIT_S = 5.0
 _STDERR_BYTES = 400
 _REAP_S = 1.0
+REPLACED = "a newer move took its place"
 
 
 class PtzError(Exception):
@@ -29,17 +30,37 @@ class Ptz:
     def __init__(self, words: Sequence[str], limit_s: float = LIMIT_S) -> None:
         self._words = tuple(words)
         self._limit_s = limit_s
-        self._lock = asyncio.Lock()
-        self._newest = 0
+        self._is_running = False
+        self._next: asyncio.Future[bool] | None = None
 
     async def move(self, move: Move) -> None:
         """Run the program to its end. Raises: PtzError."""
-        self._newest += 1
-        number = self._newest
-        async with self._lock:
-            if number != self._newest:
-                raise PtzError("a newer move took its place")
+        self._tell_next(is_its_turn=False)
+        if self._is_running and not await self._turn():
+            raise PtzError(REPLACED)
+        self._is_running = True
+        try:
             await self._run(move.words())
+        finally:
+            self._is_running = self._tell_next(is_its_turn=True)
+
+    async def _turn(self) -> bool:
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._next = turn
+        try:
+            return await turn
+        except asyncio.CancelledError:  # its viewer is gone, at worst with the turn in hand
+            if not turn.cancelled() and turn.result():
+                self._is_running = self._tell_next(is_its_turn=True)
+            raise
+
+    def _tell_next(self, *, is_its_turn: bool) -> bool:
+        """Let the move that waits run or give up; whether there was one whose viewer is still here."""
+        turn, self._next = self._next, None
+        if turn is None or turn.done():
+            return False
+        turn.set_result(is_its_turn)
+        return True
 
     async def _run(self, words: tuple[str, ...]) -> None:
         null, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE

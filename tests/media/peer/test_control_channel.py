@@ -1,6 +1,8 @@
 import asyncio
+import itertools
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from aiortc.exceptions import InvalidStateError
 from media.encoders.snapshot import Jpeg, SnapshotError
 from media.peer.commands import CHUNK_BYTES, Move
 from media.peer.control_channel import Abilities, ControlChannel
-from media.peer.ptz import PtzError
+from media.peer.ptz import REPLACED, Ptz, PtzError
 
 PICTURE = Jpeg(b"j" * (2 * CHUNK_BYTES + 1), 320, 180)
 
@@ -120,11 +122,59 @@ async def test_the_camera_is_moved_where_there_is_a_command() -> None:
     assert (await without.answer())["data"]["reason"] == "not-allowed"
 
 
+class Camera(Ptz):
+    """A program that takes until the test lets it go."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+        self.begun: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
+        self.lets_go = asyncio.Event()
+
+    async def _run(self, words: tuple[str, ...]) -> None:
+        self.begun.put_nowait(words)
+        await self.lets_go.wait()
+
+
+async def test_a_stop_comes_next_however_many_moves_and_snapshots_wait() -> None:
+    rig, camera = Rig(), Camera()
+    dark = asyncio.Event()
+
+    async def look() -> Jpeg:
+        await dark.wait()
+        return PICTURE
+
+    control = ControlChannel("v1", Abilities(look, rig.choose, lambda: {}, camera.move))
+    control.opened(rig.channel)  # type: ignore[arg-type]
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(control.run())
+        rig.channel.say("snapshot", id="look")
+        rig.channel.say("ptz", id=0, data={"pan": 0.5})
+        assert await camera.begun.get() == ("move", "0.500", "0.000", "0.000")
+        for number in range(1, 7):
+            rig.channel.say("ptz", id=number, data={"preset": number})
+        rig.channel.say("ptz", id="stop", data={})
+        refused = [await rig.channel.answer() for _ in range(6)]
+        assert {answer["data"]["reason"] for answer in refused} == {"not-moved"}
+        assert sorted(answer["id"] for answer in refused) == [1, 2, 3, 4, 5, 6]
+        camera.lets_go.set()
+        assert await camera.begun.get() == ("move", "0.000", "0.000", "0.000")
+        assert [(await rig.channel.answer())["id"] for _ in range(2)] == [0, "stop"]
+        assert camera.begun.empty()
+        task.cancel()
+
+
 async def test_what_waits_is_bounded() -> None:
-    channel = Rig().channel
+    rig = Rig()
     for number in range(6):
-        channel.say("ptz", id=number, data={})
-    assert [(await channel.answer())["data"]["reason"] for _ in range(channel.heard.qsize())] == ["busy", "busy"]
+        rig.channel.say("ptz", id=number, data={})
+    assert [await rig.channel.answer() for _ in range(rig.channel.heard.qsize())] == [
+        {"type": "error", "id": number, "data": {"reason": "not-moved", "message": REPLACED}} for number in (0, 1)
+    ]
+    later = SimpleNamespace(time=itertools.count(rig.control._loop.time(), 10.0).__next__)
+    rig.control._loop = later  # type: ignore[assignment]
+    for number in range(6):
+        rig.channel.say("snapshot", id=number)
+    assert [(await rig.channel.answer())["data"]["reason"] for _ in range(rig.channel.heard.qsize())] == ["busy"] * 2
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from media.peer.commands import Move
-from media.peer.ptz import Ptz, PtzError
+from media.peer.ptz import REPLACED, Ptz, PtzError
 
 pytestmark = pytest.mark.slow
 NOTES = "import sys,pathlib; pathlib.Path(sys.argv[1]).open('a').write('|'.join(sys.argv[2:]) + '\\n')"
@@ -28,10 +28,59 @@ async def test_of_moves_that_come_meanwhile_only_the_newest_is_carried_out(tmp_p
     ptz = noting(tmp_path / "moves")
     async with asyncio.TaskGroup() as group:
         moves = [group.create_task(outcome(ptz, Move(pan=pan))) for pan in (0.1, 0.2, 0.3, 0.0)]
-    assert [task.result() for task in moves] == ["", *["a newer move took its place"] * 2, ""] or [
-        task.result() for task in moves
-    ] == [*["a newer move took its place"] * 3, ""]
-    assert (tmp_path / "moves").read_text().splitlines()[-1] == "move|0.000|0.000|0.000"
+    assert [task.result() for task in moves] == ["", REPLACED, REPLACED, ""]
+    assert (tmp_path / "moves").read_text().splitlines() == ["move|0.100|0.000|0.000", "move|0.000|0.000|0.000"]
+
+
+class Slow(Ptz):
+    """A program that ends when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+        self.begun: list[tuple[str, ...]] = []
+        self.ends = asyncio.Semaphore(0)
+
+    async def _run(self, words: tuple[str, ...]) -> None:
+        self.begun.append(words)
+        await self.ends.acquire()
+
+
+async def turns() -> None:
+    """All that can go on has gone on."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_move_that_waits_is_told_at_once_that_a_newer_one_took_its_place() -> None:
+    ptz = Slow()
+    async with asyncio.TaskGroup() as group:
+        moves = [group.create_task(outcome(ptz, Move(preset=number))) for number in range(3)]
+        assert await moves[1] == REPLACED
+        assert ptz.begun == [("preset", "0")]
+        ptz.ends.release()
+        ptz.ends.release()
+    assert ptz.begun == [("preset", "0"), ("preset", "2")]
+
+
+@pytest.mark.parametrize("has_its_turn", [False, True])
+async def test_a_viewer_that_leaves_keeps_the_turn_from_nobody(has_its_turn: bool) -> None:
+    ptz = Slow()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ptz.move(Move(preset=0)))
+        leaver = group.create_task(ptz.move(Move(preset=1)))
+        await turns()
+        if has_its_turn:
+            ptz.ends.release()
+            await asyncio.sleep(0)  # the first has ended, and the leaver does not know yet
+            assert (ptz._next, ptz.begun) == (None, [("preset", "0")])
+        leaver.cancel()
+        last = group.create_task(ptz.move(Move(preset=2)))
+        await turns()
+        ptz.ends.release()
+        ptz.ends.release()
+        await last
+    assert ptz.begun == [("preset", "0"), ("preset", "2")]
+    assert not ptz._is_running
 
 
 async def outcome(ptz: Ptz, move: Move) -> str:
