@@ -229,8 +229,8 @@ class OutgoingStream:
         reaction = self.sender.receive(event, time.monotonic(), ntp_now())
         if reaction.packets:
             self.path.send_again(reaction.packets)
-        if reaction.wants_keyframe:
-            self._want_keyframe()
+        if reaction.wants_keyframe and self.mode in (Mode.WAITING, Mode.LIVE):
+            self._want_keyframe()  # else it gets nothing by it now: a key frame that is made goes to all others
 
     def report(self) -> None:
         """Send the periodic sender report, once something was sent."""

@@ -254,6 +254,20 @@ def test_a_key_frame_may_still_go_onto_a_full_path_up_to_twice_the_bound(stage: 
     assert len(stage.path.written) == 1
 
 
+@pytest.mark.parametrize("mode", [Mode.PAUSED, Mode.THINNED])
+def test_the_wishes_of_a_viewer_that_is_held_back_cost_the_others_no_key_frame(stage: Stage, mode: Mode) -> None:
+    stage.start()
+    stage.feed.give(is_key=True)
+    stage.stream.set_mode(mode)
+    before = stage.feed.keyframes
+    stage.stream.receive(KeyframeRequest(SSRC))
+    assert stage.feed.keyframes == before
+    stage.stream.set_mode(Mode.LIVE)
+    assert stage.feed.keyframes == before + 1
+    stage.stream.receive(KeyframeRequest(SSRC))
+    assert stage.feed.keyframes == before + 2
+
+
 def test_feedback_makes_resends_and_key_frames(stage: Stage) -> None:
     stage.start()
     stage.feed.give(is_key=True)
