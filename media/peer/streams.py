@@ -69,8 +69,12 @@ class Streams:
 
     def prepare(self, connection: RTCPeerConnection, offered: str, *, has_audio: bool) -> None:
         """Make a transceiver for each section of an offer. Raises: DescriptionError."""
-        hears = self._talkback is not None and self._talkback.has_room
-        for section in description.plan(offered, has_audio=has_audio, hears=hears):
+        sections = description.plan(offered, has_audio=has_audio, hears=self._talkback is not None)
+        if self._talkback is not None and any(section.receives for section in sections):
+            self._talker = self._talkback.join(self._client_id)  # at once: others join before the answer is made
+        if self._talker is None:
+            sections = tuple(msgspec.structs.replace(section, receives=False) for section in sections)
+        for section in sections:
             transceiver = attach.add_transceiver(connection, section.kind, section.direction)
             if section.kind == "audio" and section.direction != "inactive":
                 codecs = RTCRtpSender.getCapabilities("audio").codecs
@@ -104,13 +108,11 @@ class Streams:
         attach.replace_sender(transceiver, start)
 
     def _attach_talker(self, transceiver: RTCRtpTransceiver) -> None:
-        talker = self._talkback.join(self._client_id) if self._talkback is not None else None
-        if talker is None:
-            return
-        self._talker = talker
+        """Without a talker nothing hears what comes: aiortc's own receiver would decode it for a queue nobody reads."""
+        talker = self._talker
 
         def start(negotiated: Incoming, dtls: RTCDtlsTransport) -> None:
-            if self._is_closed:
+            if talker is None or self._is_closed:
                 return
             incoming = IncomingStream(negotiated, DtlsPath(dtls), lambda frame: talker.put(frame.payloads))
 

@@ -13,6 +13,7 @@ from typing import Any
 import av
 import pytest
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 
 from channels.ice import IceServer
 from media.control.share import BURST_S, Share
@@ -22,7 +23,7 @@ from media.peer.description import Description
 from media.peer.peer import Outside, Peer, PeerSettings
 from media.peer.speaker import FileSpeaker
 from media.peer.streams import Ears, Streams
-from media.peer.talkback import Mode, Talkback
+from media.peer.talkback import TALKERS_LIMIT, Mode, Talkback
 from media.rtp import reply
 from tests.media.stage import running_feed
 from tests.media.talking import share_of
@@ -119,6 +120,57 @@ async def test_without_room_or_talk_back_the_sound_of_viewers_is_not_taken(is_fu
     async with calling(viewer, talkback) as (_, sdp):
         assert sdp.count("a=sendonly") == 2
         assert "a=sendrecv" not in sdp
+
+
+def streams_of(talkback: Talkback | None) -> Streams:
+    no_feed: Any = None
+    return Streams("v1", FanOut(no_feed), talkback, Ears(lambda: None, lambda _: None, lambda: None), Share(0.0))
+
+
+async def spoken_offer() -> str:
+    """What a viewer offers that talks only."""
+    async with connection() as viewer:
+        viewer.addTransceiver("audio", "sendonly")
+        await viewer.setLocalDescription(await viewer.createOffer())
+        sdp: str = viewer.localDescription.sdp
+        return sdp
+
+
+@asynccontextmanager
+async def connection() -> AsyncIterator[RTCPeerConnection]:
+    made = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def test_of_two_viewers_that_offer_at_once_one_gets_the_last_place_and_the_other_is_told(tmp_path: Path) -> None:
+    talkback = Talkback(FileSpeaker(tmp_path / "said.wav"), Mode.MIX)
+    for number in range(TALKERS_LIMIT - 1):
+        talkback.join(str(number))
+    offer = await spoken_offer()
+    first, second = streams_of(talkback), streams_of(talkback)
+    async with connection() as one, connection() as other:
+        for streams, made in ((first, one), (second, other)):
+            streams.prepare(made, offer, has_audio=True)
+        assert [made.getTransceivers()[0].direction for made in (one, other)] == ["recvonly", "inactive"]
+        assert (talkback.has_room, talkback.stats.refused) == (False, 1)
+        for streams in (first, second):
+            streams.close()
+        assert talkback.has_room
+
+
+async def test_what_nobody_hears_is_not_decoded_by_aiortc() -> None:
+    offer = await spoken_offer()
+    streams = streams_of(None)
+    async with connection() as made:
+        await made.setRemoteDescription(RTCSessionDescription(offer, "offer"))  # unprepared: aiortc takes what it can
+        streams.attach(made)
+        [transceiver] = made.getTransceivers()
+        assert transceiver.direction == "recvonly"
+        await transceiver.receiver.receive(RTCRtpReceiveParameters(codecs=transceiver._codecs))
+        assert transceiver.receiver._RTCRtpReceiver__decoder_thread is None
 
 
 def test_rtcp_costs_no_more_time_than_the_viewers_share(monkeypatch: pytest.MonkeyPatch) -> None:
