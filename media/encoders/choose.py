@@ -8,6 +8,7 @@ from media.encoders import backends, failure
 from media.encoders.backends import Backend, Route
 from media.encoders.encoder import AudioEncoder, Codec, EncoderError, EncoderSettings, Shape, VideoEncoder
 from media.encoders.external import ExternalEncoder
+from media.encoders.failure import StallError
 from media.encoders.hardware import HardwareEncoder
 from media.encoders.opus import OpusEncoder
 from media.encoders.software import VpxEncoder, X264Encoder
@@ -51,6 +52,7 @@ class Chains:
         self._openers = openers
         self._lock = threading.Lock()
         self._failed: set[str] = set()
+        self._hanging: dict[str, list[threading.Event]] = {}
         self.fallbacks: dict[str, int] = {}
         """How often one encoder took over from another, by `from/to/reason`."""
 
@@ -60,9 +62,19 @@ class Chains:
 
     def open(self, backend: Backend, shape: Shape, settings: EncoderSettings) -> VideoEncoder:
         """Open one encoder. Raises: EncoderError, av.FFmpegError: it does not open."""
+        with self._lock:
+            hanging = [ended for ended in self._hanging.get(backend.name, ()) if not ended.is_set()]
+            self._hanging[backend.name] = hanging
+        if hanging:
+            raise StallError(f"the driver has not come back from {len(hanging)} attempts before this one")
         if backend.route not in self._openers:
             raise EncoderError(f"{backend.name} cannot be opened here")
         return self._openers[backend.route](backend, shape, settings)
+
+    def gave_up(self, backend: Backend, ended: threading.Event) -> None:
+        """Open no further one until a driver has come back: each would cost a thread, and what the driver holds."""
+        with self._lock:
+            self._hanging.setdefault(backend.name, []).append(ended)
 
     def has_failed(self, backend: Backend) -> bool:
         """Whether it is left out until the next start."""
@@ -127,6 +139,10 @@ class EncoderChain:
         self._chains.fell_back(before, self.backend, failure.of(error, before.name))
         return True
 
+    def gave_up(self, ended: threading.Event) -> None:
+        """The encoder that was opened last keeps its thread until `ended`, here and in other chains."""
+        self._chains.gave_up(self._opened, ended)
+
 
 class AudioChain:
     """The one encoder of sound: after a failure the same is opened again."""
@@ -143,3 +159,6 @@ class AudioChain:
     def failed(self, _: Exception) -> bool:
         """There is no other one."""
         return False
+
+    def gave_up(self, ended: threading.Event) -> None:
+        """Software comes back."""

@@ -88,3 +88,7 @@ class LayerChain:
     def failed(self, error: Exception) -> bool:
         """Take note of a failure."""
         return self._chain.failed(error)
+
+    def gave_up(self, ended: threading.Event) -> None:
+        """The driver keeps its thread until `ended`."""
+        self._chain.gave_up(ended)

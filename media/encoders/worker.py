@@ -45,6 +45,9 @@ class Chain(Protocol[FrameT]):
     def failed(self, error: Exception) -> bool:
         """Take note of a failure; whether `open` gives another encoder now."""
 
+    def gave_up(self, ended: threading.Event) -> None:
+        """The driver keeps the thread that called `open` last; until `ended` it must not get another one."""
+
 
 class EncoderStats(msgspec.Struct):
     """Counters of one encoder; `encode_seconds` is wall time spent inside the codec."""
@@ -123,7 +126,7 @@ class EncoderWorker(Generic[FrameT]):
             with self._lock:
                 self._turn = turn
             stall_s = self._chain.stall_s
-            error = turn.run(stop) if stall_s is None else _watched(turn, stop, stall_s)
+            error = turn.run(stop) if stall_s is None else self._watched(turn, stop, stall_s)
             if error is not None:
                 self._failed(error, stop)
 
@@ -134,15 +137,32 @@ class EncoderWorker(Generic[FrameT]):
             stop.wait(self._reopen_s)
             self._reopen_s = min(2 * self._reopen_s, MOST_REOPEN_S)
 
-    def opened(self, encoder: Encoder[FrameT]) -> None:
-        """Begin with another encoder; called in the thread of its turn."""
-        log.info("encoder opened", extra={"encoder": encoder.name})
-        self.stats.encoder, self.stats.bitrate_costs_key = encoder.name, encoder.bitrate_costs_key
+    def _watched(self, turn: "_Turn[FrameT]", stop: threading.Event, stall_s: float) -> Exception | None:
+        """Run a turn in a thread of its own, which is given up when a driver never comes back."""
+        thread = threading.Thread(target=turn.run, args=(stop,), name="encoder-device", daemon=True)
+        thread.start()
+        while not turn.ended.wait(stall_s / 5):
+            stalled_s = turn.stalled_for(time.monotonic())
+            if stalled_s is not None:
+                with self._lock:
+                    turn.is_given_up = True
+                self._chain.gave_up(turn.ended)
+                return None if stop.is_set() else StallError(f"the driver did not come back for {stalled_s:.1f} s")
+        thread.join()
+        return turn.error
+
+    def opened(self, turn: "_Turn[FrameT]", encoder: Encoder[FrameT]) -> bool:
+        """Begin with another encoder, called in the thread of its turn; False when it came back too late for that."""
         with self._lock:
+            if turn.is_given_up:
+                return False
+            self.stats.encoder, self.stats.bitrate_costs_key = encoder.name, encoder.bitrate_costs_key
             self.stats.sessions += 1
             self._coalescer.restarted()
             self._is_bitrate_new = self._bitrate_bps is not None
             self._rate_opens_at = float("-inf")
+        log.info("encoder opened", extra={"encoder": encoder.name})
+        return True
 
     def closed(self) -> None:
         """The encoder of a turn is closed; called in its thread."""
@@ -207,7 +227,9 @@ class _Turn(Generic[FrameT]):
         self._busy = (time.monotonic(), OPEN_S)
         encoder = self._chain.open()
         self._busy = None
-        self._worker.opened(encoder)
+        if not self._worker.opened(self, encoder):
+            encoder.close()
+            return
         try:
             while not stop.is_set() and not self.is_given_up:
                 capture = self._inbox.take(IDLE_S)
@@ -243,16 +265,3 @@ class _Turn(Generic[FrameT]):
             self._silent_since = now
         elif now - self._silent_since > limit_s:
             raise StallError(f"{encoder.name} gave no picture for {now - self._silent_since:.1f} s")
-
-
-def _watched(turn: _Turn[FrameT], stop: threading.Event, stall_s: float) -> Exception | None:
-    """Run a turn in a thread of its own, which is given up when a driver never comes back."""
-    thread = threading.Thread(target=turn.run, args=(stop,), name="encoder-device", daemon=True)
-    thread.start()
-    while not turn.ended.wait(stall_s / 5):
-        stalled_s = turn.stalled_for(time.monotonic())
-        if stalled_s is not None:
-            turn.is_given_up = True
-            return None if stop.is_set() else StallError(f"the driver did not come back for {stalled_s:.1f} s")
-    thread.join()
-    return turn.error

@@ -1,5 +1,7 @@
 """Which encoder for which codec, and what comes after one that failed."""
 
+import threading
+
 import pytest
 
 from media.encoders import choose
@@ -7,6 +9,7 @@ from media.encoders.backends import BY_NAME, Backend, Route
 from media.encoders.choose import Chains, EncoderChain
 from media.encoders.encoder import AccessUnit, Codec, EncoderError, EncoderSettings, Shape, VideoCapture
 from media.encoders.failure import StallError
+from media.encoders.scale import LayerChain, Scaler
 
 SHAPE = Shape(160, 90, 15.0)
 DEVICES = EncoderSettings(usable=(BY_NAME["nvenc"], BY_NAME["qsv"]))
@@ -95,6 +98,21 @@ def test_pinned_encoder_is_never_replaced(chains: Chains) -> None:
     assert not chain.failed(StallError("no picture"))
     assert chain.open().name == "qsv"
     assert not chains.fallbacks
+
+
+def test_a_driver_that_has_not_come_back_is_asked_no_more_by_any_chain(chains: Chains) -> None:
+    ended = threading.Event()
+    chain, other = (chains.chain(Codec.H264, SHAPE, EncoderSettings(encoder="qsv")) for _ in range(2))
+    layer = LayerChain(chain, Scaler(80, 45), 1)
+    layer.open()
+    layer.gave_up(ended)
+    for each in (layer, other):
+        with pytest.raises(StallError, match="has not come back from 1 attempts"):
+            each.open()
+        assert not each.failed(StallError("hangs"))
+    assert chains.chain(Codec.H264, SHAPE, EncoderSettings(encoder="nvenc")).open().name == "nvenc"
+    ended.set()
+    assert other.open().name == "qsv"
 
 
 def test_only_devices_have_a_time_limit(chains: Chains) -> None:

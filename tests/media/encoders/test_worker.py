@@ -9,6 +9,7 @@ import pytest
 
 from media.encoders import worker as worker_module
 from media.encoders.encoder import AccessUnit, Capture, VideoCapture
+from media.encoders.failure import StallError
 from media.encoders.outlet import Outlet
 from media.encoders.worker import EncoderStats, EncoderWorker
 
@@ -58,6 +59,9 @@ class Ladder:
     def failed(self, error: Exception) -> bool:
         self.failures.append(error)
         return self._goes_on
+
+    def gave_up(self, ended: threading.Event) -> None:
+        raise AssertionError("nothing here is watched")
 
 
 class Bench:
@@ -201,3 +205,42 @@ def test_encoder_that_does_not_open_is_tried_again(monkeypatch: pytest.MonkeyPat
         bench.step(encoder)
     assert len(tries) == 3
     assert bench.stats.failures == 2
+
+
+class Hanging(Ladder):
+    """A device whose driver comes back when the test lets it, and software after it."""
+
+    def __init__(self, device: Recorder, software: Recorder) -> None:
+        super().__init__(lambda: software, goes_on=True)
+        self.stall_s = 0.01
+        self.returns = threading.Event()
+        self.given_up: list[threading.Event] = []
+        self._device = device
+
+    def open(self) -> Recorder:
+        if self.stall_s is None:
+            return super().open()
+        self.returns.wait()
+        return self._device
+
+    def gave_up(self, ended: threading.Event) -> None:
+        self.given_up.append(ended)
+        self.stall_s = None
+
+
+def test_device_that_opens_after_it_was_given_up_is_closed_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "OPEN_S", 0.0)
+    device, software = Recorder(), Recorder()
+    device.name, device.bitrate_costs_key = "device", True
+    bench = Bench(lambda: software)
+    chain = Hanging(device, software)
+    bench.worker = EncoderWorker(chain, bench.outlet, 1, bench.stats, lambda: bench.now)
+    with running(bench):
+        bench.step(software)
+        assert [type(error) for error in chain.failures] == [StallError]
+        chain.returns.set()
+        [ended] = chain.given_up
+        assert ended.wait(15)
+        assert device.closed.is_set()
+        assert (bench.stats.encoder, bench.stats.bitrate_costs_key, bench.stats.sessions) == ("recorder", False, 1)
+    assert bench.stats.sessions == 0

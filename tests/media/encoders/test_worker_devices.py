@@ -10,8 +10,8 @@ import pytest
 
 from media.encoders import choose
 from media.encoders import worker as worker_module
-from media.encoders.backends import BY_NAME
-from media.encoders.encoder import AccessUnit, Capture, Codec, EncoderSettings, Shape
+from media.encoders.backends import BY_NAME, Backend, Route
+from media.encoders.encoder import AccessUnit, Capture, Codec, EncoderSettings, Shape, VideoEncoder
 from media.encoders.outlet import Outlet
 from media.encoders.worker import EncoderStats, EncoderWorker
 from tests.media.encoders.fake import FakeDevice, Faults
@@ -182,3 +182,46 @@ def test_pinned_device_is_tried_again_and_never_replaced(device: FakeDevice, mon
     assert set(device.opened) == {"qsv"}
     assert len(device.opened) > 2
     assert not run.chains.fallbacks
+
+
+class Counted(choose.EncoderChain):
+    """A pinned device; tells of each failure."""
+
+    def __init__(self, chains: choose.Chains) -> None:
+        super().__init__(Codec.H264, SHAPE, EncoderSettings(encoder="qsv"), chains)
+        self.failures = threading.Semaphore(0)
+
+    def failed(self, error: Exception) -> bool:
+        has_another = super().failed(error)
+        self.failures.release()
+        return has_another
+
+
+def test_pinned_device_that_hangs_holds_one_thread_however_often_it_is_tried(
+    device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in ("OPEN_S", "REOPEN_S", "MOST_REOPEN_S"):
+        monkeypatch.setattr(worker_module, limit, 0.0)
+    monkeypatch.setattr(choose, "STALL_S", 0.01)
+    asked: list[str] = []
+
+    def hang(backend: Backend, shape: Shape, settings: EncoderSettings) -> VideoEncoder:
+        asked.append(backend.name)
+        device.released.wait()
+        return device.open(backend, shape, settings)
+
+    chain = Counted(choose.Chains({Route.HARDWARE: hang}))
+    worker: EncoderWorker[av.VideoFrame] = EncoderWorker(chain, Outlet(lambda: None), 1, EncoderStats())
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        for _ in range(4):
+            assert chain.failures.acquire(timeout=15)
+        assert asked == ["qsv"]
+        assert worker.stats.failures >= 4
+    finally:
+        stop.set()
+        device.released.set()
+        thread.join(15)
+    assert not thread.is_alive()
