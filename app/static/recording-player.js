@@ -8,6 +8,7 @@ const WINDOW_MS = 10 * 60_000; // of one playlist
 const TICK_MS = 200;
 const EDGE_MS = 1_000; // how often the newest is asked for
 const AGAIN_MS = 3_000;
+const TRIES = 3; // of one segment
 const ROOM_S = 30 * 24 * 3600; // for what is still to be recorded
 
 /**
@@ -24,6 +25,7 @@ export class RecordingPlayer extends EventTarget {
   #init = "";
   #segments = [];
   #cursor;
+  #tried = { uri: "", times: 0 };
   #fetching = new AbortController();
   #isStopped = false;
 
@@ -52,6 +54,7 @@ export class RecordingPlayer extends EventTarget {
     const end = this.#bufferedEnd(seconds);
     this.#cursor = end === null ? this.#base + seconds * 1000 : this.#base + end * 1000;
     this.#segments = [];
+    this.#tried = { uri: "", times: 0 };
     this.#fetching.abort();
     this.#fetching = new AbortController();
     this.#video.currentTime = seconds;
@@ -73,6 +76,7 @@ export class RecordingPlayer extends EventTarget {
         await sleep(await this.#step(signal));
       } catch (error) {
         if (signal.aborted) continue; // a seek, or the end
+        this.#segments = []; // the ring may have taken them: ask what there is, and for this one once more
         this.dispatchEvent(new CustomEvent("failed", { detail: error }));
         await sleep(AGAIN_MS);
       }
@@ -87,6 +91,7 @@ export class RecordingPlayer extends EventTarget {
     if ((this.#bufferedEnd(seconds) ?? seconds) - seconds > AHEAD_S) return TICK_MS;
     const segment = await this.#next(signal);
     if (!segment) return EDGE_MS;
+    if (this.#isLost(segment)) return 0;
     await this.#append(segment, signal);
     this.dispatchEvent(new CustomEvent("appended"));
     return 0;
@@ -99,9 +104,19 @@ export class RecordingPlayer extends EventTarget {
       const following = this.#stretches.find(({ end }) => end > this.#cursor + 20);
       const from = Math.round(Math.max(this.#cursor, following?.start ?? 0));
       const { text, base } = await this.#source.playlist(from, from + WINDOW_MS, signal);
+      signal.throwIfAborted();
       this.#segments = parsePlaylist(text, base).filter(isNew);
     }
     return this.#segments.shift();
+  }
+
+  // A segment that is there and cannot be had does not keep the rest from playing.
+  #isLost({ uri, end }) {
+    if (uri !== this.#tried.uri) this.#tried = { uri, times: 0 };
+    this.#tried.times += 1;
+    if (this.#tried.times <= TRIES) return false;
+    this.#cursor = end;
+    return true;
   }
 
   async #append({ uri, init, end }, signal) {
@@ -177,8 +192,10 @@ function sleep(milliseconds) {
 }
 
 function updated(buffer) {
+  const listening = new AbortController();
+  const { signal } = listening;
   return new Promise((resolve, reject) => {
-    buffer.addEventListener("updateend", resolve, { once: true });
-    buffer.addEventListener("error", () => reject(new TypeError("the browser can't decode the recording")), { once: true });
-  });
+    buffer.addEventListener("updateend", resolve, { signal });
+    buffer.addEventListener("error", () => reject(new TypeError("the browser can't decode the recording")), { signal });
+  }).finally(() => listening.abort());
 }
