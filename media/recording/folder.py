@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
+from media.control.aging import AgingTime
 from media.control.ring import Ring, RingLimits
 from media.recording import boxes, names
 from media.recording.cutter import Piece
@@ -62,19 +63,27 @@ class FolderStats(msgspec.Struct):
 
 
 class Folder:
-    """Records one channel into ROOT/ACCOUNT/CHANNEL; `wall` gives epoch seconds.
+    """Records one channel into ROOT/ACCOUNT/CHANNEL; `wall` gives epoch seconds, `clock` monotonic ones.
 
     ROOT is made at the first write and never again: where it vanishes, a disk was taken away. Where there is a limit of
     size, a disk that is full before is one, too: the oldest makes room.
     """
 
     def __init__(
-        self, root: Path, account: str, channel: str, limits: RingLimits, wall: Callable[[], float] = time.time
+        self,
+        root: Path,
+        account: str,
+        channel: str,
+        limits: RingLimits,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = root / account / names.channel_folder(channel)
         self.stats = FolderStats()
         self._root = root
         self._wall = wall
+        self._clock = clock
+        self._aging = AgingTime()
         self._limits = limits
         self._ring: Ring[Segment] = Ring(limits)
         self._lock: int | None = None
@@ -130,7 +139,7 @@ class Folder:
 
     def _give_up(self, most_bytes: int | None = None) -> None:
         """Remove what is too old and too much, or what is over `most_bytes` where that is less."""
-        now_s = self._wall()
+        now_s = self._aging.now_s(self._wall(), self._clock())
         while True:
             hour = self._ring.unread(now_s, most_bytes)
             if hour is not None:
@@ -235,6 +244,8 @@ class Folder:
             is_recent = number >= len(hours) - 2
             if is_recent or not (self.path / hour / names.PLAYLIST).exists():  # the others were complete
                 unfinished.append(hour)
+        if self._last is not None:
+            self._aging.begin(self._last.end_ms / 1000, self._clock())
         for hour in unfinished:
             self._with_room(partial(self._finish, hour))
 

@@ -10,6 +10,7 @@ import av
 import msgspec
 import pytest
 
+from media.control.aging import BELIEVED_S
 from media.control.ring import RingLimits
 from media.recording import names, parameter_sets
 from media.recording.cutter import Piece
@@ -38,10 +39,12 @@ class Rig:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.now_s = ANCHOR_MS / 1000
+        self.jump_s = 0.0
         self.path = root / ACCOUNT / "demo"
 
     def folder(self, limits: RingLimits | None = None) -> Folder:
-        return Folder(self.root, ACCOUNT, "demo", limits or RingLimits(), wall=lambda: self.now_s)
+        clocks = (lambda: self.now_s + self.jump_s), (lambda: self.now_s - 1e9)
+        return Folder(self.root, ACCOUNT, "demo", limits or RingLimits(), *clocks)
 
     def record(self, folder: Folder, *numbers: int) -> list[Segment]:
         segments = []
@@ -146,6 +149,24 @@ def test_the_ring_by_age_keeps_what_is_young_and_drops_empty_hours(rig: Rig) -> 
     folder.tidy()
     assert rig.segments() == []
     assert rig.record(folder, 130)[0].number == 20
+
+
+def test_a_clock_that_jumps_forward_removes_nothing_before_it_has_stayed_there(rig: Rig) -> None:
+    day_s = 86_400.0
+    first = rig.folder(RingLimits(max_age_s=7 * day_s))
+    rig.record(first, 0, 1, 2)
+    rig.jump_s = 30 * day_s
+    first.tidy()
+    rig.jump_s = 0
+    rig.record(first, 3)
+    first.close()
+    rig.jump_s = 30 * day_s
+    second = rig.folder(RingLimits(max_age_s=7 * day_s))
+    rig.record(second, 4)
+    assert [each.number for each in rig.segments()] == [0, 1, 2, 3, 4]
+    rig.now_s += BELIEVED_S
+    second.tidy()
+    assert rig.segments() == []
 
 
 def test_the_ring_by_size_counts_what_an_earlier_run_left(rig: Rig) -> None:
