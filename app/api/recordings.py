@@ -153,8 +153,10 @@ class RecordingsApi:
         raise UnknownOperationException(f"there is no operation {request.method} {path}")
 
     async def _list(self, grant: Grant) -> RecordedChannels:
-        found = []
-        for name in (await asyncio.to_thread(self._library.channels, grant.account))[:CHANNELS]:
+        found: list[str] = []
+        for name in await asyncio.to_thread(self._library.channels, grant.account):
+            if len(found) == CHANNELS:
+                break
             channel = await self._control.find(grant.account, name)
             if channel is not None and decide(grant, ACTION, str(channel.arn)).is_allowed:
                 found.append(name)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.requests import HTTPConnection, Request
 
-from app.api.recordings import READS_AT_ONCE, RecordingsApi
+from app.api.recordings import CHANNELS, READS_AT_ONCE, RecordingsApi
 from app.server import Receive, Scope, Send
 from channels.auth.grant import Grant, Statement
 from channels.errors import MissingAuthenticationTokenException
@@ -104,6 +104,18 @@ async def test_a_list_has_only_channels_that_the_caller_may_see(rig: Rig) -> Non
     assert (await rig.client.get("/v1/recordings")).json() == {"channelNames": ["demo", "front"]}
     rig.grant = grant(Statement(("kinesisvideo:GetRecording",), ("arn:*:channel/front/*",)))
     assert (await rig.client.get("/v1/recordings/")).json() == {"channelNames": ["front"]}
+
+
+async def test_a_list_ends_after_a_thousand_that_the_caller_may_see(tmp_path: Path) -> None:
+    class Many(Library):
+        def channels(self, account: str) -> list[str]:
+            return [f"{account}-{number}" for number in range(CHANNELS)] + ["demo"] * (CHANNELS + 1)
+
+    rig = Rig(tmp_path, Many(tmp_path))
+    await rig.create()
+    assert (await rig.client.get("/v1/recordings")).json() == {"channelNames": ["demo"] * CHANNELS}
+    await rig.client.aclose()
+    await rig.close()
 
 
 async def test_a_playlist_is_the_last_hour_or_what_is_asked_for(rig: Rig) -> None:
