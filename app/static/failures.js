@@ -101,6 +101,8 @@ export const failures = {
     new Failure("ice-failed", `No path to the master worked: tried ${countTypes(local)} here, ${countTypes(remote)} there.`, iceAdvice(local, remote, relayOnly, errors)),
   mediaStopped: (seconds) =>
     new Failure("media-stopped", `The picture stopped: nothing came for ${seconds} s.`, "This page asks the master again by itself. If that lasts, check that the master still runs."),
+  noMedia: (seconds) =>
+    new Failure("no-media", `The master is connected, but no picture came within ${seconds} s.`, "This page asks it again by itself. If that lasts, look into the master's log: its source may have no key frame for longer."),
   peerClosed: () => new Failure("peer-closed", "The master ended this connection.", "This page asks for a new one by itself."),
   negotiationFailed: (reason) =>
     new Failure("negotiation-failed", `The master's answer can't be used: ${asClause(reason)}.`, "Try another codec below; this page tries again by itself."),

@@ -2,11 +2,11 @@
 
 import { Control } from "./control.js";
 import { failures } from "./failures.js";
+import { Pulse } from "./pulse.js";
 
 const GATHER_LIMIT_MS = 2_000; // without trickle: how long to wait for candidates
 const CONNECT_LIMIT_MS = 12_000; // from the answer to a connected pair
 const DISCONNECT_LIMIT_MS = 3_000;
-const STALL_LIMIT_MS = 3_000;
 const STALL_CHECK_MS = 500;
 
 /** Events: `stream` (detail MediaStream); `answered`; `connected`; `ended` (detail Failure), once. */
@@ -28,8 +28,6 @@ export class Player extends EventTarget {
   #whenGathered = () => {};
   #isClosed = false;
   #answered = false;
-  #lastBytes = 0;
-  #lastBytesAt = 0;
 
   /** `options` is `{relay, trickle, codec}`; `send(type, payload)` carries messages to the master. */
   constructor(options, send) {
@@ -201,27 +199,22 @@ export class Player extends EventTarget {
   #connected() {
     if (this.connectedAt !== null) return;
     this.connectedAt = performance.now();
-    this.#lastBytesAt = this.connectedAt;
     this.#emit("connected");
-    this.#watchMedia();
+    this.#watchMedia(new Pulse(this.connectedAt));
   }
 
   #transportChanged(state) {
     if (state === "closed" || state === "failed") this.#end(failures.peerClosed());
   }
 
-  // A peer that vanished without a word: connected, but no byte comes any more.
-  #watchMedia() {
+  // A peer that vanished without a word: connected, but nothing comes any more.
+  #watchMedia(pulse) {
     this.#after(STALL_CHECK_MS, async () => {
-      let bytes = 0;
-      for (const entry of (await this.#connection.getStats()).values()) {
-        if (entry.type === "inbound-rtp" && entry.kind === "video") bytes += entry.bytesReceived;
-      }
+      const report = await this.#connection.getStats();
       if (this.#isClosed) return;
-      const now = performance.now();
-      if (bytes !== this.#lastBytes) [this.#lastBytes, this.#lastBytesAt] = [bytes, now];
-      if (now - this.#lastBytesAt > STALL_LIMIT_MS) this.#end(failures.mediaStopped(STALL_LIMIT_MS / 1000));
-      else this.#watchMedia();
+      const seconds = pulse.silentFor(report, performance.now());
+      if (seconds === null) this.#watchMedia(pulse);
+      else this.#end(pulse.hasBegun ? failures.mediaStopped(seconds) : failures.noMedia(seconds));
     });
   }
 

@@ -17,16 +17,17 @@ from media.peer.tally import Seen, Tally
 from media.rtp import feedback
 from media.rtp.assemble import Frame
 from media.rtp.depacketize import FORMS
+from media.rtp.feedback import SenderReport
 from media.rtp.receive import Incoming
 
 _log = logging.getLogger(__name__)
 
 STALL_S = 3.0
-"""No picture for this long after the first one: the media has ended."""
+"""Neither picture nor sender report for this long after the first picture: the media has ended."""
 
 
 class Watching:
-    """`ended` is set when the tally is full or no picture comes any more."""
+    """`ended` is set when the tally is full or nothing comes any more."""
 
     def __init__(self, connection: RTCPeerConnection, tally: Tally, stall_s: float = STALL_S) -> None:
         self.ended = asyncio.Event()
@@ -35,7 +36,8 @@ class Watching:
         self._tally = tally
         self._stall_s = stall_s
         self._loop = asyncio.get_running_loop()
-        self._pictured = asyncio.Event()
+        self._is_pictured = False
+        self._alive = asyncio.Event()
         self._streams: list[IncomingStream] = []
         self._video: IncomingStream | None = None
         self._decoder = PictureDecoder(self._from_thread, self._failed)
@@ -69,6 +71,8 @@ class Watching:
 
     def _rtcp_received(self, data: bytes) -> None:
         for event in feedback.parse(data):
+            if self._is_pictured and isinstance(event, SenderReport):
+                self._alive.set()  # masters go on with them while they send no picture for a while
             for stream in self._streams:
                 stream.rtcp_received(event)
 
@@ -96,7 +100,8 @@ class Watching:
             return
         now = self._loop.time()
         self._tally.add(seen, now - self.offered_at, now)
-        self._pictured.set()
+        self._is_pictured = True
+        self._alive.set()
         if not self._tally.path:
             self._note_the_path()
         if self._tally.is_full:
@@ -109,12 +114,12 @@ class Watching:
             self._tally.is_one_machine = attach.is_one_machine(self._connection)
 
     async def _notice_the_end(self) -> None:
-        await self._pictured.wait()
-        while self._pictured.is_set():
-            self._pictured.clear()
+        await self._alive.wait()
+        while self._alive.is_set():
+            self._alive.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._stall_s):
-                    await self._pictured.wait()
+                    await self._alive.wait()
         _log.info("media ended")
         self.ended.set()
 

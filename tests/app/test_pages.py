@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.chromium import Visit, chromium
+from tests.chromium import LIVE_PEER, Visit, chromium
 from tests.measured import Row
 from tests.running import FREE_PORTS, running
 
@@ -68,6 +68,31 @@ WORDLESS = """
 Object.defineProperty(RTCPeerConnection.prototype, "onconnectionstatechange", { set() {} });
 """
 
+# The clock of the page stands still until it is moved, and getStats tells of the media what the test says.
+MEDIA = """
+window.media = { now: 1000, looks: 0, bytes: 0, reports: 0, isReporting: false };
+window.failures = [];
+performance.now = () => window.media.now;
+const getStats = RTCPeerConnection.prototype.getStats;
+RTCPeerConnection.prototype.getStats = async function () {
+  const [{ media }, real] = [window, await getStats.call(this)];
+  media.looks += 1; // from here to the caller's next line nothing else runs
+  media.reports += media.isReporting;
+  const told = new Map([["SR", { id: "SR", type: "remote-outbound-rtp", kind: "video", reportsSent: media.reports }]]);
+  for (const [id, entry] of real) {
+    const bytesReceived = entry.kind === "video" ? media.bytes : 0;
+    if (entry.type === "inbound-rtp") told.set(id, { ...entry, bytesReceived });
+    else if (entry.type !== "remote-outbound-rtp") told.set(id, entry);
+  }
+  return told;
+};
+new MutationObserver(() => window.failures.push(document.body.dataset.failure))
+  .observe(document, { subtree: true, attributeFilter: ["data-failure"] });
+"""
+REPORTS = f"""async () => [...(await {LIVE_PEER}.getStats()).values()]
+  .filter((entry) => entry.type === "remote-outbound-rtp" && entry.kind === "video")
+  .reduce((total, entry) => total + (entry.reportsSent ?? 0), 0)"""
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
@@ -118,6 +143,37 @@ def test_a_picture_that_overtakes_the_word_connected_is_live(visit: Open, demo: 
     said = made.wait("playing")
     assert 0 < float(said["answerMs"]) <= float(said["connectedMs"])
     made.wait("playing", codec="H264", control="ready")
+
+
+def look(made: Visit, passed_ms: int, **media: object) -> None:
+    """Let the time pass and the page look at its media until it must have seen that."""
+    made.page.evaluate("([passed, media]) => Object.assign(window.media, media).now += passed", [passed_ms, media])
+    made.page.evaluate("window.media.until = window.media.looks + 4")
+    made.until("window.media.looks >= window.media.until || window.failures.at(-1)")
+
+
+def test_a_pause_is_no_end_and_the_first_picture_has_its_time(visit: Open, demo: dict[str, Any]) -> None:
+    made = visit("/")
+    made.context.add_init_script(MEDIA)
+    made.page.goto(demo["http"] + viewer(demo))
+    made.wait("playing")
+    look(made, 29_000)
+    look(made, 500, bytes=1)
+    for _ in range(2):
+        look(made, 4_000, isReporting=True)
+    assert made.page.evaluate("window.failures.filter(Boolean)") == []
+    look(made, 0, isReporting=False)
+    look(made, 4_000)
+    made.until("window.failures.includes('media-stopped')")
+    made.wait("playing")
+    look(made, 31_000, bytes=0)
+    made.until("window.failures.includes('no-media')")
+
+
+def test_the_browser_tells_of_the_reports_of_the_master(visit: Open, demo: dict[str, Any]) -> None:
+    made = visit(viewer(demo))
+    made.wait("playing")
+    made.until(f"await ({REPORTS})() >= 2")
 
 
 @pytest.mark.alone

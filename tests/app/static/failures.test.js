@@ -101,7 +101,7 @@ test("every failure says what happened and what to do next", () => {
     failures.noToken(), failures.noChannelGiven(), failures.tokenExpired(null), failures.tokenRefused("why."), failures.notAllowed("demo", "MASTER"),
     failures.noChannel("demo", "http://h"), failures.limitReached("demo", null, "too many"), failures.unreachable("http://h"), failures.serviceFailed("X", ""),
     failures.signalingLost(1006, ""), failures.replacedViewer("me"), failures.replacedMaster("demo"), failures.noMaster("demo", "http://h"), failures.noRelay(""),
-    failures.mediaStopped(3), failures.peerClosed(), failures.negotiationFailed("why"), failures.insecureContext("http://h:1"),
+    failures.mediaStopped(3), failures.noMedia(30), failures.peerClosed(), failures.negotiationFailed("why"), failures.insecureContext("http://h:1"),
     failures.cameraDenied(), failures.cameraMissing(), failures.cameraBusy(""),
   ];
   for (const failure of made) {
