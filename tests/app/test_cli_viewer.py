@@ -13,6 +13,7 @@ def watch(demo: Started, *words: str) -> subprocess.CompletedProcess[str]:
     return heliograph("viewer", *words, variables=demo.variables())
 
 
+@pytest.mark.timeout(240)
 def test_each_step_that_fails_has_its_sentence_and_exit_code() -> None:
     with started("demo") as demo:
         cases = (
