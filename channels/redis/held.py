@@ -3,8 +3,11 @@
 The mail of a channel is one hash and two sorted sets. In the hash, for each mail, `mail <id>` is what is held and
 `about <id>` is "<number> <until ms> <bytes> <action or -> <sender> <recipient>"; `count <pair>` and `bytes <pair>` are
 how much a pair, "<sender> <recipient>", has, `place <action> <pair>` is the id of the offer (or answer) that a newer
-one replaces, `last` the number of the newest mail. One set has the mail by recipient and number, the other the times
-when to forget: mail after a grace, and `seen <recipient>` of a viewer that was here. All three end with the last time.
+one replaces, `last` the number of the newest mail, `born` since when (ms) mail was held here without a gap. One set has
+the mail by recipient and number, the other the times when to forget: mail after a grace, `born` after the last mail
+that was held, and `seen <recipient>` of a viewer that was here. All three end with the last time.
+
+Mail that is not there and was held before the box was born is lost: Redis has forgotten it, and nobody took it.
 
 Who takes mail may not get the answer. So what was taken is counted and found no more, but stays as `away <id>` and
 `taken <token>` until its taker settles that: delivered, or given back. If the mail's time runs out meanwhile, the
@@ -95,6 +98,8 @@ local until_ms = string.format('%.0f', now + ARGV[4])
 redis.call('HSET', box, 'mail ' .. id, ARGV[3])
 redis.call('HDEL', box, 'away ' .. id)  -- it is held again: who took it has nothing to settle any more
 redis.call('ZADD', ends, until_ms + ARGV[11], 'mail ' .. id)
+redis.call('HSETNX', box, 'born', string.format('%.0f', now))
+redis.call('ZADD', ends, 'GT', until_ms + ARGV[11], 'born')
 put(id, table.concat({number, until_ms, bytes, action, pair}, ' '))
 keep()
 return {'held', now}
@@ -167,15 +172,18 @@ keep()
 """
 )
 
-# ARGV: id, 1 if it stays when it was taken and that is not settled. Answer: 1 if it was there, 2 if it stays.
+# ARGV: id, 1 if it stays when it was taken and that is not settled, for how long (ms) it was held at least.
+# Answer: 1 if it was there, 2 if it stays, 3 if it is lost.
 WITHDRAW: Final = (
     _PRELUDE
     + """
 if ARGV[2] == '1' and redis.call('HEXISTS', box, 'away ' .. ARGV[1]) == 1 then return 2 end
 local was_there = remove(ARGV[1])
+local born = redis.call('HGET', box, 'born')
 expire()
 keep()
-return was_there and 1 or 0
+if was_there then return 1 end
+return (not born or tonumber(born) > now - ARGV[3]) and 3 or 0
 """
 )
 

@@ -27,7 +27,8 @@ _PEEKED_AT_ONCE: Final = 50  # recipients per script
 _RETRY_S: Final = 0.2
 _STOP_LIMIT_S: Final = 1.0
 _OWED_LIMIT: Final = 10_000
-_IS_AWAY: Final = 2  # answer of `held.WITHDRAW`
+_IS_AWAY, _IS_LOST = 2, 3  # answers of `held.WITHDRAW`
+_STEP_S: Final = 1.0  # by which the clock of Redis may be set meanwhile, without mail that was taken being called lost
 _decoder: Final = msgspec.msgpack.Decoder(Mail)
 _encoder: Final = msgspec.msgpack.Encoder()
 log = logging.getLogger(__name__)
@@ -92,10 +93,10 @@ class RedisMailbox:
         try:
             outcome, _ = await self._timely(self._hold, mail.channel, self._terms(mail, is_expected=is_expected))
         except MailboxUnavailableError:
-            self._owe(self._withdraw, mail.channel, mail.id, 0)
+            self._owe(self._withdraw, mail.channel, mail.id, 0, 0)
             return ServiceUnavailableException("the recipient is away and nothing can be held now: send it again")
         except asyncio.CancelledError:
-            self._owe(self._withdraw, mail.channel, mail.id, 0)
+            self._owe(self._withdraw, mail.channel, mail.id, 0, 0)
             raise
         match outcome:
             case b"held":
@@ -140,11 +141,14 @@ class RedisMailbox:
     async def withdraw(self, mail: Mail) -> bool:
         """Remove one message; False when it is not there any more. Raises: MailboxUnavailableError.
 
-        That also while somebody has taken it and not yet said whether it was delivered.
+        That also while somebody has taken it and not yet said whether it was delivered, and when Redis has lost it.
         """
-        outcome = await self._call(self._withdraw, mail.channel, (mail.id, 1))
+        age_s = self._clock.now() - (mail.until - mail.ttl_s) - _STEP_S
+        outcome = await self._call(self._withdraw, mail.channel, (mail.id, 1, _ms(max(0.0, age_s))))
         if outcome == _IS_AWAY:
             raise MailboxUnavailableError("who took the message has not said what became of it")
+        if outcome == _IS_LOST:
+            raise MailboxUnavailableError("Redis has lost what was held")
         return bool(outcome)
 
     async def remember(self, seen: Sequence[Seen]) -> None:

@@ -84,7 +84,8 @@ class Errands:
             self._sender.answer(mail, refusal, failures.result_of(refusal))
             return None
         self._sender.count(mail, "held")
-        self._sender.keep_time(msgspec.structs.replace(mail, hops=0))  # of the way to its end, not of the way here
+        ends_at = mail.ends_at(self._now())
+        self._sender.keep_time(msgspec.structs.replace(mail, hops=0, until=ends_at))  # hops of the way to its end
         try:
             return await self.locate(mail.channel, mail.recipient, until)
         except PresenceUnavailableError:

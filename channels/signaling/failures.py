@@ -44,5 +44,5 @@ def expired(mail: Mail) -> ServiceError:
 
 
 def forgotten() -> ServiceError:
-    """The time to live of a held message is over while the mailbox does not answer, or whoever took it has not yet."""
+    """The time of a held message is over, and the mailbox lost it or does not answer, or who took it has not yet."""
     return ServiceUnavailableException("the message was held, and nobody knows now whether the recipient came for it")

@@ -101,7 +101,7 @@ class Mailbox(Protocol):
     async def withdraw(self, mail: Mail) -> bool:
         """Remove one message; False when it is not there any more, because it was taken or replaced.
 
-        MailboxUnavailableError also means that it was taken, and may have been delivered or not.
+        MailboxUnavailableError also means that it was taken, and may have been delivered or not, or that it was lost.
         """
 
     async def remember(self, seen: Sequence[Seen]) -> None:

@@ -19,9 +19,10 @@ from channels.redis.settings import RedisSettings
 from channels.signaling.hub import Hub
 from channels.signaling.leases import LeaseSettings
 from channels.signaling.limits import Limits
+from channels.signaling.members import Connect
 from tests.channels.redis.rig import CALM
 from tests.channels.signaling.ledger import Ledger
-from tests.channels.signaling.rig import channel
+from tests.channels.signaling.rig import Recorder, channel, frame_of
 from tests.redis_link import PATIENT_S, patient_settings, quick_settings, until
 from tests.redis_server import RedisServer
 
@@ -124,6 +125,24 @@ async def test_what_nodes_say_to_each_other_arrives_once_and_in_order(
 
     ledger.check()
     assert ledger.delivered == ledger.number, "nothing failed, so nothing was answered"
+
+
+@pytest.mark.slow  # the time of Redis cannot be moved
+async def test_who_sent_what_redis_lost_is_told_when_its_time_is_over(
+    redis_server: RedisServer, redis_prefix: str
+) -> None:
+    async with nodes(patient_settings(redis_server.url, prefix=redis_prefix), "a") as (a,):
+        sender = Recorder()
+        member = await a.hub.connect(Connect(channel(ttl_s=1), Role.VIEWER, "v1"), sender)
+        a.hub.receive(member, frame_of("AAAA", "SDP_OFFER", correlationId="7"))
+        await until(lambda: not a.hub.is_busy)
+        assert a.mailbox.stats.held == 1
+        redis_server.command("DEL", f"{redis_prefix}:{{{channel().arn}}}:mail")
+        await until(lambda: sender.frames, PATIENT_S)
+
+    (answer,) = sender.statuses
+    assert answer["correlationId"] == "7"
+    assert "nobody knows now whether" in answer["description"]
 
 
 @pytest.mark.faults

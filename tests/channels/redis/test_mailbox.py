@@ -1,6 +1,7 @@
 """What the mailbox over Redis adds to the contract: lost answers, keys that end, and the model's word for it."""
 
 import asyncio
+import contextlib
 import math
 import time
 import uuid
@@ -16,12 +17,12 @@ from channels.errors import Limit, ServiceError, ServiceUnavailableException
 from channels.names import Role
 from channels.redis.mailbox import RedisMailbox
 from channels.signaling.limits import Limits
-from channels.signaling.mailbox import HeldMail, Mail, MailboxUnavailableError, Seen
+from channels.signaling.mailbox import GRACE_S, HeldMail, Mail, MailboxUnavailableError, Seen
 from channels.signaling.messages import Action
 from channels.signaling.protocol import MASTER, Address
 from tests.channels.redis.rig import links, redis_mailboxes, running
 from tests.redis_link import PATIENT_S, hurried, patient_settings, quick_settings, until
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, Reply
 
 V1, V2 = Address(Role.VIEWER, "v1"), Address(Role.VIEWER, "v2")
 LIMITS = Limits(held_messages_per_pair=3, held_bytes_per_pair=100, held_messages_per_channel=6)
@@ -37,6 +38,11 @@ def ids(mails: tuple[Mail, ...]) -> list[str]:
     return [found.id for found in mails]
 
 
+def _list(reply: Reply) -> list[bytes]:
+    assert isinstance(reply, list)
+    return [each for each in reply if isinstance(each, bytes)]
+
+
 @pytest.fixture
 async def unsettled(redis_server: RedisServer, redis_prefix: str) -> AsyncIterator[RedisMailbox]:
     """A mailbox that does not run: nobody settles what it takes."""
@@ -44,7 +50,7 @@ async def unsettled(redis_server: RedisServer, redis_prefix: str) -> AsyncIterat
         yield RedisMailbox(link, LIMITS)
 
 
-async def test_mail_that_was_taken_is_settled_and_nothing_is_left(
+async def test_of_mail_that_was_taken_and_settled_nothing_is_left_but_since_when_there_was_some(
     unsettled: RedisMailbox, redis_server: RedisServer, redis_prefix: str
 ) -> None:
     await unsettled.hold(mail("1"), is_expected=True)
@@ -54,7 +60,27 @@ async def test_mail_that_was_taken_is_settled_and_nothing_is_left(
     async with running(unsettled.run()):
         await until(lambda: len(unsettled) == 0)
 
-    assert redis_server.command("KEYS", f"{redis_prefix}*") == []
+    (box, ends) = sorted(_list(redis_server.command("KEYS", f"{redis_prefix}*")))
+    assert sorted(_list(redis_server.command("HKEYS", box))) == [b"born", b"last"]
+    assert redis_server.command("ZRANGE", ends, 0, -1) == [b"born"]
+    left_ms = redis_server.command("PTTL", box)
+    assert isinstance(left_ms, int)
+    assert 0 < left_ms <= 60_000 + 1000 * GRACE_S + 1000
+
+
+@pytest.mark.parametrize("is_held_since", [False, True])
+async def test_of_what_redis_has_lost_nobody_knows(
+    unsettled: RedisMailbox, redis_server: RedisServer, redis_prefix: str, is_held_since: bool
+) -> None:
+    lost = mail("1")
+    assert await unsettled.hold(lost, is_expected=True) is None
+    for key in _list(redis_server.command("KEYS", f"{redis_prefix}*")):
+        redis_server.command("DEL", key)
+    if is_held_since:
+        assert await unsettled.hold(mail("2"), is_expected=True) is None
+
+    with pytest.raises(MailboxUnavailableError, match="Redis has lost"):
+        await unsettled.withdraw(msgspec.structs.replace(lost, until=time.monotonic() + 30.0))  # held for 30 s of 60
 
 
 async def test_of_what_was_taken_and_not_settled_nobody_knows_until_it_is(unsettled: RedisMailbox) -> None:
@@ -225,7 +251,9 @@ async def of_redis(box: RedisMailbox, step: Step, number: int) -> object:
             await until(lambda: len(box) == 0)  # until it is settled, its sender may withdraw it
             return without_ends(taken)
         case "withdraw":
-            return await box.withdraw(mail(str(size % (number + 1)), to=to))
+            with contextlib.suppress(MailboxUnavailableError):  # where no mail was held at all
+                return await box.withdraw(mail(str(size % (number + 1)), to=to))
+            return False
         case "remember":
             return await box.remember([Seen("demo", to.client_id or "v1", 60.0)])
         case _:
@@ -270,7 +298,7 @@ async def test_what_redis_refuses_is_told_once_and_what_is_owed_elsewhere_goes_o
     async with running(unsettled.run()):
         await until(lambda: len(unsettled) == 0)
 
-    assert redis_server.command("KEYS", f"{redis_prefix}:{{other}}*") == []
+    assert sorted(_list(redis_server.command("HKEYS", f"{redis_prefix}:{{other}}:mail"))) == [b"born", b"last"]
     assert [record.message for record in caplog.records] == ["redis refuses what the mailbox needs"]
 
 
