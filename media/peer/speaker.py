@@ -66,7 +66,10 @@ def open_speaker(text: str) -> Speaker:
     kind, _, rest = text.partition(":")
     match kind, rest.strip():
         case "file", path if path:
-            return FileSpeaker(Path(path).expanduser())
+            try:
+                return FileSpeaker(Path(path).expanduser())
+            except RuntimeError:
+                raise SpeakerError(f"there is no home for {path}; give the whole path") from None
         case "alsa", device if device:
             if shutil.which(_APLAY[0]) is None:
                 raise SpeakerError("there is no program aplay; install alsa-utils")

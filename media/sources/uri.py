@@ -165,7 +165,10 @@ def _file(rest: str) -> File:
         transcode = _one(options, "transcode", _yes)
     if not place or "\0" in place:
         raise UriError("file: needs the path of a media file, as in file:/srv/video.mp4")
-    return File(Path(place).expanduser(), bool(transcode))
+    try:
+        return File(Path(place).expanduser(), bool(transcode))
+    except RuntimeError:
+        raise UriError(f"file: there is no home for {place}; give the whole path, as in file:/srv/video.mp4") from None
 
 
 def _exists(path: str) -> bool:

@@ -52,6 +52,7 @@ def test_a_full_disk_loses_sound_and_nothing_else(tmp_path: Path, monkeypatch: p
     ("text", "words"),
     [
         ("", "expected alsa:DEVICE"),
+        ("file:~nobody-of-this-name/a.wav", "there is no home for"),
         ("file:", "expected"),
         ("file:/nowhere/said.wav", "cannot be written: No such file"),
         ("command:", "expected"),

@@ -40,6 +40,7 @@ WRONG = [
     ("v4l2:/dev/video0?rate=1", 'no option "rate"; it has size, fps, format and transcode'),
     ("file:a.mp4?loop=no", 'a file has no option "loop"; it has transcode'),
     ("file:a.mp4?transcode=maybe", "yes or no"),
+    ("file:~nobody-of-this-name/a.mp4", "there is no home for ~nobody-of-this-name/a.mp4; give the whole path"),
     ("rtsp:camera", "needs the address"),
     ("rtsp://cam:99999/x", "needs the address"),
     ("rtsp://cam/a b", "needs the address"),
